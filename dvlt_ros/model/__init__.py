@@ -1,0 +1,7 @@
+"""The Déjà View model (arXiv 2605.30215): build it, load it, run it."""
+
+from .config import DvltConfig
+from .dvlt import Dvlt, Prediction, State
+from .loop import Step
+
+__all__ = ["Dvlt", "DvltConfig", "Prediction", "State", "Step"]

@@ -1,0 +1,179 @@
+"""Configuration of the Déjà View model, in the field names of the published checkpoints."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from ..errors import ConfigError, WeightsError
+
+PATCH_SIZE = 14
+NUM_REGISTERS = 4
+POSITION_GRID = 37  # the position embedding covers 37 x 37 patches, an image of 518 x 518 pixels
+
+RecurrenceMode = Literal["gated", "no_sout", "no_depthscale", "none"]
+TimeConditioning = Literal["interval", "continuous"]
+DepthHead = Literal["linear", "conv"]
+PatchEmbed = Literal["dinov2_vits14_reg", "dinov2_vitb14_reg", "dinov2_vitl14_reg", "vit14_reg"]
+
+# patch_embed: (embed_dim, num_heads, encoder blocks). "vit14_reg" is any other size of the same network.
+DINOV2_SIZES: dict[str, tuple[int, int, int]] = {
+    "dinov2_vits14_reg": (384, 6, 12),
+    "dinov2_vitb14_reg": (768, 12, 12),
+    "dinov2_vitl14_reg": (1024, 16, 24),
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DvltConfig:
+    """Every choice that a checkpoint makes. The defaults are the released model, 117 M parameters.
+
+    The first group has the published names and meanings. The second group is this package's own and is
+    written to a ``config.json`` only where it differs, so that other loaders never meet it.
+
+    Raises:
+        ConfigError: a value that no network can be built from, named with its field.
+    """
+
+    embed_dim: int = 768
+    num_heads: int = 12
+    patch_embed: PatchEmbed = "dinov2_vitb14_reg"
+    decoder_embed_dim: int = 384
+    decoder_num_heads: int = 6
+    decoder_depth: int = 2
+    num_steps: int = 16  # K_max of training, and the default K
+    min_steps: int = 8  # K_min of training
+    recurrence_mode: RecurrenceMode = "gated"
+    time_conditioning: TimeConditioning = "interval"
+    k_sampling: Literal["linspace"] | None = "linspace"
+    decoder_head_type: Literal["linear"] = "linear"
+    depth_head_type: DepthHead = "conv"
+
+    encoder_depth: int | None = None  # blocks of the encoder; None: as patch_embed says
+    depth_head_channels: tuple[int, int, int] = (256, 128, 64)  # stages of the convolutional depth head
+    drop_path: float = 0.1  # stochastic depth of the looped block, in training only
+    image_size: int = 504  # longest edge in pixels that the weights are meant for
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth_head_channels", tuple(self.depth_head_channels))
+        self._check_choices()
+        self._check_widths()
+        self._check_steps()
+
+    @property
+    def num_encoder_blocks(self) -> int:
+        if self.encoder_depth is not None:
+            return self.encoder_depth
+        return DINOV2_SIZES[self.patch_embed][2]
+
+    @property
+    def num_loop_blocks(self) -> int:
+        """Blocks with weights of their own: one, or K for the decoupled ablation."""
+        return self.num_steps if self.recurrence_mode == "none" else 1
+
+    @property
+    def num_scales(self) -> int:
+        """How many of ``s_attn, s_mlp, s_out`` a sub-block has."""
+        return {"gated": 3, "no_sout": 2, "no_depthscale": 0, "none": 0}[self.recurrence_mode]
+
+    def _check_choices(self) -> None:
+        hints = get_type_hints(DvltConfig)
+        for field in fields(self):
+            value, choices = getattr(self, field.name), _literal_choices(hints[field.name])
+            if choices and value not in choices:
+                raise ConfigError(f"{field.name} must be one of {choices}, got {value!r}")
+
+    def _check_widths(self) -> None:
+        for name in ("embed_dim", "num_heads", "decoder_embed_dim", "decoder_num_heads", "decoder_depth"):
+            _check_positive(name, getattr(self, name))
+        _check_heads("embed_dim", self.embed_dim, "num_heads", self.num_heads)
+        _check_heads("decoder_embed_dim", self.decoder_embed_dim, "decoder_num_heads", self.decoder_num_heads)
+        if self.patch_embed in DINOV2_SIZES:
+            dim, heads, _ = DINOV2_SIZES[self.patch_embed]
+            if (self.embed_dim, self.num_heads) != (dim, heads):
+                raise ConfigError(
+                    f"patch_embed {self.patch_embed} has embed_dim {dim} and num_heads {heads}, got "
+                    f"{self.embed_dim} and {self.num_heads}; use patch_embed 'vit14_reg' for another size"
+                )
+        elif self.encoder_depth is None:
+            raise ConfigError(f"patch_embed {self.patch_embed} needs encoder_depth")
+        if self.encoder_depth is not None:
+            _check_positive("encoder_depth", self.encoder_depth)
+        if len(self.depth_head_channels) != 3 or any(c < 16 or c % 16 for c in self.depth_head_channels):
+            raise ConfigError(
+                f"depth_head_channels must be three multiples of 16, got {self.depth_head_channels}"
+            )
+
+    def _check_steps(self) -> None:
+        _check_positive("min_steps", self.min_steps)
+        if self.num_steps < self.min_steps:
+            raise ConfigError(f"num_steps {self.num_steps} is below min_steps {self.min_steps}")
+        if self.recurrence_mode == "none" and self.min_steps != self.num_steps:
+            raise ConfigError(
+                "recurrence_mode 'none' has one number of steps: min_steps must equal num_steps, got "
+                f"{self.min_steps} and {self.num_steps}"
+            )
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(f"drop_path must be in [0, 1), got {self.drop_path}")
+        if self.image_size < PATCH_SIZE or self.image_size % PATCH_SIZE:
+            raise ConfigError(f"image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``config.json``: published fields always, our own where they differ."""
+        released = asdict(DvltConfig())
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k not in _OWN_FIELDS or v != released[k]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DvltConfig:
+        """Absent fields mean the released configuration; fields of other software are named in a warning."""
+        known = {field.name for field in fields(cls)}
+        if ignored := sorted(set(values) - known):
+            logger.warning("config fields that this package does not know are ignored: %s", ", ".join(ignored))
+        try:
+            return cls(**{k: v for k, v in values.items() if k in known})
+        except TypeError as cause:
+            raise ConfigError(f"a config field has a value of the wrong type: {cause}") from cause
+
+    @classmethod
+    def from_file(cls, path: Path) -> DvltConfig:
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as cause:
+            raise WeightsError(f"{path}: not a readable JSON file: {cause}") from cause
+        if not isinstance(values, dict):
+            raise WeightsError(f"{path}: expected a JSON object, got {type(values).__name__}")
+        try:
+            return cls.from_dict(values)
+        except ConfigError as cause:
+            raise WeightsError(f"{path}: {cause}") from cause
+
+
+_OWN_FIELDS = {"encoder_depth", "depth_head_channels", "drop_path", "image_size"}
+
+
+def _literal_choices(hint: Any) -> tuple[Any, ...]:
+    """Values that a Literal, or an optional Literal, admits; empty for every other type."""
+    choices: list[Any] = []
+    for part in (hint, *get_args(hint)):
+        if getattr(part, "__origin__", None) is Literal:
+            choices += get_args(part)
+    return (*choices, None) if choices and type(None) in get_args(hint) else tuple(choices)
+
+
+def _check_positive(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def _check_heads(dim_name: str, dim: int, heads_name: str, heads: int) -> None:
+    if dim % heads or (dim // heads) % 4:
+        raise ConfigError(
+            f"{dim_name} must be {heads_name} times a multiple of 4 (2D RoPE turns quarters of a head), "
+            f"got {dim} and {heads}"
+        )

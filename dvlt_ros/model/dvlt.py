@@ -1,0 +1,220 @@
+"""Déjà View (arXiv 2605.30215): one block of frame and global attention, applied K times.
+
+    state = begin(encode(images))
+    for step in schedule(K):
+        state = step(state)
+    depth, rays, camera encoding = decode(state)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..cameras import fit_cameras
+from ..errors import InputError
+from ..types import Cameras
+from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
+from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecoder
+from .encoder import Encoder
+from .layers import Rope
+from .loop import LoopBlock, Step, intervals
+
+NUM_SPECIAL = 1 + NUM_REGISTERS  # camera token and registers come before the patches
+MAX_LOG_DEPTH = 15.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of S views of one scene, up to one unknown scale per scene.
+
+    The world is the camera frame of the first view (OpenCV axes). Directions are not normalised: with z-depth
+    d a pixel's point is ``origin + d * direction`` (paper, ray maps).
+    """
+
+    depth: Tensor  # (B, S, H, W), along the optical axis
+    depth_confidence: Tensor  # (B, S, H, W), from 1 upwards
+    ray_directions: Tensor  # (B, S, H, W, 3), world frame
+    ray_origins: Tensor  # (B, S, H, W, 3), world frame
+    pose_encoding: Tensor  # (B, S, 9): translation, quaternion xyzw, vertical and horizontal field of view
+
+    @property
+    def points(self) -> Tensor:
+        """World points (B, S, H, W, 3)."""
+        return self.ray_origins + self.ray_directions * self.depth.unsqueeze(-1)
+
+    def cameras(self, intrinsics: Tensor | None = None) -> Cameras:
+        """Cameras (B, S) that explain the rays; ``intrinsics`` (B, S, 3, 3) in pixels, where they are known."""
+        return fit_cameras(self.ray_directions, self.ray_origins, intrinsics=intrinsics)
+
+
+@dataclass(frozen=True)
+class State:
+    """Tokens of every view between the stages; frozen, so that it can be kept and reused."""
+
+    tokens: Tensor  # (B, S, P, C): camera token, registers, patches in row order
+    grid: tuple[int, int]  # patches (rows, columns)
+
+    @property
+    def num_views(self) -> int:
+        return self.tokens.shape[1]
+
+
+class Dvlt(nn.Module):
+    """The model. ``model(images, num_steps=K)`` runs all stages; each stage is public for streaming.
+
+    Inference in bfloat16 is ``with torch.autocast(device, torch.bfloat16):`` around a float32 model; what
+    needs float32 keeps it.
+    """
+
+    def __init__(self, config: DvltConfig | None = None) -> None:
+        super().__init__()
+        config = DvltConfig() if config is None else config
+        self.config = config
+        self.camera_token = nn.Parameter(torch.empty(1, 2, 1, config.embed_dim))
+        self.register_token = nn.Parameter(torch.empty(1, 1, NUM_REGISTERS, config.embed_dim))
+        nn.init.normal_(self.camera_token, std=1e-6)
+        nn.init.normal_(self.register_token, std=1e-6)
+        self.patch_embed_encoder = Encoder(config.embed_dim, config.num_heads, config.num_encoder_blocks)
+        self.recurrent_blocks = nn.ModuleList(LoopBlock(config) for _ in range(config.num_loop_blocks))
+        self.ray_decoder = RayDecoder(config)
+        depth_decoder = ConvDepthDecoder if config.depth_head_type == "conv" else LinearDepthDecoder
+        self.depth_decoder = depth_decoder(config)
+        self.camera_head = CameraHead(config.decoder_embed_dim)
+        self._warned_steps: set[int] = set()
+
+    def forward(self, images: Tensor, num_steps: int | None = None) -> Prediction:
+        """Images (B, S, 3, H, W), floating point in [0, 1], H and W multiples of 14; K steps of the loop.
+
+        Raises:
+            InputError: images of another shape or type, with NaN or infinite pixels, or not in [0, 1];
+                K < 1; for decoupled weights, any K but theirs.
+        """
+        check_images(images)
+        steps = self.schedule(self.config.num_steps if num_steps is None else num_steps)
+        state = self.begin(self.encode(images))
+        for step in steps:
+            state = self.step(state, step)
+        return self.decode(state)
+
+    def encode(self, images: Tensor) -> State:
+        """Patch features of every view on its own, (B, S, h*w, C); they can be cached per image."""
+        check_image_shape(images)
+        views = images.flatten(0, 1).to(self.camera_token.dtype)
+        features = self.patch_embed_encoder(views).unflatten(0, images.shape[:2])
+        return State(features, (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE))
+
+    def begin(self, features: State) -> State:
+        """The state before the first step; the first view is the reference, whose frame is the world."""
+        batch, views = features.tokens.shape[:2]
+        camera = torch.cat([self.camera_token[:, :1], self.camera_token[:, 1:].expand(-1, views - 1, -1, -1)], dim=1)
+        special = torch.cat([camera, self.register_token.expand(-1, views, -1, -1)], dim=2)
+        special = special.expand(batch, -1, -1, -1).to(features.tokens.dtype)
+        return State(torch.cat([special, features.tokens], dim=2), features.grid)
+
+    def schedule(self, num_steps: int) -> list[Step]:
+        """The K steps of the loop with their scales, which depend on K alone."""
+        self._check_steps(num_steps)
+        times = intervals(num_steps, self.camera_token.device)
+        if self.config.recurrence_mode == "none":
+            return [Step(i, None, None) for i in range(num_steps)]
+        (block,) = self.recurrent_blocks
+        scales = zip(block.frame_attn.schedule(times), block.global_attn.schedule(times), strict=True)
+        return [Step(0, frame, global_) for frame, global_ in scales]
+
+    def step(self, state: State, step: Step) -> State:
+        rope = self._rope(state, self.config.embed_dim // self.config.num_heads)
+        tokens = self.recurrent_blocks[step.block](state.tokens, rope, step)
+        return State(tokens, state.grid)
+
+    def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
+        """Depth, rays and camera encoding of the chosen views (all by default), float32."""
+        if views is not None:
+            state = State(state.tokens[:, self._checked_views(views, state.num_views)], state.grid)
+        batched = partial(torch.unflatten, dim=0, sizes=state.tokens.shape[:2])
+        rope = self._rope(state, self.ray_decoder.head_dim)
+        tokens = state.tokens.flatten(0, 1)
+        rays, camera_tokens = self.ray_decoder(tokens, rope, state.grid)
+        raw_depth, raw_confidence = self.depth_decoder(tokens, rope, state.grid).unbind(1)
+        directions, origins = rays.movedim(1, -1).split(3, dim=-1)
+        return Prediction(
+            depth=batched(raw_depth.clamp(max=MAX_LOG_DEPTH).exp()),
+            depth_confidence=batched(1 + raw_confidence.exp()),
+            ray_directions=batched(directions),
+            ray_origins=batched(origins),
+            pose_encoding=batched(self.camera_head(camera_tokens)),
+        )
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> Dvlt:
+        """A model with the weights of a directory, a ``.safetensors`` file or a Hugging Face repository.
+
+        Strict, safetensors only, in evaluation mode on the CPU. The published weights (``"nvidia/dvlt"``) are
+        NVIDIA's and licensed for non-commercial use only.
+
+        Raises:
+            WeightsError: no such checkpoint, unreachable hub, or content that is not exactly this network.
+        """
+        from .weights import load_checkpoint
+
+        return load_checkpoint(source, revision)
+
+    def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write ``model.safetensors`` and ``config.json`` under the published names; other files stay."""
+        from .weights import save_checkpoint
+
+        save_checkpoint(self, Path(directory), dtype)
+
+    def _rope(self, state: State, head_dim: int) -> Rope:
+        return Rope(state.grid, NUM_SPECIAL, head_dim, state.tokens.device)
+
+    def _check_steps(self, num_steps: int) -> None:
+        if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
+            raise InputError(f"num_steps must be an integer of at least 1, got {num_steps!r}")
+        low, high = self.config.min_steps, self.config.num_steps
+        if self.config.recurrence_mode == "none" and num_steps != high:
+            raise InputError(f"decoupled weights have one block per step: num_steps must be {high}, got {num_steps}")
+        if not low <= num_steps <= high and num_steps not in self._warned_steps:
+            self._warned_steps.add(num_steps)
+            warnings.warn(f"num_steps {num_steps} is outside the trained range {low} to {high}", stacklevel=3)
+
+    @staticmethod
+    def _checked_views(views: Sequence[int], num_views: int) -> list[int]:
+        chosen = list(views)
+        if not chosen or not all(0 <= view < num_views for view in chosen):
+            raise InputError(f"views to decode must be indices from 0 to {num_views - 1}, got {chosen}")
+        return chosen
+
+
+def check_image_shape(images: Tensor) -> None:
+    """Shape and type, which cost nothing to look at; `check_images` also reads the pixels."""
+    shape = tuple(images.shape)
+    if len(shape) != 5:
+        raise InputError(f"images must be (B, S, 3, H, W), got {len(shape)} dimensions: {shape}")
+    if not images.is_floating_point():
+        raise InputError(f"images must be floating point in [0, 1], got {images.dtype}; prepare_images converts")
+    if shape[2] != 3:
+        raise InputError(f"images must have 3 channels (RGB), got {shape[2]}: {shape}")
+    if 0 in shape[:2]:
+        raise InputError(f"images must hold at least one scene of at least one view, got {shape}")
+    if 0 in shape[3:] or shape[3] % PATCH_SIZE or shape[4] % PATCH_SIZE:
+        raise InputError(f"image height and width must be multiples of {PATCH_SIZE}, got {shape[3]} x {shape[4]}")
+
+
+def check_images(images: Tensor) -> None:
+    """Shape, type and content of the input; reads every pixel, and so waits for a GPU.
+
+    A little room is left around [0, 1] for what an interpolation overshoots.
+    """
+    check_image_shape(images)
+    low, high = (value.item() for value in images.detach().aminmax())
+    if not torch.isfinite(torch.tensor([low, high])).all():
+        raise InputError("images have NaN or infinite pixels")
+    if low < -0.5 or high > 1.5:
+        raise InputError(f"images must be in [0, 1], got values from {low:.3g} to {high:.3g}")

@@ -1,0 +1,72 @@
+"""The image encoder: DINOv2 with registers (arXiv 2309.16588), without its last affine norm."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import NUM_REGISTERS, PATCH_SIZE, POSITION_GRID
+from .layers import Block
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+class PatchEmbed(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, kernel_size=PATCH_SIZE, stride=PATCH_SIZE)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).flatten(2).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    """Images (N, 3, H, W) in [0, 1] -> patch features (N, h*w, C)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int, num_heads: int, depth: int) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + POSITION_GRID**2, dim))
+        self.register_tokens = nn.Parameter(torch.zeros(1, NUM_REGISTERS, dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, dim))  # of DINOv2's pre-training: stored, never used
+        self.patch_embed = PatchEmbed(dim)
+        self.blocks = nn.ModuleList(
+            Block(dim, num_heads, qk_norm=False, layer_scale=1.0, norm_eps=1e-6) for _ in range(depth)
+        )
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
+        self._initialize()
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.normal_(self.cls_token, std=1e-6)
+        nn.init.normal_(self.register_tokens, std=1e-6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        patches = self.patch_embed((images - self.mean) / self.std)
+        position = self.position_embedding(height, width)
+        x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + position
+        registers = self.register_tokens.expand(len(x), -1, -1)
+        x = torch.cat([x[:, :1], registers, x[:, 1:]], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return F.layer_norm(x, x.shape[-1:], eps=1e-5)[:, 1 + NUM_REGISTERS :]
+
+    def position_embedding(self, height: int, width: int) -> Tensor:
+        """(1, 1 + h*w, C) for an image of height x width pixels; 518 x 518 uses the stored one as it is."""
+        grid = (height // PATCH_SIZE, width // PATCH_SIZE)
+        if grid == (POSITION_GRID, POSITION_GRID):
+            return self.pos_embed
+        stored = self.pos_embed[:, 1:].float().transpose(1, 2).unflatten(-1, (POSITION_GRID, POSITION_GRID))
+        patches = F.interpolate(stored, size=grid, mode="bicubic", antialias=True)
+        return torch.cat([self.pos_embed[:, :1], patches.flatten(2).transpose(1, 2).to(self.pos_embed)], dim=1)
