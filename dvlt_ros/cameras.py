@@ -23,6 +23,9 @@ __all__ = [
 ]
 
 ROUNDS = 12
+CENTER_ROUNDS = 4
+MEDIAN_PIXELS = 4096  # the median of an error is taken over at most about twice as many pixels
+MIN_HALF_VIEW = 1e-4  # radians; rays that spread less than this do not tell a rotation
 
 
 def rays_from_cameras(cameras: Cameras, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -62,57 +65,67 @@ def fit_cameras(
     with torch.autocast(directions.device.type, enabled=False):
         rows, cols = _grid(height, stride), _grid(width, stride)
 
-        def samples(x: Tensor) -> Tensor:  # (..., H, W, C) -> (N, pixels, C)
-            return x[..., rows, cols, :].flatten(-3, -2).reshape(lead.numel(), -1, x.shape[-1]).to(dtype)
+        def samples(x: Tensor) -> Tensor:  # (..., H, W, C) -> (N, C, pixels)
+            chosen = x[..., rows, cols, :].flatten(-3, -2).movedim(-1, -2)
+            return chosen.reshape(-1, *chosen.shape[-2:]).to(dtype)
 
         d, o = samples(directions), samples(origins)
-        w = torch.ones_like(d[..., 0]) if weights is None else samples(weights.unsqueeze(-1))[..., 0]
-        usable = torch.isfinite(d).all(-1) & torch.isfinite(o).all(-1) & torch.isfinite(w)
+        w = torch.ones_like(d[:, 0]) if weights is None else samples(weights.unsqueeze(-1))[:, 0]
+        usable = torch.isfinite(d).all(1) & torch.isfinite(o).all(1) & torch.isfinite(w)
         w = torch.where(usable, w, 0.0)
-        d, o = (torch.where(usable.unsqueeze(-1), x, 0.0) for x in (d, o))
+        d, o = (torch.where(usable.unsqueeze(1), x, 0.0) for x in (d, o))
 
         if intrinsics is None:
             pixels, from_pixels = _normalized_pixels(height, width, like=d)
-            p = pixels[rows, cols].reshape(1, -1, 3).expand_as(d)
-            matrix, _ = _fit_linear(p, d, w)
-            rotation, intrinsics = _decompose(matrix @ from_pixels)
+            matrix, _ = _fit_linear(samples(pixels), d, w)
+            rotation, normalized = _decompose(matrix)
+            intrinsics = torch.linalg.inv(from_pixels) @ normalized
         else:
             intrinsics = intrinsics.reshape(-1, 3, 3).to(dtype)
-            p = samples(camera_directions(intrinsics, height, width).view(*lead, height, width, 3))
+            p = samples(camera_directions(intrinsics, height, width))
             matrix, robust = _fit_linear(p, d, w)
-            rotation = _nearest_rotation(_weighted_outer(d, p, robust), matrix)
+            rotation = _nearest_rotation(_moment(_outer(d, p), robust), matrix)
         poses = pose_matrix(rotation, _robust_center(o, w))
     return Cameras(poses.reshape(*lead, 4, 4), intrinsics.reshape(*lead, 3, 3))
 
 
 def _fit_linear(p: Tensor, d: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """A (N, 3, 3) of ``d = A p`` by reweighted least squares, and the last weights (N, pixels)."""
+    """A (N, 3, 3) of ``d = A p`` by reweighted least squares, and the last weights (N, pixels).
+
+    p is (N or 1, 3, pixels), d (N, 3, pixels), w (N, pixels).
+    """
+    pp, dp = _outer(p, p), _outer(d, p)
     robust = w
     for _ in range(ROUNDS):
-        inverse, singular = torch.linalg.inv_ex(_weighted_outer(p, p, robust))
-        matrix = _weighted_outer(d, p, robust) @ inverse
-        robust = w * _robust_weights((d - rotate(matrix, p)).norm(dim=-1), w)
+        inverse, singular = torch.linalg.inv_ex(_moment(pp, robust))
+        matrix = _moment(dp, robust) @ inverse
+        robust = w * _robust_weights((d - matrix @ p).square().sum(1), w)
     return torch.where((singular != 0)[:, None, None], torch.nan, matrix), robust
 
 
-def _robust_weights(error: Tensor, w: Tensor) -> Tensor:
-    """``1 / (1 + (e/s)^2)^2`` with s = 1.5 x median of e over the pixels that count."""
-    median = torch.where(w > 0, error, torch.nan).nanmedian(dim=-1, keepdim=True).values
-    scale = 1.5 * median + torch.finfo(error.dtype).eps
-    return (1 + (error / scale) ** 2) ** -2
+def _robust_weights(squared_error: Tensor, w: Tensor) -> Tensor:
+    """``1 / (1 + (e/s)^2)^2`` with s = 1.5 x median of e over the pixels that count, all (N, pixels)."""
+    every = max(1, squared_error.shape[-1] // MEDIAN_PIXELS)
+    sample = torch.where(w[:, ::every] > 0, squared_error[:, ::every], torch.nan)
+    median = sample.nanmedian(dim=-1, keepdim=True).values
+    squared_scale = 1.5**2 * median + torch.finfo(w.dtype).eps ** 2
+    return (1 + squared_error / squared_scale).square().reciprocal()
 
 
 def _robust_center(origins: Tensor, w: Tensor) -> Tensor:
-    """(N, pixels, 3) -> (N, 3): the median per component, then reweighted means."""
-    center = torch.where((w > 0).unsqueeze(-1), origins, torch.nan).nanmedian(dim=1).values
-    for _ in range(ROUNDS):
-        robust = w * _robust_weights((origins - center.unsqueeze(1)).norm(dim=-1), w)
-        center = (robust.unsqueeze(-1) * origins).sum(1) / robust.sum(1, keepdim=True)
+    """(N, 3, pixels) -> (N, 3): the median per component, then reweighted means."""
+    center = torch.where((w > 0).unsqueeze(1), origins, torch.nan).nanmedian(dim=-1).values
+    for _ in range(CENTER_ROUNDS):
+        robust = w * _robust_weights((origins - center.unsqueeze(-1)).square().sum(1), w)
+        center = (robust.unsqueeze(1) * origins).sum(-1) / robust.sum(-1, keepdim=True)
     return center
 
 
 def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """``A = Q U`` (Gram-Schmidt; U upper triangular with a positive diagonal, det Q = 1) -> R, K without skew."""
+    """``A = Q U`` (Gram-Schmidt; U upper triangular with a positive diagonal, det Q = 1) -> R, K without skew.
+
+    NaN where the directions are collinear or mirrored.
+    """
     first, second, third = matrix.unbind(-1)
     x_axis = first / first.norm(dim=-1, keepdim=True)
     along = (x_axis * second).sum(-1, keepdim=True)
@@ -132,23 +145,32 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
     zero, one = torch.zeros_like(scale), torch.ones_like(scale)
     rows = [focal_x, zero, center_x, zero, focal_y, center_y, zero, zero, one]
     intrinsics = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-    mirrored = ~(scale > 0)[:, None, None]
-    return torch.where(mirrored, torch.nan, rotation), torch.where(mirrored, torch.nan, intrinsics)
+    narrowest = MIN_HALF_VIEW * third.norm(dim=-1)
+    sound = (scale > 0) & (first.norm(dim=-1) > narrowest) & (rest.norm(dim=-1) > narrowest)
+    failed = ~sound[:, None, None]
+    return torch.where(failed, torch.nan, rotation), torch.where(failed, torch.nan, intrinsics)
 
 
 def _nearest_rotation(moment: Tensor, matrix: Tensor) -> Tensor:
     """Rotation that maximises tr(R^T M) (Procrustes); NaN where the linear fit has no answer."""
     failed = ~torch.isfinite(matrix).all(dim=(-2, -1), keepdim=True)
-    failed |= ~(torch.linalg.det(torch.where(failed, 0.0, matrix)) > 0)[:, None, None]
+    matrix = torch.where(failed, 0.0, matrix)
+    smallest = MIN_HALF_VIEW * torch.linalg.matrix_norm(matrix) ** 3
+    failed |= ~(torch.linalg.det(matrix) > smallest)[:, None, None]
     u, _, vt = torch.linalg.svd(torch.where(failed, 0.0, moment))
     sign = torch.linalg.det(u @ vt)
     u = torch.cat([u[..., :2], u[..., 2:] * sign[:, None, None]], dim=-1)
     return torch.where(failed, torch.nan, u @ vt)
 
 
-def _weighted_outer(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
-    """Sum over pixels of ``w a b^T``: (N, pixels, 3) -> (N, 3, 3)."""
-    return (a * w.unsqueeze(-1)).transpose(-1, -2) @ b
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """``a b^T`` of every pixel, (N, 3, pixels) twice -> (N, pixels, 9)."""
+    return torch.einsum("nip,njp->npij", a, b).flatten(-2)
+
+
+def _moment(outer: Tensor, w: Tensor) -> Tensor:
+    """Weighted sum over pixels, (N or 1, pixels, 9) and (N, pixels) -> (N, 3, 3)."""
+    return (w.unsqueeze(1) @ outer).view(-1, 3, 3)
 
 
 def _normalized_pixels(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,16 @@
 
 from .config import DvltConfig
 from .dvlt import Dvlt, Prediction, State
+from .images import PixelMapping, PreparedImages, prepare_images
 from .loop import Step
 
-__all__ = ["Dvlt", "DvltConfig", "Prediction", "State", "Step"]
+__all__ = [
+    "Dvlt",
+    "DvltConfig",
+    "PixelMapping",
+    "Prediction",
+    "PreparedImages",
+    "State",
+    "Step",
+    "prepare_images",
+]

@@ -161,13 +161,13 @@ class Dvlt(nn.Module):
         Raises:
             WeightsError: no such checkpoint, unreachable hub, or content that is not exactly this network.
         """
-        from .weights import load_checkpoint
+        from .weights import load_checkpoint  # it needs this class
 
         return load_checkpoint(source, revision)
 
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write ``model.safetensors`` and ``config.json`` under the published names; other files stay."""
-        from .weights import save_checkpoint
+        from .weights import save_checkpoint  # it needs this class
 
         save_checkpoint(self, Path(directory), dtype)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -117,11 +119,17 @@ class Rope:
         return x * self.cos.to(x.dtype) + turned * self.sin.to(x.dtype)
 
 
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """Autocast switched off where x lives, if that kind of device has it at all."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
 class Float32Linear(nn.Linear):
     """A linear layer that computes in float32 whatever the rest runs in."""
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             bias = None if self.bias is None else self.bias.float()
             return F.linear(x.float(), self.weight.float(), bias)
 
@@ -130,6 +138,6 @@ class Float32Conv1x1(nn.Conv2d):
     """A 1x1 convolution that computes in float32 whatever the rest runs in."""
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             bias = None if self.bias is None else self.bias.float()
             return F.conv2d(x.float(), self.weight.float(), bias)

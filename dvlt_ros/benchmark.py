@@ -1,0 +1,205 @@
+"""Time, operations and memory of every stage of the model, for chosen views, sizes and K.
+
+    ros2 run dvlt_ros benchmark --views 8 16 --size 504x378 --steps 8 12 16
+    python -m dvlt_ros.benchmark --help
+
+Needs neither ROS nor weights (time does not depend on their values), and runs on CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .cameras import fit_cameras
+from .errors import DvltError
+from .model import Dvlt, DvltConfig
+
+T = TypeVar("T")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Case:
+    views: int
+    width: int  # pixels
+    height: int
+    steps: int  # K
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Medians over the repeats. ``total_ms`` is one whole window, ``step_ms`` one of its K steps."""
+
+    views: int
+    size: str
+    steps: int
+    gflop: float
+    encode_ms: float
+    step_ms: float
+    decode_ms: float
+    cameras_ms: float
+    total_ms: float
+    peak_mib: float | None  # GPU: allocated by torch; CPU: resident set of the process; None where unknown
+
+
+def measure(model: Dvlt, case: Case, device: torch.device, dtype: torch.dtype, repeats: int) -> Measurement:
+    images = torch.rand(1, case.views, 3, case.height, case.width, device=device)
+    autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    with torch.inference_mode(), autocast:
+        timed = Stopwatch(device, repeats)
+        reset_peak_memory(device)
+        features, encode_ms = timed(lambda: model.encode(images))
+        state = model.begin(features)
+        steps = model.schedule(case.steps)
+        state, step_ms = timed(lambda: model.step(state, steps[0]))
+        prediction, decode_ms = timed(lambda: model.decode(state))
+        _, cameras_ms = timed(lambda: fit_cameras(prediction.ray_directions, prediction.ray_origins))
+        _, total_ms = timed(lambda: model(images, case.steps).cameras())
+        return Measurement(
+            case.views, f"{case.width}x{case.height}", case.steps, count_gflop(model.config, case),
+            encode_ms, step_ms, decode_ms, cameras_ms, total_ms, peak_memory_mib(device),
+        )  # fmt: skip
+
+
+class Stopwatch:
+    """Runs a function once to warm up, then ``repeats`` times; returns its result and the median in ms."""
+
+    def __init__(self, device: torch.device, repeats: int) -> None:
+        self.device = device
+        self.repeats = repeats
+
+    def __call__(self, function: Callable[[], T]) -> tuple[T, float]:
+        result = function()
+        times = [self._once(function) for _ in range(self.repeats)]
+        return result, statistics.median(times)
+
+    def _once(self, function: Callable[[], object]) -> float:
+        self._wait()
+        start = time.perf_counter()
+        function()
+        self._wait()
+        return 1e3 * (time.perf_counter() - start)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def count_gflop(config: DvltConfig, case: Case) -> float:
+    """Floating-point operations of one window in 10^9 (a multiply-add is two), counted without running it."""
+    with torch.device("meta"):
+        model = Dvlt(config).eval()
+        images = torch.empty(1, case.views, 3, case.height, case.width)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        state = model.begin(model.encode(images))
+        for step in model.schedule(case.steps):
+            state = model.step(state, step)
+        model.decode(state)
+    return counter.get_total_flops() / 1e9
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):  # Linux forgets the peak when 5 is written here
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mib(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) / 2**10 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def table(rows: Sequence[Measurement]) -> str:
+    columns = ["views", "size", "K", "GFLOP", "encode", "step", "decode", "cameras", "total ms", "GFLOP/s", "peak MiB"]
+    lines = ["  ".join(f"{name:>9}" for name in columns)]
+    for row in rows:
+        rate = row.gflop / row.total_ms * 1e3
+        peak = "unknown" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+        times = (row.encode_ms, row.step_ms, row.decode_ms, row.cameras_ms, row.total_ms)
+        cells = [row.views, row.size, row.steps, f"{row.gflop:.1f}", *(f"{t:.1f}" for t in times), f"{rate:.0f}", peak]
+        lines.append("  ".join(f"{cell:>9}" for cell in cells))
+    return "\n".join(lines)
+
+
+def machine(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return f"{name}; torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT in pixels, got {text!r}") from None
+    return width, height
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    on_gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description="Time, operations and memory of the model's stages.")
+    parser.add_argument("--views", type=int, nargs="+", default=[8, 16] if on_gpu else [2, 4])
+    parser.add_argument("--size", type=parse_size, nargs="+", default=[(504, 378) if on_gpu else (168, 126)])
+    parser.add_argument("--steps", type=int, nargs="+", default=[8, 12, 16] if on_gpu else [8, 16], metavar="K")
+    parser.add_argument("--device", default="cuda" if on_gpu else "cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16" if on_gpu else "float32")
+    parser.add_argument("--config", type=Path, help="config.json of a checkpoint; the released model by default")
+    parser.add_argument("--repeats", type=int, default=10 if on_gpu else 3)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_arguments(argv)
+    try:
+        run(args)
+    except DvltError as error:
+        raise SystemExit(f"benchmark: {error}") from error
+
+
+def run(args: argparse.Namespace) -> None:
+    device = torch.device(args.device)
+    config = DvltConfig() if args.config is None else DvltConfig.from_file(args.config)
+    model = Dvlt(config).eval().to(device)
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    print(f"{machine(device)}; {args.dtype}; {parameters:.2f} M parameters; median of {args.repeats}")
+    rows = []
+    for views, (width, height), steps in itertools.product(args.views, args.size, args.steps):
+        case = Case(views, width, height, steps)
+        rows.append(measure(model, case, device, DTYPES[args.dtype], args.repeats))
+    print(table(rows))
+    if args.json is not None:
+        report = {"machine": machine(device), "dtype": args.dtype, "rows": [asdict(row) for row in rows]}
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
