@@ -1,0 +1,78 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import functools
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dvlt_ros.model import Dvlt, DvltConfig
+
+PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity"
+
+TINY = {
+    "embed_dim": 32,
+    "num_heads": 2,
+    "patch_embed": "vit14_reg",
+    "encoder_depth": 2,
+    "decoder_embed_dim": 32,
+    "decoder_num_heads": 2,
+    "decoder_depth": 1,
+    "depth_head_channels": (16, 16, 16),
+    "num_steps": 4,
+    "min_steps": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def parity() -> Callable[[str], Any]:
+    """Loads a file of reference numbers of the published implementation: .npz or .json."""
+    if not PARITY.is_dir():
+        pytest.skip("the reference numbers are not here; a folder ../shared/parity beside the project runs this")
+
+    @functools.cache
+    def load(name: str) -> Any:
+        path = PARITY / name
+        return json.loads(path.read_text()) if path.suffix == ".json" else np.load(path)
+
+    return load
+
+
+def seed_weights(model: torch.nn.Module) -> None:
+    """The seeded weights of the reference numbers; also a network in which every parameter matters."""
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name.endswith("freqs"):
+                continue
+            rng = np.random.default_rng([0, zlib.crc32(name.encode())])
+            x = torch.from_numpy(rng.standard_normal(size=tuple(value.shape), dtype=np.float32))
+            if name.endswith(".gamma"):
+                x = 0.2 + 0.05 * x
+            elif name.endswith(".bias"):
+                x = 0.02 * x
+            elif value.dim() == 1 and name.endswith(".weight"):
+                x = 1 + 0.1 * x
+            elif name.endswith(".weight"):
+                x = x / (x.numel() / len(x)) ** 0.5
+            else:
+                x = 0.1 * x
+            value.copy_(x)
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Dvlt]:
+    """Builds a model with seeded weights, in evaluation mode; a tiny one with fields changed by default."""
+
+    def make(config: DvltConfig | None = None, **changes: Any) -> Dvlt:
+        model = Dvlt(DvltConfig(**(TINY | changes)) if config is None else config).eval()
+        seed_weights(model)
+        return model
+
+    return make
