@@ -1,6 +1,6 @@
 """Cameras from noisy ray maps: `fit_cameras` beside a RANSAC homography per view.
 
-    python benchmarks/camera_recovery.py
+    python benchmarks/camera_recovery.py --views 16 --size 168x126
 
 Both see the same pixels of random cameras' rays, with 1 % noise and 15 % outliers. RANSAC runs 100 rounds of
 four-point homographies per view, then a fit on the inliers.
@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from dvlt_ros.benchmark import machine, parse_size
 from dvlt_ros.cameras import Cameras, fit_cameras, rays_from_cameras
 from dvlt_ros.geometry import matrix_from_quaternion, pixel_centers, pose_matrix, rotation_angle
 
@@ -78,37 +80,57 @@ def degrees(rotation: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return torch.rad2deg(rotation_angle(rotation.double().mT @ truth.double()))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--views", type=int, default=16)
-    parser.add_argument("--size", default="168x126", help="WIDTHxHEIGHT in pixels")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
-    width, height = (int(part) for part in args.size.split("x"))
-    cameras, directions, origins = random_views(args.views, height, width, seed=0)
+def compare_speed(views: int, width: int, height: int, repeats: int, device: str) -> None:
+    cameras, directions, origins = random_views(views, height, width, seed=0)
     truth = cameras.world_from_cam[:, :3, :3]
-    rows = {}
-
-    on_device = directions.to(args.device), origins.to(args.device)
+    on_device = directions.to(device), origins.to(device)
     fit_cameras(*on_device, stride=STRIDE)
     times = []
-    for _ in range(args.repeats):
+    for _ in range(repeats):
         start = time.perf_counter()
         fitted = fit_cameras(*on_device, stride=STRIDE).to("cpu")
         times.append(time.perf_counter() - start)
-    rows["fit_cameras"] = (statistics.median(times), degrees(fitted.world_from_cam[:, :3, :3], truth))
+    rows = {"fit_cameras": (statistics.median(times), degrees(fitted.world_from_cam[:, :3, :3], truth))}
 
     rng = np.random.default_rng(0)
     start = time.perf_counter()
     found = np.stack([ransac_rotation(view, height, width, rng) for view in directions.numpy()])
     rows["RANSAC"] = (time.perf_counter() - start, degrees(torch.from_numpy(found), truth))
 
-    print(f"{args.views} views of {args.size}, every {STRIDE}rd pixel of rows and columns, {args.device}")
+    print(f"{machine(torch.device(device))}; {views} views of {width}x{height}, every {STRIDE}rd row and column")
     print(f"{'method':>12}  {'ms':>8}  {'median deg':>10}  {'worst deg':>9}")
     for name, (seconds, error) in rows.items():
         print(f"{name:>12}  {1e3 * seconds:8.1f}  {error.median():10.3f}  {error.max():9.3f}")
     print(f"fit_cameras is {rows['RANSAC'][0] / rows['fit_cameras'][0]:.0f} times faster")
+
+
+def compare_accuracy(path: Path) -> None:
+    """Our cameras and the published recovery's on a file of reference rays."""
+    reference = np.load(path)
+    truth = torch.from_numpy(reference["extrinsics_c2w_gt"])[..., :3, :3]
+    print(f"{'rays':>12}  {'method':>12}  {'median deg':>10}  {'worst deg':>9}")
+    for kind in ("clean", "noisy"):
+        rays = torch.from_numpy(reference[f"{kind}/rays"])
+        rotations = {
+            "fit_cameras": fit_cameras(rays[..., :3], rays[..., 3:]).world_from_cam[..., :3, :3],
+            "published": torch.from_numpy(reference[f"{kind}/extrinsics_c2w"])[..., :3, :3],
+        }
+        for name, rotation in rotations.items():
+            error = degrees(rotation, truth)
+            print(f"{kind:>12}  {name:>12}  {error.median():10.3f}  {error.max():9.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--views", type=int, default=16)
+    parser.add_argument("--size", type=parse_size, default=(168, 126), help="WIDTHxHEIGHT in pixels")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--reference", type=Path, help="rays.npz with the published recovery's own answers")
+    args = parser.parse_args()
+    compare_speed(args.views, *args.size, args.repeats, args.device)
+    if args.reference is not None:
+        compare_accuracy(args.reference)
 
 
 if __name__ == "__main__":

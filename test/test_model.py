@@ -65,6 +65,16 @@ def test_every_used_parameter_gets_a_gradient(make_model, images, changes):
     assert without == ["patch_embed_encoder.mask_token"]
 
 
+def test_gradient_checkpointing_changes_no_gradient(make_model, images):
+    gradients = []
+    for recompute in (False, True):
+        model = make_model()
+        model.gradient_checkpointing = recompute
+        model(images[:1]).points.mean().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
 def test_stages_one_by_one_are_the_forward_pass(model, images):
     with torch.no_grad():
         state = model.begin(model.encode(images))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..cameras import fit_cameras
 from ..errors import InputError
@@ -87,6 +88,7 @@ class Dvlt(nn.Module):
         depth_decoder = ConvDepthDecoder if config.depth_head_type == "conv" else LinearDepthDecoder
         self.depth_decoder = depth_decoder(config)
         self.camera_head = CameraHead(config.decoder_embed_dim)
+        self.gradient_checkpointing = False  # training only: recompute each step in the backward pass
         self._warned_steps: set[int] = set()
 
     def forward(self, images: Tensor, num_steps: int | None = None) -> Prediction:
@@ -98,9 +100,11 @@ class Dvlt(nn.Module):
         """
         check_images(images)
         steps = self.schedule(self.config.num_steps if num_steps is None else num_steps)
+        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        apply = partial(checkpoint, self.step, use_reentrant=False) if recompute else self.step
         state = self.begin(self.encode(images))
         for step in steps:
-            state = self.step(state, step)
+            state = apply(state, step)
         return self.decode(state)
 
     def encode(self, images: Tensor) -> State:
