@@ -1,0 +1,43 @@
+# `make` lists the targets. The environment is made on first use, with or without a ROS 2 distribution.
+
+VENV ?= .venv
+# Expanded only when the environment is made: the Python of a sourced ROS 2, else the one that the ROS wheels are for.
+PYTHON ?= $(shell python3 -c 'import rclpy' 2>/dev/null && echo python3 || echo python3.11)
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.made
+INPUTS := $(wildcard requirements/*.txt tools/*.py overlay/tf2_msgs/*.* overlay/tf2_msgs/msg/*) setup.py setup.cfg
+
+# Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 3 (Kilted) and 2 (Jazzy).
+DDS := FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml FASTRTPS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
+
+.PHONY: help venv test lint bench demo clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
+
+venv: $(STAMP)  ## the environment in .venv: real rclpy and Fast DDS (PYTHON=... chooses another Python)
+
+$(STAMP): $(INPUTS)
+	@$(PYTHON) -c '' 2>/dev/null || { \
+	  echo "make: '$(PYTHON)' does not run. Install Python 3.11 (or source a ROS 2 distribution), or say which: make venv PYTHON=..." >&2; exit 1; }
+	$(PYTHON) tools/make_venv.py $(VENV)
+	@touch $@
+
+test: $(STAMP)  ## every test (ARGS="-k name" passes options to pytest)
+	$(DDS) ROS_PYTHON_CHECK_FIELDS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST $(RUN) -m pytest $(ARGS)
+
+lint: $(STAMP)  ## ruff and mypy
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+
+bench: $(STAMP)  ## time, operations and memory of the model's stages on this machine (ARGS="--help")
+	$(RUN) -m dvlt_ros.benchmark $(ARGS)
+
+demo: $(STAMP)  ## a rendered room through the model: pictures and a point cloud
+	$(DDS) $(RUN) -m dvlt_ros.demo $(ARGS)
+
+clean:  ## remove the environment and what tools left
+	rm -rf $(VENV) build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,188 @@
+"""A tree of frames over time, and the transform between any two of them."""
+
+from __future__ import annotations
+
+import threading
+import time as steady
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from rclpy.clock import Clock, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.logging import get_logger
+from rclpy.time import Time
+
+from .exceptions import (
+    ConnectivityException,
+    ExtrapolationException,
+    InvalidArgumentException,
+    LookupException,
+    TransformException,
+)
+from .frame_history import IDENTITY, FrameHistory, Pose, Sample
+
+DEFAULT_CACHE_TIME = Duration(seconds=10)
+QUATERNION_TOLERANCE = 1e-2  # on the squared norm
+Chain = dict[str, Pose]  # ancestor -> ancestor_from_frame, from the frame itself up to its root
+
+
+class Buffer:
+    """Thread-safe; waits on new data and on a steady clock."""
+
+    def __init__(self, cache_time: Duration | None = None, node: Any = None) -> None:
+        self._max_age_ns = (cache_time or DEFAULT_CACHE_TIME).nanoseconds
+        self._frames: dict[str, FrameHistory] = {}  # by child
+        self._names: set[str] = set()
+        self._changed = threading.Condition()
+        self.clock = node.get_clock() if node is not None else Clock()
+        backward = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+        self.jump_handle = self.clock.create_jump_callback(backward, post_callback=self._on_jump)
+
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        self._insert(transform, authority, is_static=False)
+
+    def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
+        self._insert(transform, authority, is_static=True)
+
+    def clear(self) -> None:
+        """Forget all that moves; static transforms stay."""
+        with self._changed:
+            for history in self._frames.values():
+                history.clear()
+
+    def lookup_transform(
+        self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration()  # noqa: B008
+    ) -> TransformStamped:  # fmt: skip
+        """target_from_source at `time` (zero: the latest that all frames between have)."""
+        self.can_transform(target_frame, source_frame, time, timeout)
+        return self.lookup_transform_core(target_frame, source_frame, time)
+
+    def lookup_transform_full(
+        self, target_frame: str, target_time: Time, source_frame: str, source_time: Time, fixed_frame: str,
+        timeout: Duration = Duration(),  # noqa: B008
+    ) -> TransformStamped:  # fmt: skip
+        """target at `target_time` from source at `source_time`, through a frame that does not move between."""
+        fixed_from_source = self.lookup_transform(fixed_frame, source_frame, source_time, timeout)
+        target_from_fixed = self.lookup_transform(target_frame, fixed_frame, target_time, timeout)
+        stamp_ns = Time.from_msg(target_from_fixed.header.stamp).nanoseconds
+        return to_message(target_frame, source_frame, stamp_ns, to_pose(target_from_fixed) @ to_pose(fixed_from_source))
+
+    def can_transform(
+        self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration(),  # noqa: B008
+        return_debug_tuple: bool = False,
+    ) -> bool | tuple[bool, str]:  # fmt: skip
+        deadline_s = steady.monotonic() + timeout.nanoseconds * 1e-9
+        with self._changed:
+            result = self.can_transform_core(target_frame, source_frame, time)
+            while not result[0] and (left_s := deadline_s - steady.monotonic()) > 0:
+                self._changed.wait(left_s)
+                result = self.can_transform_core(target_frame, source_frame, time)
+        return result if return_debug_tuple else result[0]
+
+    def can_transform_core(self, target_frame: str, source_frame: str, time: Time) -> tuple[bool, str]:
+        try:
+            self.lookup_transform_core(target_frame, source_frame, time)
+        except TransformException as error:
+            return False, str(error)
+        return True, ""
+
+    def lookup_transform_core(self, target_frame: str, source_frame: str, time: Time) -> TransformStamped:
+        with self._changed:
+            for role, frame in (("target_frame", target_frame), ("source_frame", source_frame)):
+                self._require_known(role, frame)
+            stamp_ns = time.nanoseconds or self._latest_common_ns(target_frame, source_frame)
+            try:
+                target, source = self._chain(target_frame, stamp_ns), self._chain(source_frame, stamp_ns)
+            except ExtrapolationException as error:
+                context = f", when looking up transform from frame [{source_frame}] to frame [{target_frame}]"
+                raise ExtrapolationException(f"{error}{context}") from None
+            common = self._common_ancestor(target, source, target_frame, source_frame)
+            pose = target[common].inverse() @ source[common]
+        return to_message(target_frame, source_frame, stamp_ns, pose)
+
+    def _insert(self, transform: TransformStamped, authority: str, is_static: bool) -> None:
+        parent, child = transform.header.frame_id.lstrip("/"), transform.child_frame_id.lstrip("/")
+        pose, stamp_ns = to_pose(transform), Time.from_msg(transform.header.stamp).nanoseconds
+        if (problem := reason_to_refuse(parent, child, pose)) is not None:
+            get_logger("tf2_buffer").error(f"Ignoring transform from authority '{authority}': {problem}")
+            return
+        with self._changed:
+            history = self._frames.setdefault(child, FrameHistory(is_static, self._max_age_ns))
+            if history.insert(Sample(stamp_ns, parent, pose)):
+                self._names.update((parent, child))
+                self._changed.notify_all()
+
+    def _require_known(self, role: str, frame: str) -> None:
+        if not frame:
+            raise InvalidArgumentException(f"Invalid argument passed to lookupTransform argument {role}: frame_id is empty")
+        if frame.startswith("/"):
+            raise InvalidArgumentException(
+                f'Invalid argument "{frame}" passed to lookupTransform argument {role}: frame_ids cannot start with a \'/\''
+            )
+        if frame not in self._names:
+            raise LookupException(f'"{frame}" passed to lookupTransform argument {role} does not exist.')
+
+    def _chain(self, frame: str, stamp_ns: int) -> Chain:
+        chain: Chain = {frame: IDENTITY}
+        current, pose = frame, IDENTITY
+        while (history := self._frames.get(current)) is not None and (sample := history.at(stamp_ns)) is not None:
+            current, pose = sample.parent, sample.pose @ pose
+            if current in chain:
+                raise LookupException(f"The tf tree is invalid because it contains a loop at frame {current}")
+            chain[current] = pose
+        return chain
+
+    def _latest_common_ns(self, target_frame: str, source_frame: str) -> int:
+        """The newest stamp that every moving frame between the two has; 0 if nothing between them moves."""
+        if target_frame == source_frame:
+            return self._latest_ns(target_frame) or 0
+        target, source = self._chain(target_frame, 0), self._chain(source_frame, 0)
+        common = self._common_ancestor(target, source, target_frame, source_frame)
+        between = [list(chain)[: list(chain).index(common)] for chain in (target, source)]
+        stamps_ns = [self._latest_ns(frame) for frames in between for frame in frames]
+        return min((stamp for stamp in stamps_ns if stamp is not None), default=0)
+
+    def _latest_ns(self, frame: str) -> int | None:
+        history = self._frames.get(frame)
+        return None if history is None or history.is_static or not history.samples else history.samples[-1].stamp_ns
+
+    def _common_ancestor(self, target: Chain, source: Chain, target_frame: str, source_frame: str) -> str:
+        common = next((frame for frame in source if frame in target), None)
+        if common is None:
+            raise ConnectivityException(
+                f"Could not find a connection between '{target_frame}' and '{source_frame}' because they are not part "
+                "of the same tree. Tf has two or more unconnected trees."
+            )
+        return common
+
+    def _on_jump(self, _: Any) -> None:
+        get_logger("tf2_buffer").warning("Detected jump back in time. Clearing tf buffer.")
+        self.clear()
+
+
+def reason_to_refuse(parent: str, child: str, pose: Pose) -> str | None:
+    if not parent or not child:
+        return f"frame_id '{parent}' or child_frame_id '{child}' is empty"
+    if parent == child:
+        return f"frame_id and child_frame_id are both '{child}'"
+    if not (np.isfinite(pose.translation).all() and np.isfinite(pose.rotation).all()):
+        return f"child_frame_id '{child}' has a value that is not finite"
+    if abs(float(pose.rotation @ pose.rotation) - 1.0) > QUATERNION_TOLERANCE:
+        return f"child_frame_id '{child}' has a quaternion that is not normalised"
+    return None
+
+
+def to_pose(transform: TransformStamped) -> Pose:
+    t, q = transform.transform.translation, transform.transform.rotation
+    return Pose(np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w]))
+
+
+def to_message(target_frame: str, source_frame: str, stamp_ns: int, pose: Pose) -> TransformStamped:
+    message = TransformStamped()
+    message.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
+    message.header.frame_id, message.child_frame_id = target_frame, source_frame
+    t, q = message.transform.translation, message.transform.rotation
+    t.x, t.y, t.z = pose.translation.tolist()
+    q.x, q.y, q.z, q.w = pose.rotation.tolist()
+    return message

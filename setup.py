@@ -1,0 +1,35 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package_name = "dvlt_ros"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    # `training/` reaches the package through the link dvlt_ros/training: never installed under so generic a name.
+    packages=find_packages(include=[package_name, f"{package_name}.*"]),
+    package_data={
+        package_name: ["py.typed", "**/*.safetensors", "**/*.json"],
+        f"{package_name}.training": ["configs/**/*.yaml"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
+        (f"share/{package_name}", ["package.xml"]),
+        (f"share/{package_name}/launch", sorted(glob("launch/*.launch.*"))),
+        (f"share/{package_name}/config", sorted(glob("config/*.*"))),
+    ],
+    python_requires=">=3.11",
+    # OpenCV is missing here because it has many names (apt's cv2, opencv-python, -headless): package.xml asks for it.
+    install_requires=["huggingface_hub", "numpy", "safetensors", "setuptools", "torch", "transforms3d"],
+    extras_require={
+        "test": ["hypothesis", "pytest", "pytest-timeout"],
+        "training": ["accelerate", "hydra-core", "tensorboard", "tqdm"],
+    },
+    zip_safe=False,
+    maintainer="dvlt_ros maintainers",
+    maintainer_email="dvlt_ros@users.noreply.github.com",
+    description="Dense, consistent 3D maps from a robot's ordinary camera, with the Déjà View transformer.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": ["benchmark = dvlt_ros.benchmark:main"]},
+)

@@ -1,0 +1,276 @@
+"""Frames over time: what a Buffer answers, and transforms through the real middleware."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+
+import tf2_ros
+from geometry_msgs.msg import TransformStamped
+from rclpy.duration import Duration
+from rclpy.time import Time
+from tf2_msgs.msg import TFMessage
+
+LATEST = Time()
+
+
+def message(parent, child, stamp_ns=0, translation=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0, 1.0)):
+    result = TransformStamped()
+    result.header.frame_id, result.child_frame_id = parent, child
+    result.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
+    t, q = result.transform.translation, result.transform.rotation
+    t.x, t.y, t.z = map(float, translation)
+    q.x, q.y, q.z, q.w = map(float, rotation)
+    return result
+
+
+def matrix(transform):
+    """(4, 4) target_from_source of a message, by the textbook formula."""
+    t, q = transform.transform.translation, transform.transform.rotation
+    x, y, z, w = q.x, q.y, q.z, q.w
+    rotation = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.block([[np.array(rotation), np.array([[t.x], [t.y], [t.z]])], [np.zeros((1, 3)), np.ones((1, 1))]])
+
+
+def about(axis, angle):
+    axis = np.asarray(axis, float) / np.linalg.norm(axis)
+    return (*(np.sin(angle / 2) * axis), np.cos(angle / 2))
+
+
+def random_message(rng, parent, child, stamp_ns=0):
+    rotation = rng.normal(size=4)
+    return message(parent, child, stamp_ns, rng.normal(size=3) * 10, rotation / np.linalg.norm(rotation))
+
+
+@pytest.fixture
+def buffer():
+    return tf2_ros.Buffer()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_chain_through_a_common_ancestor(seed):
+    rng, buffer = np.random.default_rng(seed), tf2_ros.Buffer()
+    edges = [random_message(rng, *frames) for frames in (("map", "odom"), ("odom", "base"), ("map", "mount"), ("mount", "camera"))]
+    for edge in edges:
+        buffer.set_transform_static(edge, "test")
+    map_from_base = matrix(edges[0]) @ matrix(edges[1])
+    map_from_camera = matrix(edges[2]) @ matrix(edges[3])
+    found = buffer.lookup_transform("camera", "base", LATEST)
+    np.testing.assert_allclose(matrix(found), np.linalg.inv(map_from_camera) @ map_from_base, atol=1e-9)
+    assert (found.header.frame_id, found.child_frame_id) == ("camera", "base")
+    back = buffer.lookup_transform("base", "camera", LATEST)
+    np.testing.assert_allclose(matrix(back) @ matrix(found), np.eye(4), atol=1e-9)
+
+
+@given(ratio=st.floats(0, 1), angle=st.floats(-3.1, 3.1), sign=st.sampled_from([-1, 1]))
+def test_interpolates_along_the_shorter_arc(ratio, angle, sign):
+    buffer, start, end = tf2_ros.Buffer(), np.array([1.0, 2.0, 3.0]), np.array([-1.0, 5.0, 3.5])
+    buffer.set_transform(message("map", "base", 10**9, start), "test")
+    buffer.set_transform(message("map", "base", 2 * 10**9, end, sign * np.array(about((1, 2, 3), angle))), "test")
+    stamp_ns = 10**9 + round(ratio * 10**9)
+    exact = (stamp_ns - 10**9) / 10**9
+    expected = message("map", "base", 0, (1 - exact) * start + exact * end, about((1, 2, 3), exact * angle))
+    found = buffer.lookup_transform("map", "base", Time(nanoseconds=stamp_ns))
+    np.testing.assert_allclose(matrix(found), matrix(expected), atol=1e-7)
+    assert Time.from_msg(found.header.stamp).nanoseconds == stamp_ns
+
+
+def test_latest_is_the_newest_stamp_that_all_moving_frames_have(buffer):
+    for stamp_ns in (1, 2, 3):
+        buffer.set_transform(message("map", "odom", stamp_ns * 10**9, (stamp_ns, 0, 0)), "test")
+    buffer.set_transform(message("odom", "base", 2 * 10**9, (0, 1, 0)), "test")
+    buffer.set_transform_static(message("base", "camera", 9 * 10**9), "test")
+    found = buffer.lookup_transform("map", "camera", LATEST)
+    assert Time.from_msg(found.header.stamp).nanoseconds == 2 * 10**9
+    np.testing.assert_allclose(matrix(found)[:3, 3], [2, 1, 0])
+
+
+def test_only_frames_between_the_two_matter(buffer):
+    buffer.set_transform(message("map", "odom", 10**9), "test")
+    buffer.set_transform(message("odom", "base", 5 * 10**9, (1, 0, 0)), "test")
+    buffer.set_transform(message("odom", "base", 6 * 10**9, (2, 0, 0)), "test")
+    assert matrix(buffer.lookup_transform("odom", "base", LATEST))[0, 3] == 2
+
+
+@pytest.mark.parametrize(("stamp_s", "word"), [(1.5, "past"), (4.5, "future")])
+def test_outside_the_data_is_an_extrapolation(buffer, stamp_s, word):
+    for second in (2, 3, 4):
+        buffer.set_transform(message("map", "base", second * 10**9), "test")
+    with pytest.raises(tf2_ros.ExtrapolationException, match=f"extrapolation into the {word}.*Requested time {stamp_s}"):
+        buffer.lookup_transform("map", "base", Time(nanoseconds=int(stamp_s * 10**9)))
+
+
+def test_one_sample_holds_at_its_stamp_only(buffer):
+    buffer.set_transform(message("map", "base", 10**9), "test")
+    buffer.lookup_transform("map", "base", Time(nanoseconds=10**9))
+    with pytest.raises(tf2_ros.ExtrapolationException, match="only time 1.000000000 is in the buffer.*\\[base\\].*\\[map\\]"):
+        buffer.lookup_transform("map", "base", Time(nanoseconds=10**9 + 1))
+
+
+def test_what_is_older_than_the_cache_time_goes(buffer):
+    short = tf2_ros.Buffer(cache_time=Duration(seconds=2))
+    for second in range(1, 6):
+        short.set_transform(message("map", "base", second * 10**9), "test")
+    short.lookup_transform("map", "base", Time(nanoseconds=3 * 10**9))
+    with pytest.raises(tf2_ros.ExtrapolationException):
+        short.lookup_transform("map", "base", Time(nanoseconds=3 * 10**9 - 1))
+
+
+def test_unknown_unconnected_and_invalid_frames(buffer):
+    buffer.set_transform_static(message("map", "base"), "test")
+    buffer.set_transform_static(message("other", "camera"), "test")
+    with pytest.raises(tf2_ros.LookupException, match=r'"nowhere".*source_frame does not exist'):
+        buffer.lookup_transform("map", "nowhere", LATEST)
+    with pytest.raises(tf2_ros.ConnectivityException, match="'map' and 'camera'.*not part of the same tree"):
+        buffer.lookup_transform("map", "camera", LATEST)
+    for invalid in ("", "/map"):
+        with pytest.raises(tf2_ros.InvalidArgumentException, match="target_frame"):
+            buffer.lookup_transform(invalid, "base", LATEST)
+    assert issubclass(tf2_ros.LookupException, tf2_ros.TransformException)
+    assert buffer.can_transform("map", "base", LATEST) is True
+    possible, reason = buffer.can_transform("map", "nowhere", LATEST, return_debug_tuple=True)
+    assert not possible
+    assert "nowhere" in reason
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        message("base", "base"), message("", "base"), message("map", ""),
+        message("map", "base", translation=(np.nan, 0, 0)), message("map", "base", rotation=(0, 0, 0, 0.9)),
+    ],
+)  # fmt: skip
+def test_nonsense_is_refused(buffer, bad):
+    buffer.set_transform(bad, "test")
+    assert not buffer.can_transform("map", "base", LATEST)
+
+
+def test_clear_forgets_what_moves(buffer):
+    buffer.set_transform(message("map", "odom", 10**9), "test")
+    buffer.set_transform_static(message("base", "camera"), "test")
+    buffer.clear()
+    assert not buffer.can_transform("map", "odom", LATEST)
+    assert buffer.can_transform("base", "camera", LATEST)
+
+
+def test_full_lookup_goes_through_the_fixed_frame(buffer):
+    for second in (1, 2):
+        buffer.set_transform(message("map", "base", second * 10**9, (second, 0, 0)), "test")
+    times = Time(nanoseconds=2 * 10**9), Time(nanoseconds=10**9)
+    moved = buffer.lookup_transform_full("base", times[0], "base", times[1], "map")
+    np.testing.assert_allclose(matrix(moved)[:3, 3], [-1, 0, 0])
+
+
+def test_waits_for_a_transform_from_another_thread(buffer):
+    waiting = threading.Event()
+    sender = threading.Thread(
+        target=lambda: (waiting.wait(), buffer.set_transform_static(message("map", "base"), "test"))
+    )
+    sender.start()
+    waiting.set()
+    assert buffer.can_transform("map", "base", LATEST, timeout=Duration(seconds=60))
+    sender.join()
+
+
+def test_many_threads(buffer):
+    """Writers and readers at once: nothing breaks, and what is read was written."""
+    problems = []
+
+    def write(parent, child):
+        for stamp_ns in range(1, 300):
+            buffer.set_transform(message(parent, child, stamp_ns * 10**7, (stamp_ns, stamp_ns, 0)), "test")
+
+    def read():
+        for _ in range(300):
+            try:
+                x, y, _z = matrix(buffer.lookup_transform("map", "base", LATEST))[:3, 3]
+                if x != y:
+                    problems.append((x, y))
+            except tf2_ros.TransformException:
+                pass
+
+    threads = [threading.Thread(target=write, args=a) for a in (("map", "odom"), ("odom", "base"))]
+    threads += [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert matrix(buffer.lookup_transform("map", "base", LATEST))[0, 3] == 2 * 299
+
+
+def test_broadcast_to_lookup_over_the_network(make_node, spin_until):
+    robot, watcher = make_node("robot"), make_node("watcher")
+    buffer, broadcaster = tf2_ros.Buffer(node=watcher), tf2_ros.TransformBroadcaster(robot)
+    listener = tf2_ros.TransformListener(buffer, watcher)
+    mount = message("base", "camera", 0, (0, 0, 1), about((0, 0, 1), np.pi / 2))
+    tf2_ros.StaticTransformBroadcaster(robot).sendTransform(mount)
+    spin_until(lambda: robot.count_subscribers("/tf") > 0 and broadcaster.pub_tf.get_subscription_count() > 0, robot, watcher)
+    broadcaster.sendTransform(message("map", "base", 10**9, (0, 0, 0)))
+    broadcaster.sendTransform([message("map", "base", 3 * 10**9, (4, 0, 0))])
+    asked = Time(nanoseconds=2 * 10**9)
+    spin_until(lambda: buffer.can_transform("map", "camera", asked), robot, watcher)
+    found = matrix(buffer.lookup_transform("map", "camera", asked))
+    np.testing.assert_allclose(found, matrix(message("", "", 0, (2, 0, 1), about((0, 0, 1), np.pi / 2))), atol=1e-12)
+    listener.unregister()
+
+
+def test_static_transforms_reach_a_late_joiner(make_node, spin_until):
+    robot = make_node("robot")
+    broadcaster = tf2_ros.StaticTransformBroadcaster(robot)
+    broadcaster.sendTransform(message("base", "left"))
+    broadcaster.sendTransform([message("base", "right", 0, (0, 1, 0)), message("base", "left", 0, (9, 9, 9))])
+    late = make_node("late")
+    buffer = tf2_ros.Buffer()
+    listener = tf2_ros.TransformListener(buffer, late)
+    spin_until(lambda: buffer.can_transform("left", "right", LATEST), robot, late)
+    np.testing.assert_allclose(matrix(buffer.lookup_transform("left", "right", LATEST))[:3, 3], [0, 1, 0])
+    listener.unregister()
+
+
+def test_listener_with_its_own_thread(make_node):
+    robot, watcher = make_node("robot"), make_node("watcher")
+    buffer = tf2_ros.Buffer()
+    listener = tf2_ros.TransformListener(buffer, watcher, spin_thread=True)
+    tf2_ros.StaticTransformBroadcaster(robot).sendTransform(message("map", "base"))
+    assert buffer.can_transform("map", "base", LATEST, timeout=Duration(seconds=60))
+    listener.executor.shutdown()
+    listener.dedicated_listener_thread.join()
+
+
+def test_messages_cross_processes(ros, make_node, spin_until):
+    """The generated type support, from another process's publisher."""
+    received = []
+    watcher = make_node("watcher")
+    watcher.create_subscription(TFMessage, "/tf", received.append, 10)
+    program = f"""
+import rclpy, sys
+from tf2_msgs.msg import TFMessage
+from geometry_msgs.msg import TransformStamped
+rclpy.init(domain_id={ros.get_default_context().get_domain_id()})
+node = rclpy.create_node("other")
+publisher = node.create_publisher(TFMessage, "/tf", 10)
+transform = TransformStamped(child_frame_id="from another process")
+timer = node.create_timer(0.05, lambda: publisher.publish(TFMessage(transforms=[transform])))
+rclpy.spin(node)
+"""
+    other = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        spin_until(lambda: bool(received) or other.poll() is not None, watcher)
+    finally:
+        other.kill()
+        other.wait()
+    assert received
+    assert received[0].transforms[0].child_frame_id == "from another process"

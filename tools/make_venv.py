@@ -1,0 +1,218 @@
+"""Make the virtual environment of this repository: the real rclpy and Fast DDS with or without a ROS 2 distribution.
+
+    python3.11 tools/make_venv.py .venv
+
+Where rclpy can be imported (a distribution is sourced), the environment sees the system's packages and takes no ROS wheels.
+Otherwise ROS 2 Kilted comes from the package index. Packages that exist in distributions only come from overlay/, each one
+only where the real one is missing. Running it again repairs or updates what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "dvlt_ros"
+WHEELS_PYTHON = (3, 11)  # the ROS wheels are built for this CPython
+OVERLAY_PYTHON = ("tf2_ros", "cv_bridge", "sensor_msgs_py", "diagnostic_updater")
+OVERLAY_MESSAGES = "tf2_msgs"
+DISTRIBUTION_OWNED = {"cv2": "opencv-python-headless", "numpy": "numpy"}  # cv_bridge is compiled against them
+
+
+class SetupError(RuntimeError):
+    pass
+
+
+class Environment:
+    """A virtual environment by its folder: what is where, and how to run its Python."""
+
+    def __init__(self, prefix: Path) -> None:
+        self.prefix = prefix
+        self.python = prefix / "bin" / "python"
+        self.overlay = prefix / "overlay"
+
+    @property
+    def site_packages(self) -> Path:
+        version = self.query("import sys; print('%d.%d' % sys.version_info[:2])")
+        return self.prefix / "lib" / f"python{version}" / "site-packages"
+
+    @property
+    def overlay_packages(self) -> Path:
+        return self.overlay / self.site_packages.relative_to(self.prefix)
+
+    def query(self, code: str) -> str:
+        return subprocess.run([self.python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+    def run(self, *command: str | Path, cwd: Path = ROOT) -> None:
+        subprocess.run([self.python, *command], check=True, cwd=cwd)
+
+    def pip_install(self, *arguments: str | Path) -> None:
+        self.run("-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments)
+
+    def create(self, with_system_packages: bool) -> None:
+        config = self.prefix / "pyvenv.cfg"
+        setting = f"include-system-site-packages = {str(with_system_packages).lower()}"
+        if config.is_file() and setting in config.read_text() and self.python.exists():
+            return
+        flags = ["--clear", *(["--system-site-packages"] if with_system_packages else [])]
+        subprocess.run([sys.executable, "-m", "venv", *flags, self.prefix], check=True)
+
+    def importable(self, modules: Sequence[str]) -> set[str]:
+        """Those of `modules` that exist outside our own overlay."""
+        code = f"""
+import importlib.util, json, sys
+sys.path[:] = [p for p in sys.path if p and not p.startswith({str(self.overlay)!r})]
+print(json.dumps([m for m in {list(modules)!r} if importlib.util.find_spec(m)]))"""
+        return set(json.loads(self.query(code)))
+
+
+def say(text: str) -> None:
+    print(f"-- {text}", flush=True)
+
+
+def sourced_ros() -> bool:
+    """Whether this Python already has a ROS 2, as after sourcing a distribution's setup.bash."""
+    return subprocess.run([sys.executable, "-c", "import rclpy"], capture_output=True).returncode == 0
+
+
+def install_requirements(environment: Environment, has_ros: bool) -> None:
+    names = ["runtime", "training", "test"] + ([] if has_ros else ["ros"])
+    lines = [line for name in names for line in (ROOT / f"requirements/{name}.txt").read_text().splitlines()]
+    kept = environment.importable(list(DISTRIBUTION_OWNED)) if has_ros else set()
+    owned = {DISTRIBUTION_OWNED[module] for module in kept}
+    lines = [line for line in lines if line.split("==")[0] not in owned]
+    with tempfile.TemporaryDirectory() as folder:
+        requirements, constraints = Path(folder, "requirements.txt"), Path(folder, "constraints.txt")
+        requirements.write_text("\n".join(lines))
+        installed = "import numpy; print('numpy==' + numpy.__version__)"
+        constraints.write_text(environment.query(installed) if "numpy" in owned else "")
+        environment.pip_install("--requirement", requirements, "--constraint", constraints)
+
+
+def install_start_hook(environment: Environment) -> None:
+    """Sorted before the wheels' own hook, so that what it sets survives the re-execution."""
+    shutil.copy(ROOT / "tools/venv_environment.py", environment.site_packages / f"_{PACKAGE}_environment.py")
+    (environment.site_packages / f"{PACKAGE}_environment.pth").write_text(f"import _{PACKAGE}_environment\n")
+
+
+def install_overlay(environment: Environment) -> None:
+    real = environment.importable([*OVERLAY_PYTHON, OVERLAY_MESSAGES])
+    if real:
+        say(f"found the real {', '.join(sorted(real))}")
+    environment.overlay_packages.mkdir(parents=True, exist_ok=True)
+    for name in OVERLAY_PYTHON:
+        replace_link(environment.overlay_packages / name, None if name in real else ROOT / "overlay" / name)
+
+    source = ROOT / "overlay" / OVERLAY_MESSAGES
+    built = environment.overlay / "share" / OVERLAY_MESSAGES / "msg/TFMessage.msg"
+    definition = source / "msg/TFMessage.msg"
+    if OVERLAY_MESSAGES in real:
+        shutil.rmtree(environment.overlay_packages / OVERLAY_MESSAGES, ignore_errors=True)
+        for folder in ("share", "include"):
+            shutil.rmtree(environment.overlay / folder, ignore_errors=True)
+    elif not built.is_file() or built.read_text() != definition.read_text():
+        say(f"generating {OVERLAY_MESSAGES}")
+        with tempfile.TemporaryDirectory(prefix=f"{PACKAGE}-") as folder:
+            build_messages(source, environment, Path(folder))
+
+
+def build_messages(source: Path, environment: Environment, folder: Path) -> None:
+    """Run rosidl on an interface package: with the distribution's generators if one is sourced, else with wheels."""
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        raise SetupError(f"{headers}/Python.h: missing; install this Python's development headers (python3-dev)")
+    if not (shutil.which("c++") and shutil.which("cc")):
+        raise SetupError("no C/C++ compiler found; install one (on Debian and Ubuntu: build-essential)")
+
+    generators = Environment(folder / "generators")
+    if sourced_ros():
+        prefix_path, build_python = os.environ.get("AMENT_PREFIX_PATH", "").replace(os.pathsep, ";"), sys.executable
+    else:
+        generators.create(with_system_packages=False)
+        generators.pip_install("--requirement", ROOT / "requirements/build.txt")
+        relocate_generators(generators)
+        prefix_path, build_python = str(generators.prefix), str(generators.python)
+
+    build = folder / "build"
+    configure = ["-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF",
+                 f"-DCMAKE_INSTALL_PREFIX={environment.overlay}", f"-DCMAKE_PREFIX_PATH={prefix_path}",
+                 f"-DPython3_EXECUTABLE={build_python}"]  # fmt: skip
+    search = {"PATH": f"{generators.prefix / 'bin'}{os.pathsep}{os.environ['PATH']}",
+              "AMENT_PREFIX_PATH": prefix_path.replace(";", os.pathsep)}  # fmt: skip
+    for arguments in (configure, ["--build", build, "--parallel", "2"], ["--install", build]):
+        step = subprocess.run(["cmake", *map(str, arguments)], env={**os.environ, **search}, capture_output=True, text=True)
+        if step.returncode != 0:
+            raise SetupError(f"{source.name}: cmake {arguments[0]} failed:\n{step.stdout[-3000:]}\n{step.stderr[-3000:]}")
+
+
+def relocate_generators(generators: Environment) -> None:
+    """The wheels' CMake files name the Python of the machine that built them; name this environment's."""
+    numpy_headers = generators.query("import numpy; print(numpy.get_include())")
+    python_headers = sysconfig.get_path("include")
+    for exported in generators.prefix.glob("share/*/cmake/*__rosidl_generator_pyExport.cmake"):
+        text = re.sub(r'[^";]+/include/python3\.\d+', python_headers, exported.read_text())
+        exported.write_text(re.sub(r'[^";]+/numpy/(_core|core)/include', numpy_headers, text))
+
+
+def install_package(environment: Environment) -> None:
+    """Editable, and laid out as `ros2 run` and `ros2 launch` expect: executables in lib/, the rest in share/."""
+    environment.pip_install("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    names = environment.query(f"""
+from importlib.metadata import distribution
+print(*[e.name for e in distribution({PACKAGE!r}).entry_points if e.group == 'console_scripts'])""").split()
+    executables, share = environment.prefix / "lib" / PACKAGE, environment.prefix / "share" / PACKAGE
+    shutil.rmtree(executables, ignore_errors=True)
+    for name in names:
+        replace_link(executables / name, environment.prefix / "bin" / name)
+    for name in ("package.xml", "launch", "config"):
+        replace_link(share / name, ROOT / name)
+    index = environment.prefix / "share/ament_index/resource_index/packages"
+    replace_link(index / PACKAGE, ROOT / "resource" / PACKAGE)
+
+
+def replace_link(link: Path, target: Path | None) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    if target is not None:
+        link.symlink_to(target)
+
+
+def make(prefix: Path) -> None:
+    has_ros = sourced_ros()
+    if not has_ros and sys.version_info[:2] != WHEELS_PYTHON:
+        raise SetupError(f"{sys.executable} is Python {sys.version.split()[0]}: without a sourced ROS 2 distribution, "
+                         "Python 3.11 is needed (make venv PYTHON=/path/to/python3.11)")  # fmt: skip
+    environment = Environment(prefix)
+    say("using the sourced ROS 2" if has_ros else "ROS 2 Kilted comes from the package index")
+    environment.create(with_system_packages=has_ros)
+    install_requirements(environment, has_ros)
+    install_start_hook(environment)
+    install_overlay(environment)
+    install_package(environment)
+    environment.run("-c", "import rclpy, tf2_msgs.msg, tf2_ros, cv_bridge, sensor_msgs_py.point_cloud2, diagnostic_updater",
+                    cwd=prefix)  # fmt: skip
+    say(f"{prefix} is ready")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prefix", type=Path, help="folder of the environment")
+    arguments = parser.parse_args()
+    try:
+        make(arguments.prefix.absolute())
+    except (SetupError, subprocess.CalledProcessError) as error:
+        sys.exit(f"make_venv: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The trainer's configuration: typed, frozen, and refused early. YAML under ``configs/`` fills it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import dacite
+from omegaconf import DictConfig, OmegaConf
+
+from dvlt_ros.errors import ConfigError
+from dvlt_ros.model import DvltConfig
+
+from .losses import LossConfig
+
+FinetuneMode = Literal["depth_output", "depth_decoder", "depth_decoder_and_loop", "heads", "everything"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the network starts: a configuration of its own, or a checkpoint to go on from."""
+
+    config: dict[str, Any] = field(default_factory=dict)  # fields of DvltConfig; absent: the released model
+    checkpoint: str | None = None  # directory, .safetensors file or Hugging Face id; its config wins
+    new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.new_depth_head and self.checkpoint is None:
+            raise ConfigError("model.new_depth_head needs model.checkpoint: the weights it is put on")
+
+    @property
+    def dvlt(self) -> DvltConfig:
+        return DvltConfig.from_dict(self.config)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with a cosine schedule (paper, training recipe)."""
+
+    learning_rate: float = 3e-4
+    encoder_factor: float = 0.1  # the encoder's share of the learning rate
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = 0
+    final_factor: float = 0.0  # share of the learning rate at the end of the cosine
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999  # 0: no averaged weights
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "max_grad_norm"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"optimizer.{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"optimizer.ema_decay must be in [0, 1), got {self.ema_decay}")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What one step sees: number of views, image size and how many scenes fit."""
+
+    image_size: int = 504  # width in pixels
+    aspect: tuple[float, float] = (0.33, 1.0)  # height / width
+    views: tuple[int, int] = (2, 18)
+    images_per_step: int = 36  # per process
+    tokens_per_step: int | None = 20736  # patch tokens per process; overrides images_per_step both ways
+
+    def __post_init__(self) -> None:
+        low, high = self.views
+        if not 1 <= low <= high:
+            raise ConfigError(f"shapes.views must be a range of at least 1, got {low} to {high}")
+        if not 0 < self.aspect[0] <= self.aspect[1] <= 1:
+            raise ConfigError(f"shapes.aspect must be a range in (0, 1], got {self.aspect}")
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Posed RGB-D sequences on disk, in any layout that `open_dataset` reads."""
+
+    path: str
+    layout: str = "auto"
+    first: int = 0  # frames of each sequence to use, [first, last)
+    last: int | None = None
+    ranking: Literal["index", "pose"] = "index"
+    window_ratio: float = 4.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Shares need not sum to one; a share of 0 leaves a source out."""
+
+    synthetic_share: float = 1.0
+    folder_share: float = 0.0
+    folders: tuple[FolderSource, ...] = ()
+    augment: bool = True
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.synthetic_share < 0 or self.folder_share < 0 or self.synthetic_share + self.folder_share == 0:
+            raise ConfigError(
+                f"data shares must be at least 0 and not all 0, got {self.synthetic_share} and {self.folder_share}"
+            )
+        if self.folder_share > 0 and not self.folders:
+            raise ConfigError("data.folder_share is above 0 but data.folders names no data")
+
+
+@dataclass(frozen=True)
+class Validation:
+    every: int = 500  # steps
+    windows: int = 32
+    views: int = 6
+    height: int = 126
+    width: int = 168
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    model: ModelSource = field(default_factory=ModelSource)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    shapes: Shapes = field(default_factory=Shapes)
+    data: Data = field(default_factory=Data)
+    validation: Validation = field(default_factory=Validation)
+    loss: LossConfig = field(default_factory=LossConfig)
+    trainable: FinetuneMode = "everything"
+    total_steps: int = 200_000
+    accumulation: int = 1  # batches per update
+    precision: Literal["no", "bf16"] = "bf16"
+    compile: bool = False
+    seed: int = 0
+    output: str = "outputs/train"
+    resume: bool = True  # go on from the newest state under `output`, if there is one
+    save_every: int = 1000
+    log_with: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    log_every: int = 10
+    max_bad_steps: int = 20  # updates in a row without a finite gradient before the run stops
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "accumulation", "save_every", "log_every", "max_bad_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def from_hydra(config: DictConfig) -> TrainConfig:
+    """Typed configuration from Hydra's; an unknown field, a wrong type or a refused value is named."""
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        return dacite.from_dict(TrainConfig, values, dacite.Config(strict=True, cast=[tuple, float]))
+    except dacite.DaciteError as cause:
+        raise ConfigError(f"configuration: {cause}") from cause

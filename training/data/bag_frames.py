@@ -1,0 +1,226 @@
+"""Which frames of a recording become training frames, and why the others do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from dvlt_ros.errors import ConfigError
+
+from ..augment import Frame
+from .lens import Lens, rectification
+from .messages import colour_image, depth_image
+from .recording import Recording
+from .registration import register_depth
+from .rig import FoundTopics, Rig, Topics
+from .sequence import DataError, check_depth, rigid_pose
+
+Reason = Literal[
+    "no depth within tolerance",
+    "no camera_info",
+    "no transform at stamp",
+    "too little motion",
+    "beyond max_frames",
+    "unreadable image or depth",
+    "implausible depth",
+]
+
+
+@dataclass(frozen=True)
+class BagOptions:
+    """What to take from a recording."""
+
+    topics: Topics = field(default_factory=Topics)
+    world_frame: str | None = None  # found: the frame at the top of the camera's tree, or odometry's
+    camera_frame: str | None = None  # found: the images' frame_id
+    rectified: bool = False  # the images are those of P in camera_info (image_rect)
+    max_time_difference_s: float = 0.02  # between an image and its depth image
+    max_gap_s: float = 0.5  # between two transforms that are interpolated
+    min_translation_m: float = 0.02  # a frame is kept if it moved or turned that far from the last one
+    min_rotation_deg: float = 1.0
+    max_frames: int | None = None  # evenly spaced over those that could be kept
+    image_format: Literal["png", "jpg"] = "png"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_time_difference_s", "max_gap_s", "min_translation_m", "min_rotation_deg"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ConfigError(f"max_frames must be at least 1, got {self.max_frames}")
+        if self.image_format not in ("png", "jpg"):
+            raise ConfigError(f"image_format must be png or jpg, got {self.image_format!r}")
+
+
+@dataclass
+class BagReport:
+    """What became of every colour image of a recording."""
+
+    bag: str
+    images: int = 0
+    kept: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # by reason
+    examples: dict[str, str] = field(default_factory=dict)  # the first refusal of each reason, in full
+    topics: FoundTopics | None = None
+    world_frame: str = ""
+    camera_frame: str = ""
+
+    def refuse(self, reason: Reason, detail: object) -> None:
+        self.refused[reason] += 1
+        self.examples.setdefault(reason, str(detail))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def table(self) -> str:
+        rows = [("images", self.images, ""), ("kept", self.kept, "")]
+        rows += [
+            (name, self.refused[name], self.examples[name]) for name in get_args(Reason) if self.refused[name]
+        ]
+        lines = [
+            f"{name:<28}{count:>8}" + (f"   e.g. {detail}" if detail else "") for name, count, detail in rows
+        ]
+        if self.topics is not None:
+            poses = f"{self.camera_frame} in {self.world_frame} from {self.topics.odometry or 'TF'}"
+            lines.append(f"{self.topics.image} with {self.topics.depth}; {poses}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that may be kept, as far as one can tell without decoding it."""
+
+    image: int  # which message of its topic
+    depth: int
+    stamp_ns: int
+    world_from_cam: np.ndarray  # (4, 4)
+
+
+def plan(recording: Recording, rig: Rig, options: BagOptions, report: BagReport) -> list[Candidate]:
+    """The images with depth, camera, pose and motion, by stamp; the others go into the report."""
+    stamps, depth_stamps = recording.stamps(rig.topics.image), recording.stamps(rig.topics.depth)
+    report.images = len(stamps)
+    chosen: list[Candidate] = []
+    for image in np.argsort(stamps, kind="stable").tolist():
+        stamp = int(stamps[image])
+        depth = int(np.abs(depth_stamps - stamp).argmin())
+        away_s = abs(int(depth_stamps[depth]) - stamp) * 1e-9
+        if away_s > options.max_time_difference_s:
+            report.refuse("no depth within tolerance", f"{_time(stamp)}: the nearest is {away_s:.3f} s away")
+            continue
+        try:
+            rig.lens.at(stamp)
+            rig.depth_lens.at(stamp)
+        except DataError as error:
+            report.refuse("no camera_info", f"{_time(stamp)}: {error}")
+            continue
+        try:
+            pose = rig.transforms.look_up(
+                rig.world_frame, rig.camera_frame, stamp, int(options.max_gap_s * 1e9)
+            )
+            pose = rigid_pose(pose, "transform")
+        except DataError as error:
+            report.refuse("no transform at stamp", f"{_time(stamp)}: {error}")
+            continue
+        if chosen and not _moved(chosen[-1].world_from_cam, pose, options):
+            report.refuse("too little motion", _time(stamp))
+            continue
+        chosen.append(Candidate(image, depth, stamp, pose))
+    return _thin(chosen, options, report)
+
+
+def read_frames(
+    recording: Recording, rig: Rig, options: BagOptions, candidates: Sequence[Candidate], report: BagReport
+) -> Iterator[tuple[Candidate, Frame | None]]:
+    """Decodes the candidates in the order of recording; None for one that the report counts as refused."""
+    step_m = float(np.median(_steps(candidates))) if len(candidates) > 1 else 0.0
+    uses = Counter(candidate.depth for candidate in candidates)
+    waiting = {candidate.image: candidate for candidate in candidates}
+    images: dict[int, bytes] = {}
+    depths: dict[int, bytes] = {}
+    for topic, index, data in recording.raw([rig.topics.image, rig.topics.depth]):
+        if topic == rig.topics.image and index in waiting:
+            images[index] = data
+        elif topic == rig.topics.depth and index in uses:
+            depths[index] = data
+        else:
+            continue
+        ready = [waiting[image] for image in images if waiting[image].depth in depths]
+        for candidate in ready:
+            yield candidate, _frame(recording, rig, options, candidate, images, depths, step_m, report)
+            del images[candidate.image]
+            uses[candidate.depth] -= 1
+            if not uses[candidate.depth]:
+                del depths[candidate.depth]
+
+
+def _frame(
+    recording: Recording, rig: Rig, options: BagOptions, candidate: Candidate,
+    images: dict[int, bytes], depths: dict[int, bytes], step_m: float, report: BagReport,
+) -> Frame | None:  # fmt: skip
+    stamp, when = candidate.stamp_ns, _time(candidate.stamp_ns)
+    try:
+        image = colour_image(recording.decode(rig.topics.image, images[candidate.image]))
+        depth = depth_image(recording.decode(rig.topics.depth, depths[candidate.depth]))
+        image, intrinsics = _rectified(image, rig.lens.at(stamp), rig.topics.image)
+        depth, depth_intrinsics = _rectified(depth, rig.depth_lens.at(stamp), rig.topics.depth)
+    except DataError as error:
+        report.refuse("unreadable image or depth", f"{when}: {error}")
+        return None
+    size = image.shape[:2]
+    same_camera = rig.depth_frame == rig.camera_frame and depth.shape == size
+    if not (same_camera and np.allclose(depth_intrinsics, intrinsics, rtol=0, atol=1e-3)):
+        try:
+            gap_ns = int(options.max_gap_s * 1e9)
+            camera_from_depth = rig.transforms.look_up(rig.camera_frame, rig.depth_frame, stamp, gap_ns)
+        except DataError as error:
+            report.refuse("no transform at stamp", f"{when}: {error}")
+            return None
+        depth = register_depth(depth, depth_intrinsics, camera_from_depth, intrinsics, size)
+    try:
+        check_depth(depth, step_m, rig.topics.depth)
+    except DataError as error:
+        report.refuse("implausible depth", f"{when}: {error}")
+        return None
+    return Frame(image, depth, candidate.world_from_cam, intrinsics)
+
+
+def _rectified(pixels: np.ndarray, lens: Lens, topic: str) -> tuple[np.ndarray, np.ndarray]:
+    """Colour (H, W, 3) or depth (H, W) as a pinhole image, and its intrinsics."""
+    if pixels.shape[:2] != lens.size:
+        got, wanted = (f"{size[1]} x {size[0]}" for size in (pixels.shape[:2], lens.size))
+        raise DataError(f"{topic}: the image is {got} but its camera_info {wanted}")
+    if not lens.is_distorted:
+        return pixels, lens.intrinsics
+    pinhole = rectification(lens)
+    return (pinhole.image if pixels.ndim == 3 else pinhole.depth)(pixels), pinhole.intrinsics
+
+
+def _moved(last: np.ndarray, pose: np.ndarray, options: BagOptions) -> bool:
+    translation = float(np.linalg.norm(pose[:3, 3] - last[:3, 3]))
+    cosine = (np.trace(last[:3, :3].T @ pose[:3, :3]) - 1) / 2
+    rotation = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    return translation >= options.min_translation_m or rotation >= options.min_rotation_deg
+
+
+def _thin(candidates: list[Candidate], options: BagOptions, report: BagReport) -> list[Candidate]:
+    if options.max_frames is None or len(candidates) <= options.max_frames:
+        return candidates
+    kept = set(np.linspace(0, len(candidates) - 1, options.max_frames).round().astype(int).tolist())
+    for index, candidate in enumerate(candidates):
+        if index not in kept:
+            report.refuse("beyond max_frames", _time(candidate.stamp_ns))
+    return [candidates[index] for index in sorted(kept)]
+
+
+def _steps(candidates: Sequence[Candidate]) -> np.ndarray:
+    positions = np.stack([candidate.world_from_cam[:3, 3] for candidate in candidates])
+    return np.linalg.norm(np.diff(positions, axis=0), axis=-1)
+
+
+def _time(stamp_ns: int) -> str:
+    return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d} s"

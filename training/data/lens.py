@@ -1,0 +1,87 @@
+"""Lenses that bend straight lines, and the pinhole images they are rectified to."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from .sequence import DataError, pinhole
+
+LensModel = Literal["plumb_bob", "rational_polynomial", "equidistant"]
+COEFFICIENTS: dict[str, tuple[int, ...]] = {
+    "plumb_bob": (4, 5),
+    "rational_polynomial": (8, 12, 14),
+    "equidistant": (4,),
+}
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A camera with OpenCV's distortion; ``size`` is that of the image it was calibrated for."""
+
+    fx: float  # pixels
+    fy: float
+    cx: float  # pixels, pixel (0, 0) centred at (0.5, 0.5)
+    cy: float
+    size: tuple[int, int]  # (height, width)
+    model: LensModel = "plumb_bob"
+    distortion: tuple[float, ...] = ()  # empty or all 0: none
+
+    def __post_init__(self) -> None:
+        if self.model not in COEFFICIENTS:
+            raise DataError(f"lens: distortion model {self.model!r} is not one of {tuple(COEFFICIENTS)}")
+        if not np.isfinite(self.distortion).all():
+            raise DataError(f"lens: distortion coefficients must be finite, got {self.distortion}")
+        if self.is_distorted and len(self.distortion) not in COEFFICIENTS[self.model]:
+            wanted = COEFFICIENTS[self.model]
+            raise DataError(
+                f"lens: {self.model} has {wanted} distortion coefficients, got {len(self.distortion)}"
+            )
+        pinhole(self.fx, self.fy, self.cx, self.cy, "lens")
+
+    @property
+    def is_distorted(self) -> bool:
+        return any(self.distortion)
+
+    @property
+    def intrinsics(self) -> np.ndarray:
+        """(3, 3) of the lens itself, without its distortion."""
+        return pinhole(self.fx, self.fy, self.cx, self.cy, "lens")
+
+
+@dataclass(frozen=True)
+class Rectification:
+    """From a lens to a pinhole image of the same size that the lens fills completely."""
+
+    intrinsics: np.ndarray  # (3, 3), pixels
+    columns: np.ndarray  # (H, W) float32, where OpenCV (pixel centres at integers) takes each pixel from
+    rows: np.ndarray  # (H, W) float32
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """Rectified image, bilinear; outside the lens black."""
+        return cv2.remap(image, self.columns, self.rows, cv2.INTER_LINEAR)
+
+    def depth(self, depth: np.ndarray) -> np.ndarray:
+        """Rectified z-depth, nearest: values of two surfaces never mix; outside the lens 0."""
+        return cv2.remap(depth, np.round(self.columns), np.round(self.rows), cv2.INTER_NEAREST)
+
+
+@functools.lru_cache(maxsize=16)
+def rectification(lens: Lens) -> Rectification:
+    """The maps of a distorted lens; cached, for every frame of a sequence needs the same."""
+    height, width = lens.size
+    k = lens.intrinsics
+    k[:2, 2] -= 0.5  # OpenCV puts pixel centres at integers
+    d, size = np.array(lens.distortion), (width, height)
+    if lens.model == "equidistant":
+        new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(k, d, size, np.eye(3), balance=0.0)
+        columns, rows = cv2.fisheye.initUndistortRectifyMap(k, d, np.eye(3), new, size, cv2.CV_32FC1)
+    else:
+        new, _ = cv2.getOptimalNewCameraMatrix(k, d, size, 0.0)
+        columns, rows = cv2.initUndistortRectifyMap(k, d, np.eye(3), new, size, cv2.CV_32FC1)
+    fx, fy, cx, cy = new[0, 0], new[1, 1], new[0, 2] + 0.5, new[1, 2] + 0.5
+    return Rectification(pinhole(fx, fy, cx, cy, f"rectified {lens.model} lens"), columns, rows)

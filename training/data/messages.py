@@ -1,0 +1,174 @@
+"""ROS messages, as rosbags decodes them, as arrays. Needs neither ROS nor rosbags."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .lens import Lens
+from .sequence import DataError
+
+COLOUR_ENCODINGS = {  # channels, and OpenCV's conversion to RGB
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "8UC4": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+}
+DEPTH_ENCODINGS = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}  # metres; millimetres
+MODEL_NAMES = {"": "plumb_bob", "plumb_bob": "plumb_bob", "fisheye": "equidistant"}
+COMPRESSED_DEPTH_HEADER = struct.Struct(
+    "<iff"
+)  # compressed_depth_image_transport: format, two quantisation parameters
+
+
+def header_stamp_ns(cdr: bytes | memoryview) -> int:
+    """Stamp of a serialised message that starts with a std_msgs/Header, without decoding the rest.
+
+    Raises:
+        DataError: too short to hold one.
+    """
+    if len(cdr) < 12:
+        raise DataError(f"a message of {len(cdr)} bytes has no header")
+    seconds, nanoseconds = struct.unpack_from("<iI" if cdr[1] & 1 else ">iI", cdr, 4)
+    return seconds * 10**9 + nanoseconds
+
+
+def colour_image(message: Any) -> np.ndarray:
+    """sensor_msgs Image or CompressedImage as (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: an unreadable or truncated image, or an encoding without colour or grey values.
+    """
+    if not hasattr(message, "encoding"):
+        image = (
+            cv2.imdecode(_bytes(message), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            if len(message.data)
+            else None
+        )
+        if image is None:
+            raise DataError(f"unreadable image: {message.format!r} data does not decode")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if message.encoding not in COLOUR_ENCODINGS:
+        raise DataError(
+            f"unreadable image: encoding {message.encoding!r} is not one of {tuple(COLOUR_ENCODINGS)}"
+        )
+    channels, conversion = COLOUR_ENCODINGS[message.encoding]
+    image = _pixels(message, np.dtype("u1"), channels)
+    return image if conversion is None else cv2.cvtColor(image, conversion)
+
+
+def depth_image(message: Any) -> np.ndarray:
+    """sensor_msgs Image or CompressedImage as (H, W) float32 metres, 0 where invalid.
+
+    Raises:
+        DataError: an unreadable or truncated image, or an encoding that is not depth.
+    """
+    if not hasattr(message, "encoding"):
+        return _finite(_compressed_depth(message))
+    if message.encoding not in DEPTH_ENCODINGS:
+        raise DataError(
+            f"unreadable depth: encoding {message.encoding!r} is not one of {tuple(DEPTH_ENCODINGS)}"
+        )
+    order = ">" if message.is_bigendian else "<"
+    stored = _pixels(message, np.dtype(order + DEPTH_ENCODINGS[message.encoding]), 1)
+    return _finite(stored if message.encoding == "32FC1" else stored.astype(np.float32) * np.float32(1e-3))
+
+
+def is_depth(message: Any) -> bool:
+    """Whether an Image or CompressedImage is a depth image, from its encoding alone."""
+    if hasattr(message, "encoding"):
+        return message.encoding in DEPTH_ENCODINGS
+    return "compresseddepth" in message.format.lower() or message.format.split(";")[0].strip() in (
+        "16UC1",
+        "32FC1",
+    )
+
+
+def is_colour(message: Any) -> bool:
+    """Whether an Image or CompressedImage shows colours or grey values."""
+    return not is_depth(message) and (
+        not hasattr(message, "encoding") or message.encoding in COLOUR_ENCODINGS
+    )
+
+
+def lens_of_camera_info(message: Any, rectified: bool) -> Lens:
+    """A camera_info as a lens for the images it comes with: binning and region of interest applied.
+
+    ``rectified``: the images are those that P describes (image_rect), not the raw ones.
+
+    Raises:
+        DataError: an uncalibrated camera (all zero), or a distortion model that is not known.
+    """
+    size = (int(message.height), int(message.width))
+    k = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3] if rectified else None
+    k = np.asarray(message.k, dtype=np.float64).reshape(3, 3) if k is None or not k.any() else k
+    if not k[0, 0] or not k[1, 1]:
+        raise DataError("camera_info is all zero: the camera is not calibrated")
+    distortion = () if rectified else tuple(float(value) for value in message.d)
+    model = MODEL_NAMES.get(message.distortion_model, message.distortion_model)
+    # ROS puts pixel centres at integers. Region of interest and binning are of the full-resolution image.
+    fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5
+    roi, bin_x, bin_y = message.roi, max(1, int(message.binning_x)), max(1, int(message.binning_y))
+    if roi.width and roi.height:
+        size, cx, cy = (int(roi.height), int(roi.width)), cx - roi.x_offset, cy - roi.y_offset
+    return Lens(
+        fx / bin_x,
+        fy / bin_y,
+        cx / bin_x,
+        cy / bin_y,
+        (size[0] // bin_y, size[1] // bin_x),
+        model,
+        distortion,
+    )
+
+
+def _pixels(message: Any, dtype: np.dtype, channels: int) -> np.ndarray:
+    """Rows without their padding: (H, W) or (H, W, channels), native byte order."""
+    height, width, data = int(message.height), int(message.width), _bytes(message)
+    row = width * channels * dtype.itemsize
+    if not height or not width:
+        raise DataError(f"unreadable image: size {width} x {height}")
+    step = max(int(message.step), row)
+    if len(data) < step * (height - 1) + row:
+        raise DataError(f"unreadable image: truncated, {len(data)} bytes of {step * height}")
+    padded = np.zeros(step * height, dtype=np.uint8)
+    padded[: min(len(data), len(padded))] = data[: len(padded)]
+    pixels = np.ascontiguousarray(padded.reshape(height, step)[:, :row]).view(dtype)
+    pixels = pixels.astype(dtype.newbyteorder("="))
+    return pixels if channels == 1 else pixels.reshape(height, width, channels)
+
+
+def _compressed_depth(message: Any) -> np.ndarray:
+    data, kind = _bytes(message), message.format.split(";")[0].strip()
+    parameters = (0.0, 0.0)
+    if "compresseddepth" in message.format.lower():
+        if "rvl" in message.format.lower():
+            raise DataError("unreadable depth: RVL compression is not supported; record PNG or raw depth")
+        if len(data) < COMPRESSED_DEPTH_HEADER.size:
+            raise DataError("unreadable depth: compressedDepth data without its header")
+        parameters = COMPRESSED_DEPTH_HEADER.unpack_from(data.tobytes()[: COMPRESSED_DEPTH_HEADER.size])[1:]
+        data = data[COMPRESSED_DEPTH_HEADER.size :]
+    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
+        raise DataError(f"unreadable depth: {message.format!r} data is not a 16-bit PNG of one channel")
+    values = stored.astype(np.float32)
+    if kind != "32FC1":
+        return values * np.float32(1e-3)
+    quantum, offset = parameters  # of inverse depth: stored = quantum / metres + offset
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(stored > 0, quantum / (values - offset), 0).astype(np.float32)
+
+
+def _finite(depth: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
+
+
+def _bytes(message: Any) -> np.ndarray:
+    return np.frombuffer(memoryview(message.data), dtype=np.uint8)

@@ -1,0 +1,132 @@
+"""nerfstudio's transforms.json: pinhole or distorted cameras, OpenGL poses, depth in 16-bit images.
+
+https://docs.nerf.studio/quickstart/data_conventions.html. Pixel (0, 0) is centred at (0.5, 0.5), as here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, image_size
+from .lens import Lens, LensModel
+from .sequence import DataError
+
+LOOKED_FOR = "transforms.json"
+OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # of the camera axes; its own inverse
+RADIAL_TANGENTIAL = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # OpenCV's order
+FISHEYE = ("k1", "k2", "k3", "k4")
+
+
+def is_root(path: Path) -> bool:
+    return (path / "transforms.json").is_file()
+
+
+def read(path: Path, file: str = "transforms.json", depth_unit_m: float | None = None) -> FolderSequence:
+    """One folder with a transforms.json; its poses are taken back to metres and to the original world.
+
+    ``depth_unit_m`` is metres per unit of the depth images; by default the file's ``depth_unit_scale_factor``,
+    else a millimetre.
+
+    Raises:
+        DataError: an unreadable file, or no frame with depth, camera and pose.
+    """
+    meta = load_json(path / file)
+    source = str(path / file)
+    unit = float(meta.get("depth_unit_scale_factor", 1e-3)) if depth_unit_m is None else depth_unit_m
+    original_from_file = _original_from_file(meta, source)
+    scale = float(meta.get("applied_scale", 1.0))
+    if not (scale > 0 and np.isfinite(scale)):
+        raise DataError(f"{source}: applied_scale must be above 0, got {scale}")
+
+    def load(entry: dict[str, Any]) -> tuple[FrameFiles, np.ndarray]:
+        image = str(path / str(entry.get("file_path")))
+        if "depth_file_path" not in entry:
+            raise DataError(f"{image}: missing depth: the frame has no depth_file_path")
+        pose = original_from_file @ pose_of(entry, image)
+        pose[:3, 3] /= scale
+        return FrameFiles(
+            image, str(path / entry["depth_file_path"]), lens_of(meta, entry, image, source)
+        ), pose
+
+    entries = sorted(meta["frames"], key=lambda entry: _natural(str(entry.get("file_path"))))
+    return build_sequence(path.resolve().name, entries, load, DepthCoding(unit))
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """A transforms file with its list of frames.
+
+    Raises:
+        DataError: an unreadable file, or one without frames.
+    """
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable: {error}") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("frames"), list) or not meta["frames"]:
+        raise DataError(f"{path}: no list of frames")
+    return meta
+
+
+def lens_of(meta: dict[str, Any], entry: dict[str, Any], image: str, source: str) -> Lens:
+    """A frame's camera: its own values before the file's shared ones.
+
+    Raises:
+        DataError: missing or impossible values, or a camera model that is not known here.
+    """
+    value = {**meta, **entry}
+    height, width = value.get("h"), value.get("w")
+    if height is None or width is None:
+        height, width = image_size(image)
+    missing = [name for name in ("fl_x", "cx", "cy") if name not in value]
+    if missing:
+        raise DataError(f"{source}: {image}: no intrinsics {missing}")
+    model = value.get("camera_model", "OPENCV")
+    names = {"OPENCV_FISHEYE": FISHEYE, "PINHOLE": ()}.get(model, RADIAL_TANGENTIAL)
+    if model not in ("OPENCV", "OPENCV_FISHEYE", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE"):
+        raise DataError(
+            f"{source}: {image}: camera_model {model!r} is not supported: undistort the images first"
+        )
+    distortion = tuple(float(value.get(name, 0.0)) for name in names)
+    if names is RADIAL_TANGENTIAL and not any(distortion[5:]):
+        distortion = distortion[:5]
+    focal = float(value["fl_x"]), float(value.get("fl_y", value["fl_x"]))
+    kind: LensModel = (
+        "equidistant" if names is FISHEYE else "plumb_bob" if len(distortion) <= 5 else "rational_polynomial"
+    )
+    return Lens(*focal, float(value["cx"]), float(value["cy"]), (int(height), int(width)), kind, distortion)
+
+
+def pose_of(entry: dict[str, Any], source: str) -> np.ndarray:
+    """A frame's pose (4, 4) in the file's world with OpenCV camera axes; the file's have y up and z backward.
+
+    Raises:
+        DataError: no such matrix.
+    """
+    try:
+        return np.array(entry["transform_matrix"], dtype=np.float64).reshape(4, 4) @ OPENGL_FROM_OPENCV
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{source}: transform_matrix must be a 4x4 matrix ({error!r})") from error
+
+
+def _natural(name: str) -> list[int | str]:
+    """Sorts frame 2 before frame 10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
+
+
+def _original_from_file(meta: dict[str, Any], source: str) -> np.ndarray:
+    """Inverse (4, 4) of ``applied_transform``, which nerfstudio's converters put before the poses."""
+    applied = np.eye(4)
+    if "applied_transform" in meta:
+        try:
+            applied[:3] = np.array(meta["applied_transform"], dtype=np.float64)[:3]
+            return np.linalg.inv(applied)
+        except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+            raise DataError(
+                f"{source}: applied_transform must be an invertible 3x4 matrix: {error}"
+            ) from error
+    return applied

@@ -1,0 +1,34 @@
+"""Depth of one camera as another camera of the same rig sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def register_depth(
+    depth: np.ndarray,
+    intrinsics: np.ndarray,
+    target_from_depth: np.ndarray,
+    target_intrinsics: np.ndarray,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """Depth (h, w) of a pinhole camera in the pixels (height, width) of another; the nearest surface wins.
+
+    Pixels that no depth falls on stay 0, so a depth image of lower resolution becomes a sparse one.
+    Intrinsics (3, 3), target_from_depth (4, 4) in metres.
+    """
+    rows, columns = np.nonzero(depth > 0)
+    z = depth[rows, columns].astype(np.float64)
+    x = (columns + 0.5 - intrinsics[0, 2]) / intrinsics[0, 0] * z
+    y = (rows + 0.5 - intrinsics[1, 2]) / intrinsics[1, 1] * z
+    points = np.stack([x, y, z], axis=-1) @ target_from_depth[:3, :3].T + target_from_depth[:3, 3]
+    points = points[points[:, 2] > 0]
+    u = np.floor(points[:, 0] / points[:, 2] * target_intrinsics[0, 0] + target_intrinsics[0, 2])
+    v = np.floor(points[:, 1] / points[:, 2] * target_intrinsics[1, 1] + target_intrinsics[1, 2])
+    inside = (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
+    registered = np.full(size, np.inf, dtype=np.float32)
+    np.minimum.at(
+        registered, (v[inside].astype(int), u[inside].astype(int)), points[inside, 2].astype(np.float32)
+    )
+    registered[np.isinf(registered)] = 0
+    return registered

@@ -1,0 +1,126 @@
+"""A tree of coordinate frames over time, as TF publishes it. What is not there is an error, always."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .poses import PoseTrack, pose_from_quaternion
+from .sequence import DataError
+
+
+@dataclass(frozen=True)
+class Transform:
+    """parent_from_child at a time."""
+
+    parent: str
+    child: str
+    stamp_ns: int
+    translation: tuple[float, float, float]  # metres
+    quaternion: tuple[float, float, float, float]  # xyzw
+
+    @classmethod
+    def from_message(
+        cls, parent: str, child: str, stamp_ns: int, position: object, orientation: object
+    ) -> Transform:
+        """Of any message parts with x, y, z and x, y, z, w; names without TF's old leading slash."""
+        translation = tuple(float(getattr(position, axis)) for axis in "xyz")
+        quaternion = tuple(float(getattr(orientation, axis)) for axis in "xyzw")
+        return cls(parent.lstrip("/"), child.lstrip("/"), stamp_ns, translation, quaternion)  # type: ignore[arg-type]
+
+
+@dataclass
+class TransformTree:
+    """Add all transforms, then look up. A static one holds at every time."""
+
+    parents: dict[str, str] = field(default_factory=dict)
+    _second_parents: dict[str, str] = field(default_factory=dict)
+    _static: dict[str, Transform] = field(default_factory=dict)  # by child
+    _moving: dict[str, list[Transform]] = field(default_factory=lambda: defaultdict(list))
+    _tracks: dict[str, PoseTrack] = field(default_factory=dict)
+
+    def add(self, transform: Transform, static: bool) -> None:
+        if self.parents.setdefault(transform.child, transform.parent) != transform.parent:
+            self._second_parents[transform.child] = (
+                transform.parent
+            )  # an error only for those who need the frame
+        elif static:
+            self._static[transform.child] = transform
+        else:
+            self._moving[transform.child].append(transform)
+
+    @property
+    def frames(self) -> list[str]:
+        return sorted(set(self.parents) | set(self.parents.values()))
+
+    def root(self, frame: str) -> str:
+        """The frame at the top of the tree above ``frame``.
+
+        Raises:
+            DataError: a frame with two parents on the way, or a circle.
+        """
+        return self._chain(frame)[-1]
+
+    def moves(self, target: str, source: str) -> bool:
+        """Whether anything between two connected frames changes with time.
+
+        Raises:
+            DataError: frames that are not connected.
+        """
+        return any(child in self._moving for child in self._edges(target) ^ self._edges(source, target))
+
+    def look_up(self, target: str, source: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
+        """target_from_source (4, 4) at a time, interpolated between transforms at most ``max_gap_ns`` apart.
+
+        Raises:
+            DataError: frames that are not connected, or an edge without transforms around that time.
+        """
+        needed = self._edges(target) ^ self._edges(source, target)  # those above both cancel
+        above_from = []
+        for frame in (target, source):
+            above_from_frame = np.eye(4)
+            for child in self._chain(frame)[:-1]:
+                if child in needed:
+                    above_from_frame = self._edge(child, stamp_ns, max_gap_ns) @ above_from_frame
+            above_from.append(above_from_frame)
+        return np.linalg.inv(above_from[0]) @ above_from[1]
+
+    def _edge(self, child: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
+        name = f"transform {self.parents[child]} -> {child}"
+        if child not in self._moving:
+            transform = self._static[child]
+            return pose_from_quaternion(transform.translation, transform.quaternion, name)
+        if child not in self._tracks:
+            samples = self._moving[child]
+            stamps, translations, quaternions = (
+                [getattr(sample, part) for sample in samples]
+                for part in ("stamp_ns", "translation", "quaternion")
+            )
+            self._tracks[child] = PoseTrack.from_samples(stamps, translations, quaternions, name)
+        try:
+            return self._tracks[child].at(stamp_ns, max_gap_ns)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+
+    def _edges(self, frame: str, connected_to: str | None = None) -> set[str]:
+        """Children of all edges from a frame to its root."""
+        chain = self._chain(frame)
+        if connected_to is not None and self._chain(connected_to)[-1] != chain[-1]:
+            raise DataError(
+                f"no transform connects {connected_to!r} and {frame!r}; frames known: {self.frames}"
+            )
+        return set(chain[:-1])
+
+    def _chain(self, frame: str) -> list[str]:
+        """The frame and all frames above it."""
+        chain = [frame]
+        while (child := chain[-1]) in self.parents:
+            if child in self._second_parents:
+                parents = f"{self.parents[child]!r} and {self._second_parents[child]!r}"
+                raise DataError(f"frame {child!r} has two parents, {parents}")
+            if self.parents[child] in chain:
+                raise DataError(f"the transforms above frame {frame!r} go in a circle: {chain}")
+            chain.append(self.parents[child])
+        return chain

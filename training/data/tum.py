@@ -1,0 +1,144 @@
+"""TUM RGB-D: rgb.txt, depth.txt and groundtruth.txt, joined by time.
+
+https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats. Its cameras have pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+
+from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
+from .lens import Lens
+from .poses import PoseTrack
+from .sequence import DataError
+
+LOOKED_FOR = "rgb.txt, depth.txt and groundtruth.txt"
+CAMERAS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {  # fx, fy, cx, cy of the files; distortion
+    "freiburg1": (
+        (517.306408, 516.469215, 318.643040, 255.313989),
+        (0.262383, -0.953104, -0.005358, 0.002628, 1.163314),
+    ),
+    "freiburg2": (
+        (520.908620, 521.007327, 325.141442, 249.701764),
+        (0.231222, -0.784899, -0.003257, -0.000105, 0.917205),
+    ),
+    "freiburg3": ((535.4, 539.2, 320.1, 247.6), ()),
+}
+
+
+def is_root(path: Path) -> bool:
+    return all((path / name).is_file() for name in ("rgb.txt", "depth.txt", "groundtruth.txt"))
+
+
+def read(
+    path: Path,
+    camera: str | None = None,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    depth_factor: float = 5000.0,
+    max_difference_s: float = 0.02,
+    max_gap_s: float = 0.1,
+) -> FolderSequence:
+    """One TUM RGB-D folder; poses interpolated at the times of the colour images.
+
+    ``camera`` is freiburg1, freiburg2 or freiburg3 (from the folder's name if not given); ``intrinsics`` (fx,
+    fy, cx, cy with pixel centres at integers, no distortion) replaces it.
+
+    Raises:
+        DataError: unknown intrinsics, or no colour image with a depth image and a pose near its time.
+    """
+    track = read_trajectory(path / "groundtruth.txt")
+    colours, depths = _read_list(path / "rgb.txt"), _read_list(path / "depth.txt")
+    size = first_image_size((str(path / name) for _, name in colours), str(path))
+    lens = _lens(path, camera, intrinsics, size)
+    depth_stamps = np.array([stamp for stamp, _ in depths], dtype=np.int64)
+    max_difference_ns, max_gap_ns = int(max_difference_s * 1e9), int(max_gap_s * 1e9)
+
+    def load(colour: tuple[int, str]) -> tuple[FrameFiles, np.ndarray]:
+        stamp, name = colour
+        nearest = int(np.abs(depth_stamps - stamp).argmin())
+        if abs(int(depth_stamps[nearest]) - stamp) > max_difference_ns:
+            raise DataError(f"{path / name}: no depth image within {max_difference_s} s")
+        try:
+            pose = track.at(stamp, max_gap_ns)
+        except DataError as error:
+            raise DataError(f"{path / name}: {error}") from error
+        return FrameFiles(str(path / name), str(path / depths[nearest][1]), lens), pose
+
+    return build_sequence(path.resolve().name, colours, load, DepthCoding(1 / depth_factor))
+
+
+def read_trajectory(path: Path) -> PoseTrack:
+    """A trajectory file as a track.
+
+    Raises:
+        DataError: an unreadable file or row, or no usable pose.
+    """
+    return PoseTrack.from_samples(*trajectory_rows(path), str(path))
+
+
+def trajectory_rows(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of time in seconds, translation, quaternion xyzw; camera to world.
+
+    Returns stamps (N,) in ns, translations (N, 3) in metres, quaternions (N, 4).
+
+    Raises:
+        DataError: an unreadable file or row.
+    """
+    rows = _rows(path)
+    bad = next((row for row in rows if len(row) != 8), None)
+    if bad is not None:
+        raise DataError(
+            f"{path}: a row has 8 values (time, translation, quaternion xyzw), got {' '.join(bad)!r}"
+        )
+    try:
+        values = np.array([[float(value) for value in row[1:]] for row in rows]).reshape(-1, 7)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    stamps = np.array([_stamp_ns(row[0], path) for row in rows], dtype=np.int64)
+    return stamps, values[:, :3], values[:, 3:]
+
+
+def _lens(
+    path: Path, camera: str | None, intrinsics: tuple[float, ...] | None, size: tuple[int, int]
+) -> Lens:
+    distortion: tuple[float, ...] = ()
+    if intrinsics is None:
+        camera = camera or next((name for name in CAMERAS if name in str(path.resolve())), None)
+        if camera not in CAMERAS:
+            raise DataError(
+                f"{path}: the folder's name does not tell the camera (got {camera!r}): "
+                f"pass camera= one of {tuple(CAMERAS)}, or intrinsics=(fx, fy, cx, cy)"
+            )
+        intrinsics, distortion = CAMERAS[camera]
+    fx, fy, cx, cy = intrinsics
+    return Lens(fx, fy, cx + 0.5, cy + 0.5, size, "plumb_bob", distortion)
+
+
+def _read_list(path: Path) -> list[tuple[int, str]]:
+    """(stamp in ns, relative path) of every row of rgb.txt or depth.txt.
+
+    Raises:
+        DataError: an unreadable or empty file.
+    """
+    rows = _rows(path)
+    if not rows or any(len(row) != 2 for row in rows):
+        raise DataError(f"{path}: rows are a time and a file name, and there is at least one")
+    return [(_stamp_ns(stamp, path), name) for stamp, name in rows]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: unreadable: {error}") from error
+    return [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _stamp_ns(text: str, path: Path) -> int:
+    try:
+        return int(Decimal(text) * 10**9)
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: {text!r} is not a time in seconds") from error

@@ -1,0 +1,178 @@
+"""Checkpoints beside each other: depth, poses, points, time and memory on synthetic scenes or recordings.
+
+    ros2 run dvlt_ros evaluate outputs/nano/best --steps 4 8 16
+    ros2 run dvlt_ros evaluate outputs/mine/best --data recordings/kitchen --first 75 --pictures grid.png
+    ros2 run dvlt_ros evaluate outputs/new/best --gate outputs/old/best     # exit status 1 when new is worse
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
+from dvlt_ros.errors import ConfigError, DvltError
+from dvlt_ros.model import Dvlt
+
+from .data.layouts import open_dataset
+from .data.types import Views
+from .evaluation import means, recording_windows, window_metrics
+from .pictures import picture_grid
+from .synthetic import load_benchmark
+
+COLUMNS = ("abs_rel", "delta1", "rel_l2", "inlier_ratio", "auc@3", "auc@30")
+SMALLER_IS_BETTER = ("abs_rel", "rel_l2")
+BOOTSTRAP_ROUNDS = 2000
+
+
+@dataclass(frozen=True)
+class Result:
+    """One checkpoint at one K, window by window."""
+
+    checkpoint: str
+    steps: int
+    windows: list[dict[str, float]]
+    milliseconds: float  # median per window, the cameras included
+    peak_mib: float | None
+
+    def row(self) -> dict[str, object]:
+        figures = {"windows": len(self.windows), "ms": self.milliseconds, "peak_mib": self.peak_mib}
+        return {"checkpoint": self.checkpoint, "K": self.steps} | means(self.windows) | figures
+
+
+def evaluate(checkpoint: str, windows: Sequence[Views], steps: int, device: torch.device, bf16: bool) -> Result:
+    model = Dvlt.from_pretrained(checkpoint).to(device)
+    reset_peak_memory(device)
+    found, times = [], []
+    for views in tqdm(windows, desc=f"{checkpoint} K={steps}", unit="window"):
+        views = views.to(device)
+        start = time.perf_counter()
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            prediction = model(views.images, num_steps=steps)
+            found += window_metrics(prediction, views)  # reads the result, so the clock stops after the device
+        times.append(1e3 * (time.perf_counter() - start))
+    return Result(checkpoint, steps, found, float(np.median(times)), peak_memory_mib(device))
+
+
+def table(results: Sequence[Result]) -> str:
+    lines = [f"{'checkpoint':<32} {'K':>3}  " + "  ".join(f"{name:>12}" for name in (*COLUMNS, "ms", "peak MiB"))]
+    for result in results:
+        row = result.row()
+        cells = [f"{row.get(name, math.nan):12.4f}" for name in COLUMNS]
+        peak = "unknown" if result.peak_mib is None else f"{result.peak_mib:.0f}"
+        cells += [f"{result.milliseconds:12.1f}", f"{peak:>12}"]
+        lines.append(f"{result.checkpoint[-32:]:<32} {result.steps:>3}  " + "  ".join(cells))
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired difference of one metric, new minus old, with its 95 % bootstrap interval over windows."""
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def worse(self) -> bool:
+        """The whole interval lies on the bad side of no difference."""
+        return self.low > 0 if self.metric in SMALLER_IS_BETTER else self.high < 0
+
+    def __str__(self) -> str:
+        verdict = "worse" if self.worse else "not worse"
+        return f"{self.metric:>14}  {self.difference:+.4f}  [{self.low:+.4f}, {self.high:+.4f}]  {verdict}"
+
+
+def compare(new: Result, old: Result) -> list[Comparison]:
+    """Both on the same windows, in the same order."""
+    comparisons = []
+    for metric in COLUMNS:
+        pairs = [(a.get(metric, math.nan), b.get(metric, math.nan)) for a, b in zip(new.windows, old.windows, strict=True)]
+        differences = np.array([a - b for a, b in pairs])
+        differences = differences[np.isfinite(differences)]
+        if not len(differences):
+            continue
+        rng = np.random.default_rng(0)
+        resampled = rng.choice(differences, (BOOTSTRAP_ROUNDS, len(differences))).mean(axis=1)
+        low, high = np.percentile(resampled, [2.5, 97.5])
+        comparisons.append(Comparison(metric, float(differences.mean()), float(low), float(high)))
+    return comparisons
+
+
+def load_windows(args: argparse.Namespace, image_size: int, device: torch.device) -> list[Views]:
+    if args.data is None:
+        windows = load_benchmark().batches(batch=1, device=device, count=args.windows)
+    else:
+        sequences = open_dataset(args.data, args.layout, first=args.first, last=args.last)
+        windows = chain.from_iterable(recording_windows(s, image_size, args.views, args.stride) for s in sequences)
+    return list(islice(windows, args.windows))
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Evaluate checkpoints on windows with ground truth.")
+    parser.add_argument("checkpoints", nargs="+", help="directory, .safetensors file or Hugging Face id")
+    parser.add_argument("--data", type=Path, help="posed RGB-D folder; the frozen synthetic benchmark by default")
+    parser.add_argument("--layout", default="auto", help="layout of --data")
+    parser.add_argument("--first", type=int, default=0, help="first frame of --data to use")
+    parser.add_argument("--last", type=int, help="frame of --data to stop before")
+    parser.add_argument("--stride", type=int, default=1, help="frames of --data between the views of a window")
+    parser.add_argument("--steps", type=int, nargs="+", metavar="K", help="the checkpoint's own K by default")
+    parser.add_argument("--views", type=int, default=6, help="views per window of --data")
+    parser.add_argument("--windows", type=int, help="use only the first so many windows")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--bf16", action="store_true", help="run the network under bfloat16 autocast")
+    parser.add_argument("--json", type=Path, help="write every figure of every window to this file")
+    parser.add_argument("--pictures", type=Path, help="write a PNG grid of images, true and predicted depth, error")
+    parser.add_argument("--gate", metavar="BASELINE", help="fail when the checkpoint is worse than this one")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    try:
+        failed = run(parse_arguments(argv))
+    except DvltError as error:
+        raise SystemExit(f"evaluate: {error}") from error
+    raise SystemExit(1 if failed else 0)
+
+
+def run(args: argparse.Namespace) -> bool:
+    """Whether the gate was asked for and did not hold."""
+    if args.gate is not None and len(args.checkpoints) != 1:
+        raise ConfigError(f"--gate compares one checkpoint with a baseline, got {len(args.checkpoints)} checkpoints")
+    device = torch.device(args.device)
+    checkpoints = [*args.checkpoints, *([args.gate] if args.gate else [])]
+    configs = [Dvlt.from_pretrained(checkpoint).config for checkpoint in checkpoints]
+    windows = load_windows(args, configs[0].image_size, device)
+    print(f"{machine(device)}; {len(windows)} windows of {windows[0].images.shape[1]} views")
+    results = [
+        evaluate(checkpoint, windows, steps, device, args.bf16)
+        for checkpoint, config in zip(checkpoints, configs, strict=True)
+        for steps in args.steps or [config.num_steps]
+    ]
+    print(table(results))
+    if args.json is not None:
+        rows = [result.row() | {"per_window": result.windows} for result in results]
+        args.json.write_text(json.dumps({"machine": machine(device), "results": rows}, indent=2) + "\n")
+    if args.pictures is not None:
+        picture_grid(args.pictures, Dvlt.from_pretrained(checkpoints[0]).to(device), windows, results[0].steps)
+    if args.gate is None:
+        return False
+    half = len(results) // 2
+    comparisons = [c for new, old in zip(results[:half], results[half:], strict=True) for c in compare(new, old)]
+    print("difference to the baseline, 95 % interval over windows", *comparisons, sep="\n")
+    return any(comparison.worse for comparison in comparisons)
+
+
+if __name__ == "__main__":
+    main()

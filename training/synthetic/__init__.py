@@ -1,0 +1,26 @@
+"""Endless synthetic robot scenes: seeded, batched, rendered by torch on any device."""
+
+from .atlas import Photos, load_atlas
+from .augment import augment
+from .benchmark import Benchmark, Difficulty, difficulty, load_benchmark, mean_depth_map
+from .config import AugmentConfig, SyntheticConfig
+from .render import BENCHMARK_SEED, render_views, sample_windows
+from .stream import SyntheticStream, compiled_renderer
+
+__all__ = [
+    "BENCHMARK_SEED",
+    "AugmentConfig",
+    "Benchmark",
+    "Difficulty",
+    "Photos",
+    "SyntheticConfig",
+    "SyntheticStream",
+    "augment",
+    "compiled_renderer",
+    "difficulty",
+    "load_atlas",
+    "load_benchmark",
+    "mean_depth_map",
+    "render_views",
+    "sample_windows",
+]

@@ -1,0 +1,197 @@
+"""Train or fine-tune Déjà View with the published recipe, on synthetic scenes or a robot's own recordings.
+
+    ros2 run dvlt_ros train recipe=nano output=outputs/nano
+    accelerate launch -m dvlt_ros.training.train recipe=stage1    # several processes, GPUs or nodes
+
+Everything random in a batch is a function of (seed, batch, process), so that a run that was stopped and resumed
+equals one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import hydra
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration, gather_object
+from omegaconf import DictConfig
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from dvlt_ros.errors import DvltError
+from dvlt_ros.model import Dvlt
+
+from .batches import Batches
+from .config import Optimizer, TrainConfig, Validation, from_hydra
+from .data.types import Views
+from .evaluation import evaluate_windows, means
+from .losses import LossTerms, Targets, compute_losses
+from .parameters import build_model, freeze, groups
+from .state import Progress, restore_latest, save_latest, save_weights
+from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_SEED = BENCHMARK_SEED - 2**20  # training seeds are drawn below
+
+
+class DivergedError(DvltError):
+    """Too many updates in a row had no finite gradient."""
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(hydra_config: DictConfig) -> None:
+    try:
+        train(from_hydra(hydra_config))
+    except DvltError as error:
+        raise SystemExit(f"train: {error}") from error
+
+
+def train(config: TrainConfig) -> Dvlt:
+    """Run to ``total_steps`` and return the averaged model, in evaluation mode.
+
+    Leaves ``last`` and ``best`` checkpoints, training states and logs under ``config.output``.
+
+    Raises:
+        DivergedError: ``max_bad_steps`` updates in a row without a finite gradient; the state before them is saved.
+    """
+    accelerator = make_accelerator(config)
+    torch.manual_seed(config.seed)  # the same first weights in every process
+    network = build_model(config.model)
+    freeze(network, config.trainable)
+    parameters = groups(network, config.optimizer)
+    optimizer = torch.optim.AdamW(parameters, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay)
+    scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, config.optimizer, config.total_steps))
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
+    averaged.to(accelerator.device)
+    model, optimizer = accelerator.prepare(network, optimizer)
+    progress = Progress()
+    batches = Batches(
+        config, network.config, accelerator.device, accelerator.process_index, accelerator.num_processes
+    )
+    accelerator.register_for_checkpointing(progress, batches, scheduler, averaged)
+    if config.resume:
+        restore_latest(accelerator, Path(config.output))
+
+    windows = validation_windows(config.validation, accelerator)
+    bar = tqdm(total=config.total_steps, initial=progress.step, disable=not accelerator.is_main_process, unit="step")
+    model.train()
+    while progress.step < config.total_steps:
+        terms, gradient_norm = update(model, optimizer, batches, config, accelerator, progress.step)
+        finite = math.isfinite(gradient_norm)
+        progress.count(finite)
+        scheduler.step()
+        if finite:
+            averaged.update_parameters(network)
+        report(accelerator, config, bar, progress, terms, gradient_norm, scheduler)
+        if progress.bad_in_a_row >= config.max_bad_steps:
+            save_latest(accelerator, Path(config.output), progress.step)
+            raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
+        last = progress.step == config.total_steps
+        if last or progress.step % config.validation.every == 0:
+            validate(accelerator, config, averaged.module, windows, progress)
+        if last or progress.step % config.save_every == 0:
+            save_latest(accelerator, Path(config.output), progress.step)
+            save_weights(accelerator, averaged.module, Path(config.output, "last"))
+    bar.close()
+    accelerator.end_training()
+    return averaged.module.eval()
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    accelerator = Accelerator(
+        mixed_precision=config.precision,
+        gradient_accumulation_steps=config.accumulation,
+        log_with=None if config.log_with == "none" else config.log_with,
+        project_config=ProjectConfiguration(project_dir=config.output, logging_dir=config.output),
+        step_scheduler_with_optimizer=False,
+    )
+    if config.log_with != "none":
+        accelerator.init_trackers("logs")
+    return accelerator
+
+
+def update(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    config: TrainConfig,
+    accelerator: Accelerator,
+    step: int,
+) -> tuple[LossTerms, float]:
+    """One update from ``accumulation`` batches: the last batch's losses, and the gradient norm.
+
+    A gradient that is not finite, on whichever process it arose, is left out by all of them.
+    """
+    for _ in range(config.accumulation):
+        batch = next(batches)
+        seed = np.random.SeedSequence([config.seed, batch.index, accelerator.process_index]).generate_state(1)
+        torch.manual_seed(int(seed[0]))  # for stochastic depth
+        with accelerator.accumulate(model):
+            prediction = model(batch.views.images, num_steps=batch.num_steps)
+            terms = compute_losses(prediction, Targets.from_views(batch.views), config.loss)
+            accelerator.backward(terms.total)
+        batches.commit()
+    norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm).item()
+    if math.isfinite(norm):
+        optimizer.step()
+    else:
+        logger.warning("update %d skipped: the gradient norm is %s", step, norm)
+    optimizer.zero_grad()
+    return terms, norm
+
+
+def learning_rate_factor(step: int, config: Optimizer, total_steps: int) -> float:
+    """Linear warm-up, then a cosine from 1 to ``final_factor``."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    return config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def validation_windows(config: Validation, accelerator: Accelerator) -> list[Views]:
+    """This process's share of the fixed validation windows, rendered once; their seeds are never trained on."""
+    seeds = range(VALIDATION_SEED, VALIDATION_SEED + config.windows)[accelerator.process_index :: accelerator.num_processes]
+    synthetic = SyntheticConfig(views=config.views, height=config.height, width=config.width, augment=None)
+    return [sample_windows([seed], synthetic, accelerator.device) for seed in seeds]
+
+
+def validate(
+    accelerator: Accelerator, config: TrainConfig, model: Dvlt, windows: list[Views], progress: Progress
+) -> None:
+    """Log the averaged model's figures on the validation windows, and keep it if it is the best so far."""
+    model.eval()
+    results = gather_object(evaluate_windows(model, windows, model.config.num_steps))
+    figures = means(results)
+    accelerator.log({f"validation/{name}": value for name, value in figures.items()}, step=progress.step)
+    logger.info("step %d: %s", progress.step, ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    if figures["abs_rel"] < progress.best_abs_rel:
+        progress.best_abs_rel = figures["abs_rel"]
+        save_weights(accelerator, model, Path(config.output, "best"))
+
+
+def report(
+    accelerator: Accelerator,
+    config: TrainConfig,
+    bar: tqdm,
+    progress: Progress,
+    terms: LossTerms,
+    gradient_norm: float,
+    scheduler: LambdaLR,
+) -> None:
+    bar.update()
+    if progress.step % config.log_every:
+        return
+    values = {f"train/{name}": value.item() for name, value in terms.named().items()}
+    values |= {"train/gradient_norm": gradient_norm, "train/learning_rate": scheduler.get_last_lr()[-1]}
+    accelerator.log(values | {"train/skipped_updates": progress.bad_updates}, step=progress.step)
+    bar.set_postfix(loss=f"{values['train/total']:.4f}", skipped=progress.bad_updates)
+
+
+if __name__ == "__main__":
+    main()
