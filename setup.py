@@ -24,7 +24,17 @@ setup(
     install_requires=["huggingface_hub", "numpy", "safetensors", "setuptools", "torch", "transforms3d"],
     extras_require={
         "test": ["hypothesis", "pytest", "pytest-timeout"],
-        "training": ["accelerate", "hydra-core", "tensorboard", "tqdm"],
+        "training": [
+            "accelerate",
+            "dacite",
+            "hydra-core",
+            "matplotlib",
+            "pillow",
+            "pyyaml",
+            "rosbags",
+            "tensorboard",
+            "tqdm",
+        ],
     },
     zip_safe=False,
     maintainer="dvlt_ros maintainers",

@@ -20,7 +20,7 @@ ARROWS = {
     "engine": {"errors", "types", "geometry", "cameras", "alignment", "model"},
     "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine"},
     "ros": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine"},
-    "training": {"errors", "types", "geometry", "cameras", "alignment", "model"},
+    "training": {"errors", "types", "geometry", "cameras", "alignment", "model", "benchmark"},
 }
 ROS_PACKAGES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",

@@ -2,9 +2,9 @@
 
     python3.11 tools/make_venv.py .venv
 
-Where rclpy can be imported (a distribution is sourced), the environment sees the system's packages and takes no ROS wheels.
-Otherwise ROS 2 Kilted comes from the package index. Packages that exist in distributions only come from overlay/, each one
-only where the real one is missing. Running it again repairs or updates what is there.
+Where rclpy can be imported (a distribution is sourced), the environment sees the system's packages and takes no
+ROS wheels. Otherwise ROS 2 Kilted comes from the package index. Packages that exist in distributions only come from
+overlay/, each one only where the real one is missing. Running it again repairs or updates what is there.
 """
 
 from __future__ import annotations
@@ -150,9 +150,17 @@ def build_messages(source: Path, environment: Environment, folder: Path) -> None
     search = {"PATH": f"{generators.prefix / 'bin'}{os.pathsep}{os.environ['PATH']}",
               "AMENT_PREFIX_PATH": prefix_path.replace(";", os.pathsep)}  # fmt: skip
     for arguments in (configure, ["--build", build, "--parallel", "2"], ["--install", build]):
-        step = subprocess.run(["cmake", *map(str, arguments)], env={**os.environ, **search}, capture_output=True, text=True)
-        if step.returncode != 0:
-            raise SetupError(f"{source.name}: cmake {arguments[0]} failed:\n{step.stdout[-3000:]}\n{step.stderr[-3000:]}")
+        run_cmake(source.name, [str(argument) for argument in arguments], {**os.environ, **search})
+
+
+def run_cmake(package: str, arguments: Sequence[str], variables: dict[str, str]) -> None:
+    distribution = os.environ.get("ROS_DISTRO", "<distribution>")
+    hint = f"where ROS 2 is sourced, ros-{distribution}-{package.replace('_', '-')} installs the real one instead"
+    if shutil.which("cmake", path=variables["PATH"]) is None:
+        raise SetupError(f"{package}: cmake not found; {hint}")
+    step = subprocess.run(["cmake", *arguments], env=variables, capture_output=True, text=True)
+    if step.returncode != 0:
+        raise SetupError(f"{package}: cmake failed; {hint}\n{step.stdout[-3000:]}\n{step.stderr[-3000:]}")
 
 
 def relocate_generators(generators: Environment) -> None:
@@ -199,8 +207,7 @@ def make(prefix: Path) -> None:
     install_start_hook(environment)
     install_overlay(environment)
     install_package(environment)
-    environment.run("-c", "import rclpy, tf2_msgs.msg, tf2_ros, cv_bridge, sensor_msgs_py.point_cloud2, diagnostic_updater",
-                    cwd=prefix)  # fmt: skip
+    environment.run("-c", f"import rclpy, {', '.join([*OVERLAY_PYTHON, OVERLAY_MESSAGES])}", cwd=prefix)
     say(f"{prefix} is ready")
 
 

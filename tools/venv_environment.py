@@ -1,8 +1,8 @@
 """Runs at the start of the virtual environment's Python (by a .pth file) and makes ROS work there without any export.
 
-The ament index and the dynamic loader learn of the environment and of the overlay in it. The loader reads its path only at
-a process's start, so Python is executed anew once: by the ROS wheels' own start-up hook, or here where there are no wheels.
-The overlay comes last on Python's path: a real package that appears later wins by itself.
+The ament index and the dynamic loader learn of the environment and of the overlay in it. The loader reads its path
+only at a process's start, so Python is executed anew once: by the ROS wheels' own start-up hook, or here where there
+are no wheels. The overlay comes last on Python's path: a real package that appears later wins by itself.
 """
 
 import os

@@ -18,6 +18,7 @@ from PIL import Image
 from dvlt_ros.errors import ConfigError, InputError
 
 from .data.types import Views
+from .normalize import to_first_camera
 
 MARGIN_PX = 4
 PORTRAIT = 1.2  # height over width above which a source counts as portrait
@@ -181,16 +182,23 @@ def _cover(frame: Frame, height: int, width: int) -> Frame:
 
 
 def stack_frames(frames: Sequence[Frame], is_synthetic: bool, images: np.ndarray | None = None) -> Views:
-    """Frames of one size as a batch of one window; ``images`` (S, H, W, 3) in [0, 1] replace theirs."""
+    """Frames of one size as a batch of one window; ``images`` (S, H, W, 3) in [0, 1] replace theirs.
+
+    The first camera's frame becomes the world while poses are still in float64: odometry far from its origin
+    would lose centimetres in float32.
+    """
     if images is None:
         images = np.stack([frame.image for frame in frames]).astype(np.float32) / 255
-    depth = torch.from_numpy(np.stack([frame.depth for frame in frames]))
-    poses, intrinsics = (
-        torch.from_numpy(np.stack([getattr(frame, name) for frame in frames])).float()
-        for name in ("world_from_cam", "intrinsics")
+    stacked = lambda name: torch.from_numpy(np.stack([getattr(frame, name) for frame in frames]))  # noqa: E731
+    depth = stacked("depth").float()
+    window = Views(
+        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        world_from_cam=to_first_camera(stacked("world_from_cam").double()).float(),
+        intrinsics=stacked("intrinsics").float(),
+        depth=depth,
+        valid=depth > 0,
+        is_synthetic=torch.tensor(is_synthetic),
     )
-    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    window = Views(channels_first, poses, intrinsics, depth, depth > 0, torch.tensor(is_synthetic))
     return Views(*(getattr(window, name).unsqueeze(0) for name in Views.__dataclass_fields__))
 
 

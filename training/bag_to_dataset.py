@@ -38,9 +38,7 @@ def convert(bag: str | Path, out: str | Path, options: BagOptions | None = None)
         SequenceWriter(out, options.overwrite, options.image_format) as writer,
         open_recording(bag) as recording,
     ):
-        rig = read_rig(
-            recording, options.topics, options.world_frame, options.camera_frame, options.rectified
-        )
+        rig = read_rig(recording, options.topics, options.world_frame, options.camera_frame, options.rectified)
         report.topics, report.world_frame, report.camera_frame = rig.topics, rig.world_frame, rig.camera_frame
         candidates = plan(recording, rig, options, report)
         frames = read_frames(recording, rig, options, candidates, report)
@@ -77,17 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     topics.add_argument("--image-topic", help="colour, Image or CompressedImage")
     topics.add_argument("--depth-topic", help="32FC1 metres, 16UC1 millimetres, or compressedDepth PNG")
     topics.add_argument("--camera-info-topic", help="of the colour camera; found beside the image topic")
-    topics.add_argument(
-        "--depth-camera-info-topic", help="found beside the depth topic, else the colour camera's"
-    )
+    topics.add_argument("--depth-camera-info-topic", help="found beside the depth topic, else the colour camera's")
     topics.add_argument("--odom-topic", dest="odometry_topic", help="poses from this odometry instead of TF")
     frames = parser.add_argument_group("frames")
-    frames.add_argument(
-        "--world-frame", "--tf-frame", help="found: the top of the TF tree, or odometry's frame"
-    )
-    frames.add_argument(
-        "--camera-frame", help="optical frame of the colour camera; found: the images' frame_id"
-    )
+    frames.add_argument("--world-frame", "--tf-frame", help="found: the top of the TF tree, or odometry's frame")
+    frames.add_argument("--camera-frame", help="optical frame of the colour camera; found: the images' frame_id")
     frames.add_argument("--rectified", action="store_true", help="the images are image_rect, the camera is P")
     kept = parser.add_argument_group("what is kept")
     for name, unit, text in (
@@ -98,9 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parameter = f"{name}_{unit}"
         help_text, option = f"{text} (default: %(default)s)", "--" + name.replace("_", "-")
-        kept.add_argument(
-            option, dest=parameter, type=float, default=getattr(default, parameter), help=help_text
-        )
+        kept.add_argument(option, dest=parameter, type=float, default=getattr(default, parameter), help=help_text)
     kept.add_argument("--max-frames", type=int, help="at most so many, evenly spaced")
     kept.add_argument("--image-format", choices=("png", "jpg"), default=default.image_format)
     kept.add_argument("--overwrite", action="store_true", help="replace a sequence of that name")

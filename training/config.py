@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import dacite
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from dvlt_ros.errors import ConfigError
@@ -20,18 +21,22 @@ FinetuneMode = Literal["depth_output", "depth_decoder", "depth_decoder_and_loop"
 class ModelSource:
     """Where the network starts: a configuration of its own, or a checkpoint to go on from."""
 
-    config: dict[str, Any] = field(default_factory=dict)  # fields of DvltConfig; absent: the released model
+    config: dict[str, Any] = field(default_factory=lambda: asdict(DvltConfig()))  # fields of DvltConfig
     checkpoint: str | None = None  # directory, .safetensors file or Hugging Face id; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
+        try:
+            self.dvlt  # noqa: B018 - refuses here what the network would refuse later
+        except TypeError as cause:
+            raise ConfigError(f"model.config: {cause}") from cause
         if self.new_depth_head and self.checkpoint is None:
             raise ConfigError("model.new_depth_head needs model.checkpoint: the weights it is put on")
 
     @property
     def dvlt(self) -> DvltConfig:
-        return DvltConfig.from_dict(self.config)
+        return DvltConfig(**self.config)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Data:
     synthetic_share: float = 1.0
     folder_share: float = 0.0
     folders: tuple[FolderSource, ...] = ()
+    synthetic_windows: int | None = None  # distinct synthetic windows, rendered once and kept; None: endless
+    compile_renderer: bool = False  # minutes to start, then many times faster, on a GPU and on a CPU
     augment: bool = True
     workers: int = 0
 
@@ -107,7 +114,7 @@ class Data:
 @dataclass(frozen=True)
 class Validation:
     every: int = 500  # steps
-    windows: int = 32
+    windows: int = 32  # 0: no validation
     views: int = 6
     height: int = 126
     width: int = 168
@@ -123,6 +130,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     trainable: FinetuneMode = "everything"
     total_steps: int = 200_000
+    schedule_steps: int | None = None  # length of the learning rate schedule; total_steps by default
     accumulation: int = 1  # batches per update
     precision: Literal["no", "bf16"] = "bf16"
     compile: bool = False
@@ -139,6 +147,10 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @property
+    def schedule(self) -> int:
+        return self.schedule_steps or self.total_steps
+
 
 def from_hydra(config: DictConfig) -> TrainConfig:
     """Typed configuration from Hydra's; an unknown field, a wrong type or a refused value is named."""
@@ -147,3 +159,7 @@ def from_hydra(config: DictConfig) -> TrainConfig:
         return dacite.from_dict(TrainConfig, values, dacite.Config(strict=True, cast=[tuple, float]))
     except dacite.DaciteError as cause:
         raise ConfigError(f"configuration: {cause}") from cause
+
+
+# `defaults: [base]` in train.yaml: every field with its default, so that the command line knows them all.
+ConfigStore.instance().store(name="base", node=asdict(TrainConfig()))

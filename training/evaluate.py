@@ -80,33 +80,37 @@ class Comparison:
     """Paired difference of one metric, new minus old, with its 95 % bootstrap interval over windows."""
 
     metric: str
+    old: float  # mean of the baseline
     difference: float
     low: float
     high: float
+    margin: float  # relative to the baseline; less than that is no difference
 
     @property
     def worse(self) -> bool:
-        """The whole interval lies on the bad side of no difference."""
-        return self.low > 0 if self.metric in SMALLER_IS_BETTER else self.high < 0
+        """The whole interval lies on the bad side, further away than the margin."""
+        margin = self.margin * max(abs(self.old), 0.1)  # near 0 a relative margin would let nothing pass
+        return self.low > margin if self.metric in SMALLER_IS_BETTER else self.high < -margin
 
     def __str__(self) -> str:
         verdict = "worse" if self.worse else "not worse"
-        return f"{self.metric:>14}  {self.difference:+.4f}  [{self.low:+.4f}, {self.high:+.4f}]  {verdict}"
+        interval = f"{self.difference:+.4f}  [{self.low:+.4f}, {self.high:+.4f}]"
+        return f"{self.metric:>14}  {self.old:.4f}  {interval}  {verdict}"
 
 
-def compare(new: Result, old: Result) -> list[Comparison]:
-    """Both on the same windows, in the same order."""
+def compare(new: Result, old: Result, margin: float) -> list[Comparison]:
+    """Both on the same windows, in the same order; a window without a figure in either is left out."""
     comparisons = []
     for metric in COLUMNS:
-        pairs = [(a.get(metric, math.nan), b.get(metric, math.nan)) for a, b in zip(new.windows, old.windows, strict=True)]
-        differences = np.array([a - b for a, b in pairs])
-        differences = differences[np.isfinite(differences)]
-        if not len(differences):
+        before, after = (np.array([window.get(metric, math.nan) for window in r.windows]) for r in (old, new))
+        known = np.isfinite(before) & np.isfinite(after)
+        if not known.any():
             continue
-        rng = np.random.default_rng(0)
-        resampled = rng.choice(differences, (BOOTSTRAP_ROUNDS, len(differences))).mean(axis=1)
+        differences = (after - before)[known]
+        resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_ROUNDS, len(differences))).mean(axis=1)
         low, high = np.percentile(resampled, [2.5, 97.5])
-        comparisons.append(Comparison(metric, float(differences.mean()), float(low), float(high)))
+        figures = (float(x) for x in (before[known].mean(), differences.mean(), low, high))
+        comparisons.append(Comparison(metric, *figures, margin))
     return comparisons
 
 
@@ -135,6 +139,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write every figure of every window to this file")
     parser.add_argument("--pictures", type=Path, help="write a PNG grid of images, true and predicted depth, error")
     parser.add_argument("--gate", metavar="BASELINE", help="fail when the checkpoint is worse than this one")
+    parser.add_argument("--margin", type=float, default=0.01, help="relative difference that the gate lets pass")
     return parser.parse_args(argv)
 
 
@@ -169,8 +174,8 @@ def run(args: argparse.Namespace) -> bool:
     if args.gate is None:
         return False
     half = len(results) // 2
-    comparisons = [c for new, old in zip(results[:half], results[half:], strict=True) for c in compare(new, old)]
-    print("difference to the baseline, 95 % interval over windows", *comparisons, sep="\n")
+    comparisons = [c for new, old in zip(results[:half], results[half:], strict=True) for c in compare(new, old, args.margin)]
+    print("metric, baseline, difference to it with its 95 % interval over windows", *comparisons, sep="\n")
     return any(comparison.worse for comparison in comparisons)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from dvlt_ros.errors import ConfigError
-from dvlt_ros.model import Dvlt
+from dvlt_ros.model import Dvlt, DvltConfig
 
 from .config import FinetuneMode, ModelSource, Optimizer
 
@@ -36,20 +36,21 @@ def build_model(source: ModelSource) -> Dvlt:
     else:
         model = Dvlt.from_pretrained(source.checkpoint)
         if source.new_depth_head:
-            model = _with_depth_head(model, source.config)
+            model = _with_depth_head(model, source.dvlt)
     model.gradient_checkpointing = source.gradient_checkpointing
     return model
 
 
-def _with_depth_head(model: Dvlt, changes: dict[str, object]) -> Dvlt:
-    """The same network with a conv depth head; its front end goes on, only the head itself starts anew."""
-    target = Dvlt(replace(model.config, **changes))
-    fresh, known = target.state_dict(), model.state_dict()
-    for name, value in fresh.items():
+def _with_depth_head(model: Dvlt, head: DvltConfig) -> Dvlt:
+    """The same network under the depth head of another configuration; only that head starts anew."""
+    config = replace(
+        model.config, depth_head_type=head.depth_head_type, depth_head_channels=head.depth_head_channels
+    )
+    target = Dvlt(config)
+    known = model.state_dict()
+    for name, value in target.state_dict().items():
         if name in known and known[name].shape == value.shape:
             value.copy_(known[name])
-        elif part_of(name) not in ("depth_output", "depth_decoder"):
-            raise ConfigError(f"model.new_depth_head: {name} of the checkpoint does not fit model.config")
     return target
 
 

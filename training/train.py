@@ -66,7 +66,7 @@ def train(config: TrainConfig) -> Dvlt:
     freeze(network, config.trainable)
     parameters = groups(network, config.optimizer)
     optimizer = torch.optim.AdamW(parameters, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay)
-    scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, config.optimizer, config.total_steps))
+    scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, config.optimizer, config.schedule))
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
     averaged.to(accelerator.device)
     model, optimizer = accelerator.prepare(network, optimizer)
@@ -93,7 +93,7 @@ def train(config: TrainConfig) -> Dvlt:
             save_latest(accelerator, Path(config.output), progress.step)
             raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
         last = progress.step == config.total_steps
-        if last or progress.step % config.validation.every == 0:
+        if config.validation.windows and (last or progress.step % config.validation.every == 0):
             validate(accelerator, config, averaged.module, windows, progress)
         if last or progress.step % config.save_every == 0:
             save_latest(accelerator, Path(config.output), progress.step)
@@ -135,7 +135,8 @@ def update(
         with accelerator.accumulate(model):
             prediction = model(batch.views.images, num_steps=batch.num_steps)
             terms = compute_losses(prediction, Targets.from_views(batch.views), config.loss)
-            accelerator.backward(terms.total)
+            # Losses leave out what is not finite; a batch with any of it must not count as a good one.
+            accelerator.backward(terms.total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * terms.total)
         batches.commit()
     norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm).item()
     if math.isfinite(norm):

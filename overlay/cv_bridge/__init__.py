@@ -1,4 +1,4 @@
 """The part of the real cv_bridge that dvlt_ros uses."""
 
 from .core import CvBridge as CvBridge
-from .core import CvBridgeError as CvBridgeError
+from .encodings import CvBridgeError as CvBridgeError

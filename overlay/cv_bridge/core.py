@@ -49,7 +49,9 @@ class CvBridge:
         data = np.frombuffer(cmprs_img_msg.data, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if image is None:
-            raise CvBridgeError(f"cannot decode a compressed image of format [{cmprs_img_msg.format}], {data.size} bytes")
+            raise CvBridgeError(
+                f"cannot decode a compressed image of format [{cmprs_img_msg.format}], {data.size} bytes"
+            )
         if desired_encoding == "passthrough":
             return image
         colour = COMPRESSED_COLOURS[1 if image.ndim == 2 else image.shape[2]]
@@ -73,8 +75,8 @@ def pixels(message: Image, encoding: Encoding) -> Array:
     data = np.frombuffer(message.data, np.uint8)
     if message.step < row_bytes or data.size < message.height * message.step:
         raise CvBridgeError(
-            f"Image is wrongly formed: [{encoding.name}] {message.width} x {message.height} needs rows of {row_bytes} bytes, "
-            f"got a step of {message.step} and {data.size} bytes"
+            f"Image is wrongly formed: [{encoding.name}] {message.width} x {message.height} needs rows of {row_bytes} "
+            f"bytes, got a step of {message.step} and {data.size} bytes"
         )
     rows = data[: message.height * message.step].reshape(message.height, message.step)[:, :row_bytes]
     dtype = encoding.dtype.newbyteorder(">" if message.is_bigendian else "<")
@@ -85,5 +87,3 @@ def pixels(message: Image, encoding: Encoding) -> Array:
 
 def as_bytes(array: Array) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-

@@ -55,7 +55,9 @@ def convert(image: Array, source: Encoding, target: Encoding) -> Array:
     if source.name == target.name:
         return image
     if source.colour is None and target.colour is not None:
-        raise CvBridgeError(f"[{source.name}] is not a color format. but [{target.name}] is. The conversion does not make sense")
+        raise CvBridgeError(
+            f"[{source.name}] is not a color format. but [{target.name}] is. The conversion does not make sense"
+        )
     if source.colour is None or target.colour is None:
         if source.channels != target.channels:
             raise CvBridgeError(f"[{source.name}] and [{target.name}] do not have the same number of channel")
@@ -78,9 +80,9 @@ def colour_code(source: Encoding, target: Encoding) -> int:
 def convert_depth(image: Array, dtype: np.dtype[Any]) -> Array:
     if image.dtype == dtype:
         return image
-    if (image.dtype, dtype) == (np.uint16, np.uint8):
+    if (image.dtype.name, dtype.name) == ("uint16", "uint8"):
         return cv2.convertScaleAbs(image, alpha=255 / 65535).reshape(image.shape)
-    if (image.dtype, dtype) == (np.uint8, np.uint16):
+    if (image.dtype.name, dtype.name) == ("uint8", "uint16"):
         return image.astype(np.uint16) * np.uint16(257)
     if dtype.kind == "f":
         return image.astype(dtype)

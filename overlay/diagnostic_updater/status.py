@@ -8,7 +8,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 
-class DiagnosticStatusWrapper(DiagnosticStatus):  # type: ignore[misc]
+class DiagnosticStatusWrapper(DiagnosticStatus):
     def summary(self, *args: Any) -> None:
         """summary(status) or summary(level, message)"""
         self.level, self.message = level_and_message(args)

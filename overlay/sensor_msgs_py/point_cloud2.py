@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 Array = NDArray[Any]
 DUMMY_FIELD_PREFIX = "unnamed_field"
-_DATATYPES = {
+_DATATYPES: dict[int, np.dtype[Any]] = {
     PointField.INT8: np.dtype(np.int8),
     PointField.UINT8: np.dtype(np.uint8),
     PointField.INT16: np.dtype(np.int16),
@@ -73,14 +73,15 @@ def dtype_from_fields(fields: Iterable[PointField], point_step: int | None = Non
             offsets.append(field.offset + element * datatype.itemsize)
             formats.append(datatype.str)
     assert len(set(names)) == len(names), "Duplicate field names are not allowed!"
-    layout: dict[str, Any] = {"names": names, "formats": formats, "offsets": offsets}
-    return np.dtype(layout if point_step is None else {**layout, "itemsize": point_step})
+    layout = {"names": names, "formats": formats, "offsets": offsets}
+    sized: Any = layout if point_step is None else {**layout, "itemsize": point_step}
+    return np.dtype(sized)
 
 
 def create_cloud(
     header: Header, fields: Sequence[PointField], points: Iterable[Any], point_step: int | None = None
 ) -> PointCloud2:  # fmt: skip
-    """From a structured array, an array (..., fields) of one type, or an iterable of points. Organised clouds: (W, H)."""
+    """From a structured array, an array (..., fields) of one type, or an iterable of points. Organised: (W, H)."""
     dtype = dtype_from_fields(fields, point_step)
     if not isinstance(points, np.ndarray):
         points = np.array([tuple(point) for point in points], dtype)
@@ -91,7 +92,7 @@ def create_cloud(
         points = unstructured_to_structured(points, dtype)
     else:
         assert points.dtype == dtype, (
-            "PointFields and structured NumPy array dtype do not match for all fields! Check their field order, names and types."
+            "PointFields and structured NumPy array dtype do not match for all fields! Check their names and types."
         )
     assert points.ndim <= 2, "Too many dimensions for organized cloud! Points can only be organized in two dimensions"
     cloud = PointCloud2(

@@ -92,12 +92,7 @@ class Buffer:
             for role, frame in (("target_frame", target_frame), ("source_frame", source_frame)):
                 self._require_known(role, frame)
             stamp_ns = time.nanoseconds or self._latest_common_ns(target_frame, source_frame)
-            try:
-                target, source = self._chain(target_frame, stamp_ns), self._chain(source_frame, stamp_ns)
-            except ExtrapolationException as error:
-                context = f", when looking up transform from frame [{source_frame}] to frame [{target_frame}]"
-                raise ExtrapolationException(f"{error}{context}") from None
-            common = self._common_ancestor(target, source, target_frame, source_frame)
+            target, source, common = self._chains_to_common_ancestor(target_frame, source_frame, stamp_ns)
             pose = target[common].inverse() @ source[common]
         return to_message(target_frame, source_frame, stamp_ns, pose)
 
@@ -115,30 +110,54 @@ class Buffer:
 
     def _require_known(self, role: str, frame: str) -> None:
         if not frame:
-            raise InvalidArgumentException(f"Invalid argument passed to lookupTransform argument {role}: frame_id is empty")
+            raise InvalidArgumentException(
+                f"Invalid argument passed to lookupTransform argument {role}: frame_id is empty"
+            )
         if frame.startswith("/"):
             raise InvalidArgumentException(
-                f'Invalid argument "{frame}" passed to lookupTransform argument {role}: frame_ids cannot start with a \'/\''
+                f'Invalid argument "{frame}" passed to lookupTransform argument {role}: frame_ids cannot start with "/"'
             )
         if frame not in self._names:
             raise LookupException(f'"{frame}" passed to lookupTransform argument {role} does not exist.')
 
-    def _chain(self, frame: str, stamp_ns: int) -> Chain:
+    def _chain(self, frame: str, stamp_ns: int) -> tuple[Chain, ExtrapolationException | None]:
+        """As far up as there is data at that time, and what ended it before the root."""
         chain: Chain = {frame: IDENTITY}
         current, pose = frame, IDENTITY
-        while (history := self._frames.get(current)) is not None and (sample := history.at(stamp_ns)) is not None:
+        while (history := self._frames.get(current)) is not None:
+            try:
+                sample = history.at(stamp_ns)
+            except ExtrapolationException as error:
+                return chain, error
+            if sample is None:
+                break
             current, pose = sample.parent, sample.pose @ pose
             if current in chain:
                 raise LookupException(f"The tf tree is invalid because it contains a loop at frame {current}")
             chain[current] = pose
-        return chain
+        return chain, None
+
+    def _chains_to_common_ancestor(
+        self, target_frame: str, source_frame: str, stamp_ns: int
+    ) -> tuple[Chain, Chain, str]:
+        target, target_error = self._chain(target_frame, stamp_ns)
+        source, source_error = self._chain(source_frame, stamp_ns)
+        common = next((frame for frame in source if frame in target), None)
+        if common is not None:
+            return target, source, common
+        if (error := source_error or target_error) is not None:
+            context = f", when looking up transform from frame [{source_frame}] to frame [{target_frame}]"
+            raise ExtrapolationException(f"{error}{context}")
+        raise ConnectivityException(
+            f"Could not find a connection between '{target_frame}' and '{source_frame}' because they are not part "
+            "of the same tree. Tf has two or more unconnected trees."
+        )
 
     def _latest_common_ns(self, target_frame: str, source_frame: str) -> int:
         """The newest stamp that every moving frame between the two has; 0 if nothing between them moves."""
         if target_frame == source_frame:
             return self._latest_ns(target_frame) or 0
-        target, source = self._chain(target_frame, 0), self._chain(source_frame, 0)
-        common = self._common_ancestor(target, source, target_frame, source_frame)
+        target, source, common = self._chains_to_common_ancestor(target_frame, source_frame, 0)
         between = [list(chain)[: list(chain).index(common)] for chain in (target, source)]
         stamps_ns = [self._latest_ns(frame) for frames in between for frame in frames]
         return min((stamp for stamp in stamps_ns if stamp is not None), default=0)
@@ -146,15 +165,6 @@ class Buffer:
     def _latest_ns(self, frame: str) -> int | None:
         history = self._frames.get(frame)
         return None if history is None or history.is_static or not history.samples else history.samples[-1].stamp_ns
-
-    def _common_ancestor(self, target: Chain, source: Chain, target_frame: str, source_frame: str) -> str:
-        common = next((frame for frame in source if frame in target), None)
-        if common is None:
-            raise ConnectivityException(
-                f"Could not find a connection between '{target_frame}' and '{source_frame}' because they are not part "
-                "of the same tree. Tf has two or more unconnected trees."
-            )
-        return common
 
     def _on_jump(self, _: Any) -> None:
         get_logger("tf2_buffer").warning("Detected jump back in time. Clearing tf buffer.")

@@ -1,7 +1,7 @@
-"""Why a look-up failed."""
+"""Why a look-up failed, by the real names."""
 
 
-class TransformException(Exception):
+class TransformException(Exception):  # noqa: N818
     """Any of the below."""
 
 

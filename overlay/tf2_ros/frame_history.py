@@ -20,7 +20,9 @@ class Pose:
 
     def __matmul__(self, other: Pose) -> Pose:
         """a_from_c = a_from_b @ b_from_c"""
-        return Pose(self.translation + rotate(self.rotation, other.translation), multiply(self.rotation, other.rotation))
+        return Pose(
+            self.translation + rotate(self.rotation, other.translation), multiply(self.rotation, other.rotation)
+        )
 
     def inverse(self) -> Pose:
         rotation = self.rotation * (-1, -1, -1, 1)

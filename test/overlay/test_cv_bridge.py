@@ -35,8 +35,8 @@ def random_image(channels, dtype=np.uint8, seed=0):
 
 
 COLOURS = [
-    *[(f"{name}{bits}", channels, bits) for name, channels in (("rgb", 3), ("bgr", 3), ("rgba", 4), ("bgra", 4), ("mono", 1))
-      for bits in (8, 16)],
+    *[(f"{name}{bits}", channels, bits) for bits in (8, 16)
+      for name, channels in (("rgb", 3), ("bgr", 3), ("rgba", 4), ("bgra", 4), ("mono", 1))],
     *[(f"bayer_{pattern}{bits}", 1, bits) for pattern in BAYER for bits in (8, 16)],
     *[(name, 2, 8) for name in ("yuv422", "yuv422_yuy2")],
 ]  # fmt: skip
@@ -71,9 +71,13 @@ def test_known_colours():
     """Against arithmetic, not OpenCV: BT.601 with 16..235 for packed YUV, and a red-only Bayer pattern."""
     grey = np.full((2, 4, 2), 128, np.uint8)
     grey[..., 1] = 126  # UYVY: chroma first
-    np.testing.assert_allclose(BRIDGE.imgmsg_to_cv2(image_message(grey, "yuv422"), "rgb8"), (126 - 16) * 255 / 219, atol=1)
     np.testing.assert_allclose(
-        BRIDGE.imgmsg_to_cv2(image_message(grey[..., ::-1].copy(), "yuv422_yuy2"), "rgb8"), (126 - 16) * 255 / 219, atol=1
+        BRIDGE.imgmsg_to_cv2(image_message(grey, "yuv422"), "rgb8"), (126 - 16) * 255 / 219, atol=1
+    )
+    np.testing.assert_allclose(
+        BRIDGE.imgmsg_to_cv2(image_message(grey[..., ::-1].copy(), "yuv422_yuy2"), "rgb8"),
+        (126 - 16) * 255 / 219,
+        atol=1,
     )
     red = np.zeros((8, 8), np.uint8)
     red[::2, ::2] = 200
@@ -101,8 +105,8 @@ def test_depth_with_holes_survives():
 
 
 @pytest.mark.parametrize(("encoding", "channels", "dtype"), [
-    ("rgb8", 3, np.uint8), ("bgra8", 4, np.uint8), ("mono16", 1, np.uint16), ("32FC1", 1, np.float32), ("16UC1", 1, np.uint16),
-    ("passthrough", 3, np.uint8),
+    ("rgb8", 3, np.uint8), ("bgra8", 4, np.uint8), ("mono16", 1, np.uint16), ("32FC1", 1, np.float32),
+    ("16UC1", 1, np.uint16), ("passthrough", 3, np.uint8),
 ])  # fmt: skip
 @pytest.mark.parametrize("contiguous", [True, False])
 def test_there_and_back(encoding, channels, dtype, contiguous):
@@ -143,7 +147,7 @@ def test_wrong_sizes_are_refused():
     message.height += 1
     with pytest.raises(CvBridgeError, match="144 bytes"):
         BRIDGE.imgmsg_to_cv2(message)
-    with pytest.raises(CvBridgeError, match="mono8.*8UC3"):
+    with pytest.raises(CvBridgeError, match=r"mono8.*8UC3"):
         BRIDGE.cv2_to_imgmsg(random_image(3), "mono8")
 
 

@@ -44,15 +44,18 @@ def test_there_and_back(cloud, big_endian):
     assert not message.is_dense
     if big_endian:
         swapped = PointCloud2(
-            fields=fields, width=len(points), height=1, point_step=point_step, row_step=message.row_step, is_bigendian=True
+            fields=fields,
+            width=len(points),
+            height=1,
+            point_step=point_step,
+            row_step=message.row_step,
+            is_bigendian=True,
         )
         swapped.data.frombytes(points.byteswap().view(np.uint8))
         message = swapped
-    before = bytes(message.data)
     found = point_cloud2.read_points(message)
     for name in points.dtype.names:
         np.testing.assert_array_equal(found[name], points[name])
-    assert bytes(message.data) == before
 
 
 def test_xyz_and_skipped_nans():

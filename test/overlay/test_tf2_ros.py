@@ -62,7 +62,10 @@ def buffer():
 @given(seed=st.integers(0, 2**32 - 1))
 def test_chain_through_a_common_ancestor(seed):
     rng, buffer = np.random.default_rng(seed), tf2_ros.Buffer()
-    edges = [random_message(rng, *frames) for frames in (("map", "odom"), ("odom", "base"), ("map", "mount"), ("mount", "camera"))]
+    edges = [
+        random_message(rng, *frames)
+        for frames in (("map", "odom"), ("odom", "base"), ("map", "mount"), ("mount", "camera"))
+    ]
     for edge in edges:
         buffer.set_transform_static(edge, "test")
     map_from_base = matrix(edges[0]) @ matrix(edges[1])
@@ -108,14 +111,16 @@ def test_only_frames_between_the_two_matter(buffer):
 def test_outside_the_data_is_an_extrapolation(buffer, stamp_s, word):
     for second in (2, 3, 4):
         buffer.set_transform(message("map", "base", second * 10**9), "test")
-    with pytest.raises(tf2_ros.ExtrapolationException, match=f"extrapolation into the {word}.*Requested time {stamp_s}"):
+    with pytest.raises(
+        tf2_ros.ExtrapolationException, match=f"extrapolation into the {word}.*Requested time {stamp_s}"
+    ):
         buffer.lookup_transform("map", "base", Time(nanoseconds=int(stamp_s * 10**9)))
 
 
 def test_one_sample_holds_at_its_stamp_only(buffer):
     buffer.set_transform(message("map", "base", 10**9), "test")
     buffer.lookup_transform("map", "base", Time(nanoseconds=10**9))
-    with pytest.raises(tf2_ros.ExtrapolationException, match="only time 1.000000000 is in the buffer.*\\[base\\].*\\[map\\]"):
+    with pytest.raises(tf2_ros.ExtrapolationException, match=r"only time 1\.0+ is in the buffer.*\[base\].*\[map\]"):
         buffer.lookup_transform("map", "base", Time(nanoseconds=10**9 + 1))
 
 
@@ -133,7 +138,7 @@ def test_unknown_unconnected_and_invalid_frames(buffer):
     buffer.set_transform_static(message("other", "camera"), "test")
     with pytest.raises(tf2_ros.LookupException, match=r'"nowhere".*source_frame does not exist'):
         buffer.lookup_transform("map", "nowhere", LATEST)
-    with pytest.raises(tf2_ros.ConnectivityException, match="'map' and 'camera'.*not part of the same tree"):
+    with pytest.raises(tf2_ros.ConnectivityException, match=r"'map' and 'camera'.*not part of the same tree"):
         buffer.lookup_transform("map", "camera", LATEST)
     for invalid in ("", "/map"):
         with pytest.raises(tf2_ros.InvalidArgumentException, match="target_frame"):
@@ -217,7 +222,9 @@ def test_broadcast_to_lookup_over_the_network(make_node, spin_until):
     listener = tf2_ros.TransformListener(buffer, watcher)
     mount = message("base", "camera", 0, (0, 0, 1), about((0, 0, 1), np.pi / 2))
     tf2_ros.StaticTransformBroadcaster(robot).sendTransform(mount)
-    spin_until(lambda: robot.count_subscribers("/tf") > 0 and broadcaster.pub_tf.get_subscription_count() > 0, robot, watcher)
+    spin_until(
+        lambda: robot.count_subscribers("/tf") > 0 and broadcaster.pub_tf.get_subscription_count() > 0, robot, watcher
+    )
     broadcaster.sendTransform(message("map", "base", 10**9, (0, 0, 0)))
     broadcaster.sendTransform([message("map", "base", 3 * 10**9, (4, 0, 0))])
     asked = Time(nanoseconds=2 * 10**9)

@@ -211,7 +211,11 @@ def test_frames_become_a_window():
         [make_frame(100, 120, seed=s) for s in range(3)], 28, 42, EVERYTHING, np.random.default_rng(0)
     )
     prepared[1].depth[0, 0] = 0
+    for frame in prepared:
+        frame.world_from_cam[:3, 3] += 5e6  # as in a national grid
     views = stack_frames(prepared, is_synthetic=True)
+    first, last = prepared[0].world_from_cam, prepared[2].world_from_cam
+    np.testing.assert_allclose(views.world_from_cam[0, 2], np.linalg.inv(first) @ last, atol=1e-5)
     assert views.images.shape == (1, 3, 3, 28, 42)
     assert views.world_from_cam.shape == (1, 3, 4, 4)
     assert views.intrinsics.shape == (1, 3, 3, 3)

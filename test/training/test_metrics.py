@@ -47,9 +47,9 @@ def test_poses_are_perfect_in_any_world_and_unit(seed, scale):
 
 
 def test_the_area_under_the_curve_by_hand():
-    # Bins of 3/4 degree: 0 is in the first, 3 in the last, 3.1 in none.
-    errors = torch.tensor([0.0, 1.0, 3.0, 3.1], dtype=torch.float64)
-    assert area_under_curve(errors, 3) == pytest.approx((1 / 4 + 2 / 4 + 2 / 4 + 3 / 4) / 4)
+    # Four bins of 3/4 degree: 0 is in the first, 3 in the last, 3.1 in none.
+    errors = torch.tensor([0.0, 1.2, 1.4, 3.0, 3.1], dtype=torch.float64)
+    assert area_under_curve(errors, 3) == pytest.approx((0.2 + 0.6 + 0.6 + 0.8) / 4)
     assert area_under_curve(torch.tensor([math.nan, 0.0]), 3) == pytest.approx(0.5)
     assert math.isnan(area_under_curve(torch.zeros(0), 3))
 

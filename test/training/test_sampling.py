@@ -91,15 +91,15 @@ def test_pose_distance_by_hand():
 
 
 def test_impossible_view_rules_are_refused_by_name():
-    with pytest.raises(ConfigError, match="ranking must be one of .* got 'time'"):
+    with pytest.raises(ConfigError, match=r"ranking must be one of .* got 'time'"):
         ViewRule("time")
-    with pytest.raises(ConfigError, match="window_ratio 2.0 and window 3 exclude each other"):
+    with pytest.raises(ConfigError, match=r"window_ratio 2.0 and window 3 exclude each other"):
         ViewRule(window_ratio=2.0, window=3)
-    with pytest.raises(ConfigError, match="window_ratio must be above 0, got 0"):
+    with pytest.raises(ConfigError, match=r"window_ratio must be above 0, got 0"):
         ViewRule(window_ratio=0)
-    with pytest.raises(InputError, match="of 0 frames"):
+    with pytest.raises(InputError, match=r"of 0 frames"):
         sample_views(ViewRule(), 2, 0, rng())
-    with pytest.raises(InputError, match="needs poses"):
+    with pytest.raises(InputError, match=r"needs poses"):
         sample_views(ViewRule("pose"), 2, 5, rng(), path(4))
 
 
@@ -112,7 +112,7 @@ def test_image_shapes():
     assert image_shape(504, 0.33) == (154, 504)  # 166.32 -> 166 -> 154
     assert image_shape(1400, 0.29) == (406, 1400)  # 1400 * 0.29 is 405.99... in floating point
     assert image_shape(14, 0.33) == (14, 14)
-    with pytest.raises(ConfigError, match="multiple of 14, got 500"):
+    with pytest.raises(ConfigError, match=r"multiple of 14, got 500"):
         image_shape(500, 1.0)
     with pytest.raises(ConfigError, match=r"aspect must be in \(0, 1\], got 1.5"):
         image_shape(504, 1.5)
@@ -143,7 +143,7 @@ def test_step_counts_are_beta_distributed_and_depend_on_seed_and_step_alone():
     for i, expected in enumerate(np.diff(edges)):
         assert drawn.count(8 + i) / 4000 == pytest.approx(expected, abs=0.025)
     assert {sample_num_steps(0, step, 12, 12) for step in range(20)} == {12}
-    with pytest.raises(ConfigError, match="got 9 and 8"):
+    with pytest.raises(ConfigError, match=r"got 9 and 8"):
         sample_num_steps(0, 0, 9, 8)
 
 
@@ -152,11 +152,10 @@ def test_step_counts_are_beta_distributed_and_depend_on_seed_and_step_alone():
 
 def take(sampler, count):
     batches = []
-    for batch in sampler:
+    for batch, _ in zip(sampler, range(count), strict=False):
         sampler.commit()
         batches.append(batch)
-        if len(batches) == count:
-            return batches
+    return batches
 
 
 def sampler(rank=0, world_size=1, seed=0, shapes=SHAPES, lengths=(30, 7), repeats=(1, 2.5)):
@@ -215,15 +214,15 @@ def test_a_state_resumes_on_any_number_of_ranks_and_only_on_the_same_data():
         other.load_state_dict(state)
         item = take(other, 1)[0][0]
         assert [item.source, item.sequence] == following[rank]
-    with pytest.raises(ConfigError, match="seed was 0 and is now 1"):
+    with pytest.raises(ConfigError, match=r"seed was 0 and is now 1"):
         sampler(seed=1).load_state_dict(state)
     with pytest.raises(ConfigError, match=r"lengths was \[30, 7\] and is now \[30, 8\]"):
         sampler(lengths=(30, 8)).load_state_dict(state)
-    with pytest.raises(InputError, match="commit without a drawn batch"):
+    with pytest.raises(InputError, match=r"commit without a drawn batch"):
         sampler().commit()
-    with pytest.raises(ConfigError, match="rank must be"):
+    with pytest.raises(ConfigError, match=r"rank must be"):
         sampler(2, 2)
-    with pytest.raises(ConfigError, match="multiple of 14"):
+    with pytest.raises(ConfigError, match=r"multiple of 14"):
         sampler(shapes=Shapes(image_size=500))
 
 
@@ -291,7 +290,7 @@ def test_shares_are_proportional_to_the_square_root_of_the_images():
 
 
 def test_the_published_repeat_factors_are_those_of_these_shares():
-    """Shares over repeat factors are numbers of sequences, and whole for every set: vkitti2 has 50, spring 37."""
+    """Shares over repeat factors are numbers of sequences, whole ones: vkitti2 has 50, spring 37."""
     mixture = load_mixture()
     names, repeats = [entry.name for entry in mixture], np.array([entry.repeat for entry in mixture])
 
@@ -333,13 +332,13 @@ def test_bad_mixtures_are_refused_with_file_and_set(tmp_path):
         file.write_text(text)
         with pytest.raises(ConfigError, match=f"mixture.yaml: {cause}"):
             load_mixture(file)
-    with pytest.raises(ConfigError, match="absent.yaml"):
+    with pytest.raises(ConfigError, match=r"absent.yaml"):
         load_mixture(tmp_path / "absent.yaml")
-    with pytest.raises(ConfigError, match="above 0"):
+    with pytest.raises(ConfigError, match=r"above 0"):
         shares([1, 0])
-    with pytest.raises(ConfigError, match="repeat factor"):
+    with pytest.raises(ConfigError, match=r"repeat factor"):
         EpochStream([5], [1, 2], 0)
-    with pytest.raises(ConfigError, match="not all 0"):
+    with pytest.raises(ConfigError, match=r"not all 0"):
         EpochStream([5], [0.0], 0)
 
 
@@ -358,7 +357,7 @@ def test_ten_other_sequences_stand_in_for_a_bad_one(caplog):
     assert "sequence 1 left out: sequence 1: no depth" in caplog.text
     tried.clear()
     with pytest.raises(
-        InputError, match="11 sequences could not be used, the last one because: sequence .*: no depth"
+        InputError, match=r"11 sequences could not be used, the last one because: sequence .*: no depth"
     ):
         with_retries(lambda index: load(index, lambda _: False), 1, 100, rng(0))
     assert len(tried) == 11

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,7 @@ Reason = Literal[
     "unreadable image or depth",
     "implausible depth",
 ]
+REASONS: tuple[str, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class BagOptions:
         if self.image_format not in ("png", "jpg"):
             raise ConfigError(f"image_format must be png or jpg, got {self.image_format!r}")
 
+    @property
+    def max_gap_ns(self) -> int:
+        return int(self.max_gap_s * 1e9)
+
 
 @dataclass
 class BagReport:
@@ -63,14 +69,14 @@ class BagReport:
     bag: str
     images: int = 0
     kept: int = 0
-    refused: Counter[str] = field(default_factory=Counter)  # by reason
+    refused: dict[str, int] = field(default_factory=dict)  # by reason
     examples: dict[str, str] = field(default_factory=dict)  # the first refusal of each reason, in full
     topics: FoundTopics | None = None
     world_frame: str = ""
     camera_frame: str = ""
 
     def refuse(self, reason: Reason, detail: object) -> None:
-        self.refused[reason] += 1
+        self.refused[reason] = self.refused.get(reason, 0) + 1
         self.examples.setdefault(reason, str(detail))
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,12 +84,8 @@ class BagReport:
 
     def table(self) -> str:
         rows = [("images", self.images, ""), ("kept", self.kept, "")]
-        rows += [
-            (name, self.refused[name], self.examples[name]) for name in get_args(Reason) if self.refused[name]
-        ]
-        lines = [
-            f"{name:<28}{count:>8}" + (f"   e.g. {detail}" if detail else "") for name, count, detail in rows
-        ]
+        rows += [(name, self.refused[name], self.examples[name]) for name in REASONS if name in self.refused]
+        lines = [f"{name:<28}{count:>8}   {detail}".rstrip() for name, count, detail in rows]
         if self.topics is not None:
             poses = f"{self.camera_frame} in {self.world_frame} from {self.topics.odometry or 'TF'}"
             lines.append(f"{self.topics.image} with {self.topics.depth}; {poses}")
@@ -100,6 +102,20 @@ class Candidate:
     world_from_cam: np.ndarray  # (4, 4)
 
 
+class _RefusedError(Exception):
+    def __init__(self, reason: Reason, detail: object) -> None:
+        super().__init__(str(detail))
+        self.reason: Reason = reason
+
+
+@contextmanager
+def _refused_as(reason: Reason) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise _RefusedError(reason, error) from error
+
+
 def plan(recording: Recording, rig: Rig, options: BagOptions, report: BagReport) -> list[Candidate]:
     """The images with depth, camera, pose and motion, by stamp; the others go into the report."""
     stamps, depth_stamps = recording.stamps(rig.topics.image), recording.stamps(rig.topics.depth)
@@ -107,36 +123,37 @@ def plan(recording: Recording, rig: Rig, options: BagOptions, report: BagReport)
     chosen: list[Candidate] = []
     for image in np.argsort(stamps, kind="stable").tolist():
         stamp = int(stamps[image])
-        depth = int(np.abs(depth_stamps - stamp).argmin())
-        away_s = abs(int(depth_stamps[depth]) - stamp) * 1e-9
-        if away_s > options.max_time_difference_s:
-            report.refuse("no depth within tolerance", f"{_time(stamp)}: the nearest is {away_s:.3f} s away")
-            continue
         try:
-            rig.lens.at(stamp)
-            rig.depth_lens.at(stamp)
-        except DataError as error:
-            report.refuse("no camera_info", f"{_time(stamp)}: {error}")
-            continue
-        try:
-            pose = rig.transforms.look_up(
-                rig.world_frame, rig.camera_frame, stamp, int(options.max_gap_s * 1e9)
-            )
-            pose = rigid_pose(pose, "transform")
-        except DataError as error:
-            report.refuse("no transform at stamp", f"{_time(stamp)}: {error}")
-            continue
-        if chosen and not _moved(chosen[-1].world_from_cam, pose, options):
-            report.refuse("too little motion", _time(stamp))
-            continue
-        chosen.append(Candidate(image, depth, stamp, pose))
+            candidate = _candidate(image, stamp, depth_stamps, rig, options)
+            if chosen and not _moved(chosen[-1].world_from_cam, candidate.world_from_cam, options):
+                raise _RefusedError("too little motion", "next to the frame kept before it")
+        except _RefusedError as refusal:
+            report.refuse(refusal.reason, f"{_time(stamp)} {refusal}")
+        else:
+            chosen.append(candidate)
     return _thin(chosen, options, report)
+
+
+def _candidate(image: int, stamp: int, depth_stamps: np.ndarray, rig: Rig, options: BagOptions) -> Candidate:
+    depth = int(np.abs(depth_stamps - stamp).argmin())
+    away_s = abs(int(depth_stamps[depth]) - stamp) * 1e-9
+    if away_s > options.max_time_difference_s:
+        raise _RefusedError("no depth within tolerance", f"the nearest is {away_s:.3f} s away")
+    with _refused_as("no camera_info"):
+        rig.lens.at(stamp)
+        rig.depth_lens.at(stamp)
+    with _refused_as("no transform at stamp"):
+        pose = rig.transforms.look_up(rig.world_frame, rig.camera_frame, stamp, options.max_gap_ns)
+        return Candidate(image, depth, stamp, rigid_pose(pose, "transform"))
 
 
 def read_frames(
     recording: Recording, rig: Rig, options: BagOptions, candidates: Sequence[Candidate], report: BagReport
 ) -> Iterator[tuple[Candidate, Frame | None]]:
-    """Decodes the candidates in the order of recording; None for one that the report counts as refused."""
+    """Decodes the candidates in the order of recording; None for one that the report counts as refused.
+
+    Only messages whose partner has not come yet are held in memory.
+    """
     step_m = float(np.median(_steps(candidates))) if len(candidates) > 1 else 0.0
     uses = Counter(candidate.depth for candidate in candidates)
     waiting = {candidate.image: candidate for candidate in candidates}
@@ -147,12 +164,14 @@ def read_frames(
             images[index] = data
         elif topic == rig.topics.depth and index in uses:
             depths[index] = data
-        else:
-            continue
-        ready = [waiting[image] for image in images if waiting[image].depth in depths]
-        for candidate in ready:
-            yield candidate, _frame(recording, rig, options, candidate, images, depths, step_m, report)
-            del images[candidate.image]
+        for candidate in [waiting[image] for image in images if waiting[image].depth in depths]:
+            frame = None
+            try:
+                image_data, depth_data = images.pop(candidate.image), depths[candidate.depth]
+                frame = _frame(recording, rig, options, candidate, image_data, depth_data, step_m)
+            except _RefusedError as refusal:
+                report.refuse(refusal.reason, f"{_time(candidate.stamp_ns)} {refusal}")
+            yield candidate, frame
             uses[candidate.depth] -= 1
             if not uses[candidate.depth]:
                 del depths[candidate.depth]
@@ -160,32 +179,22 @@ def read_frames(
 
 def _frame(
     recording: Recording, rig: Rig, options: BagOptions, candidate: Candidate,
-    images: dict[int, bytes], depths: dict[int, bytes], step_m: float, report: BagReport,
-) -> Frame | None:  # fmt: skip
-    stamp, when = candidate.stamp_ns, _time(candidate.stamp_ns)
-    try:
-        image = colour_image(recording.decode(rig.topics.image, images[candidate.image]))
-        depth = depth_image(recording.decode(rig.topics.depth, depths[candidate.depth]))
+    image_data: bytes, depth_data: bytes, step_m: float,
+) -> Frame:  # fmt: skip
+    stamp = candidate.stamp_ns
+    with _refused_as("unreadable image or depth"):
+        image = colour_image(recording.decode(rig.topics.image, image_data))
+        depth = depth_image(recording.decode(rig.topics.depth, depth_data))
         image, intrinsics = _rectified(image, rig.lens.at(stamp), rig.topics.image)
         depth, depth_intrinsics = _rectified(depth, rig.depth_lens.at(stamp), rig.topics.depth)
-    except DataError as error:
-        report.refuse("unreadable image or depth", f"{when}: {error}")
-        return None
     size = image.shape[:2]
     same_camera = rig.depth_frame == rig.camera_frame and depth.shape == size
     if not (same_camera and np.allclose(depth_intrinsics, intrinsics, rtol=0, atol=1e-3)):
-        try:
-            gap_ns = int(options.max_gap_s * 1e9)
-            camera_from_depth = rig.transforms.look_up(rig.camera_frame, rig.depth_frame, stamp, gap_ns)
-        except DataError as error:
-            report.refuse("no transform at stamp", f"{when}: {error}")
-            return None
+        with _refused_as("no transform at stamp"):
+            camera_from_depth = rig.transforms.look_up(rig.camera_frame, rig.depth_frame, stamp, options.max_gap_ns)
         depth = register_depth(depth, depth_intrinsics, camera_from_depth, intrinsics, size)
-    try:
+    with _refused_as("implausible depth"):
         check_depth(depth, step_m, rig.topics.depth)
-    except DataError as error:
-        report.refuse("implausible depth", f"{when}: {error}")
-        return None
     return Frame(image, depth, candidate.world_from_cam, intrinsics)
 
 
@@ -213,7 +222,7 @@ def _thin(candidates: list[Candidate], options: BagOptions, report: BagReport) -
     kept = set(np.linspace(0, len(candidates) - 1, options.max_frames).round().astype(int).tolist())
     for index, candidate in enumerate(candidates):
         if index not in kept:
-            report.refuse("beyond max_frames", _time(candidate.stamp_ns))
+            report.refuse("beyond max_frames", f"{_time(candidate.stamp_ns)} {len(candidates)} could be kept")
     return [candidates[index] for index in sorted(kept)]
 
 
@@ -223,4 +232,4 @@ def _steps(candidates: Sequence[Candidate]) -> np.ndarray:
 
 
 def _time(stamp_ns: int) -> str:
-    return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d} s"
+    return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d} s:"

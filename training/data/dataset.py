@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from dvlt_ros.errors import InputError
+
 from ..augment import ColourRule, DepthRule, change_colours, prepare_frames, stack_frames
-from ..config import FolderSource
 from ..sampling import Item, ViewRule, image_shape, sample_views, with_retries
 from .layouts import open_dataset
 from .sequence import DataError, RgbdSequence, require_frames
 from .types import Views
+
+if TYPE_CHECKING:
+    from ..config import FolderSource
 
 MAX_WORKERS = 256  # with counters of their own
 
@@ -35,8 +40,8 @@ class SequenceDataset(Dataset[Views]):
     """One data set: sequences that share the rules for views, depth and colour. Indexed by `Item`.
 
     A window that cannot be used (fewer frames than views, a bad image, depth in the wrong unit, ...) is
-    replaced by another of the same data set with a warning; only when ten replacements fail too does the error
-    come through.
+    replaced by another of the same data set with a warning; only when ten replacements fail too does the
+    error come through.
     """
 
     def __init__(
@@ -85,18 +90,17 @@ class SequenceDataset(Dataset[Views]):
 
         try:
             window = with_retries(load, item.sequence, len(self), rng)
-        finally:
-            self._count(tries)
-        self._count(-1, windows=1)
+        except InputError:
+            self._count(windows=0, refused=tries)
+            raise
+        self._count(windows=1, refused=tries - 1)
         return window
 
     def _window(self, sequence: RgbdSequence, item: Item, rng: np.random.Generator) -> Views:
         require_frames(sequence, item.num_views)
         poses = torch.from_numpy(sequence.world_from_cam) if self.views.ranking == "pose" else None
         chosen = sample_views(self.views, item.num_views, len(sequence), rng, poses)
-        read = {
-            index: sequence.frame(index) for index in sorted(set(chosen.tolist()))
-        }  # drawn with replacement
+        read = {index: sequence.frame(index) for index in sorted(set(chosen.tolist()))}  # drawn with replacement
         height, width = image_shape(self.image_size, item.aspect)
         frames = prepare_frames([read[index] for index in chosen.tolist()], height, width, self.depth, rng)
         if self.colour is None:
@@ -104,7 +108,7 @@ class SequenceDataset(Dataset[Views]):
         images = np.stack([frame.image for frame in frames]).astype(np.float32) / 255
         return stack_frames(frames, sequence.is_synthetic, change_colours(images, self.colour, rng))
 
-    def _count(self, refused: int, windows: int = 0) -> None:
+    def _count(self, windows: int, refused: int) -> None:
         worker = get_worker_info()
         row = MAX_WORKERS if worker is None else worker.id % MAX_WORKERS
         self._counts[row] += torch.tensor([windows, refused])

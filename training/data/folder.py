@@ -115,9 +115,7 @@ def build_sequence(
         cause = f"; for example {refused[0]}" if refused else ""
         raise DataError(f"{name}: none of {len(entries)} frames is usable{cause}")
     if refused:
-        logger.warning(
-            "%s: %d of %d frames left out, for example %s", name, len(refused), len(entries), refused[0]
-        )
+        logger.warning("%s: %d of %d frames left out, for example %s", name, len(refused), len(entries), refused[0])
     return FolderSequence(name, tuple(files), np.stack(poses), coding)
 
 
@@ -147,9 +145,7 @@ def read_depth(path: str) -> np.ndarray:
     if depth is None:
         raise DataError(f"{path}: unreadable depth image")
     if depth.ndim != 2 or depth.dtype != np.uint16:
-        raise DataError(
-            f"{path}: depth must be a 16-bit image of one channel, got {depth.dtype} {depth.shape}"
-        )
+        raise DataError(f"{path}: depth must be a 16-bit image of one channel, got {depth.dtype} {depth.shape}")
     return depth
 
 

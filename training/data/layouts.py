@@ -32,9 +32,7 @@ class Layout:
 
 LAYOUTS = {
     "tum": Layout(tum.is_root, tum.read, tum.LOOKED_FOR),
-    "7scenes": Layout(
-        seven_scenes.is_root, seven_scenes.read, seven_scenes.LOOKED_FOR, seven_scenes.in_split
-    ),
+    "7scenes": Layout(seven_scenes.is_root, seven_scenes.read, seven_scenes.LOOKED_FOR, seven_scenes.in_split),
     "nerfstudio": Layout(nerfstudio.is_root, nerfstudio.read, nerfstudio.LOOKED_FOR),
     "scannetpp": Layout(scannetpp.is_root, scannetpp.read, scannetpp.LOOKED_FOR, scannetpp.in_split),
     "numbered": Layout(numbered.is_root, numbered.read, numbered.LOOKED_FOR),

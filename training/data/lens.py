@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import cv2
@@ -30,18 +30,19 @@ class Lens:
     size: tuple[int, int]  # (height, width)
     model: LensModel = "plumb_bob"
     distortion: tuple[float, ...] = ()  # empty or all 0: none
+    source: str = field(default="lens", compare=False)  # where the values stand, for error messages
 
     def __post_init__(self) -> None:
         if self.model not in COEFFICIENTS:
-            raise DataError(f"lens: distortion model {self.model!r} is not one of {tuple(COEFFICIENTS)}")
+            raise DataError(f"{self.source}: distortion model {self.model!r} is not one of {tuple(COEFFICIENTS)}")
         if not np.isfinite(self.distortion).all():
-            raise DataError(f"lens: distortion coefficients must be finite, got {self.distortion}")
+            raise DataError(f"{self.source}: distortion coefficients must be finite, got {self.distortion}")
         if self.is_distorted and len(self.distortion) not in COEFFICIENTS[self.model]:
             wanted = COEFFICIENTS[self.model]
             raise DataError(
-                f"lens: {self.model} has {wanted} distortion coefficients, got {len(self.distortion)}"
+                f"{self.source}: {self.model} has {wanted} distortion coefficients, got {len(self.distortion)}"
             )
-        pinhole(self.fx, self.fy, self.cx, self.cy, "lens")
+        pinhole(self.fx, self.fy, self.cx, self.cy, self.source)
 
     @property
     def is_distorted(self) -> bool:
@@ -50,7 +51,7 @@ class Lens:
     @property
     def intrinsics(self) -> np.ndarray:
         """(3, 3) of the lens itself, without its distortion."""
-        return pinhole(self.fx, self.fy, self.cx, self.cy, "lens")
+        return pinhole(self.fx, self.fy, self.cx, self.cy, self.source)
 
 
 @dataclass(frozen=True)

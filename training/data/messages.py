@@ -23,9 +23,7 @@ COLOUR_ENCODINGS = {  # channels, and OpenCV's conversion to RGB
 }
 DEPTH_ENCODINGS = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}  # metres; millimetres
 MODEL_NAMES = {"": "plumb_bob", "plumb_bob": "plumb_bob", "fisheye": "equidistant"}
-COMPRESSED_DEPTH_HEADER = struct.Struct(
-    "<iff"
-)  # compressed_depth_image_transport: format, two quantisation parameters
+COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, two quantisation parameters
 
 
 def header_stamp_ns(cdr: bytes | memoryview) -> int:
@@ -56,9 +54,7 @@ def colour_image(message: Any) -> np.ndarray:
             raise DataError(f"unreadable image: {message.format!r} data does not decode")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     if message.encoding not in COLOUR_ENCODINGS:
-        raise DataError(
-            f"unreadable image: encoding {message.encoding!r} is not one of {tuple(COLOUR_ENCODINGS)}"
-        )
+        raise DataError(f"unreadable image: encoding {message.encoding!r} is not one of {tuple(COLOUR_ENCODINGS)}")
     channels, conversion = COLOUR_ENCODINGS[message.encoding]
     image = _pixels(message, np.dtype("u1"), channels)
     return image if conversion is None else cv2.cvtColor(image, conversion)
@@ -73,9 +69,7 @@ def depth_image(message: Any) -> np.ndarray:
     if not hasattr(message, "encoding"):
         return _finite(_compressed_depth(message))
     if message.encoding not in DEPTH_ENCODINGS:
-        raise DataError(
-            f"unreadable depth: encoding {message.encoding!r} is not one of {tuple(DEPTH_ENCODINGS)}"
-        )
+        raise DataError(f"unreadable depth: encoding {message.encoding!r} is not one of {tuple(DEPTH_ENCODINGS)}")
     order = ">" if message.is_bigendian else "<"
     stored = _pixels(message, np.dtype(order + DEPTH_ENCODINGS[message.encoding]), 1)
     return _finite(stored if message.encoding == "32FC1" else stored.astype(np.float32) * np.float32(1e-3))
@@ -93,9 +87,7 @@ def is_depth(message: Any) -> bool:
 
 def is_colour(message: Any) -> bool:
     """Whether an Image or CompressedImage shows colours or grey values."""
-    return not is_depth(message) and (
-        not hasattr(message, "encoding") or message.encoding in COLOUR_ENCODINGS
-    )
+    return not is_depth(message) and (not hasattr(message, "encoding") or message.encoding in COLOUR_ENCODINGS)
 
 
 def lens_of_camera_info(message: Any, rectified: bool) -> Lens:

@@ -18,8 +18,9 @@ from .sequence import DataError
 
 LOOKED_FOR = "transforms.json"
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # of the camera axes; its own inverse
-RADIAL_TANGENTIAL = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # OpenCV's order
+RADIAL_TANGENTIAL = ("k1", "k2", "p1", "p2", "k3")  # OpenCV's order
 FISHEYE = ("k1", "k2", "k3", "k4")
+MODELS = ("OPENCV", "OPENCV_FISHEYE", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
 
 
 def is_root(path: Path) -> bool:
@@ -29,19 +30,17 @@ def is_root(path: Path) -> bool:
 def read(path: Path, file: str = "transforms.json", depth_unit_m: float | None = None) -> FolderSequence:
     """One folder with a transforms.json; its poses are taken back to metres and to the original world.
 
-    ``depth_unit_m`` is metres per unit of the depth images; by default the file's ``depth_unit_scale_factor``,
-    else a millimetre.
+    ``depth_unit_m`` is metres per unit of the depth images; by default the file's own factor
+    (``depth_unit_scale_factor``), else a millimetre.
 
     Raises:
         DataError: an unreadable file, or no frame with depth, camera and pose.
     """
     meta = load_json(path / file)
     source = str(path / file)
-    unit = float(meta.get("depth_unit_scale_factor", 1e-3)) if depth_unit_m is None else depth_unit_m
+    unit = _positive(meta, "depth_unit_scale_factor", 1e-3, source) if depth_unit_m is None else depth_unit_m
     original_from_file = _original_from_file(meta, source)
-    scale = float(meta.get("applied_scale", 1.0))
-    if not (scale > 0 and np.isfinite(scale)):
-        raise DataError(f"{source}: applied_scale must be above 0, got {scale}")
+    scale = _positive(meta, "applied_scale", 1.0, source)
 
     def load(entry: dict[str, Any]) -> tuple[FrameFiles, np.ndarray]:
         image = str(path / str(entry.get("file_path")))
@@ -49,9 +48,7 @@ def read(path: Path, file: str = "transforms.json", depth_unit_m: float | None =
             raise DataError(f"{image}: missing depth: the frame has no depth_file_path")
         pose = original_from_file @ pose_of(entry, image)
         pose[:3, 3] /= scale
-        return FrameFiles(
-            image, str(path / entry["depth_file_path"]), lens_of(meta, entry, image, source)
-        ), pose
+        return FrameFiles(image, str(path / entry["depth_file_path"]), lens_of(meta, entry, image, source)), pose
 
     entries = sorted(meta["frames"], key=lambda entry: _natural(str(entry.get("file_path"))))
     return build_sequence(path.resolve().name, entries, load, DepthCoding(unit))
@@ -67,7 +64,8 @@ def load_json(path: Path) -> dict[str, Any]:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: unreadable: {error}") from error
-    if not isinstance(meta, dict) or not isinstance(meta.get("frames"), list) or not meta["frames"]:
+    frames = meta.get("frames") if isinstance(meta, dict) else None
+    if not isinstance(frames, list) or not frames or not all(isinstance(entry, dict) for entry in frames):
         raise DataError(f"{path}: no list of frames")
     return meta
 
@@ -87,18 +85,17 @@ def lens_of(meta: dict[str, Any], entry: dict[str, Any], image: str, source: str
         raise DataError(f"{source}: {image}: no intrinsics {missing}")
     model = value.get("camera_model", "OPENCV")
     names = {"OPENCV_FISHEYE": FISHEYE, "PINHOLE": ()}.get(model, RADIAL_TANGENTIAL)
-    if model not in ("OPENCV", "OPENCV_FISHEYE", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE"):
-        raise DataError(
-            f"{source}: {image}: camera_model {model!r} is not supported: undistort the images first"
-        )
-    distortion = tuple(float(value.get(name, 0.0)) for name in names)
-    if names is RADIAL_TANGENTIAL and not any(distortion[5:]):
-        distortion = distortion[:5]
-    focal = float(value["fl_x"]), float(value.get("fl_y", value["fl_x"]))
-    kind: LensModel = (
-        "equidistant" if names is FISHEYE else "plumb_bob" if len(distortion) <= 5 else "rational_polynomial"
-    )
-    return Lens(*focal, float(value["cx"]), float(value["cy"]), (int(height), int(width)), kind, distortion)
+    if model not in MODELS or (names is RADIAL_TANGENTIAL and value.get("k4")):
+        model = f"{model} with k4" if model in MODELS else model
+        raise DataError(f"{source}: {image}: camera_model {model} is not supported: undistort the images first")
+    try:
+        distortion = tuple(float(value.get(name, 0.0)) for name in names)
+        focal = float(value["fl_x"]), float(value.get("fl_y", value["fl_x"]))
+        center, size = (float(value["cx"]), float(value["cy"])), (int(height), int(width))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: {image}: intrinsics must be numbers: {error}") from error
+    kind: LensModel = "equidistant" if names is FISHEYE else "plumb_bob"
+    return Lens(*focal, *center, size, kind, distortion, f"{source}: {image}")
 
 
 def pose_of(entry: dict[str, Any], source: str) -> np.ndarray:
@@ -118,6 +115,13 @@ def _natural(name: str) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 
 
+def _positive(meta: dict[str, Any], name: str, default: float, source: str) -> float:
+    value = meta.get(name, default)
+    if not isinstance(value, int | float) or not (value > 0 and np.isfinite(value)):
+        raise DataError(f"{source}: {name} must be above 0, got {value!r}")
+    return float(value)
+
+
 def _original_from_file(meta: dict[str, Any], source: str) -> np.ndarray:
     """Inverse (4, 4) of ``applied_transform``, which nerfstudio's converters put before the poses."""
     applied = np.eye(4)
@@ -126,7 +130,5 @@ def _original_from_file(meta: dict[str, Any], source: str) -> np.ndarray:
             applied[:3] = np.array(meta["applied_transform"], dtype=np.float64)[:3]
             return np.linalg.inv(applied)
         except (ValueError, IndexError, np.linalg.LinAlgError) as error:
-            raise DataError(
-                f"{source}: applied_transform must be an invertible 3x4 matrix: {error}"
-            ) from error
+            raise DataError(f"{source}: applied_transform must be an invertible 3x4 matrix: {error}") from error
     return applied

@@ -37,7 +37,7 @@ def read(path: Path, intrinsics: tuple[float, float, float, float] | None = None
     if len(images) != len(translations):
         raise DataError(f"{path}: {len(images)} images in color/ but {len(translations)} poses in {POSES}")
     fx, fy, cx, cy = _matrix_file(path) if intrinsics is None else intrinsics
-    lens = Lens(fx, fy, cx, cy, first_image_size((str(image) for image in images), str(path)))
+    lens = Lens(fx, fy, cx, cy, first_image_size((str(image) for image in images), str(path)), source=str(path))
 
     def load(index: int) -> tuple[FrameFiles, np.ndarray]:
         image = images[index]
@@ -52,7 +52,5 @@ def _matrix_file(path: Path) -> tuple[float, float, float, float]:
     try:
         matrix = np.loadtxt(file).reshape(3, 3)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: pass intrinsics=(fx, fy, cx, cy), or provide {file.name} ({error})"
-        ) from error
+        raise DataError(f"{path}: pass intrinsics=(fx, fy, cx, cy), or provide {file.name} ({error})") from error
     return float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])

@@ -49,9 +49,7 @@ class PoseTrack:
                 else f"{source}: all {len(stamps)} poses are NaN or not rotations"
             )
         if not good.all():
-            logger.warning(
-                "%s: %d of %d poses left out: NaN, or not rotations", source, (~good).sum(), len(good)
-            )
+            logger.warning("%s: %d of %d poses left out: NaN, or not rotations", source, (~good).sum(), len(good))
         order = np.flatnonzero(good)[np.argsort(stamps[good], kind="stable")]
         stamps, t, q = stamps[order], t[order], (q / np.where(good, norms, 1)[:, None])[order]
         last = np.append(np.diff(stamps) > 0, True)
@@ -71,14 +69,10 @@ class PoseTrack:
             raise DataError(f"no pose at {stamp_ns * 1e-9:.3f} s: the poses end {away * 1e-9:.3f} s from it")
         start, end = int(self.stamps_ns[after - 1]), int(self.stamps_ns[after])
         if end - start > max_gap_ns:
-            raise DataError(
-                f"no pose at {stamp_ns * 1e-9:.3f} s: a gap of {(end - start) * 1e-9:.3f} s between poses"
-            )
+            raise DataError(f"no pose at {stamp_ns * 1e-9:.3f} s: a gap of {(end - start) * 1e-9:.3f} s between poses")
         share = (stamp_ns - start) / (end - start)
         translation = (1 - share) * self.translations[after - 1] + share * self.translations[after]
-        return pose_from_quaternion(
-            translation, slerp(self.quaternions[after - 1], self.quaternions[after], share)
-        )
+        return pose_from_quaternion(translation, slerp(self.quaternions[after - 1], self.quaternions[after], share))
 
 
 def slerp(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:

@@ -97,9 +97,7 @@ class Recording:
             if asked not in self.types:
                 raise DataError(f"{self.path}: no messages on {asked}; topics: {sorted(self.types)}")
             if self.types[asked] not in types:
-                raise DataError(
-                    f"{self.path}: {asked} is {self.types[asked]}, {what} is one of {tuple(types)}"
-                )
+                raise DataError(f"{self.path}: {asked} is {self.types[asked]}, {what} is one of {tuple(types)}")
             return asked
         fitting = [topic for topic in self.topics_of(*types) if self._fits(topic, fits)]
         raw = [topic for topic in fitting if base_topic(topic) == topic]
@@ -131,6 +129,7 @@ def open_recording(path: str | Path) -> Iterator[Recording]:
     """
     try:
         from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.rosbag2 import ReaderError
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
         raise ImportError(f"reading bags needs rosbags: {INSTALL}") from error
@@ -144,6 +143,8 @@ def open_recording(path: str | Path) -> Iterator[Recording]:
         raise DataError(f"{path}: not a readable bag: {error}") from error
     try:
         yield Recording(Path(path), reader)
+    except ReaderError as error:  # a damaged part in the middle
+        raise DataError(f"{path}: damaged bag: {error}") from error
     finally:
         reader.close()
 

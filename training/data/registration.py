@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+SAME_SURFACE = 1.05  # points of a pixel within this factor of the nearest belong to its surface
+
 
 def register_depth(
     depth: np.ndarray,
@@ -23,12 +25,17 @@ def register_depth(
     y = (rows + 0.5 - intrinsics[1, 2]) / intrinsics[1, 1] * z
     points = np.stack([x, y, z], axis=-1) @ target_from_depth[:3, :3].T + target_from_depth[:3, 3]
     points = points[points[:, 2] > 0]
-    u = np.floor(points[:, 0] / points[:, 2] * target_intrinsics[0, 0] + target_intrinsics[0, 2])
-    v = np.floor(points[:, 1] / points[:, 2] * target_intrinsics[1, 1] + target_intrinsics[1, 2])
+    z = points[:, 2]
+    u = points[:, 0] / z * target_intrinsics[0, 0] + target_intrinsics[0, 2]
+    v = points[:, 1] / z * target_intrinsics[1, 1] + target_intrinsics[1, 2]
     inside = (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
-    registered = np.full(size, np.inf, dtype=np.float32)
-    np.minimum.at(
-        registered, (v[inside].astype(int), u[inside].astype(int)), points[inside, 2].astype(np.float32)
-    )
-    registered[np.isinf(registered)] = 0
+    u, v, z = u[inside], v[inside], z[inside].astype(np.float32)
+    rows, columns = v.astype(int), u.astype(int)
+    nearest = np.full(size, np.inf, dtype=np.float32)
+    np.minimum.at(nearest, (rows, columns), z)
+    # Of one surface's points in a pixel, the one next to its centre: the nearest would lean towards the camera.
+    front = np.flatnonzero(z <= SAME_SURFACE * nearest[rows, columns])
+    front = front[np.argsort(-np.hypot(u - columns - 0.5, v - rows - 0.5)[front], kind="stable")]
+    registered = np.zeros(size, dtype=np.float32)
+    registered[rows[front], columns[front]] = z[front]  # the last one written stays
     return registered

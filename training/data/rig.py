@@ -107,9 +107,7 @@ def read_rig(
     depth_frame = camera_frame if depth_frame == image_frame else depth_frame
     transforms, world_frame, odometry = _poses(recording, asked.odometry, world_frame, camera_frame)
     lens = _lenses(recording, topics.camera_info, rectified)
-    depth_lens = (
-        lens if topics.depth_camera_info is None else _lenses(recording, topics.depth_camera_info, rectified)
-    )
+    depth_lens = lens if topics.depth_camera_info is None else _lenses(recording, topics.depth_camera_info, rectified)
     topics = replace(topics, odometry=odometry)
     return Rig(topics, world_frame, camera_frame, depth_frame, lens, depth_lens, transforms)
 
@@ -127,8 +125,8 @@ def _poses(
             return tree, world, None
         if not recording.topics_of(ODOMETRY):
             raise DataError(
-                f"{recording.path}: no moving transform from {world!r} to the camera frame {camera_frame!r}, and no "
-                f"odometry; frames known: {tree.frames}; record /tf and /tf_static, or pass --camera-frame"
+                f"{recording.path}: no moving transform from {world!r} to the camera frame {camera_frame!r}, "
+                f"and no odometry; frames known: {tree.frames}; record /tf and /tf_static, or pass --camera-frame"
             )
     odometry = recording.choose(odometry, "odometry", "--odom-topic", (ODOMETRY,), lambda _: True)
     tree, odometry_frame = read_odometry(recording, odometry)
@@ -160,9 +158,7 @@ def read_odometry(recording: Recording, topic: str) -> tuple[TransformTree, str]
     first = recording.first(topic)
     parent, child = first.header.frame_id.lstrip("/"), first.child_frame_id.lstrip("/")
     if not parent or not child:
-        raise DataError(
-            f"{recording.path}: {topic} needs a frame_id and a child_frame_id, got {parent!r} and {child!r}"
-        )
+        raise DataError(f"{recording.path}: {topic} has no frame_id or no child_frame_id: {parent!r}, {child!r}")
     tree = read_transforms(recording, without_child=child)
     for _, message in recording.messages(topic):
         pose, stamp = message.pose.pose, _stamp_ns(message.header.stamp)

@@ -37,9 +37,7 @@ def read(path: Path) -> FolderSequence:
         if file.name in entries and file.stem in with_depth
     ]
     if not images:
-        raise DataError(
-            f"{path}: none of the {len(entries)} listed frames has an image and a depth image on disk"
-        )
+        raise DataError(f"{path}: none of the {len(entries)} listed frames has an image and a depth image on disk")
     lens = lens_of(meta, {}, str(images[0]), str(source))
 
     def load(image: Path) -> tuple[FrameFiles, np.ndarray]:

@@ -63,9 +63,7 @@ def rigid_pose(matrix: np.ndarray, source: str) -> np.ndarray:
     rotation = pose[:3, :3]
     skew = float(np.abs(rotation.T @ rotation - np.eye(3)).max())
     if skew > MAX_SKEW or not np.allclose(pose[3], [0, 0, 0, 1], atol=1e-6):
-        raise DataError(
-            f"{source}: the pose is not a rotation and a translation (R^T R differs from 1 by {skew:.2g})"
-        )
+        raise DataError(f"{source}: the pose is not a rotation and a translation (R^T R differs from 1 by {skew:.2g})")
     if np.linalg.det(rotation) < 0:
         raise DataError(f"{source}: the pose mirrors: its rotation has determinant -1")
     u, _, vt = np.linalg.svd(rotation)
@@ -97,8 +95,8 @@ def check_depth(depth: np.ndarray, step_m: float, source: str) -> None:
     """Refuses depth (H, W) without a valid pixel or in an implausible unit; 0 is invalid.
 
     Plausible is a median between 1 cm and 1 km, and a camera that moves less than 20 median depths from one
-    frame to the next (``step_m`` metres, median over the sequence; 0: not known). A factor below ten cannot be
-    seen so.
+    frame to the next (``step_m`` metres, median over the sequence; 0: not known). A factor below ten cannot
+    be seen so.
 
     Raises:
         DataError: with the unit that the values look like.

@@ -44,7 +44,7 @@ def read(
         raise DataError(f"{path}: depth must be one of {('auto', *FOCAL_PX)}, got {depth!r}")
     height, width = first_image_size((str(image) for image in images), str(path))
     focal = FOCAL_PX[depth] * width / 640 if focal_px is None else focal_px
-    lens = Lens(focal, focal, width / 2, height / 2, (height, width))
+    lens = Lens(focal, focal, width / 2, height / 2, (height, width), source=str(path))
 
     def load(image: Path) -> tuple[FrameFiles, np.ndarray]:
         stem = image.name.removesuffix("color.png")
@@ -64,9 +64,7 @@ def in_split(path: Path, split: Literal["train", "test"]) -> bool:
         raise DataError(f"{path}: split must be one of {tuple(SPLITS)}, got {split!r}")
     listing = path.parent / SPLITS[split]
     try:
-        numbers = {
-            int(number) for number in re.findall(r"sequence\s*(\d+)", listing.read_text(encoding="utf-8"))
-        }
+        numbers = {int(number) for number in re.findall(r"sequence\s*(\d+)", listing.read_text(encoding="utf-8"))}
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{listing}: unreadable list of sequences: {error}") from error
     number = re.search(r"(\d+)$", path.name)

@@ -22,9 +22,7 @@ class Transform:
     quaternion: tuple[float, float, float, float]  # xyzw
 
     @classmethod
-    def from_message(
-        cls, parent: str, child: str, stamp_ns: int, position: object, orientation: object
-    ) -> Transform:
+    def from_message(cls, parent: str, child: str, stamp_ns: int, position: object, orientation: object) -> Transform:
         """Of any message parts with x, y, z and x, y, z, w; names without TF's old leading slash."""
         translation = tuple(float(getattr(position, axis)) for axis in "xyz")
         quaternion = tuple(float(getattr(orientation, axis)) for axis in "xyzw")
@@ -43,9 +41,7 @@ class TransformTree:
 
     def add(self, transform: Transform, static: bool) -> None:
         if self.parents.setdefault(transform.child, transform.parent) != transform.parent:
-            self._second_parents[transform.child] = (
-                transform.parent
-            )  # an error only for those who need the frame
+            self._second_parents[transform.child] = transform.parent  # an error only for those who need the frame
         elif static:
             self._static[transform.child] = transform
         else:
@@ -95,8 +91,7 @@ class TransformTree:
         if child not in self._tracks:
             samples = self._moving[child]
             stamps, translations, quaternions = (
-                [getattr(sample, part) for sample in samples]
-                for part in ("stamp_ns", "translation", "quaternion")
+                [getattr(sample, part) for sample in samples] for part in ("stamp_ns", "translation", "quaternion")
             )
             self._tracks[child] = PoseTrack.from_samples(stamps, translations, quaternions, name)
         try:
@@ -108,9 +103,7 @@ class TransformTree:
         """Children of all edges from a frame to its root."""
         chain = self._chain(frame)
         if connected_to is not None and self._chain(connected_to)[-1] != chain[-1]:
-            raise DataError(
-                f"no transform connects {connected_to!r} and {frame!r}; frames known: {self.frames}"
-            )
+            raise DataError(f"no transform connects {connected_to!r} and {frame!r}; frames known: {self.frames}")
         return set(chain[:-1])
 
     def _chain(self, frame: str) -> list[str]:

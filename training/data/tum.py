@@ -90,9 +90,7 @@ def trajectory_rows(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = _rows(path)
     bad = next((row for row in rows if len(row) != 8), None)
     if bad is not None:
-        raise DataError(
-            f"{path}: a row has 8 values (time, translation, quaternion xyzw), got {' '.join(bad)!r}"
-        )
+        raise DataError(f"{path}: a row has 8 values (time, translation, quaternion xyzw), got {' '.join(bad)!r}")
     try:
         values = np.array([[float(value) for value in row[1:]] for row in rows]).reshape(-1, 7)
     except ValueError as error:
@@ -101,9 +99,7 @@ def trajectory_rows(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return stamps, values[:, :3], values[:, 3:]
 
 
-def _lens(
-    path: Path, camera: str | None, intrinsics: tuple[float, ...] | None, size: tuple[int, int]
-) -> Lens:
+def _lens(path: Path, camera: str | None, intrinsics: tuple[float, ...] | None, size: tuple[int, int]) -> Lens:
     distortion: tuple[float, ...] = ()
     if intrinsics is None:
         camera = camera or next((name for name in CAMERAS if name in str(path.resolve())), None)
@@ -114,7 +110,7 @@ def _lens(
             )
         intrinsics, distortion = CAMERAS[camera]
     fx, fy, cx, cy = intrinsics
-    return Lens(fx, fy, cx + 0.5, cy + 0.5, size, "plumb_bob", distortion)
+    return Lens(fx, fy, cx + 0.5, cy + 0.5, size, "plumb_bob", distortion, str(path))
 
 
 def _read_list(path: Path) -> list[tuple[int, str]]:

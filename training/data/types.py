@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ class Views:
 
     def __getitem__(self, windows: slice) -> Views:
         return Views(*(getattr(self, name)[windows] for name in self.__dataclass_fields__))
+
+    def select_views(self, order: Tensor) -> Views:
+        """The views of these indices (S',), in this order."""
+        per_view = ("images", "world_from_cam", "intrinsics", "depth", "valid")
+        return replace(self, **{name: getattr(self, name)[:, order] for name in per_view})
 
 
 def concatenate(parts: Sequence[Views]) -> Views:

@@ -27,9 +27,7 @@ class SequenceWriter:
     Until then it grows beside it under a hidden name; an error removes it and leaves what was there before.
     """
 
-    def __init__(
-        self, path: str | Path, overwrite: bool = False, image_format: Literal["png", "jpg"] = "png"
-    ) -> None:
+    def __init__(self, path: str | Path, overwrite: bool = False, image_format: Literal["png", "jpg"] = "png") -> None:
         """
         Raises:
             DataError: the folder exists and may not be replaced, or is not one of these sequences.
@@ -38,12 +36,8 @@ class SequenceWriter:
         if self.path.exists() or self.path.is_symlink():
             if not overwrite:
                 raise DataError(f"{path} exists: choose another name, or pass --overwrite")
-            if not (self.path / "transforms.json").is_file() and (
-                not self.path.is_dir() or any(self.path.iterdir())
-            ):
-                raise DataError(
-                    f"{path} exists and is not a sequence (no transforms.json): it is not overwritten"
-                )
+            if not (self.path / "transforms.json").is_file() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise DataError(f"{path} exists and is not a sequence (no transforms.json): it is not overwritten")
         self._frames: list[dict[str, Any]] = []
         self._cameras: list[dict[str, Any]] = []
 
@@ -95,7 +89,7 @@ class SequenceWriter:
         (self._partial / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def _write(self, name: str, pixels: np.ndarray) -> None:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if name.endswith("jpg") else [cv2.IMWRITE_PNG_COMPRESSION, 3]
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if name.endswith("jpg") else [cv2.IMWRITE_PNG_COMPRESSION, 1]
         if not cv2.imwrite(str(self._partial / name), pixels, quality):
             raise DataError(f"{self.path / name}: cannot be written")
 

@@ -18,7 +18,8 @@ from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
 
 from ..data.types import Views
 from .config import SyntheticConfig
-from .render import sample_windows
+from .layouts import FAMILIES
+from .render import BENCHMARK_SEED, depth_windows, sample_windows
 
 _FILE = Path(__file__).with_name("benchmark.json")
 
@@ -29,6 +30,7 @@ class Benchmark:
 
     seeds: tuple[int, ...]
     families: tuple[str, ...]
+    median_depths: tuple[float, ...]  # metres, of each window when it was frozen; a changed renderer shows
     config: SyntheticConfig
 
     def batches(self, batch: int = 4, device: torch.device | str = "cpu", count: int | None = None) -> Iterator[Views]:
@@ -45,7 +47,36 @@ def load_benchmark(path: Path = _FILE) -> Benchmark:
         SyntheticConfig(split="benchmark"), views=data["views"], height=data["height"], width=data["width"]
     )
     windows = data["windows"]
-    return Benchmark(tuple(w["seed"] for w in windows), tuple(w["family"] for w in windows), config)
+    seeds, families, medians = (tuple(w[key] for w in windows) for key in ("seed", "family", "median_depth"))
+    return Benchmark(seeds, families, medians, config)
+
+
+def freeze(path: Path, count: int = 200, views: int = 6, height: int = 126, width: int = 168) -> None:
+    """Writes the list: families in turn, seeds from the first one that training never uses."""
+    config = SyntheticConfig(split="benchmark", views=views, height=height, width=width)
+    lines = []
+    for i in range(count):
+        seed, family = BENCHMARK_SEED + i, FAMILIES[i % len(FAMILIES)]
+        window = depth_windows([seed], config, families=[family])
+        median = round(float(window.depth[window.valid].median()), 3)
+        lines.append(json.dumps({"seed": seed, "family": family, "median_depth": median}))
+    head = json.dumps({"views": views, "height": height, "width": width})[1:-1]
+    path.write_text("{" + head + ', "windows": [\n' + ",\n".join(lines) + "\n]}\n")
+
+
+def measure(train_windows: int = 200) -> Difficulty:
+    """`difficulty` of the committed benchmark, its mean depth map taken from training windows."""
+    benchmark = load_benchmark()
+    config = replace(benchmark.config, split="train")
+    train = gather([depth_windows(range(i, i + 8), config) for i in range(0, train_windows, 8)])
+    pieces = [slice(i, i + 8) for i in range(0, len(benchmark.seeds), 8)]
+    frozen = [depth_windows(benchmark.seeds[p], benchmark.config, families=benchmark.families[p]) for p in pieces]
+    return difficulty(gather(frozen), mean_depth_map(train))
+
+
+def gather(batches: list[Views]) -> Views:
+    """Several batches as one."""
+    return Views(*(torch.cat([getattr(b, name) for b in batches]) for name in Views.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -134,3 +165,7 @@ def baselines(windows: Views) -> Tensor:
     mean = distance.sum((1, 2)) / max(1, views * (views - 1))
     median = torch.stack([d[v].median() for d, v in zip(windows.depth, windows.valid, strict=True)])
     return mean / median
+
+
+if __name__ == "__main__":
+    print(measure())

@@ -7,7 +7,6 @@ split like palettes: the benchmark's patterns never occur in training and the ot
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -22,8 +21,8 @@ ROLES = {
 ROWS = sum(ROLES.values())
 
 
-class Pattern(IntEnum):
-    """What `textures` can draw; the first eleven are for training, the others for the benchmark."""
+class Pattern:
+    """What `textures` can draw; plain numbers, because torch.compile cannot trace an enum."""
 
     PLAIN = 0
     CHECKER = 1
@@ -45,10 +44,11 @@ class Pattern(IntEnum):
     CELLS = 17
     BLOCK_TEXT = 18
     RINGS = 19
+    COUNT = 20
 
 
 _P = Pattern
-PATTERNS: dict[str, dict[str, list[Pattern]]] = {
+PATTERNS: dict[str, dict[str, list[int]]] = {
     "train": {
         "floor": [_P.PLANKS] * 3 + [_P.TILE] * 2 + [_P.CHECKER, _P.CARPET, _P.CARPET, _P.SPECKLE, _P.CAMOUFLAGE],
         "ceiling": [_P.PLAIN, _P.PLAIN, _P.TILE],
@@ -95,7 +95,7 @@ class Materials:
     color_a: Tensor  # (..., 3)
     color_b: Tensor  # (..., 3)
     color_c: Tensor  # (..., 3)
-    pattern: Tensor  # a `Pattern`, as float32 like everything else
+    pattern: Tensor  # one of `Pattern`, as float32 like everything else
     scale: Tensor  # metres per pattern cell
     aspect: Tensor  # cell width over cell height is 1 / aspect
     cos: Tensor  # direction of the pattern on the surface
@@ -147,13 +147,13 @@ def draw_materials(draw: Draw, split: str, device: torch.device) -> Materials:
 
 def _draw_role(draw: Draw, role: str, count: int, split: str, device: torch.device) -> Materials:
     source = {"lamp": "ceiling", "sky": "ceiling"}.get(role, role)
-    pattern = draw.choice(torch.tensor([int(p) for p in PATTERNS[split][source]]), count)
+    pattern = draw.choice(torch.tensor(PATTERNS[split][source]), count)
     colors = [_jittered(draw, anchors(split, source, device), count) for _ in range(3)]
     near = draw.uniform(count, 1, low=0.35, high=1.25)  # the second colour is often a shade of the first
     shade = torch.where(draw.chance(0.6, count, 1), colors[0] * near, colors[1]).clamp(max=0.95)
-    bounds = torch.tensor([_SCALES[p] for p in Pattern], device=device).log()[pattern]
+    bounds = torch.tensor([_SCALES[p] for p in range(Pattern.COUNT)], device=device).log()[pattern]
     scale = torch.exp(draw.uniform(count, low=bounds[..., 0], high=bounds[..., 1])) * _ROLE_SCALE.get(role, 1.0)
-    aspect = torch.tensor([_ASPECTS.get(p, 1.0) for p in Pattern], device=device)[pattern]
+    aspect = torch.tensor([_ASPECTS.get(p, 1.0) for p in range(Pattern.COUNT)], device=device)[pattern]
     quarter = draw.integers(2, count) * 1.5708
     angle = torch.where(draw.chance(0.7, count), quarter, draw.uniform(count, high=6.28))
     angle = angle * (role != "printed") * (role != "screen")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from dvlt_ros.geometry import pose_matrix
 from .config import SyntheticConfig
 from .draw import Draw
 from .raycast import Caster, room_exit
-from .scenes import Scene, clearance
+from .scenes import Scene, clearance, solid_distance
 
 _COARSE = (6, 8)  # rays of the preview that rates a candidate path
 _MIN_CLEARANCE = 0.12  # metres between the camera and any surface
@@ -47,10 +47,6 @@ def draw_cameras(
 
 def clear_the_way(scene: Scene, world_from_cam: Tensor, keep: float = _MIN_CLEARANCE) -> Scene:
     """Removes solids closer than ``keep`` metres to a camera (B, S, 4, 4): the guarantee behind the rating."""
-    from dataclasses import replace
-
-    from .scenes import solid_distance
-
     points = world_from_cam[..., :3, 3]
     solids = tuple(
         s.where(solid_distance(kind, s, points).amin(dim=1) >= keep) for kind, s in enumerate(scene.solids)
@@ -216,16 +212,21 @@ def _rate(
     origin = poses[..., :3, 3].flatten(0, 2)
     tile = torch.arange(batch, device=poses.device).repeat_interleave(count * views)
     caster = Caster(scene.solids, tile, cull=not torch.compiler.is_compiling())
-    wall, _ = room_exit(scene.room_half[tile], origin, world)
-    t = torch.minimum(wall, caster.cast(origin, world)[0])  # (B * C * S, P)
+    wall, face = room_exit(scene.room_half[tile], origin, world)
+    entry, solid = caster.cast(origin, world)
+    t = torch.minimum(wall, entry)  # (B * C * S, P)
+    seen = torch.where(entry < wall, solid + 6, face).view(batch, count, -1)
+    kinds = seen.sort(dim=-1).values.diff(dim=-1).ne(0).sum(dim=-1)  # distinct surfaces in the preview
     points = (origin[:, None] + t.unsqueeze(-1) * world).view(batch, count, views, -1, 3)
     overlap = _overlap(points, poses, intrinsics[:, 0], size)
     depth = t.view(batch, count, -1)
     median = depth.median(dim=-1, keepdim=True).values
     spread = ((depth - median).abs() / depth).mean(dim=-1)
-    near = (depth < 0.25).float().mean(dim=-1)
+    near = (depth < 0.3).float().mean(dim=-1)
     cost = 20 * (space < 0.2).float() + 20 * (0.2 - space).clamp(min=0) + 5 * near
-    cost = cost + 3 * (0.5 - spread).clamp(min=0) + 6 * (0.45 - overlap).clamp(min=0) + 2 * (overlap - 0.85).clamp(min=0)
+    cost = cost + 4 * (0.35 - spread).clamp(min=0) + 4 * (spread - 0.5).clamp(min=0)
+    cost = cost + 6 * (0.45 - overlap).clamp(min=0) + 2 * (overlap - 0.85).clamp(min=0)
+    cost = cost + 0.15 * (18 - kinds).clamp(min=0)
     return cost + 0.4 * draw.uniform(count)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,7 @@ def sample_windows(
         if config.augment is not None:
             images = augment(images, seed, config.augment)
     synthetic = torch.ones(len(seed), dtype=torch.bool, device=seed.device)
+    # Clones made outside inference mode can enter a training graph.
     return Views(*(x.clone() for x in (images, poses, intrinsics, depth, valid, synthetic)))
 
 
@@ -69,6 +71,20 @@ def place_cameras(
     return clear_the_way(scene, poses), poses, intrinsics
 
 
+def depth_windows(
+    seeds: Sequence[int], config: SyntheticConfig, device: torch.device | str = "cpu",
+    families: Sequence[str] | None = None,
+) -> Views:
+    """`sample_windows` without light: black images, everything else the same; to measure geometry."""  # fmt: skip
+    seed, size = _checked(seeds, config.split, torch.device(device)), (config.height, config.width)
+    with torch.inference_mode():
+        scene, poses, intrinsics = place_cameras(seed, config, families, config.views, size)
+        depth, valid = render_depth(scene, poses, intrinsics, size)
+    black = torch.zeros(1, device=seed.device).expand(*depth.shape[:2], 3, *size)
+    synthetic = torch.ones(len(seed), dtype=torch.bool, device=seed.device)
+    return Views(black, *(x.clone() for x in (poses, intrinsics, depth, valid)), synthetic)
+
+
 def render_views(
     scene: Scene, poses: Tensor, intrinsics: Tensor, size: tuple[int, int], config: SyntheticConfig,
     photos: Photos | None = None,
@@ -86,38 +102,70 @@ def render_views(
     return _expose(color), depth * valid, valid
 
 
+def render_depth(scene: Scene, poses: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Only the z-depth (B, S, H, W) in metres, 0 where invalid, and its validity; a fraction of the cost."""
+    rays = _pixel_rays(poses, intrinsics, size)
+    table, parts = SurfaceTable(scene), []
+    sky = scene.materials.sky
+    for piece in rays.pieces():
+        owner = rays.owner[piece]
+        caster = Caster(scene.solids, owner, cull=not torch.compiler.is_compiling())
+        hits = trace(caster, scene.room_half[owner], rays.origin[piece], rays.direction[piece])
+        solid = sky[owner[:, None], table.material[owner[:, None], hits.index]] < 0.5
+        parts.append(torch.stack([hits.t * solid, solid.to(hits.t.dtype)], dim=-1))
+    image = _from_tiles(torch.cat(parts), rays.tile, size).unflatten(0, poses.shape[:2])
+    return image[..., 0], image[..., 1] > 0.5
+
+
+@dataclass(frozen=True)
+class _Rays:
+    """Rays of all pixels, in tiles of neighbours."""
+
+    origin: Tensor  # (T, 3)
+    direction: Tensor  # (T, P, 3), z = 1 in the camera
+    owner: Tensor  # (T,), scene of the tile
+    pixel_angle: Tensor  # (T,), radians
+    tile: tuple[int, int]
+
+    def pieces(self) -> list[slice]:
+        """Runs of tiles that are rendered together; one run when compiled."""
+        count = len(self.owner)
+        limit = _CHUNK if self.origin.device.type == "cpu" else 1 << 21
+        step = count if torch.compiler.is_compiling() else max(1, limit // self.direction.shape[1])
+        return [slice(i, i + step) for i in range(0, count, step)]
+
+
+def _pixel_rays(poses: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> _Rays:
+    """Rays through pixel centres of cameras (B, S, 4, 4), (B, S, 3, 3)."""
+    batch, views = poses.shape[:2]
+    whole = torch.compiler.is_compiling() or poses.is_cuda
+    tile = size if whole else (_divisor(size[0]), _divisor(size[1]))
+    direction = _to_tiles(rotate(poses[..., :3, :3], camera_directions(intrinsics, *size)).flatten(0, 1), tile)
+    per_view = direction.shape[0] // (batch * views)
+    owner = torch.arange(batch, device=poses.device).repeat_interleave(views * per_view)
+    origin = poses[..., :3, 3].flatten(0, 1).repeat_interleave(per_view, dim=0)
+    angle = (1.0 / intrinsics[..., 0, 0]).flatten().repeat_interleave(per_view)
+    return _Rays(origin, direction, owner, angle, tile)
+
+
 def _trace_image(
     scene: Scene, poses: Tensor, intrinsics: Tensor, size: tuple[int, int], config: SyntheticConfig,
     photos: Photos | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Linear radiance (B, S, 3, H, W), depth and validity (B, S, H, W)."""  # fmt: skip
-    batch, views = poses.shape[:2]
-    compiling = torch.compiler.is_compiling()
-    tile = size if compiling or poses.is_cuda else (_divisor(size[0]), _divisor(size[1]))
-    direction = rotate(poses[..., :3, :3], camera_directions(intrinsics, *size)).flatten(0, 1)
-    direction = _to_tiles(direction, tile)  # (T, P, 3)
-    per_view = direction.shape[0] // (batch * views)
-    origin = poses[..., :3, 3].flatten(0, 1).repeat_interleave(per_view, dim=0)
-    owner = torch.arange(batch, device=poses.device).repeat_interleave(views * per_view)
-    angle = (1.0 / intrinsics[..., 0, 0]).flatten().repeat_interleave(per_view)
-    table = SurfaceTable(scene)
-    step = len(owner) if compiling else max(1, _chunk_rays(poses) // direction.shape[1])
-    parts = []
-    for i in range(0, len(owner), step):
-        piece = slice(i, i + step)
-        caster = Caster(scene.solids, owner[piece], cull=not compiling)
-        hits = trace(caster, scene.room_half[owner[piece]], origin[piece], direction[piece])
+    rays = _pixel_rays(poses, intrinsics, size)
+    table, parts = SurfaceTable(scene), []
+    for piece in rays.pieces():
+        owner, origin, direction = rays.owner[piece], rays.origin[piece], rays.direction[piece]
+        caster = Caster(scene.solids, owner, cull=not torch.compiler.is_compiling())
+        hits = trace(caster, scene.room_half[owner], origin, direction)
         color, solid = shade(
-            scene, table, caster, photos, hits, origin[piece], direction[piece], angle[piece],
+            scene, table, caster, photos, hits, origin, direction, rays.pixel_angle[piece],
             config.shadows, config.occlusion,
         )  # fmt: skip
         parts.append(torch.cat([color, hits.t.unsqueeze(-1), solid.to(color.dtype).unsqueeze(-1)], dim=-1))
-    image = _from_tiles(torch.cat(parts), tile, size).unflatten(0, (batch, views))
+    image = _from_tiles(torch.cat(parts), rays.tile, size).unflatten(0, poses.shape[:2])
     return image[..., :3].permute(0, 1, 4, 2, 3), image[..., 3], image[..., 4] > 0.5
-
-
-def _chunk_rays(like: Tensor) -> int:
-    return _CHUNK if like.device.type == "cpu" else 1 << 21
 
 
 def _divisor(length: int) -> int:

@@ -49,7 +49,7 @@ class Solids:
         linear = self.rotation.transpose(-1, -2) / self.half.unsqueeze(-1)
         offset = -(linear @ self.center.unsqueeze(-1))
         affine = torch.cat([linear, offset], dim=-1)
-        nowhere = torch.tensor([[0.0, 0.0, 0.0, 2.0]], device=affine.device).expand(3, 4)
+        nowhere = torch.tensor([[0.0, 0.0, 0.0, 1e4]], device=affine.device).expand(3, 4)
         return torch.where(self.present[..., None, None], affine, nowhere)
 
 

@@ -62,7 +62,7 @@ def _pattern(
     center = (x - torch.round(x)) ** 2 + (y - torch.round(y)) ** 2
     rings = fract(torch.sqrt((x * 0.3) ** 2 + (y * 2.0 + coarse) ** 2))
     fade = visible(one, pixel)
-    table: dict[Pattern, tuple[Tensor, Tensor, Tensor]] = {
+    table: dict[int, tuple[Tensor, Tensor, Tensor]] = {
         **grid,
         **text,
         Pattern.PLAIN: (zero, zero, one + 0.06 * blotch),
@@ -79,7 +79,7 @@ def _pattern(
     }  # fmt: skip
     mix, third, tone = zero, zero, one
     for pattern, (a, b, c) in table.items():
-        chosen = m.pattern == float(pattern)
+        chosen = m.pattern == pattern
         mix, third, tone = torch.where(chosen, a, mix), torch.where(chosen, b, third), torch.where(chosen, c, tone)
     return mix, third, tone
 
@@ -95,10 +95,10 @@ def _grid_patterns(m: Materials, x: Tensor, y: Tensor, pixel: Tensor, seed: Tens
     fade = visible(zero + 1, pixel)
     row = torch.floor(y)
     even = fract(row * 0.5) * 2  # 0 or 1
-    is_brick = (m.pattern == float(Pattern.BRICK)) | (m.pattern == float(Pattern.PLANKS))
-    along = x * torch.where(is_brick | (m.pattern == float(Pattern.CARPET)), m.aspect, 1.0)
+    is_brick = (m.pattern == Pattern.BRICK) | (m.pattern == Pattern.PLANKS)
+    along = x * torch.where(is_brick | (m.pattern == Pattern.CARPET), m.aspect, 1.0)
     stagger = cell_hash(row.to(torch.int32), row.to(torch.int32), seed + 3)
-    shifted = along + torch.where(m.pattern == float(Pattern.PLANKS), stagger, 0.5 * even * is_brick)
+    shifted = along + torch.where(m.pattern == Pattern.PLANKS, stagger, 0.5 * even * is_brick)
     column = torch.floor(shifted)
     tint = cell_hash(column.to(torch.int32), row.to(torch.int32), seed)
     fx, fy = shifted - column, y - row

@@ -1,0 +1,209 @@
+"""The trainer end to end, on a small recording: it learns, resumes exactly, and splits over processes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("accelerate", reason="needs the training extra: pip install 'dvlt_ros[training]'")
+pytest.importorskip("hydra", reason="needs the training extra: pip install 'dvlt_ros[training]'")
+
+from hydra import compose, initialize_config_module
+
+from dvlt_ros.errors import ConfigError
+from dvlt_ros.model import Dvlt, DvltConfig
+from dvlt_ros.training.augment import Frame
+from dvlt_ros.training.config import ModelSource, Optimizer, TrainConfig, from_hydra
+from dvlt_ros.training.data.writer import SequenceWriter
+from dvlt_ros.training.parameters import MODES, NEVER_USED, build_model, freeze, groups, part_of
+from dvlt_ros.training.train import DivergedError, learning_rate_factor, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    """Eight frames that slide past a sloped, patterned wall."""
+    path = tmp_path_factory.mktemp("data") / "wall"
+    rows, cols = np.mgrid[0:45, 0:60].astype(np.float32)
+    with SequenceWriter(path) as writer:
+        for i in range(8):
+            pose = np.eye(4)
+            pose[0, 3] = 0.05 * i
+            pattern = 127 + 120 * np.sin(0.3 * cols + 0.5 * i) * np.cos(0.2 * rows)
+            image = np.repeat(pattern[..., None].astype(np.uint8), 3, axis=-1)
+            intrinsics = np.array([[50.0, 0, 30], [0, 50, 22.5], [0, 0, 1]])
+            writer.add(Frame(image, 2 + 0.01 * cols, pose, intrinsics), stamp_ns=i * 100_000_000)
+    return path
+
+
+def configuration(recording: Path, output: Path, *overrides: str) -> TrainConfig:
+    with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
+        composed = compose("train", [
+            "recipe=tiny", f"output={output}", "data.synthetic_share=0", "data.folder_share=1",
+            f"data.folders=[{{path: {recording}}}]", "validation.windows=0", "log_with=none", *overrides,
+        ])  # fmt: skip
+    return from_hydra(composed)
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(output / "last" / "model.safetensors")
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one_exactly(recording, tmp_path):
+    train(configuration(recording, tmp_path / "whole"))
+    train(configuration(recording, tmp_path / "split", "total_steps=10", "schedule_steps=20"))
+    train(configuration(recording, tmp_path / "split"))
+    whole, split = weights(tmp_path / "whole"), weights(tmp_path / "split")
+    assert whole.keys() == split.keys()
+    different = [name for name in whole if not torch.equal(whole[name], split[name])]
+    assert different == []
+
+
+def test_training_lowers_the_loss_and_leaves_a_loadable_checkpoint(recording, tmp_path):
+    output = tmp_path / "run"
+    train(configuration(recording, output, "total_steps=40", "optimizer.learning_rate=3e-3", "log_with=tensorboard"))
+    losses = logged(output, "train/total")
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    assert Dvlt.from_pretrained(output / "last").config.num_steps == 4
+    assert not list(output.rglob("*.partial"))
+
+
+def logged(output: Path, name: str) -> list[float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(output / "logs"))
+    events.Reload()
+    return [event.value for event in events.Scalars(name)]
+
+
+def test_two_processes_agree_with_one_on_the_same_batches(recording, tmp_path):
+    """Gloo on the CPU: one process with four scenes, two processes with two each."""
+    common = ["total_steps=4", "save_every=4", "shapes.views=[2, 2]", "model.config.drop_path=0.0"]
+    train(configuration(recording, tmp_path / "one", *common, "shapes.images_per_step=8"))
+    overrides = [
+        "recipe=tiny", f"output={tmp_path / 'two'}", "data.synthetic_share=0", "data.folder_share=1",
+        f"data.folders=[{{path: {recording}}}]", "validation.windows=0", "log_with=none",
+        *common, "shapes.images_per_step=4",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, "-m", "dvlt_ros.training.train", *overrides], check=True, env=environment, cwd=ROOT
+    )
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5, msg=name)
+
+
+def test_updates_without_a_finite_gradient_are_skipped_and_end_the_run_with_a_saved_state(
+    recording, tmp_path, monkeypatch
+):
+    from dvlt_ros.training import train as module
+
+    real = module.compute_losses
+
+    def broken(prediction, targets, config):
+        terms = real(prediction, targets, config)
+        return type(terms)(**(vars(terms) | {"total": terms.total * torch.nan}))
+
+    monkeypatch.setattr(module, "compute_losses", broken)
+    config = configuration(recording, tmp_path, "max_bad_steps=3")
+    with pytest.raises(DivergedError, match="3 updates in a row had no finite gradient"):
+        train(config)
+    assert [state.name for state in (tmp_path / "states").iterdir()] == ["step-0000003"]
+    stored = load_file(tmp_path / "states/step-0000003/model.safetensors")
+    assert all(value.isfinite().all() for value in stored.values())
+
+
+def test_accumulated_batches_give_one_update(recording, tmp_path):
+    train(configuration(recording, tmp_path / "run", "total_steps=2", "accumulation=2", "save_every=2"))
+    assert weights(tmp_path / "run")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_finetune_modes_train_their_parts_alone(make_model, mode):
+    model = make_model()
+    freeze(model, mode)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {part_of(name) for name in trained} == set(MODES[mode])
+    assert NEVER_USED not in trained
+    config = Optimizer()
+    for group in groups(model, config):
+        expected = config.learning_rate * (config.encoder_factor if group["name"] == "encoder" else 1)
+        assert group["lr"] == expected
+    assert sum(len(group["params"]) for group in groups(model, config)) == len(trained)
+
+
+def test_stage_two_puts_a_new_depth_head_on_old_weights(make_model, tmp_path):
+    first = make_model(depth_head_type="linear")
+    first.save_pretrained(tmp_path)
+    head = {"depth_head_type": "conv", "depth_head_channels": (32, 16, 16)}
+    source = ModelSource(config=asdict(DvltConfig(**head)), checkpoint=str(tmp_path), new_depth_head=True)
+    second = build_model(source)
+    assert second.config == replace(first.config, **head)
+    old, new = first.state_dict(), second.state_dict()
+    kept = [name for name in new if name in old and torch.equal(old[name], new[name])]
+    assert all(name in kept for name in old if not name.startswith("depth_decoder.head"))
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_end():
+    optimizer = Optimizer(warmup_steps=10, final_factor=0.1)
+    factors = [learning_rate_factor(step, optimizer, 100) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[10] == pytest.approx(1.0)
+    assert factors[100] == pytest.approx(0.1)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate must be above 0"),
+        ("+optimizer.speed=3", "speed"),
+        ("+model.config.colour=red", "colour"),
+        ("total_steps=many", "total_steps"),
+        ("trainable=nothing", "trainable"),
+        ("data.folder_share=0", "data shares"),
+        ("shapes.views=[4, 2]", "shapes.views"),
+    ],
+)
+def test_bad_configurations_are_refused_by_name(recording, tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
+        configuration(recording, tmp_path, override)
+
+
+@pytest.mark.parametrize("recipe", ["stage1", "stage2", "tiny"])
+def test_every_recipe_is_a_valid_configuration(recipe):
+    with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
+        assert from_hydra(compose("train", [f"recipe={recipe}"])).total_steps > 0
+
+
+def test_evaluate_prints_a_row_per_k_and_the_gate_refuses_a_worse_network(recording, tmp_path, make_model, capsys):
+    pytest.importorskip("matplotlib")
+    from dvlt_ros.training import evaluate
+
+    train(configuration(recording, tmp_path / "good", "total_steps=40", "optimizer.learning_rate=3e-3"))
+    make_model().save_pretrained(tmp_path / "bad")
+    good, bad = str(tmp_path / "good/last"), str(tmp_path / "bad")
+    common = ["--data", str(recording), "--views", "2", "--steps", "4", "--device", "cpu"]
+
+    report, picture = tmp_path / "report.json", tmp_path / "grid.png"
+    with pytest.raises(SystemExit) as passed:
+        evaluate.main([good, *common, "--gate", bad, "--json", str(report), "--pictures", str(picture)])
+    assert passed.value.code == 0
+    rows = json.loads(report.read_text())["results"]
+    assert [row["K"] for row in rows] == [4, 4]
+    assert rows[0]["abs_rel"] < rows[1]["abs_rel"]
+    assert picture.stat().st_size > 10_000
+    with pytest.raises(SystemExit) as refused:
+        evaluate.main([bad, *common, "--gate", good])
+    assert refused.value.code == 1
+    assert "worse" in capsys.readouterr().out
