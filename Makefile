@@ -5,7 +5,7 @@ VENV ?= .venv
 PYTHON ?= $(shell python3 -c 'import rclpy' 2>/dev/null && echo python3 || echo python3.11)
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
-INPUTS := $(wildcard requirements/*.txt tools/*.py overlay/tf2_msgs/*.* overlay/tf2_msgs/msg/*) setup.py setup.cfg
+INPUTS := $(wildcard requirements/*.txt tools/*venv*.py overlay/tf2_msgs/*.* overlay/tf2_msgs/msg/*) setup.py setup.cfg
 
 # Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 3 (Kilted) and 2 (Jazzy).
 DDS := FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml FASTRTPS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml

@@ -10,7 +10,7 @@ setup(
     # `training/` reaches the package through the link dvlt_ros/training: never installed under so generic a name.
     packages=find_packages(include=[package_name, f"{package_name}.*"]),
     package_data={
-        package_name: ["py.typed", "**/*.safetensors", "**/*.json"],
+        package_name: ["**/*.safetensors", "**/*.json", "demo/**/*.png", "demo/**/*.jpg", "demo/**/*.npz"],
         f"{package_name}.training": ["configs/**/*.yaml"],
     },
     data_files=[
@@ -41,5 +41,12 @@ setup(
     maintainer_email="dvlt_ros@users.noreply.github.com",
     description="Dense, consistent 3D maps from a robot's ordinary camera, with the Déjà View transformer.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["benchmark = dvlt_ros.benchmark:main"]},
+    entry_points={
+        "console_scripts": [
+            "bag_to_dataset = dvlt_ros.training.bag_to_dataset:main",
+            "benchmark = dvlt_ros.benchmark:main",
+            "evaluate = dvlt_ros.training.evaluate:main",
+            "train = dvlt_ros.training.train:main",
+        ]
+    },
 )

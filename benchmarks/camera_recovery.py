@@ -45,9 +45,7 @@ def random_views(views: int, height: int, width: int, seed: int) -> tuple[Camera
 def homography(pixels: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Direct linear transform of ``direction ~ H pixel``; rows are correspondences."""
     (x, y, z), zero = directions.T[..., None], np.zeros_like(pixels)
-    equations = np.concatenate(
-        [np.hstack([zero, -z * pixels, y * pixels]), np.hstack([z * pixels, zero, -x * pixels])]
-    )
+    equations = np.concatenate([np.hstack([zero, -z * pixels, y * pixels]), np.hstack([z * pixels, zero, -x * pixels])])
     matrix = np.linalg.svd(equations, full_matrices=False)[2][-1].reshape(3, 3)
     return matrix if np.median(((pixels @ matrix.T) * directions).sum(-1)) > 0 else -matrix
 

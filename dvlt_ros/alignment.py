@@ -121,9 +121,7 @@ def _prepare(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Checked float64 copies in which unusable pairs are zero with weight zero."""
     if scale_estimator not in get_args(ScaleEstimator):
-        raise InputError(
-            f"scale_estimator must be one of {get_args(ScaleEstimator)}, got {scale_estimator!r}"
-        )
+        raise InputError(f"scale_estimator must be one of {get_args(ScaleEstimator)}, got {scale_estimator!r}")
     if source.dim() < 2 or source.shape[-1] != 3 or source.shape != target.shape:
         raise InputError(
             f"source and target must both be (..., N, 3), got {tuple(source.shape)} and {tuple(target.shape)}"
@@ -160,9 +158,7 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor, scale_estimator: str) 
         return Sim3(scale, rotation, target_mean - scale.unsqueeze(-1) * rotate(rotation, source_mean))
 
 
-def _refuse_degenerate(
-    count: Tensor, source_variance: Tensor, target_variance: Tensor, spread: Tensor
-) -> None:
+def _refuse_degenerate(count: Tensor, source_variance: Tensor, target_variance: Tensor, spread: Tensor) -> None:
     """One AlignmentError for the first set without an answer; one transfer from the device for all checks."""
     causes = {
         f"fewer than {MIN_POINTS} usable points": count < MIN_POINTS,
@@ -179,6 +175,4 @@ def _refuse_degenerate(
     cause = list(causes)[int(failed[:, position].nonzero()[0])]
     total = math.prod(count.shape)
     where = f" of set {position} of {total}" if total > 1 else ""
-    raise AlignmentError(
-        f"no similarity transform{where}: {cause} ({int(count.reshape(-1)[position])} points)"
-    )
+    raise AlignmentError(f"no similarity transform{where}: {cause} ({int(count.reshape(-1)[position])} points)")

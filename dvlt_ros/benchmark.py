@@ -143,7 +143,11 @@ def table(rows: Sequence[Measurement]) -> str:
 
 
 def machine(device: torch.device) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    )
     return f"{name}; torch {torch.__version__}, Python {platform.python_version()}"
 
 

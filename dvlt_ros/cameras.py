@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .geometry import camera_directions, homogeneous, matrix_from_quaternion, pixel_centers, pose_matrix, rotate
-from .geometry import quaternion_from_matrix
+from .geometry import (
+    camera_directions,
+    homogeneous,
+    matrix_from_quaternion,
+    pixel_centers,
+    pose_matrix,
+    quaternion_from_matrix,
+    rotate,
+)
 from .types import Cameras
 
 __all__ = [

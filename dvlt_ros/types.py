@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class Cameras:
                 f"leading dimensions, got {poses} and {intrinsics}"
             )
 
-    def __getitem__(self, index) -> Cameras:
+    def __getitem__(self, index: Any) -> Cameras:
         return Cameras(self.world_from_cam[index], self.intrinsics[index])
 
     def to(self, target: torch.device | torch.dtype | str) -> Cameras:

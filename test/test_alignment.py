@@ -22,9 +22,7 @@ def points(seed, *shape):
 
 def assert_equal(found, expected, tolerance=1e-9):
     for name in ("scale", "rotation", "translation"):
-        torch.testing.assert_close(
-            getattr(found, name), getattr(expected, name), atol=tolerance, rtol=tolerance
-        )
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=tolerance, rtol=tolerance)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([(), (2,), (2, 3)]), st.sampled_from(["umeyama", "symmetric"]))
@@ -167,8 +165,7 @@ def test_impossible_arguments_are_refused():
 
 def test_one_fit_agrees_with_the_published_numbers(parity):
     reference = {
-        name: torch.from_numpy(parity("metrics.npz")[f"sim3/{name}"])
-        for name in ("src", "dst", "R", "t", "s")
+        name: torch.from_numpy(parity("metrics.npz")[f"sim3/{name}"]) for name in ("src", "dst", "R", "t", "s")
     }
     found = fit_sim3(reference["src"], reference["dst"])
     expected = Sim3(reference["s"], reference["R"], reference["t"])

@@ -19,6 +19,7 @@ ARROWS = {
     "model": {"errors", "types", "geometry", "cameras", "alignment"},
     "engine": {"errors", "types", "geometry", "cameras", "alignment", "model"},
     "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine"},
+    "demo": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine", "benchmark"},
     "ros": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine"},
     "training": {"errors", "types", "geometry", "cameras", "alignment", "model", "benchmark"},
 }

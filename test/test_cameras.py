@@ -138,9 +138,7 @@ def test_a_field_of_view_of_zero_has_no_intrinsics():
 def test_reference_rays(parity, kind, stride, most_deg):
     reference = parity("rays.npz")
     rays = torch.from_numpy(reference[f"{kind}/rays"])
-    truth = Cameras(
-        torch.from_numpy(reference["extrinsics_c2w_gt"]), torch.from_numpy(reference["intrinsics_gt"])
-    )
+    truth = Cameras(torch.from_numpy(reference["extrinsics_c2w_gt"]), torch.from_numpy(reference["intrinsics_gt"]))
     fitted = fit_cameras(rays[..., :3], rays[..., 3:], stride=stride)
     assert angles_deg(fitted, truth).max() <= most_deg
     for axis in (0, 1):

@@ -179,9 +179,7 @@ def test_a_hub_without_network_is_an_error_that_says_so(monkeypatch, tmp_path):
         Dvlt.from_pretrained("somebody/model")
 
 
-def test_a_hub_download_loads_and_says_the_licence_of_the_published_weights(
-    checkpoint, model, monkeypatch, caplog
-):
+def test_a_hub_download_loads_and_says_the_licence_of_the_published_weights(checkpoint, model, monkeypatch, caplog):
     asked = {}
 
     def snapshot_download(repo_id, revision, allow_patterns):

@@ -55,9 +55,7 @@ class Frame:
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8 or 0 in size:
-            raise InputError(
-                f"a frame's image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}"
-            )
+            raise InputError(f"a frame's image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}")
         for name, value in (("depth", self.depth), ("background", self.background)):
             if value is not None and value.shape != size:
                 raise InputError(f"a frame's {name} must have the image's size {size}, got {value.shape}")
@@ -75,10 +73,7 @@ def prepare_frames(
     and turned by 90 degrees either way, camera and all.
     """
     turn: Turn = 0
-    if (
-        all(frame.image.shape[0] > PORTRAIT * frame.image.shape[1] for frame in frames)
-        and rng.uniform() < 0.5
-    ):
+    if all(frame.image.shape[0] > PORTRAIT * frame.image.shape[1] for frame in frames) and rng.uniform() < 0.5:
         turn = 90 if rng.uniform() < 0.5 else -90
     zooms = rng.triangular(0.0, 0.0, 0.1, size=len(frames)) * max(height, width)
     return [
@@ -161,9 +156,7 @@ def _crop_about_principal_point(frame: Frame, height: int, width: int) -> Frame:
     rows, columns = slice(top, top + height), slice(left, left + width)
     intrinsics = frame.intrinsics.copy()
     intrinsics[:2, 2] -= left, top
-    return replace(
-        frame, image=frame.image[rows, columns], depth=frame.depth[rows, columns], intrinsics=intrinsics
-    )
+    return replace(frame, image=frame.image[rows, columns], depth=frame.depth[rows, columns], intrinsics=intrinsics)
 
 
 def _cover(frame: Frame, height: int, width: int) -> Frame:
@@ -238,9 +231,7 @@ class ColourChange:
         names = ("brightness", "contrast", "saturation", "hue")
         offsets = {name: float(rng.uniform(-1, 1)) * getattr(rule, name) for name in names}
         steps = [(name, offsets[name] + (name != "hue")) for name in rng.permutation(names).tolist()]
-        jitter, grey, blur = (
-            rng.uniform(size=3) < [rule.jitter_chance, rule.grey_chance, rule.blur_chance]
-        ).tolist()
+        jitter, grey, blur = (rng.uniform(size=3) < [rule.jitter_chance, rule.grey_chance, rule.blur_chance]).tolist()
         sigma = float(rng.uniform(*rule.blur_sigma))
         return cls(tuple(steps) if jitter else (), grey, sigma if blur else None)
 

@@ -44,7 +44,9 @@ class Batch:
 class Batches(Iterator[Batch]):
     """Endless; everything in a batch follows from (seed, index, process). Call `commit` once it was trained on."""
 
-    def __init__(self, config: TrainConfig, model: DvltConfig, device: torch.device, rank: int, world_size: int) -> None:
+    def __init__(
+        self, config: TrainConfig, model: DvltConfig, device: torch.device, rank: int, world_size: int
+    ) -> None:
         self.seed, self.model, self.device = config.seed, model, device
         self.image_size = config.shapes.image_size
         self.synthetic = SyntheticWindows(config, device)
@@ -127,9 +129,7 @@ class SyntheticWindows:
             for window in self._rendered(list(range(first, first + RENDERED_AT_ONCE)), self.most_views, size, None)
         ]
 
-    def _rendered(
-        self, seeds: list[int], num_views: int, size: Size, photometric: AugmentConfig | None
-    ) -> list[Views]:
+    def _rendered(self, seeds: list[int], num_views: int, size: Size, photometric: AugmentConfig | None) -> list[Views]:
         config = SyntheticConfig(augment=photometric)
         views = sample_windows(seeds, config, self.device, views=num_views, size=size, render=self.render)
         return [views[i : i + 1] for i in range(len(seeds))]

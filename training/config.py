@@ -88,6 +88,7 @@ class FolderSource:
     last: int | None = None
     ranking: Literal["index", "pose"] = "index"
     window_ratio: float = 4.0
+    options: dict[str, Any] = field(default_factory=dict)  # of the layout's reader, such as intrinsics
 
 
 @dataclass(frozen=True)

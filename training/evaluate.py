@@ -1,8 +1,8 @@
 """Checkpoints beside each other: depth, poses, points, time and memory on synthetic scenes or recordings.
 
-    ros2 run dvlt_ros evaluate outputs/nano/best --steps 4 8 16
-    ros2 run dvlt_ros evaluate outputs/mine/best --data recordings/kitchen --first 75 --pictures grid.png
-    ros2 run dvlt_ros evaluate outputs/new/best --gate outputs/old/best     # exit status 1 when new is worse
+ros2 run dvlt_ros evaluate outputs/nano/best --steps 4 8 16
+ros2 run dvlt_ros evaluate outputs/mine/best --data recordings/kitchen --first 75 --pictures grid.png
+ros2 run dvlt_ros evaluate outputs/new/best --gate outputs/old/best     # exit status 1 when new is worse
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def load_windows(args: argparse.Namespace, image_size: int, device: torch.device
     if args.data is None:
         windows = load_benchmark().batches(batch=1, device=device, count=args.windows)
     else:
-        sequences = open_dataset(args.data, args.layout, first=args.first, last=args.last)
+        options = {} if args.intrinsics is None else {"intrinsics": args.intrinsics}
+        sequences = open_dataset(args.data, args.layout, first=args.first, last=args.last, **options)
         windows = chain.from_iterable(recording_windows(s, image_size, args.views, args.stride) for s in sequences)
     return list(islice(windows, args.windows))
 
@@ -128,6 +129,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("checkpoints", nargs="+", help="directory, .safetensors file or Hugging Face id")
     parser.add_argument("--data", type=Path, help="posed RGB-D folder; the frozen synthetic benchmark by default")
     parser.add_argument("--layout", default="auto", help="layout of --data")
+    parser.add_argument(
+        "--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="where --data has none"
+    )
     parser.add_argument("--first", type=int, default=0, help="first frame of --data to use")
     parser.add_argument("--last", type=int, help="frame of --data to stop before")
     parser.add_argument("--stride", type=int, default=1, help="frames of --data between the views of a window")
@@ -174,7 +178,9 @@ def run(args: argparse.Namespace) -> bool:
     if args.gate is None:
         return False
     half = len(results) // 2
-    comparisons = [c for new, old in zip(results[:half], results[half:], strict=True) for c in compare(new, old, args.margin)]
+    comparisons = [
+        c for new, old in zip(results[:half], results[half:], strict=True) for c in compare(new, old, args.margin)
+    ]
     print("metric, baseline, difference to it with its 95 % interval over windows", *comparisons, sep="\n")
     return any(comparison.worse for comparison in comparisons)
 

@@ -79,11 +79,7 @@ class Targets:
 
     def __post_init__(self) -> None:
         shape = tuple(self.depth.shape)
-        if (
-            len(shape) != 4
-            or self.valid.shape != shape
-            or self.cameras.world_from_cam.shape[:-2] != shape[:2]
-        ):
+        if len(shape) != 4 or self.valid.shape != shape or self.cameras.world_from_cam.shape[:-2] != shape[:2]:
             raise InputError(
                 "Targets need depth and valid (B, S, H, W) and cameras (B, S), got "
                 f"{shape}, {tuple(self.valid.shape)} and {tuple(self.cameras.world_from_cam.shape[:-2])}"
@@ -241,9 +237,7 @@ def _target_maps(targets: Targets, guard: _Guard) -> _Maps:
     return _maps(depth, rays_from_cameras(cameras, height, width), pose, targets.valid, guard)
 
 
-def _depth_gradient(
-    found: _Maps, truth: _Maps, targets: Targets, guard: _Guard, strides: tuple[int, ...]
-) -> Tensor:
+def _depth_gradient(found: _Maps, truth: _Maps, targets: Targets, guard: _Guard, strides: tuple[int, ...]) -> Tensor:
     """Differences of neighbouring depth errors on subsamplings; views of real data count 0 in the mean."""
     usable = targets.valid & found.depth_known
     residual = torch.where(usable, found.depth - truth.depth, 0.0)
@@ -291,9 +285,7 @@ def _camera_losses(
     """Translation, rotation and field of view over the samples whose first view has enough valid pixels."""
     used = valid[:, 0].sum(dim=(-1, -2)) > min_pixels
     error = guard.bounded((found.pose - truth.pose).abs(), found.pose_known)
-    translation, rotation, fov = (
-        _mean(part.mean(dim=(-1, -2)), used) for part in error.split([3, 4, 2], dim=-1)
-    )
+    translation, rotation, fov = (_mean(part.mean(dim=(-1, -2)), used) for part in error.split([3, 4, 2], dim=-1))
     return translation, rotation, fov
 
 

@@ -39,9 +39,7 @@ class PoseMetrics:
             "translation_error_deg": self.translation_error_deg,
         }
         groups = {"racc": self.rotation_accuracy, "tacc": self.translation_accuracy, "auc": self.auc}
-        return flat | {
-            f"{name}@{key}": value for name, group in groups.items() for key, value in group.items()
-        }
+        return flat | {f"{name}@{key}": value for name, group in groups.items() for key, value in group.items()}
 
 
 def pose_metrics(
@@ -78,9 +76,7 @@ def pose_metrics(
 def pair_errors(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation and translation-direction errors in degrees and true baselines, each (pairs,), in float64."""
     first, second = torch.triu_indices(len(truth), len(truth), offset=1, device=truth.device)
-    second_from_first = [
-        invert_pose(poses[second]) @ poses[first] for poses in (found.double(), truth.double())
-    ]
+    second_from_first = [invert_pose(poses[second]) @ poses[first] for poses in (found.double(), truth.double())]
     found_t, truth_t = (pose[:, :3, 3] for pose in second_from_first)
     found_r, truth_r = (pose[:, :3, :3] for pose in second_from_first)
     rotation = rotation_angle(found_r.transpose(-1, -2) @ truth_r)
@@ -116,9 +112,7 @@ class DepthMetrics:
         return dict(vars(self))
 
 
-def depth_metrics(
-    found: Tensor, truth: Tensor, valid: Tensor, align: DepthAlignment = "median"
-) -> DepthMetrics:
+def depth_metrics(found: Tensor, truth: Tensor, valid: Tensor, align: DepthAlignment = "median") -> DepthMetrics:
     """Depth metrics of one sequence (S, H, W), ``found`` in any unit unless ``align`` is ``none``.
 
     NaN in every figure when no pixel is valid. A found depth that is not finite makes the errors NaN or
@@ -217,28 +211,17 @@ def sparsification(error: Tensor, confidence: Tensor, valid: Tensor, steps: int 
         InputError: unequal shapes, fewer valid pixels than steps, or values that are not finite.
     """
     if error.shape != confidence.shape or valid.shape != error.shape:
-        raise InputError(
-            f"unequal shapes: {tuple(error.shape)}, {tuple(confidence.shape)}, {tuple(valid.shape)}"
-        )
+        raise InputError(f"unequal shapes: {tuple(error.shape)}, {tuple(confidence.shape)}, {tuple(valid.shape)}")
     error, confidence = error[valid].double(), confidence[valid].double()
-    if (
-        steps < 2
-        or len(error) < steps
-        or not torch.isfinite(error).all()
-        or not torch.isfinite(confidence).all()
-    ):
-        raise InputError(
-            f"sparsification needs at least {max(steps, 2)} finite values and 2 steps, got {len(error)}"
-        )
+    if steps < 2 or len(error) < steps or not torch.isfinite(error).all() or not torch.isfinite(confidence).all():
+        raise InputError(f"sparsification needs at least {max(steps, 2)} finite values and 2 steps, got {len(error)}")
     kept = (len(error) - torch.arange(steps, device=error.device) * len(error) // steps).long()
     ascending = confidence.argsort(stable=True)
 
     def mean_of_kept(order: Tensor) -> Tensor:  # the first k of `order` remain
         return error[order].cumsum(0)[kept - 1] / kept
 
-    bins = [
-        torch.stack([x[part].mean() for part in ascending.tensor_split(steps)]) for x in (confidence, error)
-    ]
+    bins = [torch.stack([x[part].mean() for part in ascending.tensor_split(steps)]) for x in (confidence, error)]
     return Sparsification(
         1 - kept / len(error),
         mean_of_kept(ascending.flip(0)),

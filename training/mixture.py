@@ -32,9 +32,7 @@ class MixtureSet:
     def __post_init__(self) -> None:
         for name in ("images", "repeat"):
             if not getattr(self, name) > 0:
-                raise ConfigError(
-                    f"mixture set {self.name}: {name} must be above 0, got {getattr(self, name)}"
-                )
+                raise ConfigError(f"mixture set {self.name}: {name} must be above 0, got {getattr(self, name)}")
 
 
 def load_mixture(path: str | Path = PUBLISHED) -> tuple[MixtureSet, ...]:
@@ -77,8 +75,6 @@ def shares(images: Sequence[float], temperature: float = TEMPERATURE) -> np.ndar
 def repeat_factors(probabilities: Sequence[float], lengths: Sequence[int]) -> np.ndarray:
     """Repeat factors (D,) that give sets of these numbers of sequences these shares; the smallest is 1."""
     if len(probabilities) != len(lengths) or not len(lengths) or min(lengths) < 1 or min(probabilities) <= 0:
-        raise ConfigError(
-            f"every set needs sequences and a share, got {list(probabilities)} and {list(lengths)}"
-        )
+        raise ConfigError(f"every set needs sequences and a share, got {list(probabilities)} and {list(lengths)}")
     factors = np.asarray(probabilities, dtype=np.float64) / np.asarray(lengths)
     return factors / factors.min()

@@ -43,9 +43,7 @@ def build_model(source: ModelSource) -> Dvlt:
 
 def _with_depth_head(model: Dvlt, head: DvltConfig) -> Dvlt:
     """The same network under the depth head of another configuration; only that head starts anew."""
-    config = replace(
-        model.config, depth_head_type=head.depth_head_type, depth_head_channels=head.depth_head_channels
-    )
+    config = replace(model.config, depth_head_type=head.depth_head_type, depth_head_channels=head.depth_head_channels)
     target = Dvlt(config)
     known = model.state_dict()
     for name, value in target.state_dict().items():
@@ -79,4 +77,3 @@ def groups(model: Dvlt, config: Optimizer) -> list[dict[str, object]]:
         for part, parameters in parts.items()
         if parameters
     ]
-

@@ -147,9 +147,7 @@ def with_retries(load: Callable[[int], T], index: int, length: int, rng: np.rand
             return load(index)
         except (DvltError, OSError) as error:
             if not tries_left:
-                raise InputError(
-                    f"{RETRIES + 1} sequences could not be used, the last one because: {error}"
-                ) from error
+                raise InputError(f"{RETRIES + 1} sequences could not be used, the last one because: {error}") from error
             logger.warning("sequence %d left out: %s", index, error)
             index = int(rng.integers(length))
     raise AssertionError("unreachable")
@@ -176,9 +174,7 @@ class EpochStream:
 
     def __init__(self, lengths: Sequence[int], repeats: Sequence[float], seed: int) -> None:
         if not lengths or len(lengths) != len(repeats) or min(lengths) < 1:
-            raise ConfigError(
-                f"every source needs sequences and a repeat factor, got {lengths} and {repeats}"
-            )
+            raise ConfigError(f"every source needs sequences and a repeat factor, got {lengths} and {repeats}")
         if min(repeats) < 0 or sum(repeats) == 0:
             raise ConfigError(f"repeat factors must be at least 0 and not all 0, got {list(repeats)}")
         size = sum(length * repeat for length, repeat in zip(lengths, repeats, strict=True))
@@ -272,9 +268,7 @@ class BatchSampler:
     def commit(self) -> None:
         """The oldest drawn batch has been trained on."""
         if not self._drawn:
-            raise InputError(
-                "commit without a drawn batch: call it once for every batch that the iterator gave"
-            )
+            raise InputError("commit without a drawn batch: call it once for every batch that the iterator gave")
         self._committed = self._drawn.popleft()
 
     def state_dict(self) -> dict[str, Any]:

@@ -71,9 +71,7 @@ def train(config: TrainConfig) -> Dvlt:
     averaged.to(accelerator.device)
     model, optimizer = accelerator.prepare(network, optimizer)
     progress = Progress()
-    batches = Batches(
-        config, network.config, accelerator.device, accelerator.process_index, accelerator.num_processes
-    )
+    batches = Batches(config, network.config, accelerator.device, accelerator.process_index, accelerator.num_processes)
     accelerator.register_for_checkpointing(progress, batches, scheduler, averaged)
     if config.resume:
         restore_latest(accelerator, Path(config.output))
@@ -157,7 +155,9 @@ def learning_rate_factor(step: int, config: Optimizer, total_steps: int) -> floa
 
 def validation_windows(config: Validation, accelerator: Accelerator) -> list[Views]:
     """This process's share of the fixed validation windows, rendered once; their seeds are never trained on."""
-    seeds = range(VALIDATION_SEED, VALIDATION_SEED + config.windows)[accelerator.process_index :: accelerator.num_processes]
+    seeds = range(VALIDATION_SEED, VALIDATION_SEED + config.windows)[
+        accelerator.process_index :: accelerator.num_processes
+    ]
     synthetic = SyntheticConfig(views=config.views, height=config.height, width=config.width, augment=None)
     return [sample_windows([seed], synthetic, accelerator.device) for seed in seeds]
 

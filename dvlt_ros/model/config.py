@@ -105,9 +105,7 @@ class DvltConfig:
         if self.encoder_depth is not None:
             _check_positive("encoder_depth", self.encoder_depth)
         if len(self.depth_head_channels) != 3 or any(c < 16 or c % 16 for c in self.depth_head_channels):
-            raise ConfigError(
-                f"depth_head_channels must be three multiples of 16, got {self.depth_head_channels}"
-            )
+            raise ConfigError(f"depth_head_channels must be three multiples of 16, got {self.depth_head_channels}")
 
     def _check_steps(self) -> None:
         _check_positive("min_steps", self.min_steps)

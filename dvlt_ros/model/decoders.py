@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,9 +113,7 @@ class ConvDepthDecoder(Decoder):
     def __init__(self, config: DvltConfig) -> None:
         super().__init__(config)
         widths = (config.decoder_embed_dim, *config.depth_head_channels)
-        self.upsample_blocks = nn.ModuleList(
-            upsample_stage(before + 2, after) for before, after in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.upsample_blocks = nn.ModuleList(upsample_stage(before + 2, after) for before, after in pairwise(widths))
         self.output_block = nn.Sequential(conv3x3(widths[-1] + 2, 32), nn.ReLU(), Float32Conv1x1(32, 2, 1))
 
     def forward(self, state: Tensor, rope: Rope, grid: tuple[int, int]) -> Tensor:

@@ -1,9 +1,9 @@
 """Déjà View (arXiv 2605.30215): one block of frame and global attention, applied K times.
 
-    state = begin(encode(images))
-    for step in schedule(K):
-        state = step(state)
-    depth, rays, camera encoding = decode(state)
+state = begin(encode(images))
+for step in schedule(K):
+    state = step(state)
+depth, rays, camera encoding = decode(state)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
 from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecoder
 from .encoder import Encoder
 from .layers import Rope
-from .loop import LoopBlock, Step, intervals
+from .loop import LoopBlock, Step
 
 NUM_SPECIAL = 1 + NUM_REGISTERS  # camera token and registers come before the patches
 MAX_LOG_DEPTH = 15.0
@@ -125,12 +126,10 @@ class Dvlt(nn.Module):
     def schedule(self, num_steps: int) -> list[Step]:
         """The K steps of the loop with their scales, which depend on K alone."""
         self._check_steps(num_steps)
-        times = intervals(num_steps, self.camera_token.device)
         if self.config.recurrence_mode == "none":
             return [Step(i, None, None) for i in range(num_steps)]
-        (block,) = self.recurrent_blocks
-        scales = zip(block.frame_attn.schedule(times), block.global_attn.schedule(times), strict=True)
-        return [Step(0, frame, global_) for frame, global_ in scales]
+        (block,) = cast("list[LoopBlock]", self.recurrent_blocks)
+        return block.schedule(num_steps, self.camera_token.device)
 
     def step(self, state: State, step: Step) -> State:
         rope = self._rope(state, self.config.embed_dim // self.config.num_heads)

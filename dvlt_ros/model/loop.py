@@ -31,14 +31,14 @@ class DepthScale(nn.Module):
         self.num_scales = num_scales
         half = TIME_CHANNELS // 2
         self.register_buffer("freqs", torch.exp(-math.log(10000.0) * torch.arange(half) / half))
-        self.proj = nn.Sequential(
-            Float32Linear(TIME_CHANNELS if continuous else 2 * TIME_CHANNELS, TIME_CHANNELS),
-            nn.SiLU(),
-            Float32Linear(TIME_CHANNELS, num_scales * dim),
-        )
-        last = self.proj[2]
-        nn.init.normal_(last.weight, std=1e-4) if continuous else nn.init.zeros_(last.weight)
+        first = Float32Linear(TIME_CHANNELS if continuous else 2 * TIME_CHANNELS, TIME_CHANNELS)
+        last = Float32Linear(TIME_CHANNELS, num_scales * dim)
+        if continuous:
+            nn.init.normal_(last.weight, std=1e-4)
+        else:
+            nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+        self.proj = nn.Sequential(first, nn.SiLU(), last)
 
     def forward(self, times: Tensor) -> Tensor:
         """(K, 2) intervals -> (K, num_scales, C)."""
@@ -53,9 +53,7 @@ class SubBlock(Block):
     """One of the two halves of the looped block: attention and MLP with their own depth scales."""
 
     def __init__(self, config: DvltConfig) -> None:
-        super().__init__(
-            config.embed_dim, config.num_heads, qk_norm=True, layer_scale=0.01, drop_path=config.drop_path
-        )
+        super().__init__(config.embed_dim, config.num_heads, qk_norm=True, layer_scale=0.01, drop_path=config.drop_path)
         self.depth_scale = None
         if config.num_scales:
             continuous = config.time_conditioning == "continuous"
@@ -84,3 +82,9 @@ class LoopBlock(nn.Module):
         shape = state.shape
         state = self.frame_attn(state.flatten(0, 1), rope, step.frame_scales).view(shape)
         return self.global_attn(state.flatten(1, 2), None, step.global_scales).view(shape)
+
+    def schedule(self, num_steps: int, device: torch.device) -> list[Step]:
+        """The K steps with their scales, all at once."""
+        times = intervals(num_steps, device)
+        scales = zip(self.frame_attn.schedule(times), self.global_attn.schedule(times), strict=True)
+        return [Step(0, frame, global_) for frame, global_ in scales]

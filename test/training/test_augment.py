@@ -239,12 +239,8 @@ def test_each_change_by_hand():
     change = lambda **values: ColourChange(**values).apply(image)  # noqa: E731
     np.testing.assert_allclose(change(), image)
     np.testing.assert_allclose(change(jitter=(("brightness", 0.7),)), 0.7 * image, atol=1e-6)
-    np.testing.assert_allclose(
-        change(jitter=(("contrast", 0.0),)), np.full_like(image, grey.mean()), atol=1e-6
-    )
-    np.testing.assert_allclose(
-        change(jitter=(("saturation", 0.0),)), np.repeat(grey[..., None], 3, -1), atol=1e-6
-    )
+    np.testing.assert_allclose(change(jitter=(("contrast", 0.0),)), np.full_like(image, grey.mean()), atol=1e-6)
+    np.testing.assert_allclose(change(jitter=(("saturation", 0.0),)), np.repeat(grey[..., None], 3, -1), atol=1e-6)
     np.testing.assert_allclose(change(grey=True), np.repeat(grey[..., None], 3, -1), atol=1e-6)
     np.testing.assert_allclose(change(jitter=(("hue", 1 / 3),)), np.roll(image, 1, axis=-1), atol=1e-4)
     np.testing.assert_allclose(change(jitter=(("hue", 0.1), ("hue", -0.1))), image, atol=1e-4)

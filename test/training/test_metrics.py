@@ -190,9 +190,7 @@ def test_sparsification_of_perfect_useless_and_inverted_confidence():
 
 
 def test_aggregation_skips_nan_and_says_so():
-    result = aggregate(
-        [{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": math.nan}, {"a": math.nan, "b": math.nan, "c": 2.0}]
-    )
+    result = aggregate([{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": math.nan}, {"a": math.nan, "b": math.nan, "c": 2.0}])
     assert (result["a"].mean, result["a"].std, result["a"].sequences, result["a"].skipped) == (2, 1, 2, 1)
     assert math.isnan(result["b"].mean)
     assert (result["b"].sequences, result["c"].mean, result["c"].skipped) == (0, 2, 2)
@@ -210,9 +208,7 @@ def test_poses_agree_with_the_published_numbers(parity):
             f"auc@{limit}": f"Auc_{limit}",
         }
     for own, published in expected.items():
-        assert metrics.named()[own] == pytest.approx(
-            float(reference[f"pose/metric/{published}"]), rel=RELATIVE
-        ), own
+        assert metrics.named()[own] == pytest.approx(float(reference[f"pose/metric/{published}"]), rel=RELATIVE), own
 
 
 @pytest.mark.parametrize(
@@ -220,9 +216,7 @@ def test_poses_agree_with_the_published_numbers(parity):
 )
 def test_depth_agrees_with_the_published_numbers(parity, align, relative):
     reference = parity("metrics.npz")
-    metrics = depth_metrics(
-        *(torch.from_numpy(reference[f"depth/{name}"]) for name in ("pred", "gt", "mask")), align
-    )
+    metrics = depth_metrics(*(torch.from_numpy(reference[f"depth/{name}"]) for name in ("pred", "gt", "mask")), align)
     published = ("AbsRel", "SqRel", "RMSE", "MAE", "Delta1", "Delta2", "Delta3")
     for (own, value), name in zip(metrics.named().items(), published, strict=True):
         assert value == pytest.approx(float(reference[f"depth/{align}/{name}"]), rel=relative), own
@@ -230,8 +224,6 @@ def test_depth_agrees_with_the_published_numbers(parity, align, relative):
 
 def test_points_agree_with_the_published_numbers(parity):
     reference = parity("metrics.npz")
-    metrics = point_metrics(
-        *(torch.from_numpy(reference[f"pointmap/{name}"]) for name in ("pred", "gt", "mask"))
-    )
+    metrics = point_metrics(*(torch.from_numpy(reference[f"pointmap/{name}"]) for name in ("pred", "gt", "mask")))
     assert metrics.rel_l2 == pytest.approx(float(reference["pointmap/rel_l2"]), rel=RELATIVE)
     assert metrics.inlier_ratio == pytest.approx(float(reference["pointmap/inlier_ratio_3pct"]), rel=RELATIVE)

@@ -15,9 +15,7 @@ def random_views(seed, windows=2, views=3, height=6, width=8):
     intrinsics = torch.tensor([[9.0, 0, 4], [0, 8, 3], [0, 0, 1]]).expand(*lead, 3, 3)
     depth = 1 + 4 * torch.rand(*lead, height, width, generator=generator)
     valid = torch.rand(depth.shape, generator=generator) > 0.3
-    return Views(
-        torch.rand(*lead, 3, height, width), poses, intrinsics, depth, valid, torch.ones(windows) > 0
-    )
+    return Views(torch.rand(*lead, 3, height, width), poses, intrinsics, depth, valid, torch.ones(windows) > 0)
 
 
 def world_points(views):
@@ -30,9 +28,7 @@ def test_the_first_camera_is_the_world_and_the_mean_distance_is_one(seed):
     views = random_views(seed)
     normal, unit = normalize_views(views)
     assert torch.equal(normal.world_from_cam[:, 0], torch.eye(4).expand(2, 4, 4))
-    torch.testing.assert_close(
-        mean_distance(world_points(normal), normal.valid), torch.ones(2), rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(mean_distance(world_points(normal), normal.valid), torch.ones(2), rtol=1e-4, atol=0)
     # Undone, it is the same scene.
     first = views.world_from_cam[:, 0]
     back = transform_points(first, world_points(normal) * unit[:, None, None, None, None])

@@ -35,17 +35,13 @@ def rng(seed=0):
 def path(length, seed=0):
     generator = torch.Generator().manual_seed(seed)
     quaternion = torch.randn(length, 4, generator=generator, dtype=torch.float64)
-    return pose_matrix(
-        matrix_from_quaternion(quaternion), torch.randn(length, 3, generator=generator).double()
-    )
+    return pose_matrix(matrix_from_quaternion(quaternion), torch.randn(length, 3, generator=generator).double())
 
 
 # Views
 
 
-@given(
-    st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 300), st.sampled_from([0.1, 1, 3.5, 30, None])
-)
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 300), st.sampled_from([0.1, 1, 3.5, 30, None]))
 @settings(max_examples=60, deadline=None)
 def test_index_windows_hold_the_anchor_and_its_neighbours(seed, num_views, length, ratio):
     views = sample_views(ViewRule(window_ratio=ratio), num_views, length, rng(seed))
@@ -179,9 +175,7 @@ def test_ranks_share_the_parameters_and_stride_the_sequences(world_size):
     for batches in zip(*ranks, strict=True):
         assert len({(item.num_views, item.aspect) for batch in batches for item in batch}) == 1
         assert len({len(batch) for batch in batches}) == 1
-    union = [
-        item for batches in zip(*ranks, strict=True) for group in zip(*batches, strict=True) for item in group
-    ]
+    union = [item for batches in zip(*ranks, strict=True) for group in zip(*batches, strict=True) for item in group]
     stream = EpochStream((30, 7), (1, 2.5), 0).take(0, 0, len(union))[0]
     assert [(item.source, item.sequence) for item in union] == [tuple(pair) for pair in stream.tolist()]
     assert len({item.seed for item in union}) == len(union)

@@ -95,9 +95,7 @@ def test_two_processes_agree_with_one_on_the_same_batches(recording, tmp_path):
     ]  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*command, "-m", "dvlt_ros.training.train", *overrides], check=True, env=environment, cwd=ROOT
-    )
+    subprocess.run([*command, "-m", "dvlt_ros.training.train", *overrides], check=True, env=environment, cwd=ROOT)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5, msg=name)

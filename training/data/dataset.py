@@ -163,7 +163,7 @@ def open_recordings(
     """
     datasets = []
     for folder in folders:
-        sequences = open_dataset(folder.path, folder.layout, first=folder.first, last=folder.last)
+        sequences = open_dataset(folder.path, folder.layout, first=folder.first, last=folder.last, **folder.options)
         rule = ViewRule(ranking=folder.ranking, window_ratio=folder.window_ratio)
         datasets.append(SequenceDataset(sequences, image_size, rule, colour=colour))
     return JoinedDataset(datasets)

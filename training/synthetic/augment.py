@@ -61,7 +61,7 @@ def _vignette(draw: _Varied, config: AugmentConfig, height: int, width: int, lik
 
 def _blur(linear: Tensor, draw: _Varied, config: AugmentConfig) -> Tensor:
     """One 11x11 kernel per view: a Gaussian smeared along a line, as focus and motion do."""
-    batch, views, _, height, width = linear.shape
+    height, width = linear.shape[-2:]
     sigma = 0.25 + config.blur * draw.unit() ** 2
     moving = draw.unit() < 0.35
     length = torch.where(moving, config.motion_blur * width * draw.unit(), 0.0) / 2
@@ -94,7 +94,9 @@ def _cosine_rounding(display: Tensor, draw: _Varied, step: float) -> Tensor:
     basis[0] *= math.sqrt(0.5)
     padded = F.pad(display.flatten(0, 1), (0, -width % 8, 0, -height % 8), mode="replicate")
     blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)  # (V, 3, h, w, 8, 8)
-    rounding = step * (1 + n[:, None] + n) * torch.where(draw.unit() < 0.35, draw.unit(), 0.0).reshape(-1, 1, 1, 1, 1, 1)
+    rounding = (
+        step * (1 + n[:, None] + n) * torch.where(draw.unit() < 0.35, draw.unit(), 0.0).reshape(-1, 1, 1, 1, 1, 1)
+    )
     rounding = rounding.clamp(min=1e-4)
     rounded = basis.T @ (torch.round(basis @ blocks @ basis.T / rounding) * rounding) @ basis
     merged = rounded.transpose(3, 4).reshape(padded.shape)

@@ -54,12 +54,14 @@ def load_benchmark(path: Path = _FILE) -> Benchmark:
 def freeze(path: Path, count: int = 200, views: int = 6, height: int = 126, width: int = 168) -> None:
     """Writes the list: families in turn, seeds from the first one that training never uses."""
     config = SyntheticConfig(split="benchmark", views=views, height=height, width=width)
+    seeds = [BENCHMARK_SEED + i for i in range(count)]
+    families = [FAMILIES[i % len(FAMILIES)] for i in range(count)]
     lines = []
-    for i in range(count):
-        seed, family = BENCHMARK_SEED + i, FAMILIES[i % len(FAMILIES)]
-        window = depth_windows([seed], config, families=[family])
-        median = round(float(window.depth[window.valid].median()), 3)
-        lines.append(json.dumps({"seed": seed, "family": family, "median_depth": median}))
+    for i in range(0, count, 8):
+        windows = depth_windows(seeds[i : i + 8], config, families=families[i : i + 8])
+        for k, (depth, valid) in enumerate(zip(windows.depth, windows.valid, strict=True)):
+            median = round(float(depth[valid].median()), 3)
+            lines.append(json.dumps({"seed": seeds[i + k], "family": families[i + k], "median_depth": median}))
     head = json.dumps({"views": views, "height": height, "width": width})[1:-1]
     path.write_text("{" + head + ', "windows": [\n' + ",\n".join(lines) + "\n]}\n")
 
@@ -96,7 +98,9 @@ def difficulty(windows: Views, mean_map: Tensor) -> Difficulty:
     constant = [abs_rel(flat.expand_as(windows.depth[i]), windows.depth[i], windows.valid[i]) for i in rows]
     mapped = [abs_rel(mean_map.expand_as(windows.depth[i]), windows.depth[i], windows.valid[i]) for i in rows]
     mean = lambda values: float(torch.stack(values).mean())  # noqa: E731
-    return Difficulty(mean(constant), mean(mapped), float(covisibility(windows).mean()), float(baselines(windows).mean()))
+    return Difficulty(
+        mean(constant), mean(mapped), float(covisibility(windows).mean()), float(baselines(windows).mean())
+    )
 
 
 def abs_rel(predicted: Tensor, depth: Tensor, valid: Tensor) -> Tensor:

@@ -25,7 +25,9 @@ class Parts:
         self._like = like
         self._rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def add(self, center: tuple[Length, ...], half: tuple[Length, ...], material: Tensor, present=True) -> None:
+    def add(
+        self, center: tuple[Length, ...], half: tuple[Length, ...], material: Tensor, present: Tensor | bool = True
+    ) -> None:
         """One part from (x, y, z) and half sizes, each a tensor (B, K) or a number."""
         stack = lambda values: torch.stack([self._like * 0 + value for value in values], dim=-1)  # noqa: E731
         mask = torch.ones_like(self._like, dtype=torch.bool) & present
@@ -153,14 +155,19 @@ def _pad_parts(values: Tensor, count: int) -> Tensor:
 
 
 def clutter(
-    draw: Draw, surface: Tensor, yaw: Tensor, extent: Tensor, scale: Tensor, counts: tuple[int, int, int],
+    draw: Draw,
+    surface: Tensor,
+    yaw: Tensor,
+    extent: Tensor,
+    scale: Tensor,
+    counts: tuple[int, int, int],
     density: Tensor,
 ) -> list[Solids]:
     """Boxes, cylinders and ellipsoids lying on surfaces; the three kinds as (B, K * count) solids.
 
     surface (B, K, 3) middles and yaw (B, K) of rectangles with full sizes extent (B, K, 2); scale (B, K)
     times the size of household objects; density (B, K), the share of the objects that are there.
-    """  # fmt: skip
+    """
     result = []
     for kind, count in enumerate(counts):
         shape = (*yaw.shape[1:], count)

@@ -35,7 +35,7 @@ def value_noise(x: Tensor, y: Tensor, seed: Tensor) -> Tensor:
     return 2.0 * torch.lerp(low, high, ty) - 1.0
 
 
-def visible(period: Tensor, footprint: Tensor) -> Tensor:
+def visible(period: Tensor | float, footprint: Tensor) -> Tensor:
     """How much (...) of a signal of ``period`` metres survives pixels of ``footprint`` metres, in [0, 1]."""
     return ((period / footprint - 1.0) / 2.0).clamp(0.0, 1.0)
 

@@ -12,6 +12,7 @@ from dvlt_ros.geometry import pose_matrix
 
 from .config import SyntheticConfig
 from .draw import Draw
+from .layouts import LayoutTable
 from .raycast import Caster, room_exit
 from .scenes import Scene, clearance, solid_distance
 
@@ -30,11 +31,11 @@ class Path:
 
 
 def draw_cameras(
-    seeds: Tensor, scene: Scene, layout, config: SyntheticConfig, views: int, size: tuple[int, int]
+    seeds: Tensor, scene: Scene, layout: LayoutTable, config: SyntheticConfig, views: int, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """world_from_cam (B, S, 4, 4), intrinsics (B, S, 3, 3) and camera clearance (B,) in metres."""
     draw = Draw(seeds, stream=4)
-    motion = _weighted(draw, config.motion_weights)
+    motion = weighted(draw, config.motion_weights)
     names = torch.tensor([["wheeled", "legged", "handheld"].index(m) for m in config.motions], device=seeds.device)
     intrinsics = _intrinsics(draw, config, size).unsqueeze(1).expand(-1, views, -1, -1)
     path = _candidates(Draw(seeds, stream=5), scene, layout, names[motion], config.candidates, views)
@@ -48,13 +49,11 @@ def draw_cameras(
 def clear_the_way(scene: Scene, world_from_cam: Tensor, keep: float = _MIN_CLEARANCE) -> Scene:
     """Removes solids closer than ``keep`` metres to a camera (B, S, 4, 4): the guarantee behind the rating."""
     points = world_from_cam[..., :3, 3]
-    solids = tuple(
-        s.where(solid_distance(kind, s, points).amin(dim=1) >= keep) for kind, s in enumerate(scene.solids)
-    )
+    solids = tuple(s.where(solid_distance(kind, s, points).amin(dim=1) >= keep) for kind, s in enumerate(scene.solids))
     return replace(scene, solids=(solids[0], solids[1], solids[2]))
 
 
-def _weighted(draw: Draw, weights: tuple[float, ...]) -> Tensor:
+def weighted(draw: Draw, weights: tuple[float, ...]) -> Tensor:
     """Index (B,) with the given weights."""
     unit = draw.uniform(1)
     edges = torch.tensor(weights, device=unit.device).cumsum(0) / sum(weights)
@@ -76,7 +75,7 @@ def _intrinsics(draw: Draw, config: SyntheticConfig, size: tuple[int, int]) -> T
     return matrix
 
 
-def _candidates(draw: Draw, scene: Scene, layout, motion: Tensor, count: int, views: int) -> Path:
+def _candidates(draw: Draw, scene: Scene, layout: LayoutTable, motion: Tensor, count: int, views: int) -> Path:
     """Paths of every candidate: driving for robots on the ground, circling or wandering for hands."""
     time = _times(draw, views)[:, None].expand(-1, count, -1)  # (B, C, S)
     drive = _drive(draw, scene, motion, time)
@@ -144,7 +143,9 @@ def _drive(draw: Draw, scene: Scene, motion: Tensor, time: Tensor) -> Path:
     bob = 0.03 * torch.sin(step) * legged + 0.002 * draw.normal(*time.shape[1:]) * (1 - legged)
     z = height + bob
     tilt = 0.01 * (1 - legged) + 0.05 * legged
-    pitch = draw.uniform(1, 1, low=-0.45, high=0.15) + tilt * torch.cos(step) + tilt * 0.3 * draw.normal(*time.shape[1:])
+    pitch = (
+        draw.uniform(1, 1, low=-0.45, high=0.15) + tilt * torch.cos(step) + tilt * 0.3 * draw.normal(*time.shape[1:])
+    )
     roll = tilt * torch.sin(0.5 * step) + tilt * 0.3 * draw.normal(*time.shape[1:])
     return Path(torch.cat([xy, z.unsqueeze(-1).expand(*time.shape, 1)], dim=-1), heading + mount, pitch, roll)
 
@@ -200,9 +201,7 @@ def _rotation(path: Path) -> Tensor:
     return torch.stack([right * cr + down * sr, down * cr - right * sr, forward], dim=-1)
 
 
-def _rate(
-    draw: Draw, scene: Scene, poses: Tensor, intrinsics: Tensor, size: tuple[int, int], space: Tensor
-) -> Tensor:
+def _rate(draw: Draw, scene: Scene, poses: Tensor, intrinsics: Tensor, size: tuple[int, int], space: Tensor) -> Tensor:
     """Cost (B, C) of candidates: collisions, views into walls, flat depth, too little or too much overlap."""
     batch, count, views = poses.shape[:3]
     v, u = torch.meshgrid(*(torch.arange(n, device=poses.device) + 0.5 for n in _COARSE), indexing="ij")

@@ -18,7 +18,7 @@ from .augment import augment
 from .config import SyntheticConfig
 from .draw import Draw
 from .layouts import FAMILIES, VARIANTS, LayoutTable
-from .paths import _weighted, clear_the_way, draw_cameras
+from .paths import clear_the_way, draw_cameras, weighted
 from .raycast import Caster
 from .scenes import Scene, build_scenes
 from .shading import SurfaceTable, shade, trace
@@ -61,7 +61,7 @@ def place_cameras(
     """Scenes with poses (B, S, 4, 4) and intrinsics (B, S, 3, 3) of seeds (B,), nothing rendered yet."""
     draw = Draw(seed, stream=0)
     names = torch.tensor([FAMILIES.index(f) for f in config.families], device=seed.device)
-    family = names[_weighted(draw, config.family_weights)]
+    family = names[weighted(draw, config.family_weights)]
     if families is not None:
         family = torch.tensor([FAMILIES.index(f) for f in families], device=seed.device)
     variant = draw.choice(torch.tensor(VARIANTS[config.split], device=seed.device), 1).squeeze(-1)
@@ -72,24 +72,30 @@ def place_cameras(
 
 
 def depth_windows(
-    seeds: Sequence[int], config: SyntheticConfig, device: torch.device | str = "cpu",
+    seeds: Sequence[int],
+    config: SyntheticConfig,
+    device: torch.device | str = "cpu",
     families: Sequence[str] | None = None,
 ) -> Views:
-    """`sample_windows` without light: black images, everything else the same; to measure geometry."""  # fmt: skip
+    """`sample_windows` without light: black images, everything else the same; to measure geometry."""
     seed, size = _checked(seeds, config.split, torch.device(device)), (config.height, config.width)
     with torch.inference_mode():
         scene, poses, intrinsics = place_cameras(seed, config, families, config.views, size)
         depth, valid = render_depth(scene, poses, intrinsics, size)
     black = torch.zeros(1, device=seed.device).expand(*depth.shape[:2], 3, *size)
     synthetic = torch.ones(len(seed), dtype=torch.bool, device=seed.device)
-    return Views(black, *(x.clone() for x in (poses, intrinsics, depth, valid)), synthetic)
+    return Views(black, poses.clone(), intrinsics.clone(), depth.clone(), valid.clone(), synthetic)
 
 
 def render_views(
-    scene: Scene, poses: Tensor, intrinsics: Tensor, size: tuple[int, int], config: SyntheticConfig,
+    scene: Scene,
+    poses: Tensor,
+    intrinsics: Tensor,
+    size: tuple[int, int],
+    config: SyntheticConfig,
     photos: Photos | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Display images (B, S, 3, H, W) in [0, 1], z-depth (B, S, H, W) in metres, validity (B, S, H, W)."""  # fmt: skip
+    """Display images (B, S, 3, H, W) in [0, 1], z-depth (B, S, H, W) in metres, validity (B, S, H, W)."""
     batch, views = poses.shape[:2]
     color, depth, valid = _trace_image(scene, poses, intrinsics, size, config, photos)
     if config.supersample > 1:
@@ -149,10 +155,14 @@ def _pixel_rays(poses: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> _Ra
 
 
 def _trace_image(
-    scene: Scene, poses: Tensor, intrinsics: Tensor, size: tuple[int, int], config: SyntheticConfig,
+    scene: Scene,
+    poses: Tensor,
+    intrinsics: Tensor,
+    size: tuple[int, int],
+    config: SyntheticConfig,
     photos: Photos | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Linear radiance (B, S, 3, H, W), depth and validity (B, S, H, W)."""  # fmt: skip
+    """Linear radiance (B, S, 3, H, W), depth and validity (B, S, H, W)."""
     rays = _pixel_rays(poses, intrinsics, size)
     table, parts = SurfaceTable(scene), []
     for piece in rays.pieces():

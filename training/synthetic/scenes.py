@@ -226,7 +226,7 @@ def _decoration(draw: Draw, layout: LayoutTable, room_half: Tensor) -> tuple[Sol
 
 
 def _blocks(draw: Draw, layout: LayoutTable, room_half: Tensor) -> Solids:
-    """Two wall blocks that make the room an L or a niche, and three pillars from floor to ceiling."""
+    """Two wall blocks that make the room an L or a niche, three pillars, two ceiling lamps."""
     hx, hy, hz = (h[:, None] for h in room_half.unbind(-1))
     parts = Parts(hx)
     wall = rows("wall").start
@@ -241,6 +241,11 @@ def _blocks(draw: Draw, layout: LayoutTable, room_half: Tensor) -> Solids:
         x, y = (draw.uniform(1, low=-0.85, high=0.85) * h for h in (hx, hy))
         keep = draw.uniform(1) < layout.pillars[:, None]
         parts.add((x, y, hz), (radius, radius, hz), pick(draw, "wall", 1), keep)
+    lamp = torch.full((len(hx), 1), rows("lamp").start, device=hx.device)
+    for _ in range(2):
+        x, y = (draw.uniform(1, low=-0.6, high=0.6) * h for h in (hx, hy))
+        half = (draw.uniform(1, low=0.08, high=0.6), draw.uniform(1, low=0.08, high=0.3), 0.02)
+        parts.add((x, y, 2 * hz - 0.03), half, lamp, draw.chance(0.6, 1))
     return parts.build().flat()
 
 

@@ -37,10 +37,12 @@ class SurfaceTable:
         affine = [room[:, None].expand(-1, _FACES, -1, -1), *(s.local_from_world() for s in scene.solids)]
         half = [scene.room_half[:, None].expand(-1, _FACES, -1), *(s.half for s in scene.solids)]
         kind = torch.cat(
-            [torch.full((_FACES,), 3.0)] + [torch.full((s.half.shape[1],), float(k)) for k, s in enumerate(scene.solids)]
+            [torch.full((_FACES,), 3.0)]
+            + [torch.full((s.half.shape[1],), float(k)) for k, s in enumerate(scene.solids)]
         )
         self.geometry = torch.cat(
-            [torch.cat(affine, 1).flatten(2), torch.cat(half, 1), kind.to(device)[None, :, None].expand(batch, -1, 1)], -1
+            [torch.cat(affine, 1).flatten(2), torch.cat(half, 1), kind.to(device)[None, :, None].expand(batch, -1, 1)],
+            -1,
         )  # (B, G, 16)
         self.material = torch.cat([scene.room_material, *(s.material for s in scene.solids)], dim=1)  # (B, G)
         self.packed = scene.materials.pack()  # (B, ROWS, FIELDS)
@@ -54,10 +56,18 @@ def trace(caster: Caster, room_half: Tensor, origin: Tensor, direction: Tensor) 
 
 
 def shade(
-    scene: Scene, table: SurfaceTable, caster: Caster, photos: Photos | None, hits: Hits,
-    origin: Tensor, direction: Tensor, pixel_angle: Tensor, shadows: bool, occlusion: bool,
+    scene: Scene,
+    table: SurfaceTable,
+    caster: Caster,
+    photos: Photos | None,
+    hits: Hits,
+    origin: Tensor,
+    direction: Tensor,
+    pixel_angle: Tensor,
+    shadows: bool,
+    occlusion: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Linear radiance (T, P, 3) and the mask (T, P) of hits on something solid; pixel_angle (T,), radians."""  # fmt: skip
+    """Linear radiance (T, P, 3) and the mask (T, P) of hits on something solid; pixel_angle (T,), radians."""
     tile = caster.scene
     geometry = table.geometry[tile[:, None], hits.index]  # (T, P, 16)
     material = unpack(table.packed[tile[:, None], table.material[tile[:, None], hits.index]])
@@ -115,7 +125,9 @@ def _dressed(color: Tensor, material: Materials, surface: Surface, photos: Photo
     y = torch.where(tiled, surface.v / period, surface.t)
     photo = photos.sample(index, x, y, surface.footprint / torch.where(tiled, period, 0.3))
     tone = color / color.mean(dim=-1, keepdim=True).clamp(min=1e-3)
-    photo = photo * torch.where(tiled, 0.5, 0.0).unsqueeze(-1) * tone + photo * torch.where(tiled, 0.5, 1.0).unsqueeze(-1)
+    photo = photo * torch.where(tiled, 0.5, 0.0).unsqueeze(-1) * tone + photo * torch.where(tiled, 0.5, 1.0).unsqueeze(
+        -1
+    )
     return torch.where((material.photo >= 0).unsqueeze(-1), photo, color)
 
 
@@ -133,10 +145,16 @@ def _occlusion(scene: Scene, caster: Caster, points: Tensor, normal: Tensor, ind
 
 
 def _lighting(
-    scene: Scene, caster: Caster, material: Materials, points: Tensor, normal: Tensor, view: Tensor,
-    ambient: Tensor, shadows: bool,
+    scene: Scene,
+    caster: Caster,
+    material: Materials,
+    points: Tensor,
+    normal: Tensor,
+    view: Tensor,
+    ambient: Tensor,
+    shadows: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Diffuse light to multiply with the colour, and mirrored light, both (T, P, 3)."""  # fmt: skip
+    """Diffuse light to multiply with the colour, and mirrored light, both (T, P, 3)."""
     tile, lights = caster.scene, scene.lights
     sky = lights.ambient[tile][:, None]
     hemisphere = (0.7 + 0.3 * normal[..., 2:]) * ambient.unsqueeze(-1)

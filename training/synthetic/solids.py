@@ -7,6 +7,7 @@ World axes: z up, the floor at z = 0, the room centred on x = y = 0; metres.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -41,7 +42,7 @@ class Solids:
         rows = torch.arange(len(order), device=order.device)[:, None]
         return solids._map(lambda x: x[rows, order])
 
-    def _map(self, function) -> Solids:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Solids:
         return Solids(*(function(getattr(self, field.name)) for field in fields(self)))
 
     def local_from_world(self) -> Tensor:

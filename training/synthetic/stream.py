@@ -23,10 +23,17 @@ class SyntheticStream:
     """
 
     def __init__(
-        self, config: SyntheticConfig, batch: int, seed: int = 0, device: torch.device | str = "cpu",
-        rank: int = 0, ranks: int = 1, atlas: Tensor | None = None, compiled: bool = False,
+        self,
+        config: SyntheticConfig,
+        batch: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        ranks: int = 1,
+        atlas: Tensor | None = None,
+        compiled: bool = False,
     ) -> None:
-        """``batch`` windows per rank; ``atlas`` uint8 (N, 3, size, size); ``compiled`` for a GPU."""  # fmt: skip
+        """``batch`` windows per rank; ``atlas`` uint8 (N, 3, size, size); ``compiled`` for a GPU."""
         if config.split != "train":
             raise ConfigError(f"a stream draws from the train split, got {config.split!r}")
         if batch < 1 or not 0 <= rank < ranks:
@@ -37,16 +44,22 @@ class SyntheticStream:
         self._photos = None if atlas is None else Photos(atlas.to(device))
         self._render: Callable = compiled_renderer() if compiled else render_views
 
-    def next(self, views: int | None = None, height: int | None = None, width: int | None = None,
-             batch: int | None = None) -> Views:
-        """The next batch, with this step's number of views and image size (pixels)."""  # fmt: skip
+    def next(
+        self, views: int | None = None, height: int | None = None, width: int | None = None, batch: int | None = None
+    ) -> Views:
+        """The next batch, with this step's number of views and image size (pixels)."""
         count = batch or self.batch
         first = self.position + self.rank * count
         size = (height or self.config.height, width or self.config.width)
         windows = sample_windows(
-            self._seeds(first, count), self.config, self.device, views=views, size=size,
-            photos=self._photos, render=self._render,
-        )  # fmt: skip
+            self._seeds(first, count),
+            self.config,
+            self.device,
+            views=views,
+            size=size,
+            photos=self._photos,
+            render=self._render,
+        )
         self.position += count * self.ranks
         return windows
 

@@ -89,6 +89,11 @@ def _faded(signal: Tensor, fade: Tensor, mean: float) -> Tensor:
     return mean + (signal - mean) * fade
 
 
+def _share(mask: Tensor, fade: Tensor, mean: float) -> Tensor:
+    """`_faded` for a mask with the given mean."""
+    return _faded(mask.to(fade.dtype), fade, mean)
+
+
 def _grid_patterns(m: Materials, x: Tensor, y: Tensor, pixel: Tensor, seed: Tensor) -> dict:
     """Checkers, bricks, tiles, planks, carpet, hexagons, chevrons, weave and cells."""
     zero = torch.zeros_like(x)
@@ -116,13 +121,13 @@ def _grid_patterns(m: Materials, x: Tensor, y: Tensor, pixel: Tensor, seed: Tens
     return {
         Pattern.CHECKER: (_faded(parity, fade, 0.5), zero, zero + 1),
         Pattern.BRICK: (zero, 0.8 * _faded(joint, fade, 0.1), tone),
-        Pattern.TILE: (_faded((tint > 0.8).float(), fade, 0.2) * 0.5, 0.6 * _faded(joint, fade, 0.07), 1 + 0.2 * (tint - 0.5)),
+        Pattern.TILE: (0.5 * _share(tint > 0.8, fade, 0.2), 0.6 * _faded(joint, fade, 0.07), 0.9 + 0.2 * tint),
         Pattern.PLANKS: (0.6 * _faded(band * tint, fade, 0.25), zero, (tone - 0.2 * joint * fade)),
-        Pattern.CARPET: (_faded((tint > 0.5).float(), fade, 0.5), _faded((rehash(tint) > 0.85).float(), fade, 0.15), zero + 1),
+        Pattern.CARPET: (_share(tint > 0.5, fade, 0.5), _share(rehash(tint) > 0.85, fade, 0.15), zero + 1),
         Pattern.HEXAGONS: _hexagons(x, y, pixel, seed, fade),
         Pattern.CHEVRON: (_faded(step(0.25 - (fold - 0.5).abs(), pixel), fade, 0.5), zero, zero + 1),
         Pattern.WEAVE: (_faded(parity, fade, 0.5), zero, 1 + 0.35 * _faded(weave, fade, 0.5) - 0.17),
-        Pattern.CELLS: (_faded(cell, fade, 0.5), _faded((rehash(cell) > 0.8).float(), fade, 0.2), zero + 1),
+        Pattern.CELLS: (_faded(cell, fade, 0.5), _share(rehash(cell) > 0.8, fade, 0.2), zero + 1),
     }  # fmt: skip
 
 
@@ -139,7 +144,7 @@ def _hexagons(x: Tensor, y: Tensor, pixel: Tensor, seed: Tensor, fade: Tensor) -
     px, py = (x - cx).abs(), (y - cy * root).abs()
     edge = 0.5 - torch.maximum(px, 0.5 * px + 0.8660254 * py)
     joint = 1 - step(edge - 0.03, pixel)
-    return _faded((tint > 0.7).float(), fade, 0.3) * 0.8, 0.7 * _faded(joint, fade, 0.1), 1 + 0.3 * (tint - 0.5) * fade
+    return 0.8 * _share(tint > 0.7, fade, 0.3), 0.7 * _faded(joint, fade, 0.1), 1 + 0.3 * (tint - 0.5) * fade
 
 
 def _text_patterns(m: Materials, x: Tensor, y: Tensor, pixel: Tensor, seed: Tensor, surface: Surface) -> dict:
