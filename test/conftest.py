@@ -15,6 +15,8 @@ import torch
 
 from dvlt_ros.model import Dvlt, DvltConfig
 
+torch.set_num_threads(1)  # small tensors: threads that wait for each other cost more than they save
+
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity"
 
 TINY = {

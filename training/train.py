@@ -83,9 +83,9 @@ def train(config: TrainConfig) -> Dvlt:
         terms, gradient_norm = update(model, optimizer, batches, config, accelerator, progress.step)
         finite = math.isfinite(gradient_norm)
         progress.count(finite)
-        scheduler.step()
         if finite:
             averaged.update_parameters(network)
+        scheduler.step()
         report(accelerator, config, bar, progress, terms, gradient_norm, scheduler)
         if progress.bad_in_a_row >= config.max_bad_steps:
             save_latest(accelerator, Path(config.output), progress.step)
