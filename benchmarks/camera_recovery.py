@@ -126,7 +126,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--reference", type=Path, help="rays.npz with the published recovery's own answers")
     args = parser.parse_args()
-    compare_speed(args.views, *args.size, args.repeats, args.device)
+    width, height = args.size
+    compare_speed(args.views, width, height, args.repeats, args.device)
     if args.reference is not None:
         compare_accuracy(args.reference)
 

@@ -105,7 +105,7 @@ class SyntheticWindows:
     """
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        self.most_views, self.distinct = config.shapes.views[1], config.data.synthetic_windows
+        self.most_views, self.distinct = config.shapes.views[1], config.data.synthetic_windows or 0
         self.photometric = AugmentConfig() if config.data.augment else None
         self.device = device
         self.render = compiled_renderer() if config.data.compile_renderer else None
@@ -113,7 +113,7 @@ class SyntheticWindows:
 
     def windows(self, seeds: list[int], num_views: int, size: Size) -> list[Views]:
         """One window (1, num_views, ...) per seed."""
-        if self.distinct is None:
+        if not self.distinct:
             return self._rendered([seed % TRAINING_SEEDS for seed in seeds], num_views, size, self.photometric)
         if size not in self._kept:
             self._kept[size] = self._all(size)
@@ -150,4 +150,4 @@ class _Recorded(Dataset):
         self.recordings = recordings
 
     def __getitem__(self, item: Item) -> Item | Views:
-        return item if item.source == 0 else self.recordings[item]
+        return item if item.source == 0 or self.recordings is None else self.recordings[item]

@@ -109,8 +109,8 @@ def compare(new: Result, old: Result, margin: float) -> list[Comparison]:
         differences = (after - before)[known]
         resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_ROUNDS, len(differences))).mean(axis=1)
         low, high = np.percentile(resampled, [2.5, 97.5])
-        figures = (float(x) for x in (before[known].mean(), differences.mean(), low, high))
-        comparisons.append(Comparison(metric, *figures, margin))
+        old_mean, mean = float(before[known].mean()), float(differences.mean())
+        comparisons.append(Comparison(metric, old_mean, mean, float(low), float(high), margin))
     return comparisons
 
 

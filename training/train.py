@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from typing import cast
 
 import hydra
 import numpy as np
@@ -68,7 +69,7 @@ def train(config: TrainConfig) -> Dvlt:
     optimizer = torch.optim.AdamW(parameters, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay)
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, config.optimizer, config.schedule))
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
-    averaged.to(accelerator.device)
+    averaged_network = cast(Dvlt, averaged.to(accelerator.device).module)
     model, optimizer = accelerator.prepare(network, optimizer)
     progress = Progress()
     batches = Batches(config, network.config, accelerator.device, accelerator.process_index, accelerator.num_processes)
@@ -92,13 +93,13 @@ def train(config: TrainConfig) -> Dvlt:
             raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
         last = progress.step == config.total_steps
         if config.validation.windows and (last or progress.step % config.validation.every == 0):
-            validate(accelerator, config, averaged.module, windows, progress)
+            validate(accelerator, config, averaged_network, windows, progress)
         if last or progress.step % config.save_every == 0:
             save_latest(accelerator, Path(config.output), progress.step)
-            save_weights(accelerator, averaged.module, Path(config.output, "last"))
+            save_weights(accelerator, averaged_network, Path(config.output, "last"))
     bar.close()
     accelerator.end_training()
-    return averaged.module.eval()
+    return averaged_network.eval()
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -188,8 +189,8 @@ def report(
     bar.update()
     if progress.step % config.log_every:
         return
-    values = {f"train/{name}": value.item() for name, value in terms.named().items()}
-    values |= {"train/gradient_norm": gradient_norm, "train/learning_rate": scheduler.get_last_lr()[-1]}
+    values: dict[str, float] = {f"train/{name}": value.item() for name, value in terms.named().items()}
+    values |= {"train/gradient_norm": gradient_norm, "train/learning_rate": float(scheduler.get_last_lr()[-1])}
     accelerator.log(values | {"train/skipped_updates": progress.bad_updates}, step=progress.step)
     bar.set_postfix(loss=f"{values['train/total']:.4f}", skipped=progress.bad_updates)
 

@@ -16,7 +16,7 @@ from dvlt_ros.errors import InputError
 from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
 from dvlt_ros.training.augment import ColourRule, DepthRule, Frame
 from dvlt_ros.training.config import FolderSource, Shapes
-from dvlt_ros.training.data.dataset import Counts, JoinedDataset, MixedDataset, SequenceDataset, open_recordings
+from dvlt_ros.training.data.dataset import Counts, JoinedDataset, SequenceDataset, open_recordings
 from dvlt_ros.training.data.layouts import open_dataset
 from dvlt_ros.training.data.sequence import DataError
 from dvlt_ros.training.data.types import Views, concatenate
@@ -134,17 +134,14 @@ def test_a_sequence_with_fewer_frames_than_views_is_refused(dataset):
         short[Item(0, 0, 5, 0.6, seed=4)]
 
 
-def test_mixtures_go_by_source_and_joined_sets_count_through(dataset):
+def test_joined_sets_count_through(dataset):
     first, second = (SequenceDataset(part, SIZE) for part in (dataset.sequences[:1], dataset.sequences[1:]))
-    mixed, joined = MixedDataset([first, second]), JoinedDataset([first, second])
-    assert mixed.lengths == [1, 2]
+    joined = JoinedDataset([first, second])
     assert len(joined) == 3
     assert second.num_images == 11
-    item = Item(1, 1, 2, 0.6, seed=3)
-    assert same(mixed[item], second[item])
-    assert same(joined[Item(9, 2, 2, 0.6, seed=3)], second[item])
+    assert same(joined[Item(9, 2, 2, 0.6, seed=3)], second[Item(1, 1, 2, 0.6, seed=3)])
     assert same(joined[Item(9, 0, 2, 0.6, seed=3)], first[Item(0, 0, 2, 0.6, seed=3)])
-    assert joined.counts().windows == 6
+    assert joined.counts().windows == 4
 
 
 def test_recordings_of_the_trainer(tmp_path, box_scene):
@@ -157,10 +154,9 @@ def test_recordings_of_the_trainer(tmp_path, box_scene):
     assert recordings[Item(1, 1, 2, 0.6, seed=3)].images.shape == (1, 2, 3, 28, SIZE)
 
 
-@pytest.mark.parametrize("kind", [MixedDataset, JoinedDataset])
-def test_nothing_to_draw_from_is_refused(kind):
+def test_nothing_to_draw_from_is_refused():
     with pytest.raises(DataError, match="at least one data set"):
-        kind([])
+        JoinedDataset([])
     with pytest.raises(DataError, match="at least one sequence"):
         SequenceDataset([], SIZE)
 

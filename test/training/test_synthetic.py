@@ -15,7 +15,6 @@ from dvlt_ros.training.synthetic import (
     AugmentConfig,
     Photos,
     SyntheticConfig,
-    SyntheticStream,
     augment,
     load_atlas,
     load_benchmark,
@@ -176,8 +175,6 @@ def test_splits_share_nothing():
     assert len(set(benchmark.seeds)) == 200
     assert min(benchmark.seeds) >= BENCHMARK_SEED
     assert set(benchmark.families) == set(FAMILIES)
-    stream = SyntheticStream(SMALL, batch=4)
-    assert max(stream._seeds(0, 4096)) < BENCHMARK_SEED
 
 
 def test_benchmark_renders_as_frozen():
@@ -185,19 +182,6 @@ def test_benchmark_renders_as_frozen():
     for i in (0, 1, 2, 3):
         window = depth_windows([benchmark.seeds[i]], benchmark.config, families=[benchmark.families[i]])
         assert float(window.depth[window.valid].median()) == pytest.approx(benchmark.median_depths[i], abs=2e-3)
-
-
-def test_stream_resumes_exactly_and_ranks_differ():
-    stream = SyntheticStream(SMALL, batch=2)
-    stream.next()
-    state = stream.state_dict()
-    expected = stream.next(views=2, height=28, width=42)
-    assert expected.images.shape == (2, 2, 3, 28, 42)
-    resumed = SyntheticStream(SMALL, batch=2)
-    resumed.load_state_dict(state)
-    assert torch.equal(resumed.next(views=2, height=28, width=42).images, expected.images)
-    seeds = [SyntheticStream(SMALL, 4, rank=r, ranks=2)._seeds(4 * r, 4) for r in (0, 1)]
-    assert not set(seeds[0]) & set(seeds[1])
 
 
 def test_augmentation_is_seeded_and_stays_in_range():
@@ -261,5 +245,3 @@ def test_wrong_seeds_are_refused():
         sample_windows([1], replace(SMALL, split="benchmark"))
     with pytest.raises(ConfigError, match="exposure"):
         AugmentConfig(exposure=2.0)
-    with pytest.raises(ConfigError, match="rank"):
-        SyntheticStream(SMALL, batch=1, rank=2, ranks=2)

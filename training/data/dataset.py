@@ -114,23 +114,6 @@ class SequenceDataset(Dataset[Views]):
         self._counts[row] += torch.tensor([windows, refused])
 
 
-class MixedDataset(Dataset[Views]):
-    """Several data sets; an item's ``source`` says which. Shares are the sampler's affair."""
-
-    def __init__(self, datasets: Sequence[Dataset[Views]]) -> None:
-        if not datasets:
-            raise DataError("a mixture needs at least one data set")
-        self.datasets = list(datasets)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Sequences per data set, as `BatchSampler` wants them."""
-        return [len(dataset) for dataset in self.datasets]  # type: ignore[arg-type]
-
-    def __getitem__(self, item: Item) -> Views:
-        return self.datasets[item.source][item]
-
-
 class JoinedDataset(Dataset[Views]):
     """Several data sets as one: sequences are counted through, an item's ``source`` is not looked at."""
 

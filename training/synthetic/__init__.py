@@ -4,8 +4,7 @@ from .atlas import Photos, load_atlas
 from .augment import augment
 from .benchmark import Benchmark, Difficulty, difficulty, load_benchmark, mean_depth_map
 from .config import AugmentConfig, SyntheticConfig
-from .render import BENCHMARK_SEED, render_views, sample_windows
-from .stream import SyntheticStream, compiled_renderer
+from .render import BENCHMARK_SEED, compiled_renderer, render_views, sample_windows
 
 __all__ = [
     "BENCHMARK_SEED",
@@ -14,7 +13,6 @@ __all__ = [
     "Difficulty",
     "Photos",
     "SyntheticConfig",
-    "SyntheticStream",
     "augment",
     "compiled_renderer",
     "difficulty",

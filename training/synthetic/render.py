@@ -154,6 +154,11 @@ def _pixel_rays(poses: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> _Ra
     return _Rays(origin, direction, owner, angle, tile)
 
 
+def compiled_renderer() -> Callable:
+    """`render_views` as one compiled graph per shape: every reduction over solids fused with its operands."""
+    return torch.compile(render_views, dynamic=False)
+
+
 def _trace_image(
     scene: Scene,
     poses: Tensor,
