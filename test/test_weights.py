@@ -91,6 +91,7 @@ def test_saving_replaces_the_checkpoint_and_leaves_other_files(checkpoint, make_
     (checkpoint / "README.md").write_text("kept")
     other = make_model(depth_head_type="linear")
     other.save_pretrained(checkpoint)
+    assert len({file.stat().st_mode for file in checkpoint.iterdir()}) == 1
     assert sorted(file.name for file in checkpoint.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert Dvlt.from_pretrained(checkpoint).config == other.config
 

@@ -94,13 +94,19 @@ def run(args: argparse.Namespace) -> None:
     write_ply(args.output / "points.ply", points.numpy(), (255 * colors).round().byte().numpy())
     write_trajectory(args.output / "cameras.txt", cameras)
     write_page(args.output / "page.png", views.images[0].cpu(), prediction, points, colors, cameras)
+    embedded = Path(args.weights) == EMBEDDED_WEIGHTS
+    warning = (
+        "dvlt-nano was trained briefly on a CPU: a rough layout, hardly any motion; see its README\n"
+        if embedded
+        else ""
+    )
     focal = cameras.intrinsics[:, 0, 0] / views.mappings[0].scale[0]
     print(
         f"{machine(device)}\n"
         f"{len(images)} views of {views.images.shape[-1]}x{views.images.shape[-2]}, K = {steps}: "
         f"{seconds:.2f} s, cameras included\n"
         f"{len(points)} points; focal length {focal.median():.0f} pixels of the first photo's own\n"
-        f"unscaled: lengths are up to one factor; see {args.output}/page.png, points.ply, cameras.txt"
+        f"{warning}unscaled: lengths are up to one factor; see {args.output}/page.png, points.ply, cameras.txt"
     )
 
 

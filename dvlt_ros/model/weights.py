@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,9 @@ def save_checkpoint(model: Dvlt, directory: Path, dtype: torch.dtype) -> None:
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as scratch:
         save_file(tensors, Path(scratch, WEIGHTS_NAME), metadata={"format": "pt"})
         Path(scratch, CONFIG_NAME).write_text(config)
+        shutil.copymode(
+            Path(scratch, CONFIG_NAME), Path(scratch, WEIGHTS_NAME)
+        )  # safetensors writes for its owner alone
         for name in (CONFIG_NAME, WEIGHTS_NAME):
             os.replace(Path(scratch, name), directory / name)
 
