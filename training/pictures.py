@@ -34,11 +34,11 @@ def picture_grid(path: Path, model: Dvlt, windows: Sequence[Views], num_steps: i
         error = ((scaled - truth).abs() / truth).where(valid, torch.nan)
         near, far = torch.quantile(truth[middle][valid[middle]], torch.tensor([0.02, 0.98])).tolist()
         true = truth[middle].where(valid[middle], torch.nan)
-        row[0].imshow(views.images[0, middle].permute(1, 2, 0).cpu())
-        row[1].imshow(true, cmap="turbo", vmin=near, vmax=far)
-        row[2].imshow(scaled[middle], cmap="turbo", vmin=near, vmax=far)
-        row[3].imshow(error[middle], cmap="magma", vmin=0, vmax=0.3)
-        row[4].imshow(prediction.depth_confidence[0, middle].cpu().log(), cmap="viridis")
+        row[0].imshow(views.images[0, middle].permute(1, 2, 0).cpu().numpy())
+        row[1].imshow(true.numpy(), cmap="turbo", vmin=near, vmax=far)
+        row[2].imshow(scaled[middle].numpy(), cmap="turbo", vmin=near, vmax=far)
+        row[3].imshow(error[middle].numpy(), cmap="magma", vmin=0, vmax=0.3)
+        row[4].imshow(prediction.depth_confidence[0, middle].cpu().log().numpy(), cmap="viridis")
     for axis, title in zip(axes[0], TITLES, strict=True):
         axis.set_title(title, fontsize=9)
     for axis in axes.flat:

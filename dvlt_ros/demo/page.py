@@ -34,9 +34,9 @@ def write_page(
     grid = figure.add_gridspec(4, len(chosen), height_ratios=[1, 1, 1, 2.6])
     for column, view in enumerate(chosen):
         pictures = {
-            "view": {"X": images[view].movedim(0, -1)},
-            "depth": {"X": depth[view], "cmap": "turbo", "vmin": near, "vmax": far},
-            "log confidence": {"X": confidence[view].log(), "cmap": "viridis"},
+            "view": {"X": images[view].movedim(0, -1).numpy()},
+            "depth": {"X": depth[view].numpy(), "cmap": "turbo", "vmin": near, "vmax": far},
+            "log confidence": {"X": confidence[view].log().numpy(), "cmap": "viridis"},
         }
         for row, (title, picture) in enumerate(pictures.items()):
             axis = figure.add_subplot(grid[row, column])
@@ -51,8 +51,9 @@ def write_page(
 def _top_view(axis: Any, points: Tensor, colors: Tensor, cameras: Cameras) -> None:
     """Looking along the first camera's y axis (down): x to the right, z (forward) up."""
     shown = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:MOST_POINTS]
-    axis.scatter(points[shown, 0], points[shown, 2], c=colors[shown].clamp(0, 1), s=0.6, linewidths=0)
-    centers = cameras.world_from_cam[:, :3, 3]
+    x, _, z = points[shown].numpy().T
+    axis.scatter(x, z, c=colors[shown].clamp(0, 1).numpy(), s=0.6, linewidths=0)
+    centers = cameras.world_from_cam[:, :3, 3].numpy()
     axis.plot(centers[:, 0], centers[:, 2], "-o", color="red", markersize=3, linewidth=1, label="cameras")
     axis.set(xlabel="x, right of the first camera", ylabel="z, ahead of it", aspect="equal")
     axis.set_title("points and cameras from above, unscaled", fontsize=9)
