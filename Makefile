@@ -34,6 +34,7 @@ lint: $(STAMP)  ## ruff and mypy
 
 bench: $(STAMP)  ## time, operations and memory of the model's stages on this machine (ARGS="--help")
 	$(RUN) -m dvlt_ros.benchmark $(ARGS)
+	$(RUN) benchmarks/camera_recovery.py
 
 demo: $(STAMP)  ## a rendered room through the model: pictures and a point cloud
 	$(DDS) $(RUN) -m dvlt_ros.demo $(ARGS)
