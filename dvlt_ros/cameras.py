@@ -55,7 +55,7 @@ def fit_cameras(
     Args:
         directions: (..., H, W, 3), world frame, camera-frame z of 1 (so not normalised).
         origins: (..., H, W, 3), world frame.
-        weights: (..., H, W), at least 0; a pixel whose ray or weight is not finite counts as weight 0.
+        weights: (..., H, W); a pixel counts where its weight is above 0 and its ray and weight are finite.
         intrinsics: (..., 3, 3) in pixels where they are known; then only a rotation and a centre are fitted.
         stride: every stride-th pixel of rows and columns is used, the second one first.
 
@@ -78,7 +78,7 @@ def fit_cameras(
 
         d, o = samples(directions), samples(origins)
         w = torch.ones_like(d[:, 0]) if weights is None else samples(weights.unsqueeze(-1))[:, 0]
-        usable = torch.isfinite(d).all(1) & torch.isfinite(o).all(1) & torch.isfinite(w)
+        usable = torch.isfinite(d).all(1) & torch.isfinite(o).all(1) & torch.isfinite(w) & (w > 0)
         w = torch.where(usable, w, 0.0)
         d, o = (torch.where(usable.unsqueeze(1), x, 0.0) for x in (d, o))
 

@@ -75,8 +75,9 @@ def test_outliers_and_weights():
     left = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     left[:, : WIDTH * 2 // 3] = True
     mostly_wrong[:, left] = mostly_wrong[:, left].flip(1)
-    fitted = fit_cameras(mostly_wrong, origins, weights=(~left).float().expand(4, -1, -1))
-    assert angles_deg(fitted, truth).max() < 0.1
+    for outside in (0.0, -1.0, torch.nan):
+        weights = torch.where(left, outside, 1.0).expand(4, -1, -1)
+        assert angles_deg(fit_cameras(mostly_wrong, origins, weights), truth).max() < 0.1
 
 
 def test_pixels_that_are_not_finite_do_not_count():
