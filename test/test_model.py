@@ -246,6 +246,7 @@ def nan_pixel() -> torch.Tensor:
         (torch.zeros(1, 2, 3, 28, 28, dtype=torch.uint8), "floating point in .*, got torch.uint8"),
         (nan_pixel(), "NaN or infinite"),
         (nan_pixel().nan_to_num(nan=torch.inf), "NaN or infinite"),
+        ([torch.rand(1, 2, 3, 28, 28)], "must be a tensor .*, got list"),
         (255 * torch.ones(1, 2, 3, 28, 28), r"in \[0, 1\], got values from 255 to 255"),
     ],
 )
@@ -284,6 +285,8 @@ def test_views_that_do_not_exist_are_refused(model, images, views):
         ({"encoder_depth": None}, "vit14_reg needs encoder_depth"),
         ({"patch_embed": "dinov2_vitb14_reg"}, "embed_dim 768 and num_heads 12, got 32 and 2"),
         ({"depth_head_channels": (16, 16)}, "depth_head_channels"),
+        ({"depth_head_channels": "wide"}, "depth_head_channels must be three multiples of 16, got wide"),
+        ({"drop_path": "none"}, "drop_path must be in .*, got 'none'"),
         ({"drop_path": 1.0}, r"drop_path must be in \[0, 1\), got 1.0"),
         ({"image_size": 500}, "image_size must be a multiple of 14, got 500"),
     ],

@@ -60,7 +60,9 @@ class DvltConfig:
     image_size: int = 504  # longest edge in pixels that the weights are meant for
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "depth_head_channels", tuple(self.depth_head_channels))
+        channels: Any = self.depth_head_channels
+        if isinstance(channels, list):  # as JSON and YAML have it
+            object.__setattr__(self, "depth_head_channels", tuple(channels))
         self._check_choices()
         self._check_widths()
         self._check_steps()
@@ -104,7 +106,9 @@ class DvltConfig:
             raise ConfigError(f"patch_embed {self.patch_embed} needs encoder_depth")
         if self.encoder_depth is not None:
             _check_positive("encoder_depth", self.encoder_depth)
-        if len(self.depth_head_channels) != 3 or any(c < 16 or c % 16 for c in self.depth_head_channels):
+        channels = self.depth_head_channels
+        three = isinstance(channels, tuple) and len(channels) == 3 and all(isinstance(c, int) for c in channels)
+        if not three or any(c < 16 or c % 16 for c in channels):
             raise ConfigError(f"depth_head_channels must be three multiples of 16, got {self.depth_head_channels}")
 
     def _check_steps(self) -> None:
@@ -116,8 +120,8 @@ class DvltConfig:
                 "recurrence_mode 'none' has one number of steps: min_steps must equal num_steps, got "
                 f"{self.min_steps} and {self.num_steps}"
             )
-        if not 0 <= self.drop_path < 1:
-            raise ConfigError(f"drop_path must be in [0, 1), got {self.drop_path}")
+        if not isinstance(self.drop_path, int | float) or not 0 <= self.drop_path < 1:
+            raise ConfigError(f"drop_path must be in [0, 1), got {self.drop_path!r}")
         if self.image_size < PATCH_SIZE or self.image_size % PATCH_SIZE:
             raise ConfigError(f"image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")
 

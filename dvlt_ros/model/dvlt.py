@@ -197,6 +197,8 @@ class Dvlt(nn.Module):
 
 def check_image_shape(images: Tensor) -> None:
     """Shape and type, which cost nothing to look at; `check_images` also reads the pixels."""
+    if not isinstance(images, Tensor):
+        raise InputError(f"images must be a tensor (B, S, 3, H, W), got {type(images).__name__}")
     shape = tuple(images.shape)
     if len(shape) != 5:
         raise InputError(f"images must be (B, S, 3, H, W), got {len(shape)} dimensions: {shape}")
