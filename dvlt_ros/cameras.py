@@ -31,7 +31,6 @@ __all__ = [
 
 ROUNDS = 12
 CENTER_ROUNDS = 4
-MEDIAN_PIXELS = 4096  # the median of an error is taken over at most about twice as many pixels
 MIN_HALF_VIEW = 1e-4  # radians; rays that spread less than this do not tell a rotation
 
 
@@ -89,7 +88,11 @@ def fit_cameras(
             intrinsics = torch.linalg.inv(from_pixels) @ normalized
         else:
             intrinsics = intrinsics.reshape(-1, 3, 3).to(dtype)
-            p = samples(camera_directions(intrinsics, height, width))
+            usable_intrinsics = torch.isfinite(intrinsics).all(dim=(-2, -1)) & (torch.linalg.det(intrinsics) != 0)
+            identity = torch.eye(3, dtype=dtype, device=d.device)
+            invertible = torch.where(usable_intrinsics[:, None, None], intrinsics, identity)
+            p = samples(camera_directions(invertible, height, width))
+            w = torch.where(usable_intrinsics[:, None], w, 0.0)  # singular intrinsics: NaN for that view alone
             matrix, robust = _fit_linear(p, d, w)
             rotation = _nearest_rotation(_moment(_outer(d, p), robust), matrix)
         poses = pose_matrix(rotation, _robust_center(o, w))
@@ -112,8 +115,7 @@ def _fit_linear(p: Tensor, d: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 def _robust_weights(squared_error: Tensor, w: Tensor) -> Tensor:
     """``1 / (1 + (e/s)^2)^2`` with s = 1.5 x median of e over the pixels that count, all (N, pixels)."""
-    every = max(1, squared_error.shape[-1] // MEDIAN_PIXELS)
-    sample = torch.where(w[:, ::every] > 0, squared_error[:, ::every], torch.nan)
+    sample = torch.where(w > 0, squared_error, torch.nan)
     median = sample.nanmedian(dim=-1, keepdim=True).values
     squared_scale = 1.5**2 * median + torch.finfo(w.dtype).eps ** 2
     return (1 + squared_error / squared_scale).square().reciprocal()

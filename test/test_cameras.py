@@ -108,6 +108,25 @@ def test_rays_of_no_camera_give_nan_and_leave_the_other_views_alone(fault, known
     assert angles_deg(fitted[1:], truth[1:]).max() < 0.02
 
 
+def test_few_valid_columns_are_enough():
+    truth = random_cameras(1, width=504, height=504)
+    truth = Cameras(truth.world_from_cam.double(), truth.intrinsics.double())  # a sliver is ill-conditioned
+    directions, origins = rays_from_cameras(truth, 504, 504)
+    weights = torch.zeros(1, 504, 504, dtype=torch.float64)
+    weights[..., 4:17] = 1
+    assert angles_deg(fit_cameras(directions, origins, weights), truth).max() < 0.02
+
+
+def test_singular_intrinsics_give_nan_for_their_view_alone():
+    truth = random_cameras(2)
+    directions, origins = rays_from_cameras(truth, HEIGHT, WIDTH)
+    intrinsics = truth.intrinsics.clone()
+    intrinsics[0] = 0  # what an uncalibrated camera reports
+    fitted = fit_cameras(directions, origins, intrinsics=intrinsics)
+    assert fitted.world_from_cam[0, :3, :3].isnan().all()
+    assert angles_deg(fitted[1:], truth[1:]).max() < 0.02
+
+
 def test_map_shapes_are_checked_and_named():
     directions, origins = rays_from_cameras(random_cameras(2), HEIGHT, WIDTH)
     with pytest.raises(InputError, match="origins must be"):

@@ -88,6 +88,20 @@ def test_arrays_and_tensors_uint8_and_float_agree():
     torch.testing.assert_close(batched.images[0, 1], first[0, 0], rtol=0, atol=1e-6)
 
 
+def test_images_of_different_types_in_one_call_agree():
+    image = torch.randint(0, 256, (3, 56, 56), dtype=torch.uint8)
+    unit = image.float() / 255
+    images = prepare_images([image, unit, unit.double(), image], 56).images[0]
+    for other in images[1:]:
+        torch.testing.assert_close(other, images[0], rtol=0, atol=1e-6)
+
+
+def test_integer_pixels_are_mapped_without_truncation():
+    (mapping,) = prepare_images([torch.rand(3, 375, 621)], 168).mappings
+    pixels = torch.tensor([[30, 40]])
+    torch.testing.assert_close(mapping.to_network(pixels), mapping.to_network(pixels.float()))
+
+
 def test_downscaling_is_antialiased():
     stripes = torch.zeros(3, 280, 280)
     stripes[:, :, ::2] = 1

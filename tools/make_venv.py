@@ -182,7 +182,7 @@ print(*[e.name for e in distribution({PACKAGE!r}).entry_points if e.group == 'co
     shutil.rmtree(executables, ignore_errors=True)
     for name in names:
         replace_link(executables / name, environment.prefix / "bin" / name)
-    for name in ("package.xml", "launch", "config"):
+    for name in (name for name in ("package.xml", "launch", "config") if (ROOT / name).exists()):
         replace_link(share / name, ROOT / name)
     index = environment.prefix / "share/ament_index/resource_index/packages"
     replace_link(index / PACKAGE, ROOT / "resource" / PACKAGE)

@@ -30,10 +30,12 @@ class PixelMapping:
 
     def to_network(self, pixels: Tensor) -> Tensor:
         """Original pixel coordinates (..., 2) -> network pixel coordinates."""
+        pixels = _floating(pixels)
         return pixels * pixels.new_tensor(self.scale) + pixels.new_tensor(self.offset)
 
     def to_original(self, pixels: Tensor) -> Tensor:
         """Network pixel coordinates (..., 2) -> original pixel coordinates."""
+        pixels = _floating(pixels)
         return (pixels - pixels.new_tensor(self.offset)) / pixels.new_tensor(self.scale)
 
     def intrinsics_to_network(self, intrinsics: Tensor) -> Tensor:
@@ -106,7 +108,7 @@ def prepare_images(
         views = [i for i, other in enumerate(sizes) if other == size]
         crop = (resized[0] - cropped[0]) // 2, (resized[1] - cropped[1]) // 2
         pad = (height - cropped[0]) // 2, (width - cropped[1]) // 2
-        pixels = _resize(torch.stack([tensors[i] for i in views]), resized, interpolation)
+        pixels = _resize(torch.stack([_unit_range(tensors[i]) for i in views]), resized, interpolation)
         rows, cols = slice(pad[0], pad[0] + cropped[0]), slice(pad[1], pad[1] + cropped[1])
         batch[views, :, rows, cols] = pixels[..., crop[0] : crop[0] + cropped[0], crop[1] : crop[1] + cropped[1]]
         valid[views, rows, cols] = True
@@ -128,11 +130,15 @@ def _fit(index: int, size: Size, image_size: int) -> tuple[Size, Size]:
     return (height, width), cropped
 
 
+def _unit_range(image: Tensor) -> Tensor:
+    """float32 in [0, 1]; before stacking, which would promote uint8 beside floating point silently."""
+    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+
+
 def _resize(images: Tensor, size: Size, interpolation: str) -> Tensor:
-    pixels = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     if images.shape[-2:] == size:
-        return pixels
-    return F.interpolate(pixels, size=size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
+        return images
+    return F.interpolate(images, size=size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
 
 
 def _as_tensor(index: int, image: Image) -> Tensor:
@@ -159,6 +165,11 @@ def _as_tensor(index: int, image: Image) -> Tensor:
     if low < 0 or high > 1:
         raise InputError(f"image {index} is floating point and must be in [0, 1], got {low:.3g} to {high:.3g}")
     return tensor
+
+
+def _floating(pixels: Tensor) -> Tensor:
+    """Integer coordinates as float32: in their own type the scale would be truncated."""
+    return pixels if pixels.is_floating_point() else pixels.float()
 
 
 def _sample(values: Tensor, size: Size, pixels: Tensor, mode: str) -> Tensor:
