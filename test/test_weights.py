@@ -167,6 +167,13 @@ def test_a_bad_config_file_is_named(checkpoint, content, message):
         Dvlt.from_pretrained(checkpoint)
 
 
+def test_a_config_that_claims_a_giant_is_refused_before_it_is_built(checkpoint):
+    giant = {"embed_dim": 400_000, "num_heads": 2, "patch_embed": "vit14_reg", "encoder_depth": 2}
+    (checkpoint / "config.json").write_text(json.dumps(giant))
+    with pytest.raises(WeightsError, match="does not fit the network"):
+        Dvlt.from_pretrained(checkpoint)
+
+
 def test_a_file_of_another_network_is_not_guessed(tmp_path):
     save_file({"layer.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match=r"no config\.json beside it, and not recognised: missing .*camera_token"):

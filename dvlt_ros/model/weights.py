@@ -39,8 +39,10 @@ def load_checkpoint(source: str | Path, revision: str | None = None) -> Dvlt:
     tensors = read_tensors(path)
     config_path = path.with_name(CONFIG_NAME)
     config = DvltConfig.from_file(config_path) if config_path.is_file() else infer_config(path, tensors)
+    with torch.device("meta"):  # costs no memory, whatever size the configuration claims
+        expected = Dvlt(config).state_dict()
+    check_tensors(path, tensors, expected)
     model = Dvlt(config)
-    check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -85,7 +87,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file as float32; refuses truncated files, pickles and values that are not finite."""
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as cause:
+    except OSError as cause:
+        raise WeightsError(f"{path}: cannot be read: {cause}") from cause
+    except (SafetensorError, ValueError) as cause:
         raise WeightsError(f"{path}: truncated or not a safetensors file: {cause}") from cause
     for name, value in tensors.items():
         if not value.is_floating_point():
