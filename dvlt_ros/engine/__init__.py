@@ -1,0 +1,1 @@
+"""Frames in, reconstructions out: windows, K, caches, the map. Knows no ROS."""

@@ -1,0 +1,92 @@
+"""The engine's parameters, each with its default, description and range; ROS declares its own from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+from ..errors import ConfigError
+from ..model.config import PATCH_SIZE
+
+ImageRotation = Literal[0, 90, 180, 270]
+
+
+def parameter(
+    default: Any, description: str, low: float | None = None, high: float | None = None, live: bool = False
+) -> Any:
+    """A dataclass field with what a user needs to know; ``live``: may change while frames come in."""
+    return field(default=default, metadata={"description": description, "low": low, "high": high, "live": live})
+
+
+def check_parameters(config: Any) -> None:
+    """Types, ranges and choices of a dataclass of `parameter` fields.
+
+    Raises:
+        ConfigError: it names the field, what it must be and what it is.
+    """
+    hints = get_type_hints(type(config))
+    for entry in fields(config):
+        value, hint = getattr(config, entry.name), hints[entry.name]
+        if choices := get_args(hint):
+            if value not in choices or isinstance(value, bool):
+                raise ConfigError(f"{entry.name} must be one of {choices}, got {value!r}")
+            continue
+        fits = isinstance(value, int | float) and not isinstance(value, bool) if hint is float else type(value) is hint
+        if not fits:
+            raise ConfigError(f"{entry.name} must be {hint.__name__}, got {value!r}")
+        low, high = entry.metadata.get("low"), entry.metadata.get("high")
+        if low is not None and not value >= low:
+            raise ConfigError(f"{entry.name} must be at least {low}, got {value}")
+        if high is not None and not value <= high:
+            raise ConfigError(f"{entry.name} must be at most {high}, got {value}")
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How frames become windows and windows become a map."""
+
+    latency_budget_ms: float = parameter(
+        0.0, "from a frame's arrival to its publication; K is chosen to keep it; 0: always k_max", 0, 60_000, live=True
+    )
+    k_min: int = parameter(0, "fewest steps of the loop; 0: the checkpoint's own", 0, 64, live=True)
+    k_max: int = parameter(0, "most steps of the loop; 0: the checkpoint's own", 0, 64, live=True)
+    window_size: int = parameter(8, "frames that the network sees together", 2, 64)
+    window_overlap: int = parameter(3, "frames of a window that the window before had too", 1, 63)
+    image_size: int = parameter(
+        0, "network's longest edge in pixels, a multiple of 14; 0: the checkpoint's own", 0, 2044
+    )
+    image_rotation: ImageRotation = parameter(0, "clockwise degrees that turn the image upright for the network")
+    max_wait_s: float = parameter(0.5, "a lonely first frame waits this long for a second one", 0.0, 60.0, live=True)
+    keyframe_min_interval_s: float = parameter(
+        0.0, "frames closer to the last one are passed over", 0.0, 60.0, live=True
+    )
+    keyframe_min_change: float = parameter(
+        0.004, "mean change of grey value (0 to 1) that makes a frame worth a look; 0: all are", 0.0, 1.0, live=True
+    )
+    keyframe_heartbeat_s: float = parameter(
+        1.0, "a frame is taken at least this often, moved or not", 0.0, 60.0, live=True
+    )
+    min_confidence: float = parameter(
+        1.0, "depth of lower confidence is NaN; confidence starts at 1", 1.0, 1e6, live=True
+    )
+    distrusted_share: float = parameter(
+        0.1, "share of a frame's pixels, the least confident, whose depth is NaN", 0.0, 1.0, live=True
+    )
+    max_seam_residual: float = parameter(
+        0.1, "median relative distance of shared points above which a window does not join the map", 0.0, 1.0, live=True
+    )
+    voxel_size: float = parameter(
+        0.0, "edge of the map's voxels in its unit; 0: 1 % of the first median depth", 0.0, 10.0
+    )
+    max_map_points: int = parameter(
+        1_000_000, "the map keeps at most this many; far ones leave first", 1000, 50_000_000
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+        if self.window_overlap >= self.window_size:
+            raise ConfigError(f"window_overlap must be below window_size {self.window_size}, got {self.window_overlap}")
+        if self.image_size % PATCH_SIZE:
+            raise ConfigError(f"image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")
+        if self.k_min and self.k_max and self.k_min > self.k_max:
+            raise ConfigError(f"k_min must be at most k_max {self.k_max}, got {self.k_min}")
