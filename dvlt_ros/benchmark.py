@@ -24,7 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .cameras import fit_cameras
-from .errors import DvltError
+from .errors import DvltError, InputError
 from .model import Dvlt, DvltConfig
 
 T = TypeVar("T")
@@ -55,7 +55,9 @@ class Measurement:
     peak_mib: float | None  # GPU: allocated by torch; CPU: resident set of the process; None where unknown
 
 
-def measure(model: Dvlt, case: Case, device: torch.device, dtype: torch.dtype, repeats: int) -> Measurement:
+def measure(
+    model: Dvlt, case: Case, gflop: float, device: torch.device, dtype: torch.dtype, repeats: int
+) -> Measurement:
     images = torch.rand(1, case.views, 3, case.height, case.width, device=device)
     autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     with torch.inference_mode(), autocast:
@@ -69,7 +71,7 @@ def measure(model: Dvlt, case: Case, device: torch.device, dtype: torch.dtype, r
         _, cameras_ms = timed(lambda: fit_cameras(prediction.ray_directions, prediction.ray_origins))
         _, total_ms = timed(lambda: model(images, case.steps).cameras())
         return Measurement(
-            case.views, f"{case.width}x{case.height}", case.steps, count_gflop(model.config, case),
+            case.views, f"{case.width}x{case.height}", case.steps, gflop,
             encode_ms, step_ms, decode_ms, cameras_ms, total_ms, peak_memory_mib(device),
         )  # fmt: skip
 
@@ -159,25 +161,49 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def parse_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
+    return int(text)
+
+
 def parse_size(text: str) -> tuple[int, int]:
     try:
-        width, height = (int(part) for part in text.split("x"))
-    except ValueError:
+        width, height = (parse_count(part) for part in text.split("x"))
+    except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT in pixels, got {text!r}") from None
     return width, height
 
 
+def parse_device(text: str) -> torch.device:
+    if text.split(":")[0] not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:INDEX, got {text!r}")
+    try:
+        return torch.empty(1, device=text).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def parse_output(text: str) -> Path:
+    """A file that can be written to; one that exists keeps its content until there is a new one."""
+    try:
+        Path(text).open("a").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: {error.strerror}") from error
+    return Path(text)
+
+
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     on_gpu = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(description="Time, operations and memory of the model's stages.")
-    parser.add_argument("--views", type=int, nargs="+", default=[8, 16] if on_gpu else [2, 4])
+    parser = argparse.ArgumentParser(prog="benchmark", description="Time, operations and memory of the model's stages.")
+    parser.add_argument("--views", type=parse_count, nargs="+", default=[8, 16] if on_gpu else [2, 4])
     parser.add_argument("--size", type=parse_size, nargs="+", default=[(504, 378) if on_gpu else (168, 126)])
-    parser.add_argument("--steps", type=int, nargs="+", default=[8, 12, 16] if on_gpu else [8, 16], metavar="K")
-    parser.add_argument("--device", default="cuda" if on_gpu else "cpu")
+    parser.add_argument("--steps", type=parse_count, nargs="+", default=[8, 12, 16] if on_gpu else [8, 16], metavar="K")
+    parser.add_argument("--device", type=parse_device, default="cuda" if on_gpu else "cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16" if on_gpu else "float32")
     parser.add_argument("--config", type=Path, help="config.json of a checkpoint; the released model by default")
-    parser.add_argument("--repeats", type=int, default=10 if on_gpu else 3)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--repeats", type=parse_count, default=10 if on_gpu else 3)
+    parser.add_argument("--json", type=parse_output, help="also write the figures to this file")
     return parser.parse_args(argv)
 
 
@@ -185,20 +211,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     try:
         run(args)
-    except DvltError as error:
+    except (DvltError, OSError) as error:
         raise SystemExit(f"benchmark: {error}") from error
 
 
 def run(args: argparse.Namespace) -> None:
-    device = torch.device(args.device)
+    device: torch.device = args.device
     config = DvltConfig() if args.config is None else DvltConfig.from_file(args.config)
+    products = itertools.product(args.views, args.size, args.steps)
+    cases = [Case(views, width, height, steps) for views, (width, height), steps in products]
+    gflops = [count_gflop(config, case) for case in cases]  # refuses what cannot run before anything is timed
     model = Dvlt(config).eval().to(device)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"{machine(device)}; {args.dtype}; {parameters:.2f} M parameters; median of {args.repeats}")
-    rows = []
-    for views, (width, height), steps in itertools.product(args.views, args.size, args.steps):
-        case = Case(views, width, height, steps)
-        rows.append(measure(model, case, device, DTYPES[args.dtype], args.repeats))
+    rows: list[Measurement] = []
+    for case, gflop in zip(cases, gflops, strict=True):
+        try:
+            rows.append(measure(model, case, gflop, device, DTYPES[args.dtype], args.repeats))
+        except torch.cuda.OutOfMemoryError as error:
+            print(table(rows))
+            raise InputError(f"{case.views} views of {case.width}x{case.height} do not fit into {device}") from error
     print(table(rows))
     if args.json is not None:
         report = {"machine": machine(device), "dtype": args.dtype, "rows": [asdict(row) for row in rows]}

@@ -7,6 +7,7 @@ A: reweighted least squares find it without random numbers, and A splits into ro
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import InputError
@@ -32,6 +33,7 @@ __all__ = [
 ROUNDS = 12
 CENTER_ROUNDS = 4
 MIN_HALF_VIEW = 1e-4  # radians; rays that spread less than this do not tell a rotation
+MAX_LENGTH = 1e3  # of a direction, in medians of its view; longer ones are 0.06 degrees from the image plane or wrong
 
 
 def rays_from_cameras(cameras: Cameras, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -52,20 +54,23 @@ def fit_cameras(
     """Pinhole cameras that best explain ray maps.
 
     Args:
-        directions: (..., H, W, 3), world frame, camera-frame z of 1 (so not normalised).
-        origins: (..., H, W, 3), world frame.
-        weights: (..., H, W); a pixel counts where its weight is above 0 and its ray and weight are finite.
-        intrinsics: (..., 3, 3) in pixels where they are known; then only a rotation and a centre are fitted.
+        directions: (..., H, W, 3), floating-point, world frame, camera-frame z of 1 (so not normalised).
+        origins: (..., H, W, 3), floating-point, world frame.
+        weights: (..., H, W), also boolean or integer; only their ratios matter. A pixel counts where its weight is
+            above 0, its ray and weight are finite and its direction is not absurdly long.
+        intrinsics: (..., 3, 3), floating-point, in pixels where known; then only rotation and centre are fitted.
         stride: every stride-th pixel of rows and columns is used, the second one first.
 
     Returns:
-        Cameras with the leading dimensions of the maps and intrinsics without skew. A view whose rays no camera
-        explains (too few valid pixels, collinear or mirrored directions) is NaN: there is no default in its place.
+        Cameras with the leading dimensions of the maps and intrinsics without skew. A view whose rays tell no camera
+        (too few valid pixels; collinear, mirrored or nearly parallel directions) is NaN: no default takes its place.
 
     Raises:
-        InputError: maps of unequal or impossible shapes.
+        InputError: maps of unequal or impossible shapes, types or devices, or a stride below 1.
     """
     _check_maps(directions, origins, weights, intrinsics)
+    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
+        raise InputError(f"stride must be an integer of at least 1, got {stride!r}")
     lead, (height, width) = directions.shape[:-3], directions.shape[-3:-1]
     dtype = directions.dtype if directions.dtype == torch.float64 else torch.float32
     with torch.autocast(directions.device.type, enabled=False):
@@ -77,40 +82,48 @@ def fit_cameras(
 
         d, o = samples(directions), samples(origins)
         w = torch.ones_like(d[:, 0]) if weights is None else samples(weights.unsqueeze(-1))[:, 0]
-        usable = torch.isfinite(d).all(1) & torch.isfinite(o).all(1) & torch.isfinite(w) & (w > 0)
+        usable = _usable(d, o, w)
         w = torch.where(usable, w, 0.0)
+        w = w / w.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
         d, o = (torch.where(usable.unsqueeze(1), x, 0.0) for x in (d, o))
 
+        pixels, from_pixels = _normalized_pixels(height, width, like=d)
+        matrix, gram = _fit_linear(samples(pixels), d, w)
+        rotation, normalized = _decompose(matrix)
         if intrinsics is None:
-            pixels, from_pixels = _normalized_pixels(height, width, like=d)
-            matrix, _ = _fit_linear(samples(pixels), d, w)
-            rotation, normalized = _decompose(matrix)
             intrinsics = torch.linalg.inv(from_pixels) @ normalized
         else:
             intrinsics = intrinsics.reshape(-1, 3, 3).to(dtype)
-            usable_intrinsics = torch.isfinite(intrinsics).all(dim=(-2, -1)) & (torch.linalg.det(intrinsics) != 0)
-            identity = torch.eye(3, dtype=dtype, device=d.device)
-            invertible = torch.where(usable_intrinsics[:, None, None], intrinsics, identity)
-            p = samples(camera_directions(invertible, height, width))
-            w = torch.where(usable_intrinsics[:, None], w, 0.0)  # singular intrinsics: NaN for that view alone
-            matrix, robust = _fit_linear(p, d, w)
-            rotation = _nearest_rotation(_moment(_outer(d, p), robust), matrix)
+            moment = matrix.double() @ gram.double()
+            rotation = _known_rotation(rotation, moment, from_pixels.double() @ intrinsics.double()).to(dtype)
         poses = pose_matrix(rotation, _robust_center(o, w))
     return Cameras(poses.reshape(*lead, 4, 4), intrinsics.reshape(*lead, 3, 3))
 
 
-def _fit_linear(p: Tensor, d: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """A (N, 3, 3) of ``d = A p`` by reweighted least squares, and the last weights (N, pixels).
+def _usable(d: Tensor, o: Tensor, w: Tensor) -> Tensor:
+    """Which pixels count, (N, pixels), of directions and origins (N, 3, pixels) and weights (N, pixels)."""
+    usable = torch.isfinite(d).all(1) & torch.isfinite(o).all(1) & torch.isfinite(w) & (w > 0)
+    length = d.abs().amax(1)  # not the norm, whose squares overflow
+    median = torch.where(usable, length, torch.nan).nanmedian(dim=-1, keepdim=True).values
+    return usable & (length <= MAX_LENGTH * median)
 
-    p is (N or 1, 3, pixels), d (N, 3, pixels), w (N, pixels).
+
+def _fit_linear(p: Tensor, d: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """A (N, 3, 3) of ``d = A p`` by reweighted least squares, and its weighted sum of ``p p^T``, (N, 3, 3).
+
+    p is (1, 3, pixels) with p_3 = 1, d (N, 3, pixels), w (N, pixels).
     """
+    mean = (w.unsqueeze(1) * d).sum(-1, keepdim=True) / w.sum(-1)[:, None, None]
+    d = d - mean  # a long lens's directions differ in their last digits only
     pp, dp = _outer(p, p), _outer(d, p)
     robust = w
     for _ in range(ROUNDS):
-        inverse, singular = torch.linalg.inv_ex(_moment(pp, robust))
+        gram = _moment(pp, robust)
+        inverse, singular = torch.linalg.inv_ex(gram)
         matrix = _moment(dp, robust) @ inverse
         robust = w * _robust_weights((d - matrix @ p).square().sum(1), w)
-    return torch.where((singular != 0)[:, None, None], torch.nan, matrix), robust
+    matrix = matrix + F.pad(mean, (2, 0))  # onto the third column
+    return torch.where((singular != 0)[:, None, None], torch.nan, matrix), gram
 
 
 def _robust_weights(squared_error: Tensor, w: Tensor) -> Tensor:
@@ -133,7 +146,7 @@ def _robust_center(origins: Tensor, w: Tensor) -> Tensor:
 def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """``A = Q U`` (Gram-Schmidt; U upper triangular with a positive diagonal, det Q = 1) -> R, K without skew.
 
-    NaN where the directions are collinear or mirrored.
+    NaN where the directions are collinear, mirrored or nearly parallel.
     """
     first, second, third = matrix.unbind(-1)
     x_axis = first / first.norm(dim=-1, keepdim=True)
@@ -160,12 +173,16 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(failed, torch.nan, rotation), torch.where(failed, torch.nan, intrinsics)
 
 
-def _nearest_rotation(moment: Tensor, matrix: Tensor) -> Tensor:
-    """Rotation that maximises tr(R^T M) (Procrustes); NaN where the linear fit has no answer."""
-    failed = ~torch.isfinite(matrix).all(dim=(-2, -1), keepdim=True)
-    matrix = torch.where(failed, 0.0, matrix)
-    smallest = MIN_HALF_VIEW * torch.linalg.matrix_norm(matrix) ** 3
-    failed |= ~(torch.linalg.det(matrix) > smallest)[:, None, None]
+def _known_rotation(free: Tensor, moment: Tensor, normalized: Tensor) -> Tensor:
+    """Rotation that best turns the rays of known intrinsics into the directions (Procrustes), in float64.
+
+    All (N, 3, 3): the rotation with free intrinsics (where it is NaN, so is this one), the moment ``sum d p^T`` and
+    the intrinsics in the units of p. Float64, because the part of the moment that tells roll is 1 / focal length^2.
+    """
+    rays_from_pixels = torch.linalg.inv_ex(normalized).inverse
+    moment = moment @ rays_from_pixels.mT
+    positive = (torch.linalg.det(normalized) > 0)[:, None, None]
+    failed = ~(torch.isfinite(free) & torch.isfinite(moment) & positive).all(dim=(-2, -1), keepdim=True)
     u, _, vt = torch.linalg.svd(torch.where(failed, 0.0, moment))
     sign = torch.linalg.det(u @ vt)
     u = torch.cat([u[..., :2], u[..., 2:] * sign[:, None, None]], dim=-1)
@@ -185,11 +202,8 @@ def _moment(outer: Tensor, w: Tensor) -> Tensor:
 def _normalized_pixels(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Homogeneous pixels scaled to about [-1, 1], (H, W, 3), and the matrix that makes them of plain ones."""
     scale = 2.0 / max(height, width)
-    from_pixels = torch.tensor(
-        [[scale, 0, -scale * width / 2], [0, scale, -scale * height / 2], [0, 0, 1]],
-        device=like.device,
-        dtype=like.dtype,
-    )
+    rows = [[scale, 0, -scale * width / 2], [0, scale, -scale * height / 2], [0, 0, 1]]
+    from_pixels = torch.tensor(rows, device=like.device, dtype=like.dtype)
     return rotate(from_pixels, homogeneous(pixel_centers(height, width, like))), from_pixels
 
 
@@ -199,14 +213,28 @@ def _grid(size: int, stride: int) -> slice:
 
 
 def _check_maps(directions: Tensor, origins: Tensor, weights: Tensor | None, intrinsics: Tensor | None) -> None:
+    _check_type("directions", directions)
     shape = tuple(directions.shape)
     if len(shape) < 3 or shape[-1] != 3 or 0 in shape:
         raise InputError(f"directions must be (..., H, W, 3), got {shape}")
-    expected = {"origins": (origins, shape), "weights": (weights, shape[:-1])}
-    expected["intrinsics"] = (intrinsics, (*shape[:-3], 3, 3))
+    expected = {"origins": (origins, shape)}
+    if weights is not None:
+        expected["weights"] = (weights, shape[:-1])
+    if intrinsics is not None:
+        expected["intrinsics"] = (intrinsics, (*shape[:-3], 3, 3))
     for name, (value, wanted) in expected.items():
-        if value is not None and tuple(value.shape) != wanted:
+        _check_type(name, value)
+        if tuple(value.shape) != wanted:
             raise InputError(f"{name} must be {wanted} beside directions {shape}, got {tuple(value.shape)}")
+        if value.device != directions.device:
+            raise InputError(f"{name} must be on {directions.device} as the directions are, got {value.device}")
+
+
+def _check_type(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} must be a tensor, got {type(value).__name__}")
+    if not value.is_floating_point() and (name != "weights" or value.is_complex()):
+        raise InputError(f"{name} must be floating-point, got {value.dtype}")
 
 
 def pose_encoding_from_cameras(cameras: Cameras, height: int, width: int) -> Tensor:

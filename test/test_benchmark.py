@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from dvlt_ros import benchmark
 from dvlt_ros.model import DvltConfig
@@ -28,12 +29,54 @@ def test_it_prints_a_row_per_case_and_writes_json(make_model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--size 500", "WIDTHxHEIGHT"),
-        ("--device cpu --size 30x28 --views 1 --steps 2", "multiples of 14"),
-        ("--config missing.json", "missing.json: not a readable JSON file"),
+        ("--size 500", "--size: a size is WIDTHxHEIGHT in pixels, got '500'"),
+        ("--size 0x0", "--size: a size is WIDTHxHEIGHT in pixels, got '0x0'"),
+        ("--views 4 -1", "--views: must be an integer of at least 1, got '-1'"),
+        ("--steps 0", "--steps: must be an integer of at least 1, got '0'"),
+        ("--repeats 1.5", "--repeats: must be an integer of at least 1, got '1.5'"),
+        ("--device foo", "--device: must be cpu, cuda or cuda:INDEX, got 'foo'"),
+        ("--device cuda:99", "--device: 'cuda:99' cannot be used: "),
+        ("--json missing/report.json", "--json: 'missing/report.json' cannot be written: No such file or directory"),
+        ("--json .", "--json: '.' cannot be written: Is a directory"),
     ],
 )
-def test_bad_arguments_end_with_a_message(arguments, message, capsys):
+def test_bad_arguments_end_with_the_argument_and_the_cause(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
         benchmark.main(arguments.split())
-    assert message in str(error.value) + capsys.readouterr().err
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [("--size 28x42 30x28", "multiples of 14"), ("--config missing.json", "missing.json: not a readable JSON file")],
+)
+def test_what_cannot_run_is_refused_before_anything_is_timed(arguments, message, monkeypatch):
+    monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("work had started"))
+    with pytest.raises(SystemExit, match=f"^benchmark: .*{message}"):
+        benchmark.main([*arguments.split(), "--device", "cpu", "--views", "1", "--steps", "8"])
+
+
+def test_an_earlier_report_stays_until_there_is_a_new_one(tmp_path):
+    report = tmp_path / "report.json"
+    report.write_text("earlier")
+    with pytest.raises(SystemExit):
+        benchmark.main(["--config", "missing.json", "--device", "cpu", "--json", str(report)])
+    assert report.read_text() == "earlier"
+
+
+def test_too_little_memory_shows_what_was_measured_before(make_model, tmp_path, capsys, monkeypatch):
+    make_model().save_pretrained(tmp_path)
+    measure = benchmark.measure
+
+    def measure_on_a_small_gpu(model, case, *rest):
+        if case.views > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return measure(model, case, *rest)
+
+    monkeypatch.setattr(benchmark, "measure", measure_on_a_small_gpu)
+    arguments = f"--config {tmp_path / 'config.json'} --views 1 2 --size 28x28 --steps 2 --repeats 1 --device cpu"
+    with pytest.raises(SystemExit, match="benchmark: 2 views of 28x28 do not fit into cpu"):
+        benchmark.main(arguments.split())
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 1

@@ -127,6 +127,70 @@ def test_singular_intrinsics_give_nan_for_their_view_alone():
     assert angles_deg(fitted[1:], truth[1:]).max() < 0.02
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.floats(1.0, 8.0), st.integers(0, 10_000), st.booleans())
+def test_a_long_lens_gives_the_right_rotation_or_none(log_focal, seed, known):
+    truth = random_cameras(2, seed)
+    intrinsics = truth.intrinsics.clone()
+    intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = 10**log_focal
+    truth = Cameras(truth.world_from_cam, intrinsics)
+    fitted = fit_cameras(*rays_from_cameras(truth, HEIGHT, WIDTH), intrinsics=intrinsics if known else None)
+    half_view = WIDTH / 2 / 10**log_focal  # radians
+    if half_view > 2e-4:
+        assert angles_deg(fitted, truth).max() < 0.02
+    elif half_view < 5e-5:
+        assert fitted.world_from_cam[:, :3, :3].isnan().all()
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e20, 1e30])
+def test_an_absurdly_long_ray_is_an_outlier(size, known):
+    truth = random_cameras(2)
+    directions, origins = rays_from_cameras(truth, HEIGHT, WIDTH)
+    origins = origins.clone()
+    directions[0, 1, 1] = torch.tensor([size, -size, size])
+    directions[1, ::5, ::5], origins[1, ::5, 1::5] = size, -size
+    fitted = fit_cameras(directions, origins, intrinsics=truth.intrinsics if known else None, stride=1)
+    assert angles_deg(fitted, truth).max() < 0.02
+    torch.testing.assert_close(fitted.world_from_cam[..., 3], truth.world_from_cam[..., 3], rtol=0, atol=1e-5)
+
+
+def test_only_ratios_of_weights_matter_and_a_mask_is_weights():
+    truth = random_cameras(2)
+    directions, origins = rays_from_cameras(truth, HEIGHT, WIDTH)
+    mask = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
+    mask[:, : HEIGHT // 2] = True
+    directions[~mask] = torch.tensor([0.3, -1.0, 0.2])
+    fitted = fit_cameras(directions, origins, mask)
+    assert angles_deg(fitted, truth).max() < 0.02
+    for weights in (mask.int(), 1e-30 * mask, 1e36 * mask):
+        same = fit_cameras(directions, origins, weights)
+        torch.testing.assert_close(same.world_from_cam, fitted.world_from_cam)
+
+
+@pytest.mark.parametrize("stride", [0, -1, 2.5, True, None])
+def test_a_stride_that_is_no_positive_integer_is_refused(stride):
+    with pytest.raises(InputError, match="stride must be an integer of at least 1, got"):
+        fit_cameras(*rays_from_cameras(random_cameras(1), HEIGHT, WIDTH), stride=stride)
+
+
+@pytest.mark.parametrize("name", ["directions", "origins", "weights", "intrinsics"])
+def test_map_types_are_checked_and_named(name):
+    truth = random_cameras(2)
+    directions, origins = rays_from_cameras(truth, HEIGHT, WIDTH)
+    maps = {"directions": directions, "origins": origins, "weights": directions[..., 0], "intrinsics": truth.intrinsics}
+    with pytest.raises(InputError, match=f"{name} must be a tensor, got ndarray"):
+        fit_cameras(**maps | {name: maps[name].numpy()})
+    with pytest.raises(InputError, match=f"{name} must be floating-point, got torch.complex64"):
+        fit_cameras(**maps | {name: maps[name].to(torch.complex64)})
+    if name != "weights":
+        with pytest.raises(InputError, match=f"{name} must be floating-point, got torch.int64"):
+            fit_cameras(**maps | {name: maps[name].long()})
+    if name != "directions":
+        with pytest.raises(InputError, match=f"{name} must be on cpu as the directions are, got meta"):
+            fit_cameras(**maps | {name: maps[name].to("meta")})
+
+
 def test_map_shapes_are_checked_and_named():
     directions, origins = rays_from_cameras(random_cameras(2), HEIGHT, WIDTH)
     with pytest.raises(InputError, match="origins must be"):

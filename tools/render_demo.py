@@ -1,4 +1,4 @@
-"""Render the photos of the bundled demo: a room that no checkpoint of ours has been trained on.
+"""Render the bundled demo sequence: a room that no checkpoint of ours has been trained on.
 
 python tools/render_demo.py dvlt_ros/demo/room
 """
@@ -10,16 +10,18 @@ from pathlib import Path
 
 import cv2
 import torch
+import yaml
 
 from dvlt_ros.training.synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 
 SEED = BENCHMARK_SEED - 10  # above all training seeds
+SIZE = (192, 256)  # height, width
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Render the photos of the bundled demo.")
+    parser = argparse.ArgumentParser(description="Render the bundled demo sequence.")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--views", type=int, default=60)
     output, views = vars(parser.parse_args()).values()
     config = SyntheticConfig(
         families=("room",),
@@ -29,11 +31,29 @@ def main() -> None:
         supersample=2,
         augment=None,
     )
-    windows = sample_windows([SEED], config, views=views, size=(252, 336))
+    windows = sample_windows([SEED], config, views=views, size=SIZE)
     output.mkdir(parents=True, exist_ok=True)
     for i, image in enumerate((255 * windows.images[0]).round().to(torch.uint8)):
         picture = cv2.cvtColor(image.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(output / f"{i:02d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        cv2.imwrite(str(output / f"{i:03d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    (output / "camera_info.yaml").write_text(camera_info(windows.intrinsics[0, 0]))
+
+
+def camera_info(intrinsics: torch.Tensor) -> str:
+    """In the format of ROS's camera_calibration, which puts pixel centres at integers."""
+    (fx, _, cx), (_, fy, cy) = intrinsics[:2].tolist()
+    k = [fx, 0.0, cx - 0.5, 0.0, fy, cy - 0.5, 0.0, 0.0, 1.0]
+    fields = {
+        "image_width": SIZE[1],
+        "image_height": SIZE[0],
+        "camera_name": "rendered",
+        "camera_matrix": {"rows": 3, "cols": 3, "data": k},
+        "distortion_model": "plumb_bob",
+        "distortion_coefficients": {"rows": 1, "cols": 5, "data": [0.0] * 5},
+        "rectification_matrix": {"rows": 3, "cols": 3, "data": [1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0]},
+        "projection_matrix": {"rows": 3, "cols": 4, "data": [*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0]},
+    }
+    return yaml.safe_dump(fields, sort_keys=False, default_flow_style=None)
 
 
 if __name__ == "__main__":

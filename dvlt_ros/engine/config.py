@@ -57,6 +57,7 @@ class EngineConfig:
     )
     image_rotation: ImageRotation = parameter(0, "clockwise degrees that turn the image upright for the network")
     max_wait_s: float = parameter(0.5, "a lonely first frame waits this long for a second one", 0.0, 60.0, live=True)
+    max_gap_s: float = parameter(5.0, "after a longer pause between frames a new map begins", 0.0, 3600.0, live=True)
     keyframe_min_interval_s: float = parameter(
         0.0, "frames closer to the last one are passed over", 0.0, 60.0, live=True
     )

@@ -51,6 +51,13 @@ class Buffer:
             for history in self._frames.values():
                 history.clear()
 
+    def all_frames_as_yaml(self) -> str:
+        """The tree: every frame with its newest parent."""
+        with self._changed:
+            newest = {child: history.samples[-1] for child, history in self._frames.items() if history.samples}
+        lines = [f"{child}: \n  parent: '{sample.parent}'\n" for child, sample in sorted(newest.items())]
+        return "".join(lines) or "{}"
+
     def lookup_transform(
         self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration()  # noqa: B008
     ) -> TransformStamped:  # fmt: skip

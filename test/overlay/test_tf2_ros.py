@@ -281,3 +281,13 @@ rclpy.spin(node)
         other.wait()
     assert received
     assert received[0].transforms[0].child_frame_id == "from another process"
+
+
+def test_the_tree_as_yaml(buffer):
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with ROS 2 and with `make venv`")
+    assert not yaml.safe_load(buffer.all_frames_as_yaml())
+    buffer.set_transform_static(message("base", "camera"), "me")
+    buffer.set_transform(message("odom", "base", 1), "me")
+    buffer.set_transform(message("elsewhere", "base", 2), "me")
+    tree = yaml.safe_load(buffer.all_frames_as_yaml())
+    assert {child: entry["parent"] for child, entry in tree.items()} == {"camera": "base", "base": "elsewhere"}

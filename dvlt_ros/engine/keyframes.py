@@ -1,0 +1,53 @@
+"""Which frames of a stream are worth a place in a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .config import EngineConfig
+
+THUMBNAIL = (32, 24)  # width, height
+
+
+MIN_CONTRAST = 0.01  # standard deviation of grey values, 0 to 1
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnail:
+    """A few grey values that stand for an image."""
+
+    grey: np.ndarray  # (24, 32) float32 in [0, 1]
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> Thumbnail:
+        small = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        return cls(small.astype(np.float32).mean(axis=-1) / 255)
+
+    @property
+    def is_blank(self) -> bool:
+        """No contrast at all: a covered lens, or a white wall close by."""
+        return float(self.grey.std()) < MIN_CONTRAST
+
+    def change(self, other: Thumbnail) -> float:
+        """Mean absolute difference, 0 to 1."""
+        return float(np.abs(self.grey - other.grey).mean())
+
+
+class KeyframeGate:
+    """Lets a frame pass when enough time has gone by and the image has changed, or after a heartbeat."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, Thumbnail] | None = None
+
+    def passes(self, stamp_ns: int, thumbnail: Thumbnail, config: EngineConfig) -> bool:
+        """Whether this frame is a keyframe; if so the next ones are compared with it."""
+        if self._last is not None:
+            elapsed_s, change = (stamp_ns - self._last[0]) * 1e-9, thumbnail.change(self._last[1])
+            is_due = elapsed_s >= config.keyframe_heartbeat_s
+            if elapsed_s < config.keyframe_min_interval_s or not (is_due or change >= config.keyframe_min_change):
+                return False
+        self._last = stamp_ns, thumbnail
+        return True

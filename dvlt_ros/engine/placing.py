@@ -1,0 +1,120 @@
+"""Puts each window into the map, or starts another map when it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..alignment import Sim3
+from ..errors import AlignmentError
+from ..model import PixelMapping
+from .config import EngineConfig
+from .frames import Reconstruction, SeamReport
+from .predictor import WindowPrediction
+from .seams import SharedPoints, fit_seam
+from .windows import Anchor, View
+
+MAP_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # x forward, z up (REP-103)
+POINTS_PER_SEAM = 6000
+
+
+class MapFrame:
+    """The current map: its number, and where windows lie in it.
+
+    Without a source of gravity the first camera of a map looks along x, its image upright along z.
+    """
+
+    def __init__(self) -> None:
+        self.map_id = 0
+        self._is_empty = True
+
+    def restart(self) -> None:
+        """The next window begins another map; a map that holds nothing yet stays."""
+        if not self._is_empty:
+            self.map_id, self._is_empty = self.map_id + 1, True
+
+    def place(
+        self, prediction: WindowPrediction, shared: Sequence[Anchor], max_residual: float
+    ) -> tuple[Sim3, SeamReport]:
+        """map_from_window, and how it was found.
+
+        The prediction holds the shared views first, then at least one new one with a pose that is known.
+        """
+        report = SeamReport("first", None)
+        if shared and not self._is_empty:
+            try:
+                seam = fit_seam(shared_points(prediction, shared))
+                if seam.residual <= max_residual:
+                    return seam.map_from_window, SeamReport("joined", seam.residual)
+                reason = f"residual {seam.residual:.3f} is above max_seam_residual {max_residual}"
+                report = SeamReport("refused", seam.residual, reason)
+            except AlignmentError as error:
+                report = SeamReport("refused", None, str(error))
+            self.restart()
+        self._is_empty = False
+        poses = prediction.window_from_cam[len(shared) :]
+        return begin_at(poses[np.isfinite(poses).all(axis=(-2, -1))][0]), report
+
+
+def begin_at(window_from_cam: np.ndarray) -> Sim3:
+    """map_from_window of a map that begins at this camera (4, 4)."""
+    rotation = MAP_FROM_OPTICAL @ window_from_cam[:3, :3].T
+    translation = -rotation @ window_from_cam[:3, 3]
+    return Sim3(torch.tensor(1.0, dtype=torch.float64), torch.from_numpy(rotation), torch.from_numpy(translation))
+
+
+def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> SharedPoints:
+    """Pixels of the views that window and map both know, evenly thinned."""
+    height, width = prediction.depth.shape[1:]
+    stride = max(1, round((len(shared) * height * width / POINTS_PER_SEAM) ** 0.5))
+    thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
+    in_window, in_map, weights, near, far = [], [], [], [], []
+    for view, anchor in enumerate(shared):
+        depth, anchor_depth = prediction.depth[view][thin], anchor.depth[thin]
+        in_window.append(_points(depth, prediction.intrinsics[view], prediction.window_from_cam[view], stride))
+        in_map.append(_points(anchor_depth, anchor.intrinsics, anchor.map_from_cam, stride))
+        weights.append(np.minimum(prediction.confidence[view][thin], anchor.confidence[thin]).ravel())
+        near.append(depth.ravel())
+        far.append(anchor_depth.ravel())
+    return SharedPoints(
+        *(torch.from_numpy(np.concatenate(x)).double() for x in (in_window, in_map, weights, near, far))
+    )
+
+
+def _points(depth: np.ndarray, intrinsics: np.ndarray, target_from_cam: np.ndarray, stride: int) -> np.ndarray:
+    """(N, 3) of a map that was thinned by ``stride``."""
+    height, width = depth.shape
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    pixels = np.stack([columns, rows], axis=-1) * stride + (stride // 2 + 0.5)
+    directions = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1) @ np.linalg.inv(intrinsics).T
+    points = (directions * depth[..., None]).reshape(-1, 3)
+    return points @ target_from_cam[:3, :3].T + target_from_cam[:3, 3]
+
+
+def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_window: Sim3) -> list[Anchor]:
+    """Decoded views in the map, but those whose pose is not known."""
+    scale = map_from_window.scale.item()
+    map_from_cam = map_from_window.apply_to_poses(torch.from_numpy(prediction.window_from_cam)).numpy()
+    return [
+        Anchor(view, scale * prediction.depth[i], prediction.confidence[i], prediction.intrinsics[i], map_from_cam[i])
+        for i, view in enumerate(views)
+        if np.isfinite(map_from_cam[i]).all()
+    ]
+
+
+def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: EngineConfig) -> Reconstruction:
+    """A view as it is handed out: what is not trusted is NaN."""
+    frame = anchor.view.frame
+    return Reconstruction(
+        frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, anchor.view.picture,
+        np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan)),
+        anchor.confidence, anchor.intrinsics, anchor.map_from_cam, mapping,
+    )  # fmt: skip
+
+
+def trusted(anchor: Anchor, config: EngineConfig) -> np.ndarray:
+    """(h, w) bool: pixels confident enough, in absolute terms and among those of their frame."""
+    threshold = max(config.min_confidence, float(np.quantile(anchor.confidence, config.distrusted_share)))
+    return np.isfinite(anchor.depth) & (anchor.depth > 0) & (anchor.confidence >= threshold)

@@ -1,0 +1,119 @@
+"""A reconstruction at the size that is handed out: the same arrays for ROS messages and for files."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..model.images import Size
+from .frames import Reconstruction
+
+SAME_SURFACE = 0.05  # neighbouring depths that differ by less, relatively, may be mixed
+POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("confidence", "<f4")])
+
+
+class RenderedFrame:
+    """Depth, confidence, colours and points of one frame at a fixed output size (height, width)."""
+
+    def __init__(self, reconstruction: Reconstruction, size: Size) -> None:
+        self._source = reconstruction
+        self.size = size
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """(H, W, 3) uint8: the undistorted picture."""
+        image = self._source.picture.image
+        if image.shape[:2] == self.size:
+            return image
+        return cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
+
+    @cached_property
+    def intrinsics(self) -> np.ndarray:
+        """(3, 3) float64 in output pixels, pixel (0, 0) centred at (0.5, 0.5)."""
+        return np.linalg.inv(self._map_from_output) @ self._source.intrinsics
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """(H, W) float32 along the optical axis; NaN where not trusted, and where the network saw nothing.
+
+        Linear within a surface, the nearest value at edges: a depth between two surfaces is nowhere.
+        """
+        source = self._source.depth
+        linear, nearest = (self._resampled(source, mode, np.nan) for mode in (cv2.INTER_LINEAR, cv2.INTER_NEAREST))
+        same_surface = cv2.absdiff(linear, nearest) <= SAME_SURFACE * nearest  # False beside NaN
+        return np.where(same_surface, linear, nearest)
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """(H, W) float32, from 1 upwards; 1 where the network saw nothing."""
+        return self._resampled(self._source.confidence, cv2.INTER_LINEAR, 1.0)
+
+    def points(self, stride: int = 1, organized: bool = False) -> np.ndarray:
+        """`POINT` records in the camera's optical frame: (H', W') with NaN if organized, else (N,) without."""
+        thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
+        depth = self.depth[thin]
+        columns, rows = (axis[part] for axis, part in zip(self._directions, reversed(thin), strict=True))
+        cloud = np.empty(depth.shape, POINT)
+        np.multiply(columns, depth, out=cloud["x"])
+        np.multiply(rows[:, None], depth, out=cloud["y"])
+        cloud["z"] = depth
+        cloud["rgb"] = packed_rgb(self.rgb[thin])
+        cloud["confidence"] = self.confidence[thin]
+        return cloud if organized else cloud[np.isfinite(depth)]
+
+    @property
+    def _directions(self) -> tuple[np.ndarray, np.ndarray]:
+        """x / z of every output column (W,) and y / z of every row (H,), float32."""
+        (fx, _, cx), (_, fy, cy) = self.intrinsics[:2]
+        columns, rows = (np.arange(self.size[1]) + 0.5 - cx) / fx, (np.arange(self.size[0]) + 0.5 - cy) / fy
+        return columns.astype(np.float32), rows.astype(np.float32)
+
+    @property
+    def _map_from_output(self) -> np.ndarray:
+        """(3, 3) from output pixels to those of the network's maps."""
+        height, width = self._source.picture.image.shape[:2]
+        (sx, sy), (ox, oy) = self._source.mapping.scale, self._source.mapping.offset
+        sx, sy = sx * width / self.size[1], sy * height / self.size[0]
+        return np.array([[sx, 0.0, ox], [0.0, sy, oy], [0.0, 0.0, 1.0]])
+
+    def _resampled(self, values: np.ndarray, interpolation: int, outside: float) -> np.ndarray:
+        lookup = _lookup(self._map_from_output.tobytes(), self.size, values.shape)
+        sampled = cv2.remap(values, lookup.columns, lookup.rows, interpolation, borderMode=cv2.BORDER_REPLICATE)
+        if lookup.outside is not None:
+            sampled[lookup.outside] = outside
+        return sampled
+
+
+class _Lookup(NamedTuple):
+    columns: np.ndarray  # (H, W) float32, where OpenCV (pixel centres at integers) takes each pixel from
+    rows: np.ndarray
+    outside: np.ndarray | None  # (H, W) bool: beyond the network's crop
+
+
+@lru_cache(maxsize=8)
+def _lookup(map_from_output: bytes, size: Size, map_size: Size) -> _Lookup:
+    """The same for every frame of a stream."""
+    (sx, _, ox), (_, sy, oy) = np.frombuffer(map_from_output).reshape(3, 3)[:2]
+    columns, rows = (np.arange(size[1]) + 0.5) * sx + ox, (np.arange(size[0]) + 0.5) * sy + oy
+    outside = ((rows < 0) | (rows > map_size[0]))[:, None] | ((columns < 0) | (columns > map_size[1]))
+    grid = np.meshgrid(columns.astype(np.float32) - 0.5, rows.astype(np.float32) - 0.5)
+    return _Lookup(*grid, outside if outside.any() else None)
+
+
+def packed_rgb(colors: np.ndarray) -> np.ndarray:
+    """(..., 3) uint8 RGB as (...) uint32 0xffRRGGBB, which PCL and RViz read from a float32 field."""
+    if not colors.size:
+        return np.empty(colors.shape[:-1], np.uint32)
+    flat = np.ascontiguousarray(colors).reshape(-1, 1, 3)
+    return cv2.cvtColor(flat, cv2.COLOR_RGB2BGRA).view("<u4").reshape(colors.shape[:-1])
+
+
+def map_cloud(points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Points (N, 3), colours (N, 3) uint8 and confidence (N,) as `POINT` records."""
+    cloud = np.empty(len(points), POINT)
+    cloud["x"], cloud["y"], cloud["z"] = points.T
+    cloud["rgb"], cloud["confidence"] = packed_rgb(colors), confidence
+    return cloud

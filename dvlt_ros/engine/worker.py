@@ -1,0 +1,87 @@
+"""The one thread that owns the device: frames come in from anywhere, windows go out to one receiver."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from .engine import Engine, WindowResult
+from .frames import Frame
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Runs an engine on its own thread. Frames that come faster than windows wait undecoded; the newest win."""
+
+    def __init__(
+        self, engine: Engine, deliver: Callable[[WindowResult], None], fail: Callable[[Exception], None]
+    ) -> None:
+        """``deliver`` gets every window, ``fail`` every error that nobody expected; both on the worker's thread."""
+        self.engine = engine
+        self._deliver = deliver
+        self._fail = fail
+        self._changed = threading.Condition()
+        self._frames: deque[Frame] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="dvlt worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def offer(self, frame: Frame) -> None:
+        """Never blocks. A frame that finds no room pushes out the oldest one, which counts as dropped."""
+        with self._changed:
+            self._frames.append(frame)
+            if len(self._frames) > self.engine.config.window_size:
+                self._frames.popleft()
+                self.engine.counters.add(accepted=1, dropped=1)
+            self._changed.notify()
+
+    def request(self, action: Callable[[], None]) -> None:
+        """Runs something between two windows, on the worker's thread."""
+        with self._changed:
+            self._requests.append(action)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Waits for the window that is running; frames that still wait count as dropped."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+        self.engine.counters.add(accepted=len(self._frames), dropped=len(self._frames))
+        self._frames.clear()
+        self.engine.restart("the stream was stopped")
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_work, timeout=self._until_flush_s())
+                if self._stopping:
+                    return
+            try:
+                while (request := self._next(self._requests)) is not None:
+                    request()
+                while (frame := self._next(self._frames)) is not None:
+                    self.engine.admit(frame)
+                result = self.engine.run(flush=self._until_flush_s() == 0.0)
+                if result is not None:
+                    self._deliver(result)
+            except Exception as error:
+                self._fail(error)
+
+    def _next(self, waiting: deque[T]) -> T | None:
+        with self._changed:
+            return waiting.popleft() if waiting else None
+
+    def _has_work(self) -> bool:
+        return self._stopping or bool(self._frames) or bool(self._requests)
+
+    def _until_flush_s(self) -> float | None:
+        deadline_ns = self.engine.flush_at_ns()
+        return None if deadline_ns is None else max(0.0, (deadline_ns - time.monotonic_ns()) * 1e-9)

@@ -1,0 +1,124 @@
+"""An MCAP recording with the node's own topics, written without ROS (through rosbags)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..geometry import quaternion_from_matrix
+
+INSTALL = "pip install 'rosbags>=0.11,<0.12'"
+FLOAT32 = 7  # sensor_msgs/PointField
+TOPICS = {
+    "depth/image": "sensor_msgs/msg/Image",
+    "depth/camera_info": "sensor_msgs/msg/CameraInfo",
+    "rgb/image_rect": "sensor_msgs/msg/Image",
+    "confidence/image": "sensor_msgs/msg/Image",
+    "points": "sensor_msgs/msg/PointCloud2",
+    "map_points": "sensor_msgs/msg/PointCloud2",
+    "pose": "geometry_msgs/msg/PoseStamped",
+    "path": "nav_msgs/msg/Path",
+    "tf": "tf2_msgs/msg/TFMessage",
+}
+
+
+class McapRecording:
+    """A rosbag2 folder with one MCAP file, compressed, as `ros2 bag play` reads it."""
+
+    def __init__(self, folder: Path, overwrite: bool = False) -> None:
+        """Raises InputError if the folder is there already, or cannot be made."""
+        try:
+            from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError as error:
+            raise InputError(f"writing an MCAP needs rosbags: {INSTALL}") from error
+        if overwrite and any(folder.glob("*.mcap")):
+            shutil.rmtree(folder)
+        self._store = get_typestore(Stores.ROS2_JAZZY)
+        try:
+            self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
+            self._writer.open()
+        except (WriterError, OSError) as error:
+            raise InputError(f"{folder}: cannot be written: {error}") from error
+        self._connections = {
+            topic: self._writer.add_connection(f"/{topic}", kind, typestore=self._store)
+            for topic, kind in TOPICS.items()
+        }
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def write_image(self, topic: str, image: np.ndarray, encoding: str, frame_id: str, stamp_ns: int) -> None:
+        height, width = image.shape[:2]
+        data = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
+        self._write(
+            topic, stamp_ns, header=self._header(frame_id, stamp_ns), height=height, width=width, encoding=encoding,
+            is_bigendian=0, step=len(data) // height, data=data,
+        )  # fmt: skip
+
+    def write_camera_info(self, intrinsics: np.ndarray, size: tuple[int, int], frame_id: str, stamp_ns: int) -> None:
+        """Undistorted; ROS puts pixel centres at integers."""
+        k = intrinsics.copy()
+        k[:2, 2] -= 0.5
+        roi = self._type("sensor_msgs/msg/RegionOfInterest")(
+            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        )
+        self._write(
+            "depth/camera_info", stamp_ns, header=self._header(frame_id, stamp_ns), height=size[0], width=size[1],
+            distortion_model="plumb_bob", d=np.zeros(5), k=k.ravel(), r=np.eye(3).ravel(),
+            p=np.hstack([k, np.zeros((3, 1))]).ravel(), binning_x=0, binning_y=0, roi=roi,
+        )  # fmt: skip
+
+    def write_cloud(self, topic: str, cloud: np.ndarray, frame_id: str, stamp_ns: int) -> None:
+        """Records (N,) of 4-byte fields, without NaN."""
+        field = self._type("sensor_msgs/msg/PointField")
+        assert cloud.dtype.names is not None
+        fields = [field(name=name, offset=4 * i, datatype=FLOAT32, count=1) for i, name in enumerate(cloud.dtype.names)]
+        self._write(
+            topic, stamp_ns, header=self._header(frame_id, stamp_ns), height=1, width=len(cloud), fields=fields,
+            is_bigendian=False, point_step=cloud.itemsize, row_step=cloud.nbytes,
+            data=np.ascontiguousarray(cloud).view(np.uint8), is_dense=True,
+        )  # fmt: skip
+
+    def write_pose(self, map_from_cam: np.ndarray, map_frame: str, camera_frame: str, stamp_ns: int) -> None:
+        """The camera's pose, and the same as a transform on /tf."""
+        header, pose = self._header(map_frame, stamp_ns), self._pose(map_from_cam)
+        self._write("pose", stamp_ns, header=header, pose=pose)
+        translation = self._type("geometry_msgs/msg/Vector3")(x=pose.position.x, y=pose.position.y, z=pose.position.z)
+        transform = self._type("geometry_msgs/msg/Transform")(translation=translation, rotation=pose.orientation)
+        stamped = self._type("geometry_msgs/msg/TransformStamped")
+        self._write(
+            "tf", stamp_ns, transforms=[stamped(header=header, child_frame_id=camera_frame, transform=transform)]
+        )
+
+    def write_path(self, stamps_ns: np.ndarray, map_from_cam: np.ndarray, map_frame: str) -> None:
+        stamped = self._type("geometry_msgs/msg/PoseStamped")
+        poses = [
+            stamped(header=self._header(map_frame, int(stamp)), pose=self._pose(pose))
+            for stamp, pose in zip(stamps_ns, map_from_cam, strict=True)
+        ]
+        self._write("path", int(stamps_ns[-1]), header=poses[-1].header, poses=poses)
+
+    def _write(self, topic: str, stamp_ns: int, **values: Any) -> None:
+        message = self._type(TOPICS[topic])(**values)
+        data = self._store.serialize_cdr(message, TOPICS[topic])
+        self._writer.write(self._connections[topic], stamp_ns, data)
+
+    def _header(self, frame_id: str, stamp_ns: int) -> Any:
+        stamp = self._type("builtin_interfaces/msg/Time")(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        return self._type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame_id)
+
+    def _pose(self, target_from_source: np.ndarray) -> Any:
+        x, y, z, w = quaternion_from_matrix(torch.from_numpy(target_from_source[:3, :3])).tolist()
+        position = self._type("geometry_msgs/msg/Point")(*target_from_source[:3, 3].tolist())
+        return self._type("geometry_msgs/msg/Pose")(
+            position=position, orientation=self._type("geometry_msgs/msg/Quaternion")(x=x, y=y, z=z, w=w)
+        )
+
+    def _type(self, name: str) -> Any:
+        return self._store.types[name]

@@ -1,0 +1,73 @@
+"""One page that shows what came out: pictures, depth, confidence, and the map from above with the path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MOST_COLUMNS = 6
+MOST_POINTS = 60_000
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One frame of the page."""
+
+    title: str
+    rgb: np.ndarray  # (H, W, 3) uint8
+    depth: np.ndarray  # (H, W), NaN where not trusted
+    confidence: np.ndarray  # (H, W)
+
+
+def write_page(
+    path: Path, frames: Sequence[Shown], points: np.ndarray, colors: np.ndarray, positions: np.ndarray, caption: str
+) -> None:
+    """A PNG of frames, of map points (N, 3) with colours (N, 3) uint8, and of camera positions (P, 3) in the map."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, min(MOST_COLUMNS, len(frames))).round().astype(int)]
+    depths = np.concatenate([frame.depth.ravel() for frame in chosen])
+    near, far = np.nanquantile(depths, [0.02, 0.98]) if np.isfinite(depths).any() else (0.0, 1.0)
+    figure = pyplot.figure(figsize=(2.6 * len(chosen), 13), layout="constrained")
+    grid = figure.add_gridspec(4, len(chosen), height_ratios=[1, 1, 1, 3.2])
+    for column, frame in enumerate(chosen):
+        pictures: dict[str, dict[str, Any]] = {
+            frame.title: {"X": frame.rgb},
+            "depth": {"X": frame.depth, "cmap": "turbo", "vmin": near, "vmax": far},
+            "log confidence": {"X": np.log(frame.confidence), "cmap": "viridis"},
+        }
+        for row, (title, picture) in enumerate(pictures.items()):
+            axis = figure.add_subplot(grid[row, column])
+            axis.imshow(**picture)
+            axis.set_title(title, fontsize=8)
+            axis.axis("off")
+    top, side = (figure.add_subplot(part) for part in grid[3, :].subgridspec(1, 2))
+    _view(top, points, colors, positions, (1, 0), ("y, left", "x, forward"), "map from above")
+    top.invert_xaxis()
+    _view(side, points, colors, positions, (0, 2), ("x, forward", "z, up"), "map from the right")
+    figure.suptitle(caption, fontsize=9)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def _view(
+    axis: Any, points: np.ndarray, colors: np.ndarray, positions: np.ndarray, axes: tuple[int, int],
+    labels: tuple[str, str], title: str,
+) -> None:  # fmt: skip
+    """Points and path along two axes of the map; its few farthest points would make the rest small."""
+    if len(points):
+        low, high = np.quantile(points, [0.01, 0.99], axis=0)
+        inside = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
+        shown = np.random.default_rng(0).permutation(inside)[:MOST_POINTS]
+        axis.scatter(*points[shown][:, axes].T, c=colors[shown] / 255, s=0.8, linewidths=0)
+    axis.plot(*positions[:, axes].T, "-", color="red", linewidth=1.2, label="camera")
+    axis.plot(*positions[:1, axes].T, "o", color="red", markersize=4)
+    axis.set(xlabel=labels[0], ylabel=labels[1], aspect="equal", title=title)
+    axis.legend(loc="upper right", fontsize=8)

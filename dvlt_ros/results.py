@@ -1,0 +1,103 @@
+"""Reconstructions as files, written as they come: depth images, a recording, and per map a cloud, a path and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .engine.builder import MapBuilder
+from .engine.config import EngineConfig
+from .engine.frames import Reconstruction
+from .engine.rendering import RenderedFrame, map_cloud
+from .errors import InputError
+from .export import McapRecording, Shown, write_depth, write_page, write_ply, write_tum
+
+SHOWN = 12  # frames that are kept in memory for the page
+MAP_FRAME = "map"
+
+
+class Results:
+    """A context: what is begun is finished when it ends, after an error too."""
+
+    def __init__(self, folder: Path, config: EngineConfig, points_stride: int | None) -> None:
+        """``points_stride``: of the points in the recording; None: no recording.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        self.num_maps = 0
+        self._folder, self._points_stride = folder, points_stride
+        self._builder = MapBuilder(config)
+        self._size: tuple[int, int] | None = None
+        try:
+            (folder / "depth").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+        self._recording = None if points_stride is None else McapRecording(folder / "recording", overwrite=True)
+        self._begin_map(0)
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_map()
+        if self._recording is not None:
+            self._recording.close()
+
+    def add(self, reconstruction: Reconstruction) -> None:
+        if reconstruction.map_id != self._map_id:
+            self._end_map()
+            self._begin_map(reconstruction.map_id)
+        if self._size is None:
+            height, width = reconstruction.picture.image.shape[:2]
+            self._size = height, width
+        frame = RenderedFrame(reconstruction, self._size)
+        self._builder.add(reconstruction)
+        self._stamps_ns.append(reconstruction.stamp_ns)
+        self._poses.append(reconstruction.map_from_cam)
+        write_depth(self._folder / "depth" / f"{seconds(reconstruction.stamp_ns)}.tiff", frame.depth)
+        if len(self._stamps_ns) % self._stride == 1 % self._stride:
+            self._shown.append(Shown(seconds(reconstruction.stamp_ns), frame.rgb, frame.depth, frame.confidence))
+            if len(self._shown) > SHOWN:
+                self._shown, self._stride = self._shown[::2], 2 * self._stride
+        if self._recording is not None and self._points_stride is not None:
+            record(self._recording, reconstruction, frame, self._points_stride)
+
+    def _begin_map(self, map_id: int) -> None:
+        self._map_id, self._stride = map_id, 1
+        self._shown: list[Shown] = []
+        self._stamps_ns: list[int] = []
+        self._poses: list[np.ndarray] = []
+
+    def _end_map(self) -> None:
+        if not self._stamps_ns:
+            return
+        self.num_maps += 1
+        snapshot, stamps_ns, poses = self._builder.snapshot(), np.array(self._stamps_ns), np.stack(self._poses)
+        write_ply(self._path("map", "ply"), snapshot.points, snapshot.colors, snapshot.confidence)
+        write_tum(self._path("trajectory", "txt"), stamps_ns, poses)
+        caption = f"{len(poses)} frames, {len(snapshot.points)} points; lengths up to one unknown factor"
+        write_page(self._path("page", "png"), self._shown, snapshot.points, snapshot.colors, poses[:, :3, 3], caption)
+        if self._recording is not None:
+            cloud = map_cloud(snapshot.points, snapshot.colors, snapshot.confidence)
+            self._recording.write_cloud("map_points", cloud, MAP_FRAME, self._stamps_ns[-1])
+            self._recording.write_path(stamps_ns, poses, MAP_FRAME)
+
+    def _path(self, name: str, suffix: str) -> Path:
+        return self._folder / f"{name}_{self._map_id}.{suffix}"
+
+
+def record(recording: McapRecording, reconstruction: Reconstruction, frame: RenderedFrame, points_stride: int) -> None:
+    """One frame on the node's topics."""
+    where = reconstruction.frame_id, reconstruction.stamp_ns
+    recording.write_image("rgb/image_rect", frame.rgb, "rgb8", *where)
+    recording.write_image("depth/image", frame.depth, "32FC1", *where)
+    recording.write_image("confidence/image", frame.confidence, "32FC1", *where)
+    recording.write_camera_info(frame.intrinsics, frame.size, *where)
+    recording.write_cloud("points", frame.points(points_stride), *where)
+    recording.write_pose(reconstruction.map_from_cam, MAP_FRAME, *where)
+
+
+def seconds(stamp_ns: int) -> str:
+    return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"

@@ -1,0 +1,35 @@
+"""What goes wrong again and again is said once in a while."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+
+REPEAT_S = 5.0
+MAX_KINDS = 100
+NUMBERS = re.compile(r"\d+(\.\d+)?")
+
+
+class Complaints:
+    """Passes a sentence on unless one of its kind, which differs in numbers only, was said in the last 5 s."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._lock = threading.Lock()
+        self._said: dict[str, tuple[float, int]] = {}  # kind: when, and how often since then
+        self.latest = ""
+
+    def __call__(self, sentence: str) -> None:
+        kind, now_s = NUMBERS.sub("#", sentence), time.monotonic()
+        with self._lock:
+            self.latest = sentence
+            said_s, unsaid = self._said.get(kind, (-REPEAT_S, 0))
+            if now_s - said_s < REPEAT_S:
+                self._said[kind] = said_s, unsaid + 1
+                return
+            if len(self._said) >= MAX_KINDS:
+                self._said.clear()
+            self._said[kind] = now_s, 0
+        self._say(f"{sentence} ({unsaid} more since the last message)" if unsaid else sentence)

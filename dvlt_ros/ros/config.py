@@ -1,0 +1,43 @@
+"""The node's own parameters; those of windows, K and trust are the engine's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..engine.config import check_parameters, parameter
+
+Reliability = Literal["auto", "reliable", "best_effort"]
+ImageTransport = Literal["raw", "compressed"]
+TfMode = Literal["map_to_camera", "none"]
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What the node reads, publishes and calls things."""
+
+    weights: str = parameter("", "checkpoint: directory, .safetensors file or Hugging Face id; empty: the embedded one")
+    device: str = parameter("auto", "cpu, cuda, cuda:1, ...; auto: the GPU if there is one")
+    max_gpu_memory_mb: int = parameter(0, "what this process may take of the GPU's memory; 0: all", 0, 1_000_000)
+    image_transport: ImageTransport = parameter("raw", "raw: image; compressed: image/compressed")
+    image_reliability: Reliability = parameter("auto", "reliability of the image subscription; auto: what is offered")
+    image_is_rectified: bool = parameter(False, "the images are those that P of camera_info describes (image_rect)")
+    camera_frame: str = parameter("", "optical frame of images that come without a frame_id; others keep theirs")
+    map_frame: str = parameter("map", "frame of the map")
+    frame_prefix: str = parameter("", "put before the map's and the camera's frame, for several robots in one TF tree")
+    tf_mode: TfMode = parameter("map_to_camera", "map_to_camera: map -> root of the camera's TF tree; none: no TF")
+    publish_unscaled: bool = parameter(
+        False, "publish depth, points, poses and TF although their unit is unknown; REP-103 wants metres", live=True
+    )
+    output_width: int = parameter(0, "width of images out in pixels; 0: the first image's", 0, 8192)
+    output_height: int = parameter(0, "height of images out in pixels; 0: the first image's", 0, 8192)
+    points_organized: bool = parameter(False, "points as an image with NaN instead of a list without", live=True)
+    points_stride: int = parameter(1, "every n-th pixel of rows and columns becomes a point", 1, 64, live=True)
+    map_rate_hz: float = parameter(1.0, "map_points and path are published this often", 0.01, 30.0, live=True)
+    map_directory: str = parameter("~/.ros/dvlt_maps", "where ~/save_map writes; nothing is written elsewhere")
+    stale_after_s: float = parameter(
+        2.0, "without images for so long the diagnostics are an error", 0.1, 600.0, live=True
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)

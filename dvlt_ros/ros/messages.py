@@ -1,0 +1,97 @@
+"""Arrays as ROS messages, and transforms both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from cv_bridge import CvBridge
+from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped, Transform, TransformStamped
+from nav_msgs.msg import Path
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+from transforms3d.quaternions import mat2quat, quat2mat
+
+from ..engine.rendering import POINT, RenderedFrame
+
+BRIDGE = CvBridge()
+
+
+def header(frame_id: str, stamp_ns: int) -> Header:
+    return Header(frame_id=frame_id, stamp=Time(nanoseconds=stamp_ns).to_msg())
+
+
+def image_message(image: np.ndarray, encoding: str, head: Header) -> Image:
+    """(H, W) float32 as 32FC1 or (H, W, 3) uint8 as rgb8."""
+    return BRIDGE.cv2_to_imgmsg(image, encoding, head)
+
+
+def camera_info_message(frame: RenderedFrame, head: Header) -> CameraInfo:
+    """Undistorted pinhole camera; ROS puts pixel centres at integers."""
+    (fx, _, cx), (_, fy, cy) = frame.intrinsics[:2].tolist()
+    height, width = frame.size
+    message = CameraInfo(header=head, height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
+    message.k = [fx, 0.0, cx - 0.5, 0.0, fy, cy - 0.5, 0.0, 0.0, 1.0]
+    message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    message.p = [fx, 0.0, cx - 0.5, 0.0, 0.0, fy, cy - 0.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+def cloud_message(cloud: np.ndarray, head: Header) -> PointCloud2:
+    """`POINT` records (N,) without NaN, or organized (H, W) with NaN. Filled directly: one copy."""
+    height, width = cloud.shape if cloud.ndim == 2 else (1, len(cloud))
+    message = PointCloud2(
+        header=head, height=height, width=width, is_dense=cloud.ndim == 1,
+        point_step=POINT.itemsize, row_step=POINT.itemsize * width,
+    )  # fmt: skip
+    message.fields = [
+        PointField(name=name, offset=POINT.fields[name][1], datatype=PointField.FLOAT32, count=1)
+        for name in POINT.names
+    ]
+    message.data.frombytes(np.ascontiguousarray(cloud).reshape(-1).view(np.uint8))
+    return message
+
+
+def pose_message(target_from_source: np.ndarray) -> Pose:
+    """A rigid transform (4, 4) as the pose of the source in the target."""
+    message, (w, x, y, z) = Pose(), mat2quat(target_from_source[:3, :3]).tolist()
+    position, orientation = message.position, message.orientation
+    position.x, position.y, position.z = target_from_source[:3, 3].tolist()
+    orientation.x, orientation.y, orientation.z, orientation.w = x, y, z, w
+    return message
+
+
+def pose_with_covariance_message(
+    map_from_cam: np.ndarray, deviation: float, angle: float, head: Header
+) -> PoseWithCovarianceStamped:
+    """Standard deviations of the position, in the map's unit, and of the rotation, in radians."""
+    message = PoseWithCovarianceStamped(header=head)
+    message.pose.pose = pose_message(map_from_cam)
+    message.pose.covariance = np.diag([deviation**2] * 3 + [angle**2] * 3).ravel().tolist()
+    return message
+
+
+def path_message(stamps_ns: Iterable[int], map_from_cam: Iterable[np.ndarray], map_frame: str) -> Path:
+    poses = [
+        PoseStamped(header=header(map_frame, int(stamp)), pose=pose_message(pose))
+        for stamp, pose in zip(stamps_ns, map_from_cam, strict=True)
+    ]
+    return Path(header=poses[-1].header if poses else header(map_frame, 0), poses=poses)
+
+
+def transform_message(target_from_source: np.ndarray, target: str, source: str, stamp_ns: int) -> TransformStamped:
+    message, pose = TransformStamped(), pose_message(target_from_source)
+    message.header, message.child_frame_id = header(target, stamp_ns), source
+    message.transform.rotation = pose.orientation
+    translation, position = message.transform.translation, pose.position
+    translation.x, translation.y, translation.z = position.x, position.y, position.z
+    return message
+
+
+def matrix_from_transform(transform: Transform) -> np.ndarray:
+    """(4, 4) target_from_source."""
+    t, q = transform.translation, transform.rotation
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = quat2mat([q.w, q.x, q.y, q.z]), (t.x, t.y, t.z)
+    return matrix

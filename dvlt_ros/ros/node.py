@@ -1,0 +1,225 @@
+"""`ros2 run dvlt_ros reconstruct`: a lifecycle node from camera images to depth, points, poses and a map.
+
+configure   loads the weights, warms up, makes the publishers
+activate    subscribes, starts the worker and the publishing thread
+deactivate  stops both
+cleanup     frees the device
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_updater import DiagnosticStatusWrapper, Updater
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import SetBool, Trigger
+
+from ..engine.builder import MapBuilder
+from ..engine.config import EngineConfig
+from ..engine.engine import Engine
+from ..errors import ConfigError, DvltError
+from .complaints import Complaints
+from .config import NodeConfig
+from .device import load_predictor, warm_up
+from .outputs import Outputs
+from .parameters import Parameters
+from .saving import save_map
+from .status import Condition, status_message
+from .stream import Stream
+from .tf_tree import CameraTree
+
+FOLLOW_PERIOD_S = 0.5
+STATUS_PERIOD_S = 1.0
+
+
+class ReconstructNode(LifecycleNode):
+    """Wires engine, topics, parameters, services and the lifecycle; the work is done elsewhere."""
+
+    def __init__(self, name: str = "dvlt", **options: Any) -> None:
+        """``options`` are those of rclpy's nodes."""
+        super().__init__(name, **options)
+        self._engine: Engine | None = None
+        self._builder: MapBuilder | None = None
+        self._outputs: Outputs | None = None
+        self._tree: CameraTree | None = None
+        self._stream: Stream | None = None
+        self._label = "unconfigured"
+        self._complaints = Complaints(self.get_logger().warning)
+        self._settings = Parameters(self, lambda: self._engine is not None, self._on_parameters)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/save_map", self._on_save_map)
+        self.create_service(SetBool, "~/pause", self._on_pause)
+        self._status = self.create_publisher(DiagnosticStatus, "status", 5)
+        self._updater = Updater(self)
+        self._updater.setHardwareID("dvlt_ros")
+        self._updater.add("reconstruction", self._diagnose)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # they go on while simulated time stands still
+        self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady)
+        self.create_timer(FOLLOW_PERIOD_S, self._follow, clock=steady)
+
+    # Lifecycle: a transition that cannot be done fails with its reason in the log, and changes nothing.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("configure", "inactive", self._configure, undo=self._cleanup)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition(
+            "activate", "active", lambda: (super(ReconstructNode, self).on_activate(state), self._activate())
+        )
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition(
+            "deactivate", "inactive", lambda: (self._deactivate(), super(ReconstructNode, self).on_deactivate(state))
+        )
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("clean up", "unconfigured", self._cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("shut down", "finalized", self.close)
+
+    def close(self) -> None:
+        """Ends what runs, in whatever state."""
+        self._deactivate()
+        self._cleanup()
+
+    def _transition(
+        self, name: str, label: str, action: Callable[[], object], undo: Callable[[], None] | None = None
+    ) -> TransitionCallbackReturn:
+        try:
+            action()
+        except Exception as error:
+            detail = str(error) if isinstance(error, DvltError) else traceback.format_exc()
+            self.get_logger().error(f"cannot {name}: {detail}")
+            if undo is not None:
+                undo()
+            return TransitionCallbackReturn.FAILURE
+        self._label = label
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        node, config = self._settings.node, self._settings.engine
+        predictor = load_predictor(node, config.image_rotation)
+        engine = Engine(predictor, config, self._complaints)
+        warm_up(predictor, engine.limits.k_min, engine.limits.image_size)
+        if node.tf_mode == "map_to_camera":
+            self._tree = CameraTree(self, node.frame_prefix + node.map_frame)
+        self._outputs = Outputs(self, node, self._tree)
+        self._builder = MapBuilder(config)
+        self._engine = engine
+        what = f"{node.weights or 'the embedded checkpoint'} on {predictor.device}"
+        self.get_logger().info(f"ready with {what}, K from {engine.limits.k_min} to {engine.limits.k_max}")
+        if node.publish_unscaled:
+            self.get_logger().warning("publish_unscaled: lengths are NOT metres but up to one unknown factor")
+
+    def _activate(self) -> None:
+        assert self._engine is not None
+        assert self._outputs is not None
+        assert self._builder is not None
+        self._stream = Stream(
+            self, self._engine, self._outputs, self._builder, self._settings, self._complaints, self._publish_status
+        )
+
+    def _deactivate(self) -> None:
+        if self._stream is not None:
+            self._stream.stop()
+            self._stream = None
+
+    def _cleanup(self) -> None:
+        if self._outputs is not None:
+            self._outputs.close()
+        if self._tree is not None:
+            self._tree.close()
+        self._outputs = self._tree = self._engine = self._builder = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    # Parameters, services and timers
+
+    def _on_parameters(self, engine: EngineConfig, _: NodeConfig) -> None:
+        if self._engine is not None:
+            self._engine.configure(engine)
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """A new map begins with the next frame."""
+        response.success = self._stream is not None
+        response.message = "a new map begins" if response.success else f"the node is {self._label}"
+        if self._stream is not None:
+            self._stream.restart("reset was called")
+        return response
+
+    def _on_save_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            if self._builder is None:
+                raise ConfigError(f"the node is {self._label}")
+            response.message = str(save_map(self._builder.snapshot(), self._settings.node.map_directory))
+            response.success = True
+        except DvltError as error:
+            response.message = f"not saved: {error}"
+        return response
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success = self._stream is not None
+        response.message = f"the node is {self._label}"
+        if self._stream is not None:
+            self._stream.paused = request.data
+            response.message = "paused" if request.data else "going on"
+        return response
+
+    def _follow(self) -> None:
+        if self._stream is not None:
+            self._stream.intake.follow()
+        if self._tree is not None:
+            self._tree.refresh()
+
+    def _status_message(self) -> DiagnosticStatus:
+        return status_message(
+            Condition(
+                self.get_fully_qualified_name(), self._label, self._settings.node, self._settings.engine,
+                self._engine, self._outputs, self._stream, self._complaints.latest,
+            )
+        )  # fmt: skip
+
+    def _publish_status(self) -> None:
+        if self._status.get_subscription_count():
+            self._status.publish(self._status_message())
+
+    def _diagnose(self, status: DiagnosticStatusWrapper) -> DiagnosticStatusWrapper:
+        message = self._status_message()
+        status.summary(message.level, message.message)
+        for value in message.values:
+            status.add(value.key, value.value)
+        return status
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    rclpy.init(args=args)
+    try:
+        node = ReconstructNode()
+    except (ConfigError, ParameterException) as error:
+        rclpy.try_shutdown()
+        sys.exit(f"reconstruct: {error}")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""ROS parameters from the dataclasses that own their defaults, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import Field, fields, replace
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ..engine.config import EngineConfig
+from ..errors import ConfigError
+from .config import NodeConfig
+
+Config = TypeVar("Config", EngineConfig, NodeConfig)
+
+
+class Parameters:
+    """The node's parameters, each declared from its dataclass field, checked by it, and kept in step with it.
+
+    ``is_live`` says whether frames come in: then only those may change that are marked for it. ``changed`` gets both
+    configurations before a change is accepted and refuses it by raising ConfigError.
+    """
+
+    def __init__(
+        self, node: Node, is_live: Callable[[], bool], changed: Callable[[EngineConfig, NodeConfig], None]
+    ) -> None:
+        self._is_live = is_live
+        self._changed = changed
+        for config_type in (EngineConfig, NodeConfig):
+            for field in fields(config_type):
+                node.declare_parameter(field.name, field.default, descriptor(field, config_type))
+        self.engine = _read(node, EngineConfig)
+        self.node = _read(node, NodeConfig)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+        values = {parameter.name: parameter.value for parameter in parameters}
+        try:
+            engine, node = (self._updated(config, values) for config in (self.engine, self.node))
+            self._changed(engine, node)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.engine, self.node = engine, node
+        return SetParametersResult(successful=True)
+
+    def _updated(self, config: Config, values: dict[str, Any]) -> Config:
+        known = {field.name: field for field in fields(config)}
+        own = {name: _converted(known[name], values[name]) for name in values.keys() & known.keys()}
+        own = {name: value for name, value in own.items() if value != getattr(config, name)}
+        if self._is_live() and (fixed := [name for name in own if not known[name].metadata["live"]]):
+            raise ConfigError(f"{', '.join(sorted(fixed))} can only change before the node is configured")
+        return replace(config, **own)
+
+
+def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
+    """Description, range and choices of a parameter."""
+    text = field.metadata["description"]
+    if choices := get_args(get_type_hints(config_type)[field.name]):
+        text += f" (one of {', '.join(map(str, choices))})"
+    if field.metadata["live"]:
+        text += "; may change at any time"
+    # Numbers may be written without a decimal point; the dataclass checks the type.
+    found = ParameterDescriptor(description=text, dynamic_typing=isinstance(field.default, float))
+    low, high = field.metadata["low"], field.metadata["high"]
+    if low is not None and isinstance(field.default, float):
+        found.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+    elif low is not None:
+        found.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    return found
+
+
+def _read(node: Node, config_type: type[Config]) -> Config:
+    return config_type(**{f.name: _converted(f, node.get_parameter(f.name).value) for f in fields(config_type)})
+
+
+def _converted(field: Field[Any], value: Any) -> Any:
+    return float(value) if isinstance(field.default, float) and type(value) is int else value

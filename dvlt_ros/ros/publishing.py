@@ -1,0 +1,116 @@
+"""The thread between the worker and the middleware."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..engine.builder import MapBuilder
+from ..engine.counters import Counters
+from ..engine.engine import WindowResult
+from ..engine.frames import Reconstruction
+from .config import NodeConfig
+from .outputs import Outputs
+
+QUEUED_WINDOWS = 2
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of the frames published last, in ms."""
+
+    reception_to_publication_ms: float  # of the oldest frame of the last window
+    stamp_to_publication_ms: float  # on the node's clock
+    own_ms: float  # from the end of the window's computation to its last publication
+    misses: int  # windows that were published later than the budget allows, since activation
+
+
+class PublishingThread:
+    """Publishes windows in order. If it falls behind, the oldest frames are dropped and counted."""
+
+    def __init__(
+        self, outputs: Outputs, builder: MapBuilder, counters: Counters,
+        config: Callable[[], NodeConfig], budget_ms: Callable[[], float], now_ns: Callable[[], int],
+        fail: Callable[[Exception], None], published: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """``now_ns`` is the clock of the stamps; ``fail`` gets what nobody expected, and the thread goes on.
+
+        ``published`` is called after each window.
+        """
+        self.latency: Latency | None = None
+        self.last_published_ns: int | None = None
+        self._outputs, self._builder, self._counters = outputs, builder, counters
+        self._config, self._budget_ms, self._now_ns = config, budget_ms, now_ns
+        self._fail, self._published = fail, published
+        self._windows: deque[tuple[WindowResult, int]] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._misses = 0
+        self._thread = threading.Thread(target=self._loop, name="dvlt publisher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def deliver(self, result: WindowResult) -> None:
+        """Never blocks."""
+        with self._changed:
+            self._windows.append((result, time.monotonic_ns()))
+            if len(self._windows) > QUEUED_WINDOWS:
+                lost, _ = self._windows.popleft()
+                self._counters.add(dropped=len(lost.reconstructions))
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Publishes what is under way and ends; the windows that still wait count as dropped."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+        for result, _ in self._windows:
+            self._counters.add(dropped=len(result.reconstructions))
+        self._windows.clear()
+
+    def _loop(self) -> None:
+        next_map_s, map_is_new = time.monotonic(), False
+        while True:
+            with self._changed:
+                wait_s = max(0.0, next_map_s - time.monotonic())
+                self._changed.wait_for(lambda: self._stopping or bool(self._windows), timeout=wait_s)
+                if self._stopping:
+                    return
+                window = self._windows.popleft() if self._windows else None
+            try:
+                if window is not None:
+                    self._publish(*window)
+                    map_is_new = True
+                if time.monotonic() >= next_map_s:
+                    next_map_s = time.monotonic() + 1 / self._config().map_rate_hz
+                    self._outputs.publish_map(self._builder, map_is_new, self._config())
+                    map_is_new = False
+            except Exception as error:
+                self._fail(error)
+
+    def _publish(self, result: WindowResult, finished_ns: int) -> None:
+        config = self._config()
+        for reconstruction in result.reconstructions:
+            try:
+                self._outputs.publish(reconstruction, result.seam.residual, config)
+            except Exception as error:
+                self._counters.add(dropped=1)
+                self._fail(error)
+            else:
+                self._counters.add(published=1)
+                self._builder.add(reconstruction)
+        if result.reconstructions:
+            self._measure(result.reconstructions[0], finished_ns)
+        self._published()
+
+    def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:
+        now_ns = time.monotonic_ns()
+        latency_ms, budget_ms = (now_ns - oldest.received_ns) * 1e-6, self._budget_ms()
+        self._misses += bool(budget_ms) and latency_ms > budget_ms
+        stamp_ms, own_ms = (self._now_ns() - oldest.stamp_ns) * 1e-6, (now_ns - finished_ns) * 1e-6
+        self.latency, self.last_published_ns = Latency(latency_ms, stamp_ms, own_ms, self._misses), now_ns

@@ -1,0 +1,66 @@
+"""One activation of the node: images in, worker, publishing thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.lifecycle import LifecycleNode
+
+from ..engine.builder import MapBuilder
+from ..engine.engine import Engine, WindowResult
+from ..engine.frames import Frame
+from ..engine.worker import Worker
+from .complaints import Complaints
+from .intake import Intake
+from .outputs import Outputs
+from .parameters import Parameters
+from .publishing import PublishingThread
+
+
+class Stream:
+    """Runs from construction to `stop`. Frames that come while it is paused are not looked at."""
+
+    def __init__(
+        self, node: LifecycleNode, engine: Engine, outputs: Outputs, builder: MapBuilder, parameters: Parameters,
+        complain: Complaints, published: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """``published`` is called after each window, on the publishing thread."""
+        self.paused = False
+        self.last_window: WindowResult | None = None
+        self._engine, self._complain = engine, complain
+        self.publishing = PublishingThread(
+            outputs, builder, engine.counters,
+            config=lambda: parameters.node,
+            budget_ms=lambda: parameters.engine.latency_budget_ms,
+            now_ns=lambda: node.get_clock().now().nanoseconds,
+            fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
+            published=published,
+        )  # fmt: skip
+        self.worker = Worker(engine, self._deliver, lambda error: complain(f"a window failed: {describe_error(error)}"))
+        self.publishing.start()
+        self.worker.start()
+        self.intake = Intake(node, parameters.node, self._offer)
+
+    def stop(self) -> None:
+        """First nothing comes in any more, then both threads end."""
+        self.intake.close()
+        self.worker.stop()
+        self.publishing.stop()
+
+    def restart(self, reason: str) -> None:
+        """Between two windows; the next one begins another map."""
+        self.worker.request(lambda: self._engine.restart(reason))
+
+    def _offer(self, frame: Frame) -> None:
+        if not self.paused:
+            self.worker.offer(frame)
+
+    def _deliver(self, result: WindowResult) -> None:
+        self.last_window = result
+        if (latency := self.publishing.latency) is not None:
+            self._engine.own_ms = latency.own_ms
+        self.publishing.deliver(result)
+
+
+def describe_error(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,445 @@
+"""The whole node over real DDS: its life, its outputs, its parameters, and everything that a camera can do wrong."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import Path as PathMessage
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs_py import point_cloud2
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+from tf2_ros import StaticTransformBroadcaster
+
+from dvlt_ros.ros.node import ReconstructNode
+
+HEIGHT, WIDTH = 48, 64
+ROOM = sorted((Path(__file__).parents[2] / "dvlt_ros" / "demo" / "room").glob("*.jpg"))
+QUICK = {
+    "device": "cpu", "publish_unscaled": True, "map_rate_hz": 20.0, "image_size": 56, "k_max": 2,
+    "keyframe_min_change": 0.0, "max_seam_residual": 0.9,
+}  # fmt: skip
+LIMIT_S = 20.0  # only a failure reaches it
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+TOPICS = {
+    "depth/image": (Image, 10),
+    "depth/camera_info": (CameraInfo, 10),
+    "rgb/image_rect": (Image, 10),
+    "confidence/image": (Image, 10),
+    "points": (PointCloud2, 10),
+    "pose": (PoseWithCovarianceStamped, 10),
+    "path": (PathMessage, LATCHED),
+    "map_points": (PointCloud2, LATCHED),
+    "status": (DiagnosticStatus, 10),
+}
+SETS = ("depth/image", "depth/camera_info", "rgb/image_rect", "confidence/image", "points", "pose")
+
+
+class Robot:
+    """A camera, a listener to all outputs and a caller of all services, around a node that spins on its own thread."""
+
+    def __init__(
+        self, ros, weights, namespace="/", transport="raw", reliability=ReliabilityPolicy.RELIABLE, **parameters
+    ):
+        parameters = QUICK | {"weights": weights} | parameters
+        parameters["image_transport"] = transport
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = ReconstructNode(namespace=namespace, parameter_overrides=overrides)
+        self.me = ros.create_node("robot", namespace=namespace)
+        self.messages = defaultdict(list)
+        self.stamp_ns, self.shown = 10**9, 0
+        self.complaints = []
+        self.node._complaints._say = self.complaints.append
+        topic, kind = ("image/compressed", CompressedImage) if transport == "compressed" else ("image", Image)
+        self.camera = self.me.create_publisher(kind, topic, QoSProfile(depth=10, reliability=reliability))
+        self.camera_info = self.me.create_publisher(CameraInfo, "camera_info", 10)
+        for name, (kind, qos) in TOPICS.items():
+            self.me.create_subscription(kind, name, self.messages[name].append, qos)
+        self.me.create_subscription(TFMessage, "/tf", lambda m: self.messages["/tf"].extend(m.transforms), 100)
+        self.executors = [SingleThreadedExecutor() for _ in range(2)]
+        for executor, node in zip(self.executors, (self.node, self.me), strict=True):
+            executor.add_node(node)
+        self.threads = [threading.Thread(target=executor.spin, daemon=True) for executor in self.executors]
+        for thread in self.threads:
+            thread.start()
+
+    def close(self):
+        for executor in self.executors:
+            executor.shutdown()
+        for thread in self.threads:
+            thread.join()
+        self.node.close()
+        self.node.destroy_node()
+        self.me.destroy_node()
+
+    def until(self, condition, what="the awaited event"):
+        deadline_s = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline_s, f"{what} did not come; complaints: {self.complaints}"
+            time.sleep(0.002)
+
+    def call(self, kind, name, request):
+        client = self.me.create_client(kind, name)
+        assert client.wait_for_service(LIMIT_S)
+        future = client.call_async(request)
+        self.until(future.done, name)
+        self.me.destroy_client(client)
+        return future.result()
+
+    def change(self, transition):
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self.call(ChangeState, f"{self.node.get_name()}/change_state", request).success
+
+    def start(self):
+        assert self.change(Transition.TRANSITION_CONFIGURE)
+        assert self.change(Transition.TRANSITION_ACTIVATE)
+        self.meet()
+
+    def meet(self):
+        self.until(lambda: self.camera.get_subscription_count() > 0, "the node's subscription")
+        for name in TOPICS:
+            self.until(lambda name=name: self.me.count_publishers(name) > 0, name)
+        for publisher in vars(self.node._outputs).values():
+            if hasattr(publisher, "get_subscription_count"):
+                self.until(lambda p=publisher: p.get_subscription_count() > 0, publisher.topic_name)
+
+    def set(self, **values):
+        request = SetParameters.Request()
+        request.parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        return self.call(SetParameters, f"{self.node.get_name()}/set_parameters", request).results
+
+    def show(self, *, frame_id="cam", encoding="rgb8", stamp_ns=None, size=(HEIGHT, WIDTH)):
+        """Publishes the next picture of the demo's room and returns its stamp."""
+        if stamp_ns is None:
+            self.stamp_ns += 100_000_000
+            stamp_ns = self.stamp_ns
+        self.shown += 1
+        image = cv2.resize(cv2.imread(str(ROOM[self.shown % len(ROOM)])), size[::-1], interpolation=cv2.INTER_AREA)
+        if self.camera.msg_type is CompressedImage:
+            message = CompressedImage(format="jpeg")
+            message.data.frombytes(cv2.imencode(".jpg", image)[1].tobytes())
+        else:
+            message = Image(height=size[0], width=size[1], encoding=encoding, step=3 * size[1])
+            message.data.frombytes(image.tobytes())
+        message.header.stamp, message.header.frame_id = Time(nanoseconds=stamp_ns).to_msg(), frame_id
+        self.camera.publish(message)
+        return stamp_ns
+
+    def stamps(self, topic):
+        return [Time.from_msg(m.header.stamp).nanoseconds for m in self.messages[topic]]
+
+    def show_and_wait(self, count=3):
+        """Publishes pictures one after the other and waits until the node has answered each."""
+        for _ in range(count):
+            stamp_ns = self.show()
+            if self.node._engine.counters.read().accepted or count > 1:
+                self.until(lambda s=stamp_ns: self.node._engine._latest_stamp_ns >= s, "admission")
+        self.until(lambda: stamp_ns in self.stamps("points"), "the last frame's points")
+
+    def status(self):
+        """The next status, as a dictionary with its level and message."""
+        seen = len(self.messages["status"])
+        self.until(lambda: len(self.messages["status"]) > seen, "a status")
+        message = self.messages["status"][-1]
+        return {"level": message.level, "message": message.message} | {v.key: v.value for v in message.values}
+
+
+@pytest.fixture
+def make_robot(ros):
+    """Robots with the embedded checkpoint, at a size at which it is quick."""
+    robots = []
+
+    def make(weights="", **options):
+        robots.append(Robot(ros, str(weights), **options))
+        return robots[-1]
+
+    yield make
+    for robot in robots:
+        robot.close()
+
+
+def as_image(message):
+    dtype = {"32FC1": np.float32, "rgb8": np.uint8}[message.encoding]
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width, -1).squeeze()
+
+
+def test_images_in_and_every_output_out(make_robot):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(6)
+    for topic in SETS:
+        robot.until(lambda t=topic: len(robot.messages[t]) == 6, topic)
+        assert robot.stamps(topic) == sorted(robot.stamps(topic)) == robot.stamps("points"), topic
+        frame = "map" if topic == "pose" else "cam"
+        assert {m.header.frame_id for m in robot.messages[topic]} == {frame}, topic
+    depth, info, rgb, confidence, points, pose = (robot.messages[topic][-1] for topic in SETS)
+    assert (depth.encoding, confidence.encoding, rgb.encoding) == ("32FC1", "32FC1", "rgb8")
+    assert {(m.height, m.width) for m in (depth, info, rgb, confidence)} == {(HEIGHT, WIDTH)}
+    map_ = as_image(depth)
+    assert 0.05 < np.isnan(map_).mean() < 0.5  # the least confident share
+    assert (map_[~np.isnan(map_)] > 0).all()
+    assert np.isfinite(as_image(confidence)).all()
+    cloud = point_cloud2.read_points(points, ["x", "y", "z", "confidence"])
+    assert len(cloud) == np.isfinite(map_).sum()
+    assert np.isfinite(cloud["z"]).all()
+    columns, rows = cloud["x"] / cloud["z"] * info.k[0] + info.k[2], cloud["y"] / cloud["z"] * info.k[4] + info.k[5]
+    seen = map_[np.round(rows).astype(int), np.round(columns).astype(int)]
+    np.testing.assert_allclose(cloud["z"], seen, rtol=1e-5)
+    (transform,) = [t for t in robot.messages["/tf"] if t.header.stamp == pose.header.stamp]
+    assert (transform.header.frame_id, transform.child_frame_id) == ("map", "cam")
+    where = pose.pose.pose.position
+    assert np.allclose([where.x, where.y, where.z], [getattr(transform.transform.translation, a) for a in "xyz"])
+    robot.until(lambda: robot.messages["map_points"] and len(robot.messages["path"][-1].poses) == 6, "map and path")
+    assert robot.messages["map_points"][-1].header.frame_id == "map"
+    status = robot.status()
+    assert (status["accepted"], status["published"], status["dropped"], status["in_flight"]) == ("6", "6", "0", "0")
+    assert status["state"] == "active"
+
+
+def test_the_life_of_the_node_can_be_lived_twice(make_robot):
+    robot = make_robot()
+    for life in range(2):
+        robot.start()
+        robot.show_and_wait(4)
+        assert robot.change(Transition.TRANSITION_DEACTIVATE)
+        robot.until(lambda: robot.camera.get_subscription_count() == 0, "unsubscription")
+        published = len(robot.messages["points"])
+        robot.show()
+        assert robot.change(Transition.TRANSITION_CLEANUP)
+        assert len(robot.messages["points"]) == published == 4 * (life + 1)
+    assert not [t for t in threading.enumerate() if t.name.startswith("dvlt")]
+
+
+def test_compressed_images(make_robot):
+    robot = make_robot(transport="compressed")
+    robot.start()
+    robot.show_and_wait(3)
+    assert as_image(robot.messages["rgb/image_rect"][-1]).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_two_robots_in_namespaces_do_not_disturb_each_other(make_robot):
+    first = make_robot(namespace="/one", frame_prefix="one/")
+    second = make_robot(namespace="/two", frame_prefix="two/")
+    for robot in (first, second):
+        robot.start()
+    second.stamp_ns = 500 * 10**9
+    first.show_and_wait(3)
+    second.show_and_wait(4)
+    assert len(first.messages["points"]) == 3
+    assert len(second.messages["points"]) == 4
+    parents = {(t.header.frame_id, t.child_frame_id) for t in first.messages["/tf"]}
+    assert parents == {("one/map", "one/cam"), ("two/map", "two/cam")}
+
+
+def test_simulated_time_that_stands_still_does_not_stop_the_work(make_robot):
+    robot = make_robot(use_sim_time=True)
+    robot.start()
+    robot.show_and_wait(3)
+    assert robot.status()["published"] == "3"
+
+
+def test_best_effort_cameras_are_followed(make_robot):
+    robot = make_robot(reliability=ReliabilityPolicy.BEST_EFFORT)
+    robot.start()
+    assert robot.node._stream.intake.images.reliability == ReliabilityPolicy.BEST_EFFORT
+    for _ in range(200):
+        robot.show()
+        time.sleep(0.01)
+        if len(robot.messages["points"]) >= 3:
+            break
+    assert len(robot.messages["points"]) >= 3
+
+
+def test_rviz_that_comes_late_gets_the_map(make_robot, ros):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(4)
+    robot.until(lambda: robot.messages["map_points"], "the map")
+    late = []
+    robot.me.create_subscription(PointCloud2, "map_points", late.append, LATCHED)
+    robot.until(lambda: late, "the late listener's map")
+    assert late[0].width > 0
+
+
+def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot):
+    robot = make_robot()
+    robot.start()
+    assert robot.set(latency_budget_ms=500)[0].successful  # an integer for a number is fine
+    assert robot.set(points_stride=4)[0].successful
+    robot.show_and_wait(3)
+    assert len(point_cloud2.read_points(robot.messages["points"][-1])) <= (HEIGHT // 4) * (WIDTH // 4)
+    for values, reason in [
+        ({"window_size": 4}, "only change before"),
+        ({"k_min": 60}, "k_min must be at most k_max 2"),
+        ({"max_seam_residual": "much"}, "must be float"),
+        ({"tf_mode": "none"}, "tf_mode can only change before"),
+    ]:
+        (result,) = robot.set(**values)
+        assert not result.successful
+        assert reason in result.reason
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    assert robot.change(Transition.TRANSITION_CLEANUP)
+    assert robot.set(window_size=4)[0].successful
+    assert "tf_mode must be one of" in robot.set(tf_mode="nonsense")[0].reason
+
+
+def test_nothing_unscaled_leaves_by_accident(make_robot):
+    robot = make_robot(publish_unscaled=False)
+    robot.start()
+    for _ in range(4):
+        robot.show()
+    robot.until(lambda: len(robot.messages["rgb/image_rect"]) >= 4, "the pictures")
+    robot.until(lambda: robot.messages["confidence/image"], "confidence")
+    for topic in ("depth/image", "points", "pose", "path", "map_points", "/tf"):
+        assert not robot.messages[topic], topic
+    assert "withheld" in robot.status()["message"]
+    assert robot.set(publish_unscaled=True)[0].successful
+    robot.show_and_wait(1)
+
+
+def test_the_transform_goes_to_the_root_of_the_cameras_tree(make_robot):
+    robot = make_robot()
+    static = TransformStamped()
+    static.header.frame_id, static.child_frame_id = "base_link", "cam"
+    static.transform.translation.x, static.transform.rotation.w = 0.5, 1.0
+    StaticTransformBroadcaster(robot.me).sendTransform(static)
+    robot.start()
+    robot.until(lambda: robot.node._tree._parents.get("cam") == "base_link", "the camera's tree")
+    robot.show_and_wait(3)
+    robot.until(lambda: len(robot.messages["/tf"]) == 3, "the transforms")
+    assert {(t.header.frame_id, t.child_frame_id) for t in robot.messages["/tf"]} == {("map", "base_link")}
+    first = robot.messages["/tf"][0].transform.translation
+    np.testing.assert_allclose([first.y, first.z], [0.5, 0], atol=1e-6)  # cam x is the map's -y
+
+
+def test_a_second_parent_is_refused(make_robot):
+    robot = make_robot()
+    foreign = TransformStamped()
+    foreign.header.frame_id, foreign.child_frame_id = "map", "cam"
+    foreign.transform.rotation.w = 1.0
+    StaticTransformBroadcaster(robot.me).sendTransform(foreign)
+    robot.start()
+    robot.until(lambda: robot.node._tree._parents.get("cam") == "map", "the foreign transform")
+    robot.show_and_wait(3)
+    assert not robot.messages["/tf"]
+    assert "another publisher" in robot.status()["message"]
+
+
+def test_services(make_robot, tmp_path):
+    robot = make_robot(map_directory=str(tmp_path / "maps"))
+    name = robot.node.get_name()
+    assert not robot.call(Trigger, f"{name}/save_map", Trigger.Request()).success
+    robot.start()
+    robot.show_and_wait(4)
+    saved = robot.call(Trigger, f"{name}/save_map", Trigger.Request())
+    assert saved.success, saved.message
+    assert {path.suffix for path in (tmp_path / "maps").iterdir()} == {".ply", ".pcd", ".txt"}
+    assert robot.call(Trigger, f"{name}/reset", Trigger.Request()).success
+    robot.show_and_wait(3)
+    assert robot.status()["map_id"] == "1"
+    assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=True)).success
+    before = robot.node._engine.counters.read()
+    robot.show()
+    assert robot.status()["message"] == "paused"
+    assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=False)).success
+    robot.show_and_wait(1)
+    assert robot.node._engine.counters.read().accepted == before.accepted + 1
+
+
+def test_weights_that_do_not_exist_fail_the_configuration_with_the_reason(make_robot, tmp_path, capfd):
+    robot = make_robot(weights=tmp_path / "nowhere")
+    assert not robot.change(Transition.TRANSITION_CONFIGURE)
+    assert "nowhere" in capfd.readouterr().err
+    assert robot.set(weights=str(robot.node.get_parameter("weights").value))[0].successful  # it lives
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda m: setattr(m, "encoding", "nonsense"), "nonsense"),
+        (lambda m: (setattr(m, "width", 0), setattr(m, "height", 0)), "0 x 0"),
+        (lambda m: m.data.__delitem__(slice(100, None)), "truncated: 100 bytes"),
+        (lambda m: setattr(m.header.stamp, "sec", 0) or setattr(m.header.stamp, "nanosec", 0), "stamp is zero"),
+        (lambda m: setattr(m.header, "frame_id", ""), "no frame_id"),
+    ],
+    ids=["encoding", "zero size", "truncated", "zero stamp", "no frame"],
+)
+def test_bad_images_are_refused_once_aloud_and_the_node_goes_on(make_robot, spoil, reason):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(3)
+    publish, robot.camera = robot.camera.publish, robot.camera
+    for _ in range(3):
+        message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
+        message.data.frombytes(bytes(3 * WIDTH * HEIGHT))
+        message.header.frame_id = "cam"
+        robot.stamp_ns += 100_000_000
+        message.header.stamp = Time(nanoseconds=robot.stamp_ns).to_msg()
+        spoil(message)
+        publish(message)
+    robot.until(lambda: robot.node._engine.counters.read().refused == 3, "the refusals")
+    assert len([c for c in robot.complaints if reason in c]) == 1, robot.complaints
+    robot.show_and_wait(2)
+
+
+def test_a_corrupt_jpeg_is_refused_and_the_node_goes_on(make_robot):
+    robot = make_robot(transport="compressed")
+    robot.start()
+    robot.show_and_wait(3)
+    message = CompressedImage(format="jpeg")
+    message.data.frombytes(b"this is no picture")
+    robot.stamp_ns += 100_000_000
+    message.header.stamp, message.header.frame_id = Time(nanoseconds=robot.stamp_ns).to_msg(), "cam"
+    robot.camera.publish(message)
+    robot.until(lambda: robot.node._engine.counters.read().refused == 1, "the refusal")
+    assert any("does not decode" in complaint for complaint in robot.complaints)
+    robot.show_and_wait(2)
+
+
+def test_a_bag_that_loops_begins_another_map(make_robot):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(6)
+    robot.stamp_ns -= 600_000_000
+    robot.show_and_wait(4)
+    assert robot.status()["map_id"] == "1"
+    assert any("stamps went back" in complaint for complaint in robot.complaints)
+
+
+def test_camera_info_fixes_the_intrinsics_and_undistorts(make_robot):
+    robot = make_robot()
+    robot.start()
+    zero = CameraInfo(height=HEIGHT, width=WIDTH)
+    zero.header.frame_id = "cam"
+    robot.camera_info.publish(zero)
+    robot.until(lambda: "not calibrated" in robot.node._stream.intake.camera_info_problem, "the zero camera_info")
+    robot.show_and_wait(3)
+    info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[-0.2, 0.05, 0.0, 0.0, 0.0])
+    info.header.frame_id = "cam"
+    info.k = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
+    robot.camera_info.publish(info)
+    robot.until(lambda: robot.node._stream.intake._lenses, "the camera_info")
+    robot.show_and_wait(2)
+    out = robot.messages["depth/camera_info"][-1]
+    assert list(out.d) == [0.0] * 5
+    assert out.k[0] == pytest.approx(60, rel=0.2)
+    assert out.k[0] != pytest.approx(robot.messages["depth/camera_info"][0].k[0], rel=1e-3)

@@ -1,0 +1,37 @@
+"""Writes the table of parameters into docs/node.md, from the dataclasses that own them.
+
+    python tools/document_parameters.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from dvlt_ros.engine.config import EngineConfig
+from dvlt_ros.ros.config import NodeConfig
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "node.md"
+BEGIN, END = "<!-- parameters -->\n", "<!-- end of parameters -->\n"
+
+
+def table() -> str:
+    """Markdown rows: those that may change while the node runs have a star."""
+    rows = ["| parameter | default | range | meaning |", "| --- | --- | --- | --- |"]
+    for config in (EngineConfig, NodeConfig):
+        for field in fields(config):
+            data, choices = field.metadata, get_args(get_type_hints(config)[field.name])
+            span = ", ".join(map(str, choices)) or ("" if data["low"] is None else f"{data['low']} … {data['high']}")
+            default = f"`{field.default}`".lower() if field.default != "" else "empty"
+            rows.append(f"| `{field.name}`{' *' * data['live']} | {default} | {span} | {data['description']} |")
+    return "\n".join(rows) + "\n"
+
+
+def updated(page: str) -> str:
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + table() + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(updated(PAGE.read_text()))
