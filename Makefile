@@ -36,8 +36,8 @@ bench: $(STAMP)  ## time, operations and memory of the model's stages on this ma
 	$(RUN) -m dvlt_ros.benchmark $(ARGS)
 	$(RUN) benchmarks/camera_recovery.py
 
-demo: $(STAMP)  ## a rendered room through the model: pictures and a point cloud
-	$(DDS) $(RUN) -m dvlt_ros.demo $(ARGS)
+demo: $(STAMP)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
+	$(DDS) $(RUN) -m dvlt_ros.ros.demo $(ARGS)
 
 clean:  ## remove the environment and what tools left
 	rm -rf $(VENV) build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

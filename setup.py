@@ -10,7 +10,7 @@ setup(
     # `training/` reaches the package through the link dvlt_ros/training: never installed under so generic a name.
     packages=find_packages(include=[package_name, f"{package_name}.*"]),
     package_data={
-        package_name: ["**/*.safetensors", "**/*.json", "demo/**/*.png", "demo/**/*.jpg", "demo/**/*.npz"],
+        package_name: ["**/*.safetensors", "**/*.json", "demo/**/*.jpg", "demo/**/*.yaml"],
         f"{package_name}.training": ["configs/**/*.yaml"],
     },
     data_files=[
@@ -21,7 +21,7 @@ setup(
     ],
     python_requires=">=3.11",
     # OpenCV is missing here because it has many names (apt's cv2, opencv-python, -headless): package.xml asks for it.
-    install_requires=["huggingface_hub", "numpy", "safetensors", "setuptools", "torch", "transforms3d"],
+    install_requires=["huggingface_hub", "numpy", "pyyaml", "safetensors", "setuptools", "torch>=2.4", "tqdm", "transforms3d"],
     extras_require={
         "test": ["hypothesis", "pytest", "pytest-timeout"],
         "training": [
@@ -45,7 +45,10 @@ setup(
         "console_scripts": [
             "bag_to_dataset = dvlt_ros.training.bag_to_dataset:main",
             "benchmark = dvlt_ros.benchmark:main",
+            "demo = dvlt_ros.ros.demo:main",
             "evaluate = dvlt_ros.training.evaluate:main",
+            "reconstruct = dvlt_ros.ros.node:main",
+            "reconstruct_bag = dvlt_ros.reconstruct_bag:main",
             "train = dvlt_ros.training.train:main",
         ]
     },

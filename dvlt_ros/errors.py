@@ -13,6 +13,10 @@ class InputError(DvltError, ValueError):
     """Images, maps or cameras of the wrong shape, type or content."""
 
 
+class DataError(InputError):
+    """A recording, a sequence, or a frame of one, that cannot be used."""
+
+
 class WeightsError(DvltError):
     """A checkpoint that cannot be read, or that does not fit the network exactly."""
 

@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> None:
     counts = engine.counters.read()
     print(
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
-        f"{counts.passed_over} passed over, {counts.dropped} dropped, {counts.refused} refused; "
+        f"{counts.passed_over} passed over, {counts.dropped} dropped, "
+        f"{counts.refused + source.refusals.count} refused; "
         f"maps: {results.num_maps}, with lengths up to one unknown factor each; see {args.output}"
     )
 

@@ -17,11 +17,20 @@ ARROWS = {
     "cameras": {"errors", "types", "geometry"},
     "alignment": {"errors", "types", "geometry"},
     "model": {"errors", "types", "geometry", "cameras", "alignment"},
+    "lens": {"errors"},
+    "sources": {"errors", "lens"},
     "engine": {"errors", "types", "geometry", "cameras", "alignment", "model"},
+    "export": {"errors", "types", "geometry"},
+    "checkpoints": set(),
+    "demo": set(),
+    "results": {"errors", "engine", "export"},
+    "reconstruct_bag": {"errors", "lens", "model", "engine", "sources", "results", "checkpoints"},
     "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine"},
-    "demo": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine", "benchmark"},
-    "ros": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine"},
-    "training": {"errors", "types", "geometry", "cameras", "alignment", "model", "benchmark"},
+    "ros": {
+        "errors", "types", "geometry", "cameras", "alignment", "lens", "model", "engine", "sources", "export",
+        "checkpoints", "demo",
+    },
+    "training": {"errors", "types", "geometry", "cameras", "alignment", "lens", "model", "sources", "benchmark"},
 }
 ROS_PACKAGES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",

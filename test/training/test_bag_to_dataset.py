@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from dvlt_ros.errors import ConfigError
+from dvlt_ros.errors import ConfigError, DataError
 from dvlt_ros.geometry import quaternion_from_matrix
 from dvlt_ros.training.bag_to_dataset import convert, main
 from dvlt_ros.training.data.bag_frames import BagOptions
 from dvlt_ros.training.data.layouts import open_dataset
 from dvlt_ros.training.data.registration import register_depth
 from dvlt_ros.training.data.rig import Topics
-from dvlt_ros.training.data.sequence import DataError
 
 rosbags = pytest.importorskip(
     "rosbags", reason="reading and writing bags needs rosbags: pip install 'rosbags>=0.11,<0.12'"

@@ -12,13 +12,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dvlt_ros.errors import InputError
+from dvlt_ros.errors import DataError, InputError
 from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
 from dvlt_ros.training.augment import ColourRule, DepthRule, Frame
 from dvlt_ros.training.config import FolderSource, Shapes
 from dvlt_ros.training.data.dataset import Counts, JoinedDataset, SequenceDataset, open_recordings
 from dvlt_ros.training.data.layouts import open_dataset
-from dvlt_ros.training.data.sequence import DataError
 from dvlt_ros.training.data.types import Views, concatenate
 from dvlt_ros.training.data.writer import SequenceWriter
 from dvlt_ros.training.sampling import BatchSampler, Item, ViewRule

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dvlt_ros.errors import DataError
 from dvlt_ros.training.data.poses import PoseTrack, pose_from_quaternion, slerp
-from dvlt_ros.training.data.sequence import DataError, rigid_pose
+from dvlt_ros.training.data.sequence import rigid_pose
 from dvlt_ros.training.data.transforms import Transform, TransformTree
 
 SECOND = 10**9

@@ -10,15 +10,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from dvlt_ros.errors import ConfigError
+from dvlt_ros.errors import ConfigError, DataError
+from dvlt_ros.lens import Lens, rectification
+from dvlt_ros.sources.messages import colour_image, depth_image
+from dvlt_ros.sources.recording import Recording
 
 from ..augment import Frame
-from .lens import Lens, rectification
-from .messages import colour_image, depth_image
-from .recording import Recording
 from .registration import register_depth
 from .rig import FoundTopics, Rig, Topics
-from .sequence import DataError, check_depth, rigid_pose
+from .sequence import check_depth, rigid_pose
 
 Reason = Literal[
     "no depth within tolerance",

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from dvlt_ros.errors import InputError
+from dvlt_ros.errors import DataError, InputError
 
 from ..augment import ColourRule, DepthRule, change_colours, prepare_frames, stack_frames
 from ..sampling import Item, ViewRule, image_shape, sample_views, with_retries
 from .layouts import open_dataset
-from .sequence import DataError, RgbdSequence, require_frames
+from .sequence import RgbdSequence, require_frames
 from .types import Views
 
 if TYPE_CHECKING:

@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dvlt_ros.errors import DataError
+from dvlt_ros.lens import Lens, rectification
+
 from ..augment import Frame
-from .lens import Lens, rectification
-from .sequence import DataError, check_depth, median_step, rigid_pose
+from .sequence import check_depth, median_step, rigid_pose
 
 logger = logging.getLogger(__name__)
 

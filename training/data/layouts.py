@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dvlt_ros.errors import DataError
+
 from . import nerfstudio, numbered, scannetpp, seven_scenes, tum
 from .folder import FolderSequence
-from .sequence import DataError
 
 logger = logging.getLogger(__name__)
 

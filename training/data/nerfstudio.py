@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from dvlt_ros.errors import DataError
+from dvlt_ros.lens import Lens, LensModel
+
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, image_size
-from .lens import Lens, LensModel
-from .sequence import DataError
 
 LOOKED_FOR = "transforms.json"
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # of the camera axes; its own inverse

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dvlt_ros.errors import DataError
+from dvlt_ros.lens import Lens
+
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
-from .lens import Lens
 from .poses import pose_from_quaternion
-from .sequence import DataError
 from .tum import trajectory_rows
 
 POSES = "camera_poses_tum.txt"

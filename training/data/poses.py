@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from dvlt_ros.errors import DataError
 from dvlt_ros.geometry import matrix_from_quaternion
-
-from .sequence import DataError
 
 logger = logging.getLogger(__name__)
 

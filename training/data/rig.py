@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .lens import Lens
-from .messages import is_colour, is_depth, lens_of_camera_info
-from .recording import CAMERA_INFO, IMAGES, ODOMETRY, TF, Recording
-from .sequence import DataError
+from dvlt_ros.errors import DataError
+from dvlt_ros.lens import Lens, lens_of_camera_info
+from dvlt_ros.sources.messages import is_colour, is_depth
+from dvlt_ros.sources.recording import CAMERA_INFO, IMAGES, ODOMETRY, TF, Recording
+
 from .transforms import Transform, TransformTree
 
 

@@ -6,9 +6,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from dvlt_ros.errors import DataError
+
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence
 from .nerfstudio import lens_of, load_json, pose_of
-from .sequence import DataError
 
 LOOKED_FOR = "nerfstudio/transforms_undistorted.json, undistorted_images and undistorted_depth"
 CODING = DepthCoding(kind="float16")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dvlt_ros.errors import DvltError
+from dvlt_ros.errors import DataError
 
 from ..augment import Frame
 
@@ -18,10 +18,6 @@ MAX_SKEW = 0.02  # largest entry of R^T R - 1; text files round poses, more than
 MAX_MEDIAN_DEPTH = 1000.0  # metres; beyond, depth was read in millimetres
 MIN_MEDIAN_DEPTH = 0.01  # metres; below, depth was divided once too often
 MAX_STEP = 20.0  # median motion between frames, in median depths; no recording moves that fast
-
-
-class DataError(DvltError):
-    """A sequence, a frame or a recording that cannot be used; it names the file and the cause."""
 
 
 class RgbdSequence(Protocol):
@@ -70,19 +66,6 @@ def rigid_pose(matrix: np.ndarray, source: str) -> np.ndarray:
     rigid = np.eye(4)
     rigid[:3, :3], rigid[:3, 3] = u @ vt, pose[:3, 3]
     return rigid
-
-
-def pinhole(fx: float, fy: float, cx: float, cy: float, source: str) -> np.ndarray:
-    """Intrinsics (3, 3) in pixels, pixel (0, 0) centred at (0.5, 0.5).
-
-    Raises:
-        DataError: NaN, or a focal length or principal point that is not positive.
-    """
-    values = {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
-    bad = {name: value for name, value in values.items() if not (np.isfinite(value) and value > 0)}
-    if bad:
-        raise DataError(f"{source}: intrinsics must be finite and above 0, got {bad}")
-    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
 def median_step(world_from_cam: np.ndarray) -> float:

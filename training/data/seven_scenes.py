@@ -13,9 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from dvlt_ros.errors import DataError
+from dvlt_ros.lens import Lens
+
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
-from .lens import Lens
-from .sequence import DataError
 
 LOOKED_FOR = "frame-NNNNNN.color.png, .depth.png (or .depth.proj.png) and .pose.txt"
 CODING = DepthCoding(metres_per_unit=1e-3, invalid=(65535,))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dvlt_ros.errors import DataError
+
 from .poses import PoseTrack, pose_from_quaternion
-from .sequence import DataError
 
 
 @dataclass(frozen=True)

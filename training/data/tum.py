@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dvlt_ros.errors import DataError
+from dvlt_ros.lens import Lens
+
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
-from .lens import Lens
 from .poses import PoseTrack
-from .sequence import DataError
 
 LOOKED_FOR = "rgb.txt, depth.txt and groundtruth.txt"
 CAMERAS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {  # fx, fy, cx, cy of the files; distortion

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from dvlt_ros.errors import DataError
+
 from ..augment import Frame
 from .nerfstudio import OPENGL_FROM_OPENCV
-from .sequence import DataError
 
 MILLIMETRE = 1e-3
 MAX_DEPTH_MM = 65534  # 65535 means "invalid" to some readers

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
 from .messages import header_stamp_ns
-from .sequence import DataError
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"

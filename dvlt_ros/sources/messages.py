@@ -8,8 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .lens import Lens
-from .sequence import DataError
+from ..errors import DataError
 
 COLOUR_ENCODINGS = {  # channels, and OpenCV's conversion to RGB
     "rgb8": (3, None),
@@ -22,7 +21,6 @@ COLOUR_ENCODINGS = {  # channels, and OpenCV's conversion to RGB
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
 DEPTH_ENCODINGS = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}  # metres; millimetres
-MODEL_NAMES = {"": "plumb_bob", "plumb_bob": "plumb_bob", "fisheye": "equidistant"}
 COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, two quantisation parameters
 
 
@@ -88,37 +86,6 @@ def is_depth(message: Any) -> bool:
 def is_colour(message: Any) -> bool:
     """Whether an Image or CompressedImage shows colours or grey values."""
     return not is_depth(message) and (not hasattr(message, "encoding") or message.encoding in COLOUR_ENCODINGS)
-
-
-def lens_of_camera_info(message: Any, rectified: bool) -> Lens:
-    """A camera_info as a lens for the images it comes with: binning and region of interest applied.
-
-    ``rectified``: the images are those that P describes (image_rect), not the raw ones.
-
-    Raises:
-        DataError: an uncalibrated camera (all zero), or a distortion model that is not known.
-    """
-    size = (int(message.height), int(message.width))
-    k = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3] if rectified else None
-    k = np.asarray(message.k, dtype=np.float64).reshape(3, 3) if k is None or not k.any() else k
-    if not k[0, 0] or not k[1, 1]:
-        raise DataError("camera_info is all zero: the camera is not calibrated")
-    distortion = () if rectified else tuple(float(value) for value in message.d)
-    model = MODEL_NAMES.get(message.distortion_model, message.distortion_model)
-    # ROS puts pixel centres at integers. Region of interest and binning are of the full-resolution image.
-    fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5
-    roi, bin_x, bin_y = message.roi, max(1, int(message.binning_x)), max(1, int(message.binning_y))
-    if roi.width and roi.height:
-        size, cx, cy = (int(roi.height), int(roi.width)), cx - roi.x_offset, cy - roi.y_offset
-    return Lens(
-        fx / bin_x,
-        fy / bin_y,
-        cx / bin_x,
-        cy / bin_y,
-        (size[0] // bin_y, size[1] // bin_x),
-        model,
-        distortion,
-    )
 
 
 def _pixels(message: Any, dtype: np.dtype, channels: int) -> np.ndarray:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-from .sequence import DataError, pinhole
+from .errors import DataError
 
 LensModel = Literal["plumb_bob", "rational_polynomial", "equidistant"]
 COEFFICIENTS: dict[str, tuple[int, ...]] = {
@@ -17,6 +17,8 @@ COEFFICIENTS: dict[str, tuple[int, ...]] = {
     "rational_polynomial": (8, 12, 14),
     "equidistant": (4,),
 }
+
+MODEL_NAMES = {"": "plumb_bob", "plumb_bob": "plumb_bob", "fisheye": "equidistant"}
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,47 @@ def rectification(lens: Lens) -> Rectification:
         columns, rows = cv2.initUndistortRectifyMap(k, d, np.eye(3), new, size, cv2.CV_32FC1)
     fx, fy, cx, cy = new[0, 0], new[1, 1], new[0, 2] + 0.5, new[1, 2] + 0.5
     return Rectification(pinhole(fx, fy, cx, cy, f"rectified {lens.model} lens"), columns, rows)
+
+
+def lens_of_camera_info(message: Any, rectified: bool) -> Lens:
+    """A camera_info as a lens for the images it comes with: binning and region of interest applied.
+
+    ``rectified``: the images are those that P describes (image_rect), not the raw ones.
+
+    Raises:
+        DataError: an uncalibrated camera (all zero), or a distortion model that is not known.
+    """
+    size = (int(message.height), int(message.width))
+    k = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3] if rectified else None
+    k = np.asarray(message.k, dtype=np.float64).reshape(3, 3) if k is None or not k.any() else k
+    if not k[0, 0] or not k[1, 1]:
+        raise DataError("camera_info is all zero: the camera is not calibrated")
+    distortion = () if rectified else tuple(float(value) for value in message.d)
+    model = MODEL_NAMES.get(message.distortion_model, message.distortion_model)
+    # ROS puts pixel centres at integers. Region of interest and binning are of the full-resolution image.
+    fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5
+    roi, bin_x, bin_y = message.roi, max(1, int(message.binning_x)), max(1, int(message.binning_y))
+    if roi.width and roi.height:
+        size, cx, cy = (int(roi.height), int(roi.width)), cx - roi.x_offset, cy - roi.y_offset
+    return Lens(
+        fx / bin_x,
+        fy / bin_y,
+        cx / bin_x,
+        cy / bin_y,
+        (size[0] // bin_y, size[1] // bin_x),
+        model,
+        distortion,
+    )
+
+
+def pinhole(fx: float, fy: float, cx: float, cy: float, source: str) -> np.ndarray:
+    """Intrinsics (3, 3) in pixels, pixel (0, 0) centred at (0.5, 0.5).
+
+    Raises:
+        DataError: NaN, or a focal length or principal point that is not positive.
+    """
+    values = {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
+    bad = {name: value for name, value in values.items() if not (np.isfinite(value) and value > 0)}
+    if bad:
+        raise DataError(f"{source}: intrinsics must be finite and above 0, got {bad}")
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
