@@ -215,6 +215,9 @@ def main(args: Sequence[str] | None = None) -> None:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # RCLError: a signal may end the context between two looks at it
+        if rclpy.ok():
+            raise
     finally:
         node.close()
         node.destroy_node()

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from .config import NodeConfig
 
 Config = TypeVar("Config", EngineConfig, NodeConfig)
+AnyConfig = TypeVar("AnyConfig")
 
 
 class Parameters:
@@ -29,11 +30,8 @@ class Parameters:
     ) -> None:
         self._is_live = is_live
         self._changed = changed
-        for config_type in (EngineConfig, NodeConfig):
-            for field in fields(config_type):
-                node.declare_parameter(field.name, field.default, descriptor(field, config_type))
-        self.engine = _read(node, EngineConfig)
-        self.node = _read(node, NodeConfig)
+        self.engine = declare(node, EngineConfig)
+        self.node = declare(node, NodeConfig)
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
@@ -72,7 +70,14 @@ def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
     return found
 
 
-def _read(node: Node, config_type: type[Config]) -> Config:
+def declare(node: Node, config_type: type[AnyConfig]) -> AnyConfig:
+    """Declares the fields of a dataclass as parameters and reads them.
+
+    Raises:
+        ConfigError: a value that the dataclass refuses.
+    """
+    for field in fields(config_type):
+        node.declare_parameter(field.name, field.default, descriptor(field, config_type))
     return config_type(**{f.name: _converted(f, node.get_parameter(f.name).value) for f in fields(config_type)})
 
 
