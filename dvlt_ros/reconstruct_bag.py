@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
 def windows(engine: Engine, source: Iterator[SourceImage]) -> Iterator[WindowResult]:
     """Full windows, and what is left at the end: nothing is dropped, no clock decides."""
     for image in source:
-        engine.admit(Frame(image.stamp_ns, image.frame_id, 0, lambda image=image: picture(image)))
+        engine.admit(Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image)))
         if engine.is_full() and (window := engine.run()) is not None:
             yield window
     while (window := engine.run(flush=True)) is not None:

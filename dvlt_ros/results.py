@@ -30,12 +30,16 @@ class Results:
         self._folder, self._points_stride = folder, points_stride
         self._builder = MapBuilder(config)
         self._size: tuple[int, int] | None = None
+        self._map_id = 0
+        self._stride = 1  # of the frames that are kept for the page
+        self._shown: list[Shown] = []
+        self._stamps_ns: list[int] = []
+        self._poses: list[np.ndarray] = []
         try:
             (folder / "depth").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
         self._recording = None if points_stride is None else McapRecording(folder / "recording", overwrite=True)
-        self._begin_map(0)
 
     def __enter__(self) -> Results:
         return self
@@ -48,7 +52,7 @@ class Results:
     def add(self, reconstruction: Reconstruction) -> None:
         if reconstruction.map_id != self._map_id:
             self._end_map()
-            self._begin_map(reconstruction.map_id)
+            self._map_id = reconstruction.map_id
         if self._size is None:
             height, width = reconstruction.picture.image.shape[:2]
             self._size = height, width
@@ -64,12 +68,6 @@ class Results:
         if self._recording is not None and self._points_stride is not None:
             record(self._recording, reconstruction, frame, self._points_stride)
 
-    def _begin_map(self, map_id: int) -> None:
-        self._map_id, self._stride = map_id, 1
-        self._shown: list[Shown] = []
-        self._stamps_ns: list[int] = []
-        self._poses: list[np.ndarray] = []
-
     def _end_map(self) -> None:
         if not self._stamps_ns:
             return
@@ -83,6 +81,7 @@ class Results:
             cloud = map_cloud(snapshot.points, snapshot.colors, snapshot.confidence)
             self._recording.write_cloud("map_points", cloud, MAP_FRAME, self._stamps_ns[-1])
             self._recording.write_path(stamps_ns, poses, MAP_FRAME)
+        self._stride, self._shown, self._stamps_ns, self._poses = 1, [], [], []
 
     def _path(self, name: str, suffix: str) -> Path:
         return self._folder / f"{name}_{self._map_id}.{suffix}"

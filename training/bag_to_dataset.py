@@ -16,12 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dvlt_ros.errors import DvltError
+from dvlt_ros.errors import DataError, DvltError
 from dvlt_ros.sources.recording import open_recording
 
 from .data.bag_frames import BagOptions, BagReport, plan, read_frames
 from .data.rig import Topics, read_rig
-from .data.sequence import DataError
 from .data.writer import SequenceWriter
 
 

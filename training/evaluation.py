@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dvlt_ros.errors import AlignmentError
+from dvlt_ros.errors import AlignmentError, DataError
 from dvlt_ros.geometry import transform_points, unproject
 from dvlt_ros.model import Dvlt, Prediction, prepare_images
 
 from .augment import Frame
-from .data.sequence import DataError, RgbdSequence
+from .data.sequence import RgbdSequence
 from .data.types import Views
 from .metrics import aggregate, depth_metrics, point_metrics, pose_metrics
 from .normalize import to_first_camera

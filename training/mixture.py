@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from dvlt_ros.errors import ConfigError
 

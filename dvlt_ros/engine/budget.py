@@ -14,6 +14,8 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from statistics import median
 
 import numpy as np
 
@@ -27,8 +29,11 @@ QUANTILE_STEP = 0.3
 
 ATTENTION_TOKENS = 4608  # tokens whose attention costs as much as the linear layers: six times the usual width
 FIXED_SHARE = 0.25  # guess of a's part in a first window, before K has varied
+MIN_STEPS_SHARE = 0.1  # part of a window that the loop takes at least
 SURPRISE = 4.0  # standard deviations that are either an outlier or a new load
-LOAD_DRIFT, FIT_DRIFT = 0.01, 0.002  # per window, relative
+EVIDENCE_KEPT, NEW_LOAD = 0.75, 1.5  # two surprises in a row, or with one or two usual windows between them
+DEVICE_DRIFT, CORRECTION_DRIFT = (0.003, 0.01), (0.001, 0.001)  # of a and b per window, relative
+LAW_DOUBT = 0.3  # relative error of the law of cost where the work is e times that of a window seen
 MIN_NOISE, FIRST_NOISE, NOISE_MEMORY = 0.005, 0.1, 40
 REMEMBERED_OWN = 9  # windows over which the node's own costs are taken: a new level counts after five
 
@@ -36,9 +41,11 @@ MIN_WINDOW, MIN_IMAGE_SIZE = 2, 56
 WINDOW_STEP = 0.75  # sizes of neighbouring rungs
 LOOKAHEAD = 3  # windows for which K must be good if it stays
 LEARNING = 3  # windows before the ladder is moved: the first ones warm the device up
+WARMER = 0.7  # what a window then takes of what was expected, if the ones before were the device's warming up
 HELPS = 0.95  # a rung below must be cheaper by this
 HEADROOM = 0.85  # part of the budget that k_min may take on the rung above before it is tried
-PATIENCE, MAX_PATIENCE, PROBATION = 5, 640, 40  # windows
+HOPEFUL, HOPE = 0.95, 0.1  # the same without its doubt, and how much less such a window counts
+PATIENCE, MAX_PATIENCE, PROBATION = 5, 640, 200  # windows
 MEMORY_PATIENCE = 500  # windows after which one rung above an out-of-memory error is tried again
 
 
@@ -112,30 +119,43 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
-    """``a`` and ``b`` of one (views, image_size) in logarithms, so that both stay positive."""
+class Belief:
+    """About two logarithms: of what a window costs outside its steps, and of what each step costs."""
 
     mean: np.ndarray  # (2,)
     covariance: np.ndarray  # (2, 2)
 
+    def variance(self, slope: np.ndarray) -> float:
+        return float(slope @ self.covariance @ slope)
+
+    def blurred(self, deviations: tuple[float, float]) -> Belief:
+        return Belief(self.mean, self.covariance + np.diag(np.square(deviations)))
+
+    def corrected(self, slope: np.ndarray, residual: float, variance: float) -> Belief:
+        """Kalman update; ``variance`` is that of the residual."""
+        gain = self.covariance @ slope / variance
+        return Belief(self.mean + gain * residual, self.covariance - np.outer(gain, slope @ self.covariance))
+
 
 class LatencyModel:
-    """``window_ms = a + load * b * K``: an extended Kalman filter on logarithms.
+    """``window_ms = a + b * K`` per (views, image_size): an extended Kalman filter on logarithms.
 
-    a and b belong to one (views, image_size) and move slowly. The load is common to all of them and moves fast:
-    while K stays the same, a dearer step cannot be told from a dearer rest, and what changes on a shared device
-    is the loop. One surprising window may be an outlier: a higher load is assumed from it but not learned. A
-    second one in the same direction is a new load.
+    The device's a and b per unit of work are common to all windows; a correction per (views, image_size) moves
+    slowly. b moves fast, a slowly: while K stays the same a dearer step cannot be told from a dearer rest, and
+    what a shared device changes most is the loop. One surprising window may be an outlier: the next plan is careful,
+    nothing is learned. A second one soon after it in the same direction is a new load.
     """
 
     def __init__(self) -> None:
         self.num_windows = 0
         self.num_loads = 0  # how often the load changed suddenly
         self.quantile = NORMAL_QUANTILE  # grows where the tail is heavier than a normal one's
-        self._fits: dict[tuple[int, int], Fit] = {}
-        self._load, self._load_variance = 0.0, 0.0  # logarithm
+        self._device = Belief(np.zeros(2), np.zeros((2, 2)))
+        self._corrections: dict[tuple[int, int], Belief] = {}
+        self._borrowed: dict[tuple[int, int], Belief] = {}  # of windows not seen yet
         self._noise_variance = FIRST_NOISE**2
-        self._suspect: float | None = None  # the load that the last, surprising window would mean
+        self._suspect: np.ndarray | None = None  # the device's mean that the last, surprising window would mean
+        self._evidence = 0.0  # for a new load; above 0: a higher one
 
     @property
     def is_settled(self) -> bool:
@@ -143,64 +163,85 @@ class LatencyModel:
 
     def predict(self, num_views: int, image_size: int, num_steps: int) -> Estimate:
         """Needs one observation at least, of whatever window."""
-        fit = self._fit(num_views, image_size)
-        load = self._load if self._suspect is None else max(self._load, self._suspect)
-        median_ms, slope = linearised(fit, load, num_steps)
-        return Estimate(median_ms, math.sqrt(self._noise_variance), math.sqrt(self._doubt(fit, slope)))
+        device = self._device.mean if self._suspect is None else np.maximum(self._device.mean, self._suspect)
+        median_ms, slope = self._linearised((num_views, image_size), num_steps, device)
+        doubt = self._doubt((num_views, image_size), slope)
+        return Estimate(median_ms, math.sqrt(self._noise_variance), math.sqrt(doubt))
 
     def observe(self, num_views: int, image_size: int, num_steps: int, window_ms: float) -> None:
         self.num_windows += 1
-        if not self._fits:
-            self._begin(num_views, image_size, num_steps, window_ms)
+        key = (num_views, image_size)
+        self._corrections[key] = self._correction(key).blurred(CORRECTION_DRIFT)
+        self._borrowed.clear()
+        self._device = self._device.blurred(DEVICE_DRIFT)
+        median_ms, slope = self._linearised(key, num_steps, self._device.mean)
+        if self.num_windows == 1 or (self.num_windows <= LEARNING and window_ms < WARMER * median_ms):
+            self._begin(key, num_steps, window_ms)
             return
-        self._load_variance += LOAD_DRIFT**2
-        fit = self._fit(num_views, image_size)
-        fit = replace(fit, covariance=fit.covariance + FIT_DRIFT**2 * np.eye(2))
-        median_ms, slope = linearised(fit, self._load, num_steps)
-        residual, deviation = math.log(window_ms / median_ms), math.sqrt(self._doubt(fit, slope) + self._noise_variance)
+        residual, deviation = math.log(window_ms / median_ms), math.sqrt(self._doubt(key, slope) + self._noise_variance)
         if abs(residual) <= SURPRISE * deviation:
-            if self._suspect is not None:  # the window before was an outlier
-                self._learn_quantile(missed=self._suspect > self._load)
-                self._suspect = None
-            self._learn_quantile(residual > self.quantile * deviation)
-            self._fits[num_views, image_size] = self._learn(fit, slope, residual)
-            return
-        before, self._suspect = self._suspect, self._load_of(fit, num_steps, window_ms)
-        if before is not None and (before > self._load) == (residual > 0):
-            self._change_load(num_views, image_size, fit, num_steps, window_ms)
+            self._learn_usual(key, slope, residual, deviation)
         else:
-            self._learn_noise((SURPRISE * deviation) ** 2, self._doubt(fit, slope))
+            self._learn_surprise(key, num_steps, window_ms, residual > 0)
+            self._learn_noise((SURPRISE * deviation) ** 2 if not self.is_settled else self._noise_variance, 0.0)
 
-    def _begin(self, num_views: int, image_size: int, num_steps: int, window_ms: float) -> None:
-        a, b = FIXED_SHARE * window_ms, (1 - FIXED_SHARE) * window_ms / num_steps
-        # a is anything from nearly nothing to nearly all; with the sum known, b moves against it
+    def _begin(self, key: tuple[int, int], num_steps: int, window_ms: float) -> None:
+        """A device that warms up is slower than it will be, in all parts: what came before is forgotten."""
+        mean = np.log([FIXED_SHARE * window_ms, (1 - FIXED_SHARE) * window_ms / num_steps]) - log_work(*key)
+        # a is anything from nearly nothing to most of it; with the sum known, b moves against it
         spread = np.array([0.8, -0.8 * FIXED_SHARE / (1 - FIXED_SHARE)])
-        self._fits[num_views, image_size] = Fit(np.log([a, b]), np.outer(spread, spread) + 0.05**2 * np.eye(2))
-        self._load_variance = 0.5**2  # a first window also loads kernels and fills caches
+        covariance = np.outer(spread, spread) + (0.5 / self.num_windows) ** 2 * np.ones((2, 2))
+        self._device, self._corrections = Belief(mean, covariance), {key: Belief(np.zeros(2), np.zeros((2, 2)))}
 
-    def _fit(self, num_views: int, image_size: int) -> Fit:
-        """Its own, or that of the most similar window, scaled by the law of cost."""
-        if (fit := self._fits.get((num_views, image_size))) is not None:
-            return fit
-        work = log_work(num_views, image_size)
-        nearest = min(self._fits, key=lambda key: float(np.abs(log_work(*key) - work).sum()))
-        ratio = work - log_work(*nearest)
-        fit = self._fits[nearest]
-        return Fit(fit.mean + ratio, fit.covariance + np.diag((0.05 + 0.3 * np.abs(ratio)) ** 2))
+    def _correction(self, key: tuple[int, int]) -> Belief:
+        """Its own, or that of the most similar window until it has been measured."""
+        known = self._corrections.get(key) or self._borrowed.get(key)
+        if known is None:
+            distances = {other: np.abs(log_work(*other) - log_work(*key)) for other in self._corrections}
+            nearest = min(distances, key=lambda other: float(distances[other].sum()), default=None)
+            if nearest is None:
+                return Belief(np.zeros(2), np.zeros((2, 2)))
+            known = self._corrections[nearest].blurred(tuple(0.05 + LAW_DOUBT * distances[nearest]))
+            self._borrowed[key] = known
+        return known
 
-    def _doubt(self, fit: Fit, slope: np.ndarray) -> float:
-        return float(slope @ fit.covariance @ slope + slope[1] ** 2 * self._load_variance)
+    def _linearised(self, key: tuple[int, int], num_steps: int, device: np.ndarray) -> tuple[float, np.ndarray]:
+        """Median time in ms, and the slope (2,) of its logarithm over those of a and b: their shares."""
+        parts_ms = np.exp(device + log_work(*key) + self._correction(key).mean) * (1, num_steps)
+        return float(parts_ms.sum()), parts_ms / parts_ms.sum()
 
-    def _learn(self, fit: Fit, slope: np.ndarray, residual: float) -> Fit:
+    def _doubt(self, key: tuple[int, int], slope: np.ndarray) -> float:
+        return self._device.variance(slope) + self._correction(key).variance(slope)
+
+    def _learn_usual(self, key: tuple[int, int], slope: np.ndarray, residual: float, deviation: float) -> None:
         """The residual goes where the doubt is; beyond 3 deviations it counts as 3."""
-        doubt = self._doubt(fit, slope)
-        variance = doubt + self._noise_variance
-        bounded = float(np.clip(residual, -3 * math.sqrt(variance), 3 * math.sqrt(variance)))
-        gain, load_gain = fit.covariance @ slope / variance, slope[1] * self._load_variance / variance
-        self._load += load_gain * bounded
-        self._load_variance -= load_gain * slope[1] * self._load_variance
+        if self._suspect is not None:  # the window before was an outlier
+            self._learn_quantile(missed=self._evidence > 0)
+            self._suspect = None
+        self._evidence *= EVIDENCE_KEPT
+        self._learn_quantile(missed=residual > self.quantile * deviation)
+        bounded, doubt = min(max(residual, -3 * deviation), 3 * deviation), self._doubt(key, slope)
+        self._device = self._device.corrected(slope, bounded, deviation**2)
+        self._corrections[key] = self._corrections[key].corrected(slope, bounded, deviation**2)
         self._learn_noise(bounded**2, doubt)
-        return Fit(fit.mean + gain * bounded, fit.covariance - np.outer(gain, slope @ fit.covariance))
+
+    def _learn_surprise(self, key: tuple[int, int], num_steps: int, window_ms: float, is_dearer: bool) -> None:
+        sign = 1 if is_dearer else -1
+        self._evidence = sign * (1 + max(sign * self._evidence, 0.0))
+        self._suspect = self._explained(key, num_steps, window_ms)
+        if abs(self._evidence) < NEW_LOAD:
+            return
+        self.num_loads += 1
+        covariance = np.diag([self._device.covariance[0, 0] + 0.2**2, self._noise_variance + 0.03**2])
+        self._device, self._suspect, self._evidence = Belief(self._suspect, covariance), None, 0.0
+
+    def _explained(self, key: tuple[int, int], num_steps: int, window_ms: float) -> np.ndarray:
+        """The device's mean that explains a window by its steps; where a leaves no room for them, by all of it."""
+        median_ms, (fixed_share, steps_share) = self._linearised(key, num_steps, self._device.mean)
+        steps_ms = window_ms - fixed_share * median_ms
+        if steps_ms < MIN_STEPS_SHARE * window_ms:
+            return self._device.mean + math.log(window_ms / median_ms)
+        return self._device.mean + np.array([0.0, math.log(steps_ms / (steps_share * median_ms))])
 
     def _learn_noise(self, squared: float, doubt: float) -> None:
         rate = 1 / min(self.num_windows + 3, NOISE_MEMORY)
@@ -211,27 +252,8 @@ class LatencyModel:
         moved = self.quantile + QUANTILE_STEP * (missed - MISS_SHARE)
         self.quantile = min(max(moved, NORMAL_QUANTILE), MAX_QUANTILE)
 
-    @staticmethod
-    def _load_of(fit: Fit, num_steps: int, window_ms: float) -> float:
-        """The load that explains a window with this fit; a tenth of it at least are steps."""
-        return math.log(max(window_ms - math.exp(fit.mean[0]), 0.1 * window_ms) / num_steps) - fit.mean[1]
 
-    def _change_load(self, num_views: int, image_size: int, fit: Fit, num_steps: int, window_ms: float) -> None:
-        self.num_loads += 1
-        self._load, self._suspect = self._load_of(fit, num_steps, window_ms), None
-        self._load_variance = self._noise_variance + 0.03**2
-        fixed = min(fit.mean[0], math.log(0.9 * window_ms))
-        self._fits[num_views, image_size] = replace(fit, mean=np.array([fixed, fit.mean[1]]))
-        # the rest may have changed as well
-        self._fits = {k: replace(f, covariance=f.covariance + np.diag([0.2**2, 0])) for k, f in self._fits.items()}
-
-
-def linearised(fit: Fit, load: float, num_steps: int) -> tuple[float, np.ndarray]:
-    """Median time in ms, and the slope (2,) of its logarithm over those of a and b: their shares."""
-    a, steps = math.exp(fit.mean[0]), math.exp(fit.mean[1] + load) * num_steps
-    return a + steps, np.array([a, steps]) / (a + steps)
-
-
+@lru_cache
 def log_work(num_views: int, image_size: int) -> np.ndarray:
     """(2,): work outside the loop, in proportion to the tokens, and in a step, whose attention is quadratic."""
     per_view = (image_size / PATCH_SIZE) ** 2
@@ -264,14 +286,15 @@ class BudgetController:
         self._rungs = ladder(limits)
         self._index = 0
         self._model = LatencyModel()
-        self._own_ms: deque[float] = deque([0.0], maxlen=REMEMBERED_OWN)
+        self._own_ms: deque[float] = deque(maxlen=REMEMBERED_OWN)
         self._frame_interval_ms: float | None = None
-        self._calm = 0  # windows in a row after which the rung above would have done
+        self._calm = 0.0  # windows in a row after which the rung above would have done
         self._patience = PATIENCE  # calm windows before it is tried; doubles when that was wrong
         self._tried = PROBATION  # windows since it was last tried
         self._known_loads = 0
         self._memory_index = 0  # rungs above this one ran out of memory
         self._memory_calm, self._memory_patience = 0, MEMORY_PATIENCE
+        self._memory_tried = False  # whether a rung was tried again since the last such error
 
     @property
     def limits(self) -> Limits:
@@ -294,7 +317,7 @@ class BudgetController:
         estimate = self._model.predict(num_views, self.rung.image_size, num_steps)
         percentile_ms = self._percentile_ms(waited_ms, estimate)
         return Plan(
-            num_steps, waited_ms + estimate.median_ms + self._own()[0], percentile_ms,
+            num_steps, waited_ms + estimate.median_ms + median(self._own_ms), percentile_ms,
             not limits.budget_ms or percentile_ms <= limits.budget_ms,
         )  # fmt: skip
 
@@ -312,16 +335,15 @@ class BudgetController:
 
     def out_of_memory(self, num_views: int) -> bool:
         """A window of so many views did not fit on the device; False: there is nothing smaller."""
-        smaller = [
+        below = [
             i for i, rung in enumerate(self._rungs)
-            if rung.window_size < num_views or rung.image_size < self.rung.image_size
+            if i > self._index and (rung.window_size < num_views or rung.image_size < self.rung.image_size)
         ]  # fmt: skip
-        below = [i for i in smaller if i > self._index]
         if not below:
             return False
-        if self._memory_index:
+        if self._memory_tried:
             self._memory_patience *= 2
-        self._memory_index, self._memory_calm = below[0], 0
+        self._memory_index, self._memory_calm, self._memory_tried = below[0], 0, False
         self._move(below[0], f"out of memory with {num_views} views")
         return True
 
@@ -330,7 +352,7 @@ class BudgetController:
         rungs = ladder(limits)
         if rungs != self._rungs:
             self._rungs, self._index, self._memory_index = rungs, 0, 0
-        self._limits, self._calm, self._patience = limits, 0, PATIENCE
+        self._limits, self._calm, self._patience = limits, 0.0, PATIENCE
 
     def _climb(self) -> None:
         """At most one rung per window, down at once and up with patience."""
@@ -339,17 +361,20 @@ class BudgetController:
         k_min, budget_ms = self._limits.k_min, self._limits.budget_ms
         worst_ms = self._steady_ms(self._index, doubted=False)
         if worst_ms > budget_ms:
-            self._calm = 0
+            self._calm = 0.0
             below = range(self._index + 1, len(self._rungs))
             helping = [i for i in below if self._steady_ms(i, doubted=False) < HELPS * worst_ms]
             if helping:
                 self._punish()
                 self._move(helping[0], f"{k_min} steps would take {worst_ms:.0f} of {budget_ms:.0f} ms")
         elif self._index > self._memory_index:
-            above_ms = self._steady_ms(self._index - 1, doubted=True)
-            self._calm = self._calm + 1 if above_ms <= HEADROOM * budget_ms else 0
+            above_ms = self._steady_ms(self._index - 1, doubted=False)
+            if self._steady_ms(self._index - 1, doubted=True) <= HEADROOM * budget_ms:
+                self._calm += 1.0
+            else:  # what stays in doubt is found out, some day
+                self._calm = self._calm + HOPE if above_ms <= HOPEFUL * budget_ms else 0.0
             if self._calm >= self._patience:
-                self._calm = self._tried = 0
+                self._calm, self._tried = 0.0, 0
                 self._move(self._index - 1, f"{k_min} steps would take only {above_ms:.0f} of {budget_ms:.0f} ms")
 
     def _punish(self) -> None:
@@ -360,7 +385,7 @@ class BudgetController:
         if self._memory_index:
             self._memory_calm += 1
             if self._memory_calm >= self._memory_patience:
-                self._memory_index, self._memory_calm = self._memory_index - 1, 0
+                self._memory_index, self._memory_calm, self._memory_tried = self._memory_index - 1, 0, True
 
     def _move(self, index: int, reason: str) -> None:
         self.last_change = Change(self.rung, self._rungs[index], reason)
@@ -388,20 +413,24 @@ class BudgetController:
             start = self._arrivals(rung, full_ms, interval_ms)
         return max(
             self._percentile_ms(queue.waited_ms, estimate if doubted else replace(estimate, doubt=0.0))
-            for queue, estimate in self._windows_ahead(rung, k_min, start, 2 * LOOKAHEAD)
+            for queue, estimate in self._windows_ahead(rung, k_min, start, 2 * LOOKAHEAD, pessimism=1.0)
         )
 
     def _windows_ahead(
-        self, rung: Rung, num_steps: int, queue: Queue, count: int
+        self, rung: Rung, num_steps: int, queue: Queue, count: int, pessimism: float = 0.0
     ) -> Iterator[tuple[Queue, Estimate]]:
-        """This window and those that follow it, if frames come as they did and K stays."""
+        """This window and those that follow it, if frames come as they did and K stays.
+
+        ``pessimism``: standard deviations by which each of them takes longer than its median.
+        """
         for _ in range(count):
             estimate = self._model.predict(queue.num_views, rung.image_size, num_steps)
             yield queue, estimate
             interval_ms = self._frame_interval_ms
             if interval_ms is None:
                 return
-            queue = self._arrivals(rung, queue.waited_ms + estimate.median_ms - queue.num_new * interval_ms, interval_ms)
+            window_ms = estimate.median_ms * (1 + pessimism * estimate.noise)
+            queue = self._arrivals(rung, queue.waited_ms + window_ms - queue.num_new * interval_ms, interval_ms)
 
     def _arrivals(self, rung: Rung, waited_ms: float, interval_ms: float) -> Queue:
         """The frames since the one that arrived ``waited_ms`` ago (below 0: is to come); the newest win."""
@@ -413,13 +442,9 @@ class BudgetController:
     def _overlap(self, rung: Rung) -> int:
         return min(self._limits.window_overlap, rung.window_size - 1)
 
-    def _own(self) -> tuple[float, float]:
-        """Median and standard deviation of the node's own costs in ms, both robust."""
-        median = float(np.median(self._own_ms))
-        return median, 1.4826 * float(np.median(np.abs(np.array(self._own_ms) - median)))
-
     def _percentile_ms(self, waited_ms: float, window: Estimate) -> float:
-        (own_ms, own_deviation_ms), quantile = self._own(), self._model.quantile
+        quantile, own_ms = self._model.quantile, median(self._own_ms)
+        own_deviation_ms = 1.4826 * median(abs(ms - own_ms) for ms in self._own_ms)
         margin_ms = math.hypot(window.margin_ms(quantile), quantile * own_deviation_ms)
         return waited_ms + window.median_ms + own_ms + margin_ms
 

@@ -32,11 +32,11 @@ class MapBuilder:
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         self._lock = threading.Lock()
-        self.clear()
-
-    def clear(self) -> None:
-        with self._lock:
-            self._begin(0)
+        self._map_id = 0
+        self._voxels: VoxelMap | None = None
+        self._stamps_ns: list[int] = []
+        self._poses: list[np.ndarray] = []
+        self._stride = self._skipped = 1  # of the path
 
     def add(self, reconstruction: Reconstruction) -> None:
         depth = reconstruction.depth
@@ -62,13 +62,13 @@ class MapBuilder:
             cloud = self._voxels.cloud() if self._voxels is not None else EMPTY_CLOUD
             stamps = np.array(self._stamps_ns, dtype=np.int64)
             poses = np.stack(self._poses) if self._poses else np.empty((0, 4, 4))
-            return MapSnapshot(self._map_id, *cloud, stamps, poses)
+            points, colors, confidence = cloud
+            return MapSnapshot(self._map_id, points, colors, confidence, stamps, poses)
 
     def _begin(self, map_id: int) -> None:
         self._map_id = map_id
-        self._voxels: VoxelMap | None = None
-        self._stamps_ns: list[int] = []
-        self._poses: list[np.ndarray] = []
+        self._voxels = None
+        self._stamps_ns, self._poses = [], []
         self._stride = self._skipped = 1
 
     def _extend_path(self, reconstruction: Reconstruction) -> None:

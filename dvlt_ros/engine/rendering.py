@@ -12,7 +12,8 @@ from ..model.images import Size
 from .frames import Reconstruction
 
 SAME_SURFACE = 0.05  # neighbouring depths that differ by less, relatively, may be mixed
-POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("confidence", "<f4")])
+POINT_FIELDS = ("x", "y", "z", "rgb", "confidence")  # 4 bytes each
+POINT = np.dtype([(name, "<u4" if name == "rgb" else "<f4") for name in POINT_FIELDS])
 
 
 class RenderedFrame:
@@ -99,8 +100,8 @@ def _lookup(map_from_output: bytes, size: Size, map_size: Size) -> _Lookup:
     (sx, _, ox), (_, sy, oy) = np.frombuffer(map_from_output).reshape(3, 3)[:2]
     columns, rows = (np.arange(size[1]) + 0.5) * sx + ox, (np.arange(size[0]) + 0.5) * sy + oy
     outside = ((rows < 0) | (rows > map_size[0]))[:, None] | ((columns < 0) | (columns > map_size[1]))
-    grid = np.meshgrid(columns.astype(np.float32) - 0.5, rows.astype(np.float32) - 0.5)
-    return _Lookup(*grid, outside if outside.any() else None)
+    x, y = np.meshgrid(columns.astype(np.float32) - 0.5, rows.astype(np.float32) - 0.5)
+    return _Lookup(x, y, outside if outside.any() else None)
 
 
 def packed_rgb(colors: np.ndarray) -> np.ndarray:

@@ -77,8 +77,8 @@ class McapRecording:
     def write_cloud(self, topic: str, cloud: np.ndarray, frame_id: str, stamp_ns: int) -> None:
         """Records (N,) of 4-byte fields, without NaN."""
         field = self._type("sensor_msgs/msg/PointField")
-        assert cloud.dtype.names is not None
-        fields = [field(name=name, offset=4 * i, datatype=FLOAT32, count=1) for i, name in enumerate(cloud.dtype.names)]
+        names = cloud.dtype.names or ()
+        fields = [field(name=name, offset=4 * i, datatype=FLOAT32, count=1) for i, name in enumerate(names)]
         self._write(
             topic, stamp_ns, header=self._header(frame_id, stamp_ns), height=1, width=len(cloud), fields=fields,
             is_bigendian=False, point_step=cloud.itemsize, row_step=cloud.nbytes,

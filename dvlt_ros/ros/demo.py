@@ -8,6 +8,7 @@ Leaves map.ply, trajectory.txt (TUM format), page.png and summary.txt. Every mes
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -29,6 +30,8 @@ from .observer import Observer
 
 START_LIMIT_S = 120.0  # until the node has loaded its weights
 IDLE_LIMIT_S = 60.0  # without any progress
+# The camera is one as users have it: with the middleware's defaults, whatever is set for the node.
+TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             change_state(observer, executor, processes[0], transition)
         camera = [f"source:={args.source}", f"rate_hz:={args.rate_hz}", "frame_id:=camera_optical_frame"]
-        processes.append(start("play_camera", camera))
+        processes.append(start("play_camera", camera, without=TRANSPORT))
         watch(observer, executor, processes, total)
     finally:
         for process in processes:
@@ -71,9 +74,10 @@ def run(args: argparse.Namespace) -> None:
     rclpy.try_shutdown()
 
 
-def start(module: str, parameters: Sequence[str]) -> subprocess.Popen[bytes]:
+def start(module: str, parameters: Sequence[str], without: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     arguments = [word for parameter in parameters for word in ("-p", parameter)]
-    return subprocess.Popen([sys.executable, "-m", f"dvlt_ros.ros.{module}", "--ros-args", *arguments])
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    return subprocess.Popen([sys.executable, "-m", f"dvlt_ros.ros.{module}", "--ros-args", *arguments], env=environment)
 
 
 def change_state(

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from transforms3d.quaternions import mat2quat, quat2mat
 
-from ..engine.rendering import POINT, RenderedFrame
+from ..engine.rendering import POINT, POINT_FIELDS, RenderedFrame
 
 BRIDGE = CvBridge()
 
@@ -46,8 +46,8 @@ def cloud_message(cloud: np.ndarray, head: Header) -> PointCloud2:
         point_step=POINT.itemsize, row_step=POINT.itemsize * width,
     )  # fmt: skip
     message.fields = [
-        PointField(name=name, offset=POINT.fields[name][1], datatype=PointField.FLOAT32, count=1)
-        for name in POINT.names
+        PointField(name=name, offset=4 * place, datatype=PointField.FLOAT32, count=1)
+        for place, name in enumerate(POINT_FIELDS)
     ]
     message.data.frombytes(np.ascontiguousarray(cloud).reshape(-1).view(np.uint8))
     return message

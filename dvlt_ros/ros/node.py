@@ -73,14 +73,18 @@ class ReconstructNode(LifecycleNode):
         return self._transition("configure", "inactive", self._configure, undo=self._cleanup)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(
-            "activate", "active", lambda: (super(ReconstructNode, self).on_activate(state), self._activate())
-        )
+        def activate() -> None:
+            super(ReconstructNode, self).on_activate(state)  # the publishers
+            self._activate()
+
+        return self._transition("activate", "active", activate, undo=self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(
-            "deactivate", "inactive", lambda: (self._deactivate(), super(ReconstructNode, self).on_deactivate(state))
-        )
+        def deactivate() -> None:
+            self._deactivate()
+            super(ReconstructNode, self).on_deactivate(state)
+
+        return self._transition("deactivate", "inactive", deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition("clean up", "unconfigured", self._cleanup)

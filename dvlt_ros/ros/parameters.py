@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import Field, fields, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -14,8 +14,11 @@ from ..engine.config import EngineConfig
 from ..errors import ConfigError
 from .config import NodeConfig
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Config = TypeVar("Config", EngineConfig, NodeConfig)
-AnyConfig = TypeVar("AnyConfig")
+AnyConfig = TypeVar("AnyConfig", bound="DataclassInstance")
 
 
 class Parameters:
@@ -37,7 +40,7 @@ class Parameters:
     def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         values = {parameter.name: parameter.value for parameter in parameters}
         try:
-            engine, node = (self._updated(config, values) for config in (self.engine, self.node))
+            engine, node = self._updated(self.engine, values), self._updated(self.node, values)
             self._changed(engine, node)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
