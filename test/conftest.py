@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,12 @@ def make_model() -> Callable[..., Dvlt]:
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ros() -> Iterator[Any]:
+    """rclpy in a ROS network of this test process alone."""
+    rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+    rclpy.init(domain_id=1 + os.getpid() % 100)
+    yield rclpy
+    rclpy.try_shutdown()

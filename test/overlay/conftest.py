@@ -1,8 +1,7 @@
-"""A ROS network of this test process alone, and ways to wait on events instead of on time."""
+"""Nodes, and ways to wait on events instead of on time."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,14 +13,6 @@ settings.register_profile("untimed", deadline=None)  # a busy machine is no fail
 settings.load_profile("untimed")
 
 LIMIT_S = 60.0  # far beyond what is ever needed: only a failure reaches it
-
-
-@pytest.fixture(scope="session")
-def ros() -> Iterator[Any]:
-    rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
-    rclpy.init(domain_id=1 + os.getpid() % 100)
-    yield rclpy
-    rclpy.try_shutdown()
 
 
 @pytest.fixture
