@@ -9,7 +9,7 @@ import numpy as np
 from .engine.builder import MapBuilder
 from .engine.config import EngineConfig
 from .engine.frames import Reconstruction
-from .engine.rendering import RenderedFrame, map_cloud
+from .engine.rendering import RenderedFrame, point_records
 from .errors import InputError
 from .export import McapRecording, Shown, write_depth, write_page, write_ply, write_tum
 
@@ -73,13 +73,20 @@ class Results:
             return
         self.num_maps += 1
         snapshot, stamps_ns, poses = self._builder.snapshot(), np.array(self._stamps_ns), np.stack(self._poses)
-        write_ply(self._path("map", "ply"), snapshot.points, snapshot.colors, snapshot.confidence)
+        write_ply(self._path("map", "ply"), *snapshot.cloud)
         write_tum(self._path("trajectory", "txt"), stamps_ns, poses)
-        caption = f"{len(poses)} frames, {len(snapshot.points)} points; lengths up to one unknown factor"
-        write_page(self._path("page", "png"), self._shown, snapshot.points, snapshot.colors, poses[:, :3, 3], caption)
+        caption = f"{len(poses)} frames, {len(snapshot.cloud.points)} points; lengths up to one unknown factor"
+        write_page(
+            self._path("page", "png"),
+            self._shown,
+            snapshot.cloud.points,
+            snapshot.cloud.colors,
+            poses[:, :3, 3],
+            caption,
+        )
         if self._recording is not None:
-            cloud = map_cloud(snapshot.points, snapshot.colors, snapshot.confidence)
-            self._recording.write_cloud("map_points", cloud, MAP_FRAME, self._stamps_ns[-1])
+            records = point_records(snapshot.cloud)
+            self._recording.write_cloud("map_points", records, MAP_FRAME, self._stamps_ns[-1])
             self._recording.write_path(stamps_ns, poses, MAP_FRAME)
         self._stride, self._shown, self._stamps_ns, self._poses = 1, [], [], []
 

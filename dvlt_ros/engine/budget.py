@@ -45,7 +45,7 @@ WARMER = 0.7  # what a window then takes of what was expected, if the ones befor
 HELPS = 0.95  # a rung below must be cheaper by this
 HEADROOM = 0.85  # part of the budget that k_min may take on the rung above before it is tried
 HOPEFUL, HOPE = 0.95, 0.1  # the same without its doubt, and how much less such a window counts
-PATIENCE, MAX_PATIENCE, PROBATION = 5, 640, 200  # windows
+PATIENCE, MAX_PATIENCE, PROBATION = 8, 640, 200  # windows
 MEMORY_PATIENCE = 500  # windows after which one rung above an out-of-memory error is tried again
 
 
@@ -104,6 +104,15 @@ class Plan:
     predicted_ms: float | None  # median; None before anything was measured
     percentile_ms: float | None  # 99.5th
     fits: bool  # the percentile keeps the budget, or nothing is known against it
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What a window starts with."""
+
+    num_views: int
+    num_new: int
+    waited_ms: float  # of the oldest new frame
 
 
 @dataclass(frozen=True)
@@ -171,22 +180,24 @@ class LatencyModel:
     def observe(self, num_views: int, image_size: int, num_steps: int, window_ms: float) -> None:
         self.num_windows += 1
         key = (num_views, image_size)
+        if not self._corrections:
+            self._begin(key, num_steps, window_ms)
+            return
         self._corrections[key] = self._correction(key).blurred(CORRECTION_DRIFT)
         self._borrowed.clear()
         self._device = self._device.blurred(DEVICE_DRIFT)
         median_ms, slope = self._linearised(key, num_steps, self._device.mean)
-        if self.num_windows == 1 or (self.num_windows <= LEARNING and window_ms < WARMER * median_ms):
-            self._begin(key, num_steps, window_ms)
+        if self.num_windows <= LEARNING and window_ms < WARMER * median_ms:
+            self._begin(key, num_steps, window_ms)  # the device was warming up
             return
         residual, deviation = math.log(window_ms / median_ms), math.sqrt(self._doubt(key, slope) + self._noise_variance)
         if abs(residual) <= SURPRISE * deviation:
             self._learn_usual(key, slope, residual, deviation)
         else:
-            self._learn_surprise(key, num_steps, window_ms, residual > 0)
-            self._learn_noise((SURPRISE * deviation) ** 2 if not self.is_settled else self._noise_variance, 0.0)
+            self._learn_surprise(self._explained(key, num_steps, window_ms), residual > 0, deviation)
 
     def _begin(self, key: tuple[int, int], num_steps: int, window_ms: float) -> None:
-        """A device that warms up is slower than it will be, in all parts: what came before is forgotten."""
+        """What came before is forgotten. The first windows also load kernels: the second may be much faster."""
         mean = np.log([FIXED_SHARE * window_ms, (1 - FIXED_SHARE) * window_ms / num_steps]) - log_work(*key)
         # a is anything from nearly nothing to most of it; with the sum known, b moves against it
         spread = np.array([0.8, -0.8 * FIXED_SHARE / (1 - FIXED_SHARE)])
@@ -198,9 +209,7 @@ class LatencyModel:
         known = self._corrections.get(key) or self._borrowed.get(key)
         if known is None:
             distances = {other: np.abs(log_work(*other) - log_work(*key)) for other in self._corrections}
-            nearest = min(distances, key=lambda other: float(distances[other].sum()), default=None)
-            if nearest is None:
-                return Belief(np.zeros(2), np.zeros((2, 2)))
+            nearest = min(distances, key=lambda other: float(distances[other].sum()))
             known = self._corrections[nearest].blurred(tuple(0.05 + LAW_DOUBT * distances[nearest]))
             self._borrowed[key] = known
         return known
@@ -225,15 +234,17 @@ class LatencyModel:
         self._corrections[key] = self._corrections[key].corrected(slope, bounded, deviation**2)
         self._learn_noise(bounded**2, doubt)
 
-    def _learn_surprise(self, key: tuple[int, int], num_steps: int, window_ms: float, is_dearer: bool) -> None:
+    def _learn_surprise(self, explanation: np.ndarray, is_dearer: bool, deviation: float) -> None:
+        """``explanation``: the device's mean that would make the window a usual one."""
         sign = 1 if is_dearer else -1
         self._evidence = sign * (1 + max(sign * self._evidence, 0.0))
-        self._suspect = self._explained(key, num_steps, window_ms)
         if abs(self._evidence) < NEW_LOAD:
+            self._suspect = explanation
+            self._learn_noise((SURPRISE * deviation) ** 2, doubt=0.0)
             return
         self.num_loads += 1
         covariance = np.diag([self._device.covariance[0, 0] + 0.2**2, self._noise_variance + 0.03**2])
-        self._device, self._suspect, self._evidence = Belief(self._suspect, covariance), None, 0.0
+        self._device, self._suspect, self._evidence = Belief(explanation, covariance), None, 0.0
 
     def _explained(self, key: tuple[int, int], num_steps: int, window_ms: float) -> np.ndarray:
         """The device's mean that explains a window by its steps; where a leaves no room for them, by all of it."""
@@ -271,9 +282,7 @@ def ladder(limits: Limits) -> tuple[Rung, ...]:
         edge = PATCH_SIZE * round(limits.image_size * sixths / 6 / PATCH_SIZE)
         if MIN_IMAGE_SIZE <= edge < edges[-1]:
             edges.append(edge)
-    return tuple(
-        [Rung(size, limits.image_size) for size in sizes] + [Rung(sizes[-1], edge) for edge in edges[1:]]
-    )
+    return tuple([Rung(size, limits.image_size) for size in sizes] + [Rung(sizes[-1], edge) for edge in edges[1:]])
 
 
 class BudgetController:
@@ -286,7 +295,8 @@ class BudgetController:
         self._rungs = ladder(limits)
         self._index = 0
         self._model = LatencyModel()
-        self._own_ms: deque[float] = deque(maxlen=REMEMBERED_OWN)
+        self._recent_own_ms: deque[float] = deque(maxlen=REMEMBERED_OWN)
+        self._own_ms, self._own_deviation_ms = 0.0, 0.0  # of the windows above; unused before there is one
         self._frame_interval_ms: float | None = None
         self._calm = 0.0  # windows in a row after which the rung above would have done
         self._patience = PATIENCE  # calm windows before it is tried; doubles when that was wrong
@@ -297,17 +307,19 @@ class BudgetController:
         self._memory_tried = False  # whether a rung was tried again since the last such error
 
     @property
-    def limits(self) -> Limits:
-        return self._limits
-
-    @property
     def rung(self) -> Rung:
         """Window size and resolution of the next window."""
         return self._rungs[self._index]
 
+    @property
+    def ladder(self) -> str:
+        """Where the ladder stands and why, for people."""
+        place = f"rung {self._index + 1} of {len(self._rungs)}, {self.rung}"
+        return place if self.last_change is None else f"{place}; last change: {self.last_change}"
+
     def plan(self, num_views: int, num_new: int, waited_ms: float, frame_interval_ms: float | None) -> Plan:
         """K of a window that starts now, whose oldest new frame arrived ``waited_ms`` ago."""
-        self._frame_interval_ms = frame_interval_ms
+        self._frame_interval_ms = frame_interval_ms or None  # frames at one instant tell nothing of the next
         limits, start = self._limits, Queue(num_views, num_new, waited_ms)
         if not self._model.num_windows:
             return Plan(limits.k_min if limits.budget_ms else limits.k_max, None, None, True)
@@ -316,15 +328,15 @@ class BudgetController:
             num_steps -= 1
         estimate = self._model.predict(num_views, self.rung.image_size, num_steps)
         percentile_ms = self._percentile_ms(waited_ms, estimate)
-        return Plan(
-            num_steps, waited_ms + estimate.median_ms + median(self._own_ms), percentile_ms,
-            not limits.budget_ms or percentile_ms <= limits.budget_ms,
-        )  # fmt: skip
+        fits = not limits.budget_ms or percentile_ms <= limits.budget_ms
+        return Plan(num_steps, waited_ms + estimate.median_ms + self._own_ms, percentile_ms, fits)
 
     def observe(self, num_views: int, num_steps: int, image_size: int, window_ms: float, own_ms: float) -> None:
         """What a window took, and what followed until its publication; then the ladder may be moved."""
         self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
-        self._own_ms.append(own_ms)
+        self._recent_own_ms.append(own_ms)
+        self._own_ms = median(self._recent_own_ms)
+        self._own_deviation_ms = 1.4826 * median(abs(ms - self._own_ms) for ms in self._recent_own_ms)
         self._forgive_memory()
         self._tried += 1
         if not self._limits.budget_ms:
@@ -351,7 +363,9 @@ class BudgetController:
         """Takes effect with the next window. What was learned of the device stays."""
         rungs = ladder(limits)
         if rungs != self._rungs:
-            self._rungs, self._index, self._memory_index = rungs, 0, 0
+            before, self._rungs, self._index, self._memory_index = self.rung, rungs, 0, 0
+            self.last_change = Change(before, self.rung, "other limits")
+            self.num_changes += 1
         self._limits, self._calm, self._patience = limits, 0.0, PATIENCE
 
     def _climb(self) -> None:
@@ -361,11 +375,12 @@ class BudgetController:
         k_min, budget_ms = self._limits.k_min, self._limits.budget_ms
         worst_ms = self._steady_ms(self._index, doubted=False)
         if worst_ms > budget_ms:
-            self._calm = 0.0
             below = range(self._index + 1, len(self._rungs))
             helping = [i for i in below if self._steady_ms(i, doubted=False) < HELPS * worst_ms]
             if helping:
-                self._punish()
+                if self._tried < PROBATION:
+                    self._patience = min(2 * self._patience, MAX_PATIENCE)
+                self._calm = 0.0
                 self._move(helping[0], f"{k_min} steps would take {worst_ms:.0f} of {budget_ms:.0f} ms")
         elif self._index > self._memory_index:
             above_ms = self._steady_ms(self._index - 1, doubted=False)
@@ -376,10 +391,6 @@ class BudgetController:
             if self._calm >= self._patience:
                 self._calm, self._tried = 0.0, 0
                 self._move(self._index - 1, f"{k_min} steps would take only {above_ms:.0f} of {budget_ms:.0f} ms")
-
-    def _punish(self) -> None:
-        if self._tried < PROBATION:
-            self._patience = min(2 * self._patience, MAX_PATIENCE)
 
     def _forgive_memory(self) -> None:
         if self._memory_index:
@@ -394,19 +405,28 @@ class BudgetController:
 
     def _lasts(self, num_steps: int, start: Queue) -> bool:
         """Whether this window and the next ones keep the budget with this K, and lose no frames."""
-        supply_ms = math.inf
+        rung, supply_ms = self.rung, math.inf
         if self._frame_interval_ms is not None:
-            supply_ms = (self.rung.window_size - self._overlap(self.rung)) * self._frame_interval_ms
+            supply_ms = (rung.window_size - self._overlap(rung)) * self._frame_interval_ms
         return all(
             estimate.median_ms <= supply_ms and self._percentile_ms(queue.waited_ms, estimate) <= self._limits.budget_ms
-            for queue, estimate in self._windows_ahead(self.rung, num_steps, start, LOOKAHEAD)
+            for queue, estimate in self._windows_ahead(rung, num_steps, start, LOOKAHEAD)
+        ) and self._leaves_room(num_steps, start)
+
+    def _leaves_room(self, num_steps: int, start: Queue) -> bool:
+        """Whether k_min still does for the next window should this one take as long as it may."""
+        limits, rung = self._limits, self.rung
+        ahead = [queue for queue, _ in self._windows_ahead(rung, num_steps, start, 2, self._model.quantile)]
+        return all(
+            self._percentile_ms(queue.waited_ms, self._model.predict(queue.num_views, rung.image_size, limits.k_min))
+            <= limits.budget_ms
+            for queue in ahead[1:]
         )
 
     def _steady_ms(self, index: int, doubted: bool) -> float:
         """The longest latency (99.5th percentile) with k_min and the present frame rate on a rung."""
         rung, k_min, interval_ms = self._rungs[index], self._limits.k_min, self._frame_interval_ms
-        overlap = self._overlap(rung)
-        start = Queue(overlap + 1, 1, 0.0)
+        start = Queue(self._overlap(rung) + 1, 1, 0.0)
         alone_ms = self._model.predict(start.num_views, rung.image_size, k_min).median_ms
         if interval_ms is not None and alone_ms > interval_ms:  # frames queue: the first one came with a window's start
             full_ms = self._model.predict(rung.window_size, rung.image_size, k_min).median_ms
@@ -443,16 +463,6 @@ class BudgetController:
         return min(self._limits.window_overlap, rung.window_size - 1)
 
     def _percentile_ms(self, waited_ms: float, window: Estimate) -> float:
-        quantile, own_ms = self._model.quantile, median(self._own_ms)
-        own_deviation_ms = 1.4826 * median(abs(ms - own_ms) for ms in self._own_ms)
-        margin_ms = math.hypot(window.margin_ms(quantile), quantile * own_deviation_ms)
-        return waited_ms + window.median_ms + own_ms + margin_ms
-
-
-@dataclass(frozen=True)
-class Queue:
-    """What a window starts with."""
-
-    num_views: int
-    num_new: int
-    waited_ms: float  # of the oldest new frame
+        quantile = self._model.quantile
+        margin_ms = math.hypot(window.margin_ms(quantile), quantile * self._own_deviation_ms)
+        return waited_ms + window.median_ms + self._own_ms + margin_ms

@@ -8,20 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from .config import EngineConfig
-from .frames import Reconstruction
+from .frames import Cloud, Reconstruction
 from .voxel_map import VoxelMap
 
 AUTOMATIC_VOXEL = 0.01  # of the first frame's median depth
-POINTS_PER_FRAME = 20_000
+POINTS_PER_FRAME = 10_000
 MAX_PATH = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class MapSnapshot:
     map_id: int
-    points: np.ndarray  # (N, 3) float32, map
-    colors: np.ndarray  # (N, 3) uint8
-    confidence: np.ndarray  # (N,) float32
+    cloud: Cloud
     stamps_ns: np.ndarray  # (P,) int64
     map_from_cam: np.ndarray  # (P, 4, 4) float64
 
@@ -39,31 +37,23 @@ class MapBuilder:
         self._stride = self._skipped = 1  # of the path
 
     def add(self, reconstruction: Reconstruction) -> None:
-        depth = reconstruction.depth
-        stride = max(1, round((depth.size / POINTS_PER_FRAME) ** 0.5))
-        thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
-        seen = np.isfinite(depth[thin])
-        points = reconstruction.map_points[thin][seen]
+        cloud = reconstruction.cloud(max(1, round((reconstruction.depth.size / POINTS_PER_FRAME) ** 0.5)))
         with self._lock:
             if reconstruction.map_id != self._map_id:
                 self._begin(reconstruction.map_id)
             self._extend_path(reconstruction)
-            if self._voxels is None and len(points):
-                voxel_size = self._config.voxel_size or AUTOMATIC_VOXEL * float(np.nanmedian(depth))
+            if self._voxels is None and len(cloud.points):
+                voxel_size = self._config.voxel_size or AUTOMATIC_VOXEL * float(np.nanmedian(reconstruction.depth))
                 self._voxels = VoxelMap(voxel_size, self._config.max_map_points)
             if self._voxels is not None:
-                self._voxels.add(
-                    points, reconstruction.colors[thin][seen], reconstruction.confidence[thin][seen],
-                    camera_position=reconstruction.map_from_cam[:3, 3],
-                )  # fmt: skip
+                self._voxels.add(*cloud, camera_position=reconstruction.map_from_cam[:3, 3])
 
     def snapshot(self) -> MapSnapshot:
         with self._lock:
             cloud = self._voxels.cloud() if self._voxels is not None else EMPTY_CLOUD
             stamps = np.array(self._stamps_ns, dtype=np.int64)
             poses = np.stack(self._poses) if self._poses else np.empty((0, 4, 4))
-            points, colors, confidence = cloud
-            return MapSnapshot(self._map_id, points, colors, confidence, stamps, poses)
+            return MapSnapshot(self._map_id, cloud, stamps, poses)
 
     def _begin(self, map_id: int) -> None:
         self._map_id = map_id
@@ -84,4 +74,4 @@ class MapBuilder:
             self._stride *= 2
 
 
-EMPTY_CLOUD = (np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8), np.empty(0, np.float32))
+EMPTY_CLOUD = Cloud(np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8), np.empty(0, np.float32))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -35,6 +34,14 @@ class Frame:
     load: Callable[[], Picture]
 
 
+class Cloud(NamedTuple):
+    """Points with colour."""
+
+    points: np.ndarray  # (N, 3) float32
+    colors: np.ndarray  # (N, 3) uint8 RGB
+    confidence: np.ndarray  # (N,) float32
+
+
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """One frame in the map. Lengths are in the map's unit, which is unknown until a metric source sets it."""
@@ -50,31 +57,25 @@ class Reconstruction:
     map_from_cam: np.ndarray  # (4, 4) float64, rigid, optical axes; the map is x forward, z up (REP-103)
     mapping: PixelMapping  # from the picture's pixels to those of the maps
 
-    @cached_property
-    def points(self) -> np.ndarray:
-        """(h, w, 3) float32 in the camera's optical frame; NaN where not trusted."""
-        height, width = self.depth.shape
-        (fx, skew, cx), (_, fy, cy) = self.intrinsics[:2]
-        rows = (np.arange(height, dtype=np.float32)[:, None] + 0.5 - np.float32(cy)) / np.float32(fy)
-        columns = (np.arange(width, dtype=np.float32)[None] + 0.5 - np.float32(cx)) / np.float32(fx)
-        columns = columns - rows * np.float32(skew / fx)
-        return np.stack([columns * self.depth, rows * self.depth, self.depth], axis=-1)
+    def cloud(self, stride: int = 1) -> Cloud:
+        """The trusted pixels of every ``stride``-th row and column as coloured points of the map."""
+        depth = self.depth[stride // 2 :: stride, stride // 2 :: stride]
+        rows, columns = np.nonzero(np.isfinite(depth))
+        z = depth[rows, columns]
+        rows, columns = rows * stride + stride // 2, columns * stride + stride // 2
+        (fx, _, cx), (_, fy, cy) = self.intrinsics[:2]
+        points = np.stack([(columns + 0.5 - cx) / fx * z, (rows + 0.5 - cy) / fy * z, z], axis=-1).astype(np.float32)
+        rotation, translation = self.map_from_cam[:3, :3].astype(np.float32), self.map_from_cam[:3, 3]
+        points = points @ rotation.T + translation.astype(np.float32)
+        return Cloud(points, self._colors(rows, columns), self.confidence[rows, columns])
 
-    @property
-    def map_points(self) -> np.ndarray:
-        """(h, w, 3) float32 in the map."""
-        rotation, translation = self.map_from_cam[:3, :3], self.map_from_cam[:3, 3]
-        return self.points @ rotation.T.astype(np.float32) + translation.astype(np.float32)
-
-    @cached_property
-    def colors(self) -> np.ndarray:
-        """(h, w, 3) uint8 RGB: the picture at the maps' pixels (nearest)."""
-        height, width = self.depth.shape
+    def _colors(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(N, 3) uint8 RGB of the picture at pixels of the maps (nearest)."""
         (sx, sy), (ox, oy) = self.mapping.scale, self.mapping.offset
-        source_height, source_width = self.picture.image.shape[:2]
-        columns = np.clip((np.arange(width) + 0.5 - ox) / sx, 0, source_width - 1).astype(np.intp)
-        rows = np.clip((np.arange(height) + 0.5 - oy) / sy, 0, source_height - 1).astype(np.intp)
-        return self.picture.image[rows[:, None], columns[None]]
+        height, width = self.picture.image.shape[:2]
+        columns = np.clip((columns + 0.5 - ox) / sx, 0, width - 1).astype(np.intp)
+        rows = np.clip((rows + 0.5 - oy) / sy, 0, height - 1).astype(np.intp)
+        return self.picture.image[rows, columns]
 
 
 @dataclass(frozen=True)

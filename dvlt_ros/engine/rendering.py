@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..model.images import Size
-from .frames import Reconstruction
+from .frames import Cloud, Reconstruction
 
 SAME_SURFACE = 0.05  # neighbouring depths that differ by less, relatively, may be mixed
 POINT_FIELDS = ("x", "y", "z", "rgb", "confidence")  # 4 bytes each
@@ -57,13 +57,11 @@ class RenderedFrame:
         thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
         depth = self.depth[thin]
         columns, rows = (axis[part] for axis, part in zip(self._directions, reversed(thin), strict=True))
-        cloud = np.empty(depth.shape, POINT)
-        np.multiply(columns, depth, out=cloud["x"])
-        np.multiply(rows[:, None], depth, out=cloud["y"])
-        cloud["z"] = depth
-        cloud["rgb"] = packed_rgb(self.rgb[thin])
-        cloud["confidence"] = self.confidence[thin]
-        return cloud if organized else cloud[np.isfinite(depth)]
+        colors = packed_rgb(self.rgb[thin]).view(np.float32)
+        # OpenCV interleaves channels several times faster than writes into records do.
+        cloud = cv2.merge([columns * depth, rows[:, None] * depth, depth, colors, self.confidence[thin]])
+        records = cloud.view(POINT)[..., 0]
+        return records if organized else records[np.isfinite(depth)]
 
     @property
     def _directions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -112,9 +110,9 @@ def packed_rgb(colors: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(flat, cv2.COLOR_RGB2BGRA).view("<u4").reshape(colors.shape[:-1])
 
 
-def map_cloud(points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Points (N, 3), colours (N, 3) uint8 and confidence (N,) as `POINT` records."""
-    cloud = np.empty(len(points), POINT)
-    cloud["x"], cloud["y"], cloud["z"] = points.T
-    cloud["rgb"], cloud["confidence"] = packed_rgb(colors), confidence
-    return cloud
+def point_records(cloud: Cloud) -> np.ndarray:
+    """A cloud as `POINT` records (N,)."""
+    records = np.empty(len(cloud.points), POINT)
+    records["x"], records["y"], records["z"] = cloud.points.T
+    records["rgb"], records["confidence"] = packed_rgb(cloud.colors), cloud.confidence
+    return records

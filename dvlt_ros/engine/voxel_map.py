@@ -5,31 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ConfigError
+from .frames import Cloud
 
 AXIS_BITS = 21  # three axes in an int64: a million voxels to each side of the origin
 HALF = 1 << (AXIS_BITS - 1)
 MAX_WEIGHT = 1000.0  # a voxel stays able to change
-PENDING_POINTS = 200_000  # merged at once: sorting is cheaper in bulk
+FIRST_ROOM = 1024  # voxels
+KEPT_SHARE = 0.95  # of a full map: making room voxel by voxel would cost a pass over all of them each time
 
 
 class VoxelMap:
-    """Not thread-safe. Positions beyond a million voxels from the origin are left out."""
+    """Not thread-safe. Positions beyond a million voxels from the origin are left out.
+
+    The keys are sorted and small, the means stay where they are: a new voxel moves 12 bytes of each other one.
+    """
 
     def __init__(self, voxel_size: float, max_points: int) -> None:
-        if not voxel_size > 0 or max_points < 1:
+        if not (0 < voxel_size < np.inf and max_points >= 1):
             raise ConfigError(f"voxel_size and max_points must be above 0, got {voxel_size} and {max_points}")
         self.voxel_size, self.max_points = voxel_size, max_points
         self.clear()
 
     def clear(self) -> None:
         self._keys = np.empty(0, np.int64)  # sorted
-        self._sums = np.empty((0, 7))  # weighted x y z r g b, weight
-        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
-        self._num_pending = 0
-        self._camera = np.zeros(3)
+        self._rows = np.empty(0, np.int32)  # of each key in _means
+        self._means = np.empty((FIRST_ROOM, 7), np.float32)  # x y z, r g b, weight; len(self) of them in use
 
     def __len__(self) -> int:
-        self._merge()
         return len(self._keys)
 
     def add(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray, camera_position: np.ndarray) -> None:
@@ -37,38 +39,58 @@ class VoxelMap:
 
         When the map is full, the voxels farthest from ``camera_position`` (3,) leave first.
         """
+        keys, sums = self._by_voxel(points, colors, weights)
+        places = np.searchsorted(self._keys, keys)
+        known = np.zeros(len(keys), bool)
+        inside = places < len(self._keys)
+        known[inside] = self._keys[places[inside]] == keys[inside]
+        self._update(self._rows[places[known]], sums[known])
+        self._append(places[~known], keys[~known], sums[~known])
+        if len(self) > self.max_points:
+            self._make_room(np.asarray(camera_position, np.float32))
+
+    def cloud(self) -> Cloud:
+        """One point per voxel, with its accumulated confidence."""
+        means = self._means[: len(self)]
+        return means[:, :3].copy(), np.rint(means[:, 3:6]).astype(np.uint8), means[:, 6].copy()
+
+    def _by_voxel(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted keys (V,), each once, and the weighted sums (V, 7) of x y z, r g b and of the weight itself."""
+        points, weights = np.asarray(points, np.float64), np.asarray(weights, np.float64)
         cells = np.floor(points / self.voxel_size)
-        with np.errstate(invalid="ignore"):
-            usable = (np.abs(cells) < HALF).all(axis=-1) & np.isfinite(weights) & (weights > 0)
+        usable = (np.abs(cells) < HALF).all(axis=-1) & np.isfinite(weights) & (weights > 0)  # False at NaN
         cells = cells[usable].astype(np.int64) + HALF
         keys = (cells[:, 0] << 2 * AXIS_BITS) | (cells[:, 1] << AXIS_BITS) | cells[:, 2]
-        weight = weights[usable, None].astype(np.float64)
-        values = np.concatenate([points[usable] * weight, colors[usable] * weight, weight], axis=-1)
-        self._pending.append((keys, values))
-        self._num_pending += len(keys)
-        self._camera = np.array(camera_position, dtype=np.float64)
-        if self._num_pending >= PENDING_POINTS:
-            self._merge()
-
-    def cloud(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points (N, 3) float32, colours (N, 3) uint8 and accumulated confidence (N,) float32."""
-        self._merge()
-        weight = self._sums[:, 6:]
-        colors = np.rint(self._sums[:, 3:6] / weight).astype(np.uint8)
-        return (self._sums[:, :3] / weight).astype(np.float32), colors, weight[:, 0].astype(np.float32)
-
-    def _merge(self) -> None:
-        if not self._pending:
-            return
-        keys = np.concatenate([self._keys, *(keys for keys, _ in self._pending)])
-        sums = np.concatenate([self._sums, *(values for _, values in self._pending)])
-        self._pending, self._num_pending = [], 0
         order = np.argsort(keys, kind="stable")
-        keys, sums = keys[order], sums[order]
+        keys, weight = keys[order], weights[usable][order, None]
+        values = np.hstack([points[usable][order], colors[usable][order], np.ones_like(weight)]) * weight
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        self._keys, self._sums = keys[starts], np.add.reduceat(sums, starts) if len(starts) else sums
-        self._sums *= np.minimum(1.0, MAX_WEIGHT / self._sums[:, 6:])
-        if len(self._keys) > self.max_points:
-            distance = np.linalg.norm(self._sums[:, :3] / self._sums[:, 6:] - self._camera, axis=-1)
-            near = np.sort(np.argpartition(distance, self.max_points)[: self.max_points])
-            self._keys, self._sums = self._keys[near], self._sums[near]
+        return keys[starts], np.add.reduceat(values, starts) if len(starts) else values
+
+    def _update(self, rows: np.ndarray, sums: np.ndarray) -> None:
+        """Voxels that the map has: the mean moves by the newcomers' share of the weight."""
+        old, weight = self._means[rows].astype(np.float64), sums[:, 6:]
+        total = old[:, 6:] + weight
+        old[:, :6] += (sums[:, :6] - weight * old[:, :6]) / total
+        old[:, 6:] = np.minimum(total, MAX_WEIGHT)
+        self._means[rows] = old
+
+    def _append(self, places: np.ndarray, keys: np.ndarray, sums: np.ndarray) -> None:
+        """Voxels that the map does not have; ``places`` (V,) are where their keys belong among the sorted ones."""
+        first, last = len(self), len(self) + len(keys)
+        if last > len(self._means):
+            self._means = np.concatenate([self._means, np.empty((last, 7), np.float32)])
+        self._means[first:last, :6] = sums[:, :6] / sums[:, 6:]
+        self._means[first:last, 6] = np.minimum(sums[:, 6], MAX_WEIGHT)
+        self._keys = np.insert(self._keys, places, keys)
+        self._rows = np.insert(self._rows, places, np.arange(first, last, dtype=np.int32))
+
+    def _make_room(self, camera_position: np.ndarray) -> None:
+        number = max(1, int(KEPT_SHARE * self.max_points))
+        offsets = self._means[: len(self), :3] - camera_position
+        kept = np.zeros(len(self), bool)
+        kept[np.argpartition(np.einsum("ij,ij->i", offsets, offsets), number)[:number]] = True
+        self._means[:number] = self._means[: len(self)][kept]
+        row_after = np.cumsum(kept, dtype=np.int32) - 1
+        alive = kept[self._rows]
+        self._keys, self._rows = self._keys[alive], row_after[self._rows[alive]]

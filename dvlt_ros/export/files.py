@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from ..geometry import quaternion_from_matrix
 
 def write_ply(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray | None = None) -> None:
     """Binary PLY of points (N, 3) with colours (N, 3) uint8 and, if given, confidence (N,)."""
+    _check_cloud(path, points, colors, confidence)
     columns = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
     columns += [("confidence", "<f4")] if confidence is not None else []
     vertices = np.empty(len(points), columns)
-    vertices["x"], vertices["y"], vertices["z"] = np.asarray(points).T
-    vertices["red"], vertices["green"], vertices["blue"] = np.asarray(colors).T
+    vertices["x"], vertices["y"], vertices["z"] = points.T
+    vertices["red"], vertices["green"], vertices["blue"] = colors.T
     if confidence is not None:
         vertices["confidence"] = confidence
     properties = [f"property {'uchar' if kind == 'u1' else 'float'} {name}" for name, kind in columns]
@@ -28,10 +31,11 @@ def write_ply(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np
 
 
 def write_pcd(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> None:
-    """Binary PCD; the colour is packed into a float, as PCL does."""
+    """Binary PCD of the same; the colour is packed into a float, as PCL does."""
+    _check_cloud(path, points, colors, confidence)
     vertices = np.empty(len(points), [(name, "<f4") for name in ("x", "y", "z", "rgb", "confidence")])
-    vertices["x"], vertices["y"], vertices["z"] = np.asarray(points).T
-    red, green, blue = np.asarray(colors, np.uint32).T
+    vertices["x"], vertices["y"], vertices["z"] = points.T
+    red, green, blue = colors.astype(np.uint32).T
     vertices["rgb"] = (red << 16 | green << 8 | blue).astype("<u4").view("<f4")
     vertices["confidence"] = confidence
     head = (
@@ -42,12 +46,16 @@ def write_pcd(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np
     write_atomically(path, head.encode() + vertices.tobytes())
 
 
-def write_tum(path: Path, stamps_ns: np.ndarray, world_from_cam: np.ndarray) -> None:
+def write_tum(path: Path, stamps_ns: Sequence[int] | np.ndarray, world_from_cam: np.ndarray) -> None:
     """A trajectory as evo and the TUM tools read it: seconds, position, quaternion x y z w; poses (N, 4, 4)."""
-    quaternions = quaternion_from_matrix(torch.from_numpy(np.asarray(world_from_cam, np.float64)[:, :3, :3])).numpy()
+    if world_from_cam.shape != (len(stamps_ns), 4, 4):
+        raise InputError(f"{path}: {len(stamps_ns)} stamps need as many poses (4, 4), got {world_from_cam.shape}")
+    if not np.isfinite(world_from_cam).all():
+        raise InputError(f"{path}: a pose is not finite")
+    quaternions = quaternion_from_matrix(torch.from_numpy(world_from_cam[:, :3, :3].astype(np.float64))).numpy()
     rows = ["# timestamp tx ty tz qx qy qz qw"]
     for stamp_ns, pose, quaternion in zip(stamps_ns, world_from_cam, quaternions, strict=True):
-        seconds, nanoseconds = divmod(int(stamp_ns), 10**9)
+        seconds, nanoseconds = divmod(int(stamp_ns), 10**9)  # a float would lose the nanoseconds
         numbers = " ".join(f"{value:.9f}" for value in (*pose[:3, 3], *quaternion))
         rows.append(f"{seconds}.{nanoseconds:09d} {numbers}")
     write_atomically(path, ("\n".join(rows) + "\n").encode())
@@ -57,7 +65,9 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
     """(H, W) float32 as a TIFF of the same values, NaN included: millimetres would claim a unit that may be unknown."""
     import cv2
 
-    encoded = cv2.imencode(".tiff", depth.astype(np.float32))[1]
+    if depth.ndim != 2 or not depth.size or depth.dtype != np.float32:
+        raise InputError(f"{path}: a depth image is (H, W) float32, got {depth.shape} {depth.dtype}")
+    encoded = cv2.imencode(".tiff", depth)[1]
     write_atomically(path, encoded.tobytes())
 
 
@@ -67,16 +77,27 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         InputError: it cannot be written; it names the path and the cause, and the old file is untouched.
     """
-    path, unfinished = Path(path), None
+    unfinished = Path(path).parent / f".{secrets.token_hex(8)}.unfinished"
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            unfinished = Path(file.name)
+        with unfinished.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.chmod(0o644)
         unfinished.replace(path)
     except OSError as error:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:  # an interrupt leaves nothing either; after the renaming there is nothing left
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def _check_cloud(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray | None) -> None:
+    """NumPy would stretch one colour over all points, and cut colours from 0 to 1 down to black."""
+    count = len(points)
+    if points.shape != (count, 3) or colors.shape != (count, 3) or colors.dtype != np.uint8:
+        raise InputError(
+            f"{path}: a cloud is points (N, 3) with colours (N, 3) uint8, "
+            f"got {points.shape} and {colors.shape} {colors.dtype}"
+        )
+    if confidence is not None and confidence.shape != (count,):
+        raise InputError(f"{path}: {count} points need as many confidences, got {confidence.shape}")

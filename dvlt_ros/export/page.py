@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .files import write_atomically
 
 MOST_COLUMNS = 6
 MOST_POINTS = 60_000
@@ -54,8 +57,10 @@ def write_page(
     top.invert_xaxis()
     _view(side, points, colors, positions, (0, 2), ("x, forward", "z, up"), "map from the right")
     figure.suptitle(caption, fontsize=9)
-    figure.savefig(path, dpi=100)
+    png = io.BytesIO()
+    figure.savefig(png, dpi=100, format="png")
     pyplot.close(figure)
+    write_atomically(path, png.getvalue())
 
 
 def _view(

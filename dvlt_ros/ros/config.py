@@ -32,7 +32,7 @@ class NodeConfig:
     output_width: int = parameter(0, "width of images out in pixels; 0: the first image's", 0, 8192)
     output_height: int = parameter(0, "height of images out in pixels; 0: the first image's", 0, 8192)
     points_organized: bool = parameter(False, "points as an image with NaN instead of a list without", live=True)
-    points_stride: int = parameter(1, "every n-th pixel of rows and columns becomes a point", 1, 64, live=True)
+    points_stride: int = parameter(2, "every n-th pixel of rows and columns becomes a point", 1, 64, live=True)
     map_rate_hz: float = parameter(1.0, "map_points and path are published this often", 0.01, 30.0, live=True)
     map_directory: str = parameter("~/.ros/dvlt_maps", "where ~/save_map writes; nothing is written elsewhere")
     stale_after_s: float = parameter(

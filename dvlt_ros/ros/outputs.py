@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from ..engine.builder import MapBuilder
 from ..engine.frames import Reconstruction
-from ..engine.rendering import RenderedFrame, map_cloud
+from ..engine.rendering import RenderedFrame, point_records
 from . import messages
 from .config import NodeConfig
 from .tf_tree import CameraTree, TreeError
@@ -77,8 +77,7 @@ class Outputs:
             if wanted(self._path):
                 self._path.publish(path)
             if wanted(self._map_points):
-                cloud = map_cloud(snapshot.points, snapshot.colors, snapshot.confidence)
-                self._map_points.publish(messages.cloud_message(cloud, path.header))
+                self._map_points.publish(messages.cloud_message(point_records(snapshot.cloud), path.header))
         self._map_listeners = listeners
 
     def close(self) -> None:

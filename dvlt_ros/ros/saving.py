@@ -16,7 +16,7 @@ def save_map(snapshot: MapSnapshot, directory: str) -> Path:
     Raises:
         InputError: nothing to save, or a directory that cannot be written.
     """
-    if not len(snapshot.points):
+    if not len(snapshot.cloud.points):
         raise InputError("the map is empty")
     folder = Path(directory).expanduser()
     try:
@@ -24,7 +24,7 @@ def save_map(snapshot: MapSnapshot, directory: str) -> Path:
     except OSError as error:
         raise InputError(f"map_directory {folder}: {error.strerror}") from error
     base = folder / f"map_{time.strftime('%Y%m%d_%H%M%S')}_{snapshot.map_id}"
-    write_ply(base.with_suffix(".ply"), snapshot.points, snapshot.colors, snapshot.confidence)
-    write_pcd(base.with_suffix(".pcd"), snapshot.points, snapshot.colors, snapshot.confidence)
+    write_ply(base.with_suffix(".ply"), *snapshot.cloud)
+    write_pcd(base.with_suffix(".pcd"), *snapshot.cloud)
     write_tum(base.with_suffix(".txt"), snapshot.stamps_ns, snapshot.map_from_cam)
     return base.with_suffix(".ply")

@@ -75,10 +75,16 @@ def test_points_depth_and_pose_are_of_one_scale(make_engine, make_predictor, mak
     rows, columns = 7, 20
     pixel = np.array([columns + 0.5, rows + 0.5, 1.0])
     expected = np.linalg.inv(INTRINSICS) @ pixel * last.depth[rows, columns]
-    np.testing.assert_allclose(last.points[rows, columns], expected, rtol=1e-5)
     in_map = last.map_from_cam @ np.append(expected, 1)
-    np.testing.assert_allclose(last.map_points[rows, columns], in_map[:3], rtol=1e-4, atol=1e-5)
-    floor = [np.nanmin(r.map_points[..., 2]) for r in (first, last)]  # both see the floor, which is flat
+    cloud = last.cloud()
+    assert len(cloud.points) == SIZE[0] * SIZE[1]
+    pixel = rows * SIZE[1] + columns
+    np.testing.assert_allclose(cloud.points[pixel], in_map[:3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(cloud.colors[pixel], last.picture.image[rows, columns])
+    thin = last.cloud(stride=3)
+    assert len(thin.points) == 8 * 11
+    np.testing.assert_allclose(thin.points[0], cloud.points[SIZE[1] + 1], rtol=1e-5)
+    floor = [r.cloud().points[:, 2].min() for r in (first, last)]  # both see the floor, which is flat
     assert floor[0] == pytest.approx(floor[1], rel=1e-2)
 
 
@@ -208,7 +214,7 @@ def test_out_of_memory_shrinks_the_window_and_work_goes_on(make_engine, make_pre
 def test_the_confidence_decides_what_is_trusted(make_engine, make_predictor, make_frame):
     engine, _ = make_engine(make_predictor(), min_confidence=2.5)
     found, _ = feed(engine, [make_frame(1), make_frame(2)])
-    assert all(np.isnan(r.depth).all() and np.isnan(r.points).all() for r in found)
+    assert all(np.isnan(r.depth).all() and not len(r.cloud().points) for r in found)
     engine.configure(EngineConfig(min_confidence=1.5))
     found, _ = feed(engine, [make_frame(3)])
     assert np.isfinite(found[0].depth).all()

@@ -51,8 +51,9 @@ def test_points_are_the_depth_image_through_its_camera(make_reconstruction, size
 def test_rendered_points_lie_on_the_surface_of_the_networks_own(make_reconstruction):
     source = make_reconstruction()
     frame = RenderedFrame(source, (192, 256))
-    pixels = project(torch.from_numpy(source.points).double(), torch.from_numpy(frame.intrinsics)).numpy()
-    rows, columns = pixels[2:-2, 2:-2, 1].astype(int), pixels[2:-2, 2:-2, 0].astype(int)
+    points = torch.from_numpy(source.cloud().points).double()  # the camera is where the map begins
+    pixels = project(points, torch.from_numpy(frame.intrinsics)).numpy().reshape(*source.depth.shape, 2)[2:-2, 2:-2]
+    rows, columns = pixels[..., 1].astype(int), pixels[..., 0].astype(int)
     np.testing.assert_allclose(frame.depth[rows, columns], source.depth[2:-2, 2:-2], rtol=5e-3)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
@@ -444,3 +445,48 @@ def test_camera_info_fixes_the_intrinsics_and_undistorts(make_robot):
     assert list(out.d) == [0.0] * 5
     assert out.k[0] == pytest.approx(60, rel=0.2)
     assert out.k[0] != pytest.approx(robot.messages["depth/camera_info"][0].k[0], rel=1e-3)
+
+
+def test_another_size_in_the_middle_of_the_stream_begins_another_map_of_the_same_output_size(make_robot):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(4)
+    for _ in range(3):
+        robot.show(size=(60, 90))
+    robot.until(lambda: robot.stamp_ns in robot.stamps("depth/image"), "the last frame's depth")
+    assert {(m.height, m.width) for m in robot.messages["depth/image"]} == {(HEIGHT, WIDTH)}
+    assert robot.status()["map_id"] == "1"
+    assert any("images are now 90 x 60" in complaint for complaint in robot.complaints)
+
+
+def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_map(make_robot):
+    robot = make_robot(stale_after_s=0.2)
+    robot.start()
+    robot.show_and_wait(4)
+    robot.until(lambda: robot.status()["level"] == DiagnosticStatus.ERROR, "the error")
+    assert "no image on /image" in robot.status()["message"]
+    assert "image_reliability" in robot.status()["message"]
+    robot.stamp_ns += 60 * 10**9
+    robot.show_and_wait(3)
+    assert robot.messages["status"][-1].level == DiagnosticStatus.OK
+    assert robot.status()["map_id"] == "1"
+    assert any("no frame for 60" in complaint for complaint in robot.complaints)
+
+
+def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_robot, monkeypatch):
+    robot = make_robot()
+    robot.start()
+    model = robot.node._engine.predictor.model
+    begin = model.begin
+
+    def begin_if_small(features):
+        if features.tokens.shape[1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return begin(features)
+
+    monkeypatch.setattr(model, "begin", begin_if_small)
+    robot.show_and_wait(8)
+    assert any("out of memory" in complaint for complaint in robot.complaints)
+    assert robot.status()["ladder"].startswith(("2 ", "3 "))
+    status = robot.status()
+    assert int(status["accepted"]) == int(status["published"]) + int(status["dropped"])

@@ -1,0 +1,239 @@
+"""What the node adds to the network: cost per frame, latency under a 30 Hz camera, and memory over half an hour.
+
+    python benchmarks/node_load.py overhead
+    python benchmarks/node_load.py camera --seconds 60
+    python benchmarks/node_load.py endurance --frames 54000
+
+``overhead``: the model is replaced by a recorded answer; a subscriber in another process takes depth, confidence and
+points of 640 x 480. ``camera``: the embedded checkpoint; a window's time in the node, with the same subscriber, beside
+the engine alone. ``endurance``: resident memory with a recorded answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+import torch
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, PointCloud2
+
+from dvlt_ros.benchmark import machine
+from dvlt_ros.engine.config import EngineConfig
+from dvlt_ros.engine.engine import Engine
+from dvlt_ros.engine.frames import Frame, Picture
+from dvlt_ros.engine.predictor import DvltPredictor, WindowPrediction
+from dvlt_ros.engine.windows import View
+from dvlt_ros.model import PixelMapping, prepare_images
+from dvlt_ros.ros.messages import header, image_message
+from dvlt_ros.ros.node import ReconstructNode
+
+HEIGHT, WIDTH = 480, 640
+FRAME_NS = 33_333_333
+TOPICS = {"depth/image": Image, "confidence/image": Image, "points": PointCloud2}
+
+
+class RecordedPredictor(DvltPredictor):
+    """The answer of a network that costs nothing: a slanted wall, seen by a camera that stands still."""
+
+    def __init__(self, model: Any, image_size: int) -> None:
+        super().__init__(model, "cpu")
+        blank = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        self._mapping: PixelMapping = prepare_images([blank], image_size).mappings[0]
+        height, width = self._mapping.network_size
+        self._depth = np.linspace(2, 4, height * width, dtype=np.float32).reshape(height, width)
+        self._confidence = np.random.default_rng(0).uniform(1, 5, (height, width)).astype(np.float32)
+        self._intrinsics = np.array([[0.8 * width, 0, width / 2], [0, 0.8 * width, height / 2], [0, 0, 1]])
+
+    def predict(
+        self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
+    ) -> WindowPrediction:
+        count = len(decoded)
+        return WindowPrediction(
+            np.tile(self._depth, (count, 1, 1)), np.tile(self._confidence, (count, 1, 1)),
+            np.tile(np.eye(4), (count, 1, 1)), np.tile(self._intrinsics, (count, 1, 1)), self._mapping,
+        )  # fmt: skip
+
+
+def listen(ready: Any, domain_id: int) -> None:
+    """Another process that takes the outputs and throws them away."""
+    rclpy.init(domain_id=domain_id)
+    node = rclpy.create_node("listener")
+    for topic, kind in TOPICS.items():
+        node.create_subscription(kind, topic, lambda _: None, QoSProfile(depth=5))
+    ready.set()
+    with suppress(ExternalShutdownException):
+        rclpy.spin(node)
+
+
+def play(seconds: float, domain_id: int) -> None:
+    """Another process that is a camera of 30 Hz."""
+    rclpy.init(domain_id=domain_id)
+    node = rclpy.create_node("camera")
+    publisher = node.create_publisher(Image, "image", QoSProfile(depth=5))
+    while not publisher.get_subscription_count():
+        time.sleep(0.05)
+    images = clouds(16)
+    start_s = time.monotonic()
+    for number in range(int(30 * seconds)):
+        time.sleep(max(0.0, start_s + number / 30 - time.monotonic()))
+        publisher.publish(image_message(images[number % 16], "rgb8", header("cam", time.time_ns())))
+
+
+def clouds(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    small = [rng.integers(0, 255, (6, 8, 3), dtype=np.uint8) for _ in range(count)]
+    return [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) for image in small]
+
+
+@contextmanager
+def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> Iterator[ReconstructNode]:
+    """A node in this process, activated; ``image_size``: of the recorded answer, None for the embedded checkpoint."""
+    from dvlt_ros.ros import node as module
+
+    rclpy.init(domain_id=domain_id)
+    if image_size is not None:
+        load = module.load_predictor
+        module.load_predictor = lambda config, rotation: RecordedPredictor(load(config, rotation).model, image_size)
+    values = {"publish_unscaled": True, "keyframe_min_change": 0.0, "device": "cpu"} | parameters
+    node = ReconstructNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    for transition in (node.trigger_configure, node.trigger_activate):
+        transition()
+    try:
+        yield node
+    finally:
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def other_process(target: Callable[..., None], *arguments: Any) -> Iterator[Any]:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.join()
+
+
+def feed(node: ReconstructNode, count: int) -> Iterator[float]:
+    """Images one after the other, each when the one before is published; yields the milliseconds of each."""
+    stream, counters = node._stream, node._engine.counters
+    done = lambda: sum(getattr(counters.read(), name) for name in ("published", "dropped", "refused"))  # noqa: E731
+    images = [image_message(image, "rgb8", header("cam", 1)) for image in clouds(16)]
+    for number in range(count):
+        message = images[number % 16]
+        message.header = header("cam", 10**9 + number * FRAME_NS)
+        before, start_s = done(), time.perf_counter()
+        stream.intake._on_image(message, {})
+        while done() == before:
+            time.sleep(0.0002)
+        yield (time.perf_counter() - start_s) * 1e3
+
+
+def overhead(args: argparse.Namespace) -> None:
+    print(
+        f"{machine(torch.device('cpu'))}; 640 x 480, ms from the image's callback to its publication, recorded answer"
+    )
+    print(f"{'network':>10}{'stride':>8}{'median':>9}{'p99':>8}")
+    for image_size in (112, 504):
+        for stride in (1, 2):
+            ready = multiprocessing.get_context("spawn").Event()
+            with (
+                other_process(listen, ready, args.domain),
+                active_node(args.domain, image_size, points_stride=stride, max_wait_s=0.0) as node,
+            ):
+                ready.wait()
+                while not all(publisher.get_subscription_count() for publisher in listened(node)):
+                    time.sleep(0.05)
+                times = list(feed(node, args.frames))[5:]
+            print(f"{image_size:>10}{stride:>8}{statistics.median(times):>9.1f}{np.quantile(times, 0.99):>8.1f}")
+
+
+def listened(node: ReconstructNode) -> list[Any]:
+    return [node._outputs._depth, node._outputs._confidence, node._outputs._points]
+
+
+def camera(args: argparse.Namespace) -> None:
+    ready = multiprocessing.get_context("spawn").Event()
+    in_node: list[float] = []
+    with other_process(listen, ready, args.domain), active_node(args.domain, None) as node:
+        ready.wait()
+        deliver = node._stream.worker._deliver
+
+        def measured(result: Any) -> None:
+            if result.num_views == node._engine.config.window_size:
+                in_node.append(result.window_ms)
+            deliver(result)
+
+        node._stream.worker._deliver = measured
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        with other_process(play, args.seconds, args.domain):
+            end_s = time.monotonic() + args.seconds
+            while time.monotonic() < end_s:
+                executor.spin_once(timeout_sec=0.1)
+        predictor = node._engine.predictor
+        executor.shutdown()
+    alone = engine_alone(predictor, len(in_node))
+    print(f"{machine(torch.device('cpu'))}; embedded checkpoint, windows of 8 views with 5 new, ms of window")
+    print(f"{'':>14}{'windows':>9}{'median':>9}{'p99':>8}")
+    for name, times in (("engine alone", alone), ("in the node", in_node)):
+        print(f"{name:>14}{len(times):>9}{statistics.median(times):>9.1f}{np.quantile(times, 0.99):>8.1f}")
+    print(f"ratio of the 99th percentiles: {np.quantile(in_node, 0.99) / np.quantile(alone, 0.99):.2f}")
+
+
+def engine_alone(predictor: DvltPredictor, count: int) -> list[float]:
+    engine, images, times = Engine(predictor, EngineConfig(keyframe_min_change=0.0)), clouds(16), []
+    for number in range(10**9):
+        picture = Picture(images[number % 16], None)
+        engine.admit(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), lambda picture=picture: picture))
+        if engine.is_full() and (result := engine.run()) is not None and result.num_views == engine.config.window_size:
+            times.append(result.window_ms)
+            if len(times) > count + 2:
+                return times[3:]
+    return times
+
+
+def endurance(args: argparse.Namespace) -> None:
+    print(f"{machine(torch.device('cpu'))}; resident memory in MiB, every output made for a listener, recorded answer")
+    ready = multiprocessing.get_context("spawn").Event()
+    with other_process(listen, ready, args.domain), active_node(args.domain, 112, points_stride=2) as node:
+        ready.wait()
+        for number, _ in enumerate(feed(node, args.frames)):
+            if number % (args.frames // 10) == 0:
+                print(f"{number:>8} frames ({number / 30 / 60:5.1f} min at 30 Hz) {resident_mib():8.0f}", flush=True)
+
+
+def resident_mib() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the node adds to the network.")
+    parser.add_argument("mode", choices=("overhead", "camera", "endurance"))
+    parser.add_argument("--frames", type=int, help="default: 300 of overhead, 54000 of endurance")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of camera")
+    parser.add_argument("--domain", type=int, default=87, help="ROS domain")
+    args = parser.parse_args()
+    args.frames = args.frames or (54_000 if args.mode == "endurance" else 300)
+    {"overhead": overhead, "camera": camera, "endurance": endurance}[args.mode](args)
+
+
+if __name__ == "__main__":
+    main()
