@@ -76,14 +76,8 @@ class Results:
         write_ply(self._path("map", "ply"), *snapshot.cloud)
         write_tum(self._path("trajectory", "txt"), stamps_ns, poses)
         caption = f"{len(poses)} frames, {len(snapshot.cloud.points)} points; lengths up to one unknown factor"
-        write_page(
-            self._path("page", "png"),
-            self._shown,
-            snapshot.cloud.points,
-            snapshot.cloud.colors,
-            poses[:, :3, 3],
-            caption,
-        )
+        points, colors, _ = snapshot.cloud
+        write_page(self._path("page", "png"), self._shown, points, colors, poses[:, :3, 3], caption)
         if self._recording is not None:
             records = point_records(snapshot.cloud)
             self._recording.write_cloud("map_points", records, MAP_FRAME, self._stamps_ns[-1])

@@ -55,7 +55,7 @@ def read_pcd(path):
     assert set(fields["TYPE"]) == {"F"}
     assert set(fields["SIZE"]) == {"4"}
     assert set(fields["COUNT"]) == {"1"}
-    assert fields["VIEWPOINT"] == "0 0 0 1 0 0 0".split()
+    assert fields["VIEWPOINT"] == list("0001000")
     points = np.frombuffer(data, [(name, "<f4") for name in fields["FIELDS"]])
     assert fields["WIDTH"] == fields["POINTS"] == [str(len(points))]
     assert fields["HEIGHT"] == ["1"]

