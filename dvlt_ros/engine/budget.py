@@ -36,7 +36,10 @@ DEVICE_DRIFT, CORRECTION_DRIFT = (0.003, 0.01), (0.001, 0.001)  # of a and b per
 LAW_DOUBT = 0.3  # relative error of the law of cost where the work is e times that of a window seen
 MIN_NOISE, FIRST_NOISE, NOISE_MEMORY = 0.005, 0.1, 40
 REMEMBERED_OWN = 9  # windows whose own costs are remembered: a new level counts after five
-REMEMBERED_SPREAD = 41  # windows over which the spread of these costs is taken
+REMEMBERED_SPREAD, FIRST_OWN_SPREAD = (
+    41,
+    0.15,
+)  # windows over which their relative spread is taken, and what it begins with
 
 MIN_WINDOW, MIN_IMAGE_SIZE = 2, 56
 WINDOW_STEP = 0.75  # sizes of neighbouring rungs
@@ -297,8 +300,8 @@ class BudgetController:
         self._index = 0
         self._model = LatencyModel()
         self._recent_own_ms: deque[float] = deque(maxlen=REMEMBERED_OWN)
-        self._own_spread_ms: deque[float] = deque(maxlen=REMEMBERED_SPREAD)
-        self._own_ms, self._own_deviation_ms = 0.0, 0.0  # of the windows above; unused before there is one
+        self._own_spread: deque[float] = deque(maxlen=REMEMBERED_SPREAD)
+        self._own_ms, self._own_deviation = 0.0, 0.0  # of the windows above; unused before there is one
         self._frame_interval_ms: float | None = None
         self._calm = 0.0  # windows in a row after which the rung above would have done
         self._patience = PATIENCE  # calm windows before it is tried; doubles when that was wrong
@@ -393,10 +396,11 @@ class BudgetController:
                 self._move(self._index - 1, f"{k_min} steps would take only {above_ms:.0f} of {budget_ms:.0f} ms")
 
     def _learn_own(self, own_ms: float) -> None:
-        """Median and standard deviation, both robust. One window says nothing of the spread: half of it."""
-        self._own_spread_ms.append(abs(own_ms - self._own_ms) if self._recent_own_ms else 0.5 * own_ms)
+        """Median and relative deviation, both robust. One window says nothing of the spread."""
+        known = bool(self._recent_own_ms)
+        self._own_spread.append(abs(math.log((own_ms + 1) / (self._own_ms + 1))) if known else FIRST_OWN_SPREAD)
         self._recent_own_ms.append(own_ms)
-        self._own_ms, self._own_deviation_ms = median(self._recent_own_ms), 1.4826 * median(self._own_spread_ms)
+        self._own_ms, self._own_deviation = median(self._recent_own_ms), 1.4826 * median(self._own_spread)
 
     def _forgive_memory(self) -> None:
         if self._memory_index:
@@ -470,5 +474,6 @@ class BudgetController:
 
     def _percentile_ms(self, waited_ms: float, window: Estimate) -> float:
         quantile = self._model.quantile
-        margin_ms = math.hypot(window.margin_ms(quantile), quantile * self._own_deviation_ms)
+        own_margin_ms = (self._own_ms + 1) * math.expm1(quantile * self._own_deviation)  # from 1 ms up relative
+        margin_ms = math.hypot(window.margin_ms(quantile), own_margin_ms)
         return waited_ms + window.median_ms + self._own_ms + margin_ms

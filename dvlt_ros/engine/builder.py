@@ -34,7 +34,7 @@ class MapBuilder:
         self._voxels: VoxelMap | None = None
         self._stamps_ns: list[int] = []
         self._poses: list[np.ndarray] = []
-        self._stride = self._skipped = 1  # of the path
+        self._stride, self._num_poses = 1, 0  # of the path
 
     def add(self, reconstruction: Reconstruction) -> None:
         cloud = reconstruction.cloud(max(1, round((reconstruction.depth.size / POINTS_PER_FRAME) ** 0.5)))
@@ -59,14 +59,13 @@ class MapBuilder:
         self._map_id = map_id
         self._voxels = None
         self._stamps_ns, self._poses = [], []
-        self._stride = self._skipped = 1
+        self._stride, self._num_poses = 1, 0
 
     def _extend_path(self, reconstruction: Reconstruction) -> None:
         """Every pose at first; whenever the path is full, every second one goes and only every second one comes."""
-        self._skipped += 1
-        if self._skipped < self._stride:
+        self._num_poses += 1
+        if (self._num_poses - 1) % self._stride:
             return
-        self._skipped = 0
         self._stamps_ns.append(reconstruction.stamp_ns)
         self._poses.append(reconstruction.map_from_cam)
         if len(self._poses) >= MAX_PATH:

@@ -19,9 +19,9 @@ from sensor_msgs.msg import PointField
 from sensor_msgs_py import point_cloud2
 
 from dvlt_ros.engine.frames import Picture, Reconstruction
-from dvlt_ros.engine.rendering import RenderedFrame, map_cloud
+from dvlt_ros.engine.rendering import RenderedFrame, point_records
 from dvlt_ros.engine.voxel_map import VoxelMap
-from dvlt_ros.geometry import matrix_from_quaternion
+from dvlt_ros.geometry import matrix_from_quaternion, unproject
 from dvlt_ros.model import prepare_images
 from dvlt_ros.ros import messages
 
@@ -106,7 +106,8 @@ def test_points_are_depth_times_the_directions_of_camera_info(size, image_size, 
 def test_the_networks_points_project_to_where_the_picture_shows_them(size):
     source = reconstruction()
     info = messages.camera_info_message(RenderedFrame(source, size), messages.header("cam", STAMP_NS))
-    points = source.points.astype(np.float64)
+    depth = torch.from_numpy(source.depth).double()
+    points = unproject(depth, torch.from_numpy(source.intrinsics)).numpy()
     image = points @ np.array(info.k).reshape(3, 3).T
     projected = image[..., :2] / image[..., 2:]
     height, width = source.depth.shape
@@ -188,7 +189,7 @@ def test_the_map_as_a_cloud():
     voxels = VoxelMap(0.1, 1000)
     voxels.add(points, rng.integers(0, 255, (500, 3), dtype=np.uint8), np.ones(500), np.zeros(3))
     expected = voxels.cloud()
-    cloud = messages.cloud_message(map_cloud(*expected), messages.header("map", STAMP_NS))
+    cloud = messages.cloud_message(point_records(expected), messages.header("map", STAMP_NS))
     np.testing.assert_array_equal(xyz(cloud), expected[0])
     read = point_cloud2.read_points(cloud)
     np.testing.assert_array_equal(
