@@ -17,7 +17,7 @@ from .seams import SharedPoints, fit_seam
 from .windows import Anchor, View
 
 MAP_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # x forward, z up (REP-103)
-POINTS_PER_SEAM = 6000
+POINTS_PER_SEAM = 3000
 
 
 class MapFrame:

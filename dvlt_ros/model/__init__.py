@@ -1,17 +1,19 @@
 """The Déjà View model (arXiv 2605.30215): build it, load it, run it."""
 
 from .config import DvltConfig
-from .dvlt import Dvlt, Prediction, State
+from .dvlt import Dvlt, Features, Prediction, State, check_images
 from .images import PixelMapping, PreparedImages, prepare_images
 from .loop import Step
 
 __all__ = [
     "Dvlt",
     "DvltConfig",
+    "Features",
     "PixelMapping",
     "Prediction",
     "PreparedImages",
     "State",
     "Step",
+    "check_images",
     "prepare_images",
 ]

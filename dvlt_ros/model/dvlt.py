@@ -57,8 +57,32 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What the encoder says of each view on its own; it can be kept and put together anew."""
+
+    tokens: Tensor  # (B, S, h*w, C): patches in row order
+    grid: tuple[int, int]  # patches (rows, columns)
+
+    def views(self, indices: Sequence[int]) -> Features:
+        """The features of some views."""
+        return Features(self.tokens[:, list(indices)], self.grid)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Features]) -> Features:
+        """Views one after the other.
+
+        Raises:
+            InputError: nothing to concatenate, or views of several sizes.
+        """
+        grids = {part.grid for part in parts}
+        if len(grids) != 1:
+            raise InputError(f"features of one window must have one grid of patches, got {sorted(grids)}")
+        return Features(torch.cat([part.tokens for part in parts], dim=1), parts[0].grid)
+
+
+@dataclass(frozen=True)
 class State:
-    """Tokens of every view between the stages; frozen, so that it can be kept and reused."""
+    """Tokens of every view between the steps; frozen, so that it can be kept and reused."""
 
     tokens: Tensor  # (B, S, P, C): camera token, registers, patches in row order
     grid: tuple[int, int]  # patches (rows, columns)
@@ -108,15 +132,17 @@ class Dvlt(nn.Module):
             state = apply(state, step)
         return self.decode(state)
 
-    def encode(self, images: Tensor) -> State:
-        """Patch features of every view on its own, (B, S, h*w, C); they can be cached per image."""
+    def encode(self, images: Tensor) -> Features:
+        """Patch features of every view on its own; they can be cached per image."""
         check_image_shape(images)
         views = images.flatten(0, 1).to(self.camera_token.dtype)
         features = self.patch_embed_encoder(views).unflatten(0, images.shape[:2])
-        return State(features, (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE))
+        return Features(features, (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE))
 
-    def begin(self, features: State) -> State:
+    def begin(self, features: Features) -> State:
         """The state before the first step; the first view is the reference, whose frame is the world."""
+        if not isinstance(features, Features):
+            raise InputError(f"begin takes the Features that encode gives, got {type(features).__name__}")
         batch, views = features.tokens.shape[:2]
         camera = torch.cat([self.camera_token[:, :1], self.camera_token[:, 1:].expand(-1, views - 1, -1, -1)], dim=1)
         special = torch.cat([camera, self.register_token.expand(-1, views, -1, -1)], dim=2)
@@ -132,12 +158,15 @@ class Dvlt(nn.Module):
         return block.schedule(num_steps, self.camera_token.device)
 
     def step(self, state: State, step: Step) -> State:
+        """One of the K steps of `schedule`."""
+        require_state(state, "step")
         rope = self._rope(state, self.config.embed_dim // self.config.num_heads)
         tokens = self.recurrent_blocks[step.block](state.tokens, rope, step)
         return State(tokens, state.grid)
 
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
         """Depth, rays and camera encoding of the chosen views (all by default), float32."""
+        require_state(state, "decode")
         if views is not None:
             state = State(state.tokens[:, self._checked_views(views, state.num_views)], state.grid)
         batched = partial(torch.unflatten, dim=0, sizes=state.tokens.shape[:2])
@@ -193,6 +222,11 @@ class Dvlt(nn.Module):
         if not chosen or not all(0 <= view < num_views for view in chosen):
             raise InputError(f"views to decode must be indices from 0 to {num_views - 1}, got {chosen}")
         return chosen
+
+
+def require_state(state: State, stage: str) -> None:
+    if not isinstance(state, State):
+        raise InputError(f"{stage} takes a State, which begin and step give, got {type(state).__name__}")
 
 
 def check_image_shape(images: Tensor) -> None:
