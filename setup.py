@@ -47,6 +47,7 @@ setup(
             "benchmark = dvlt_ros.benchmark:main",
             "demo = dvlt_ros.ros.demo:main",
             "evaluate = dvlt_ros.training.evaluate:main",
+            "play_camera = dvlt_ros.ros.play_camera:main",
             "reconstruct = dvlt_ros.ros.node:main",
             "reconstruct_bag = dvlt_ros.reconstruct_bag:main",
             "train = dvlt_ros.training.train:main",

@@ -12,12 +12,14 @@ the engine alone. ``endurance``: resident memory with a recorded answer.
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import cv2
@@ -98,10 +100,9 @@ def clouds(count: int) -> list[np.ndarray]:
 
 
 @contextmanager
-def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> Iterator[ReconstructNode]:
+def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> Iterator[Any]:
     """A node in this process, activated; ``image_size``: of the recorded answer, None for the embedded checkpoint."""
-    from dvlt_ros.ros import node as module
-
+    module: Any = importlib.import_module("dvlt_ros.ros.node")
     rclpy.init(domain_id=domain_id)
     if image_size is not None:
         load = module.load_predictor
@@ -130,7 +131,7 @@ def other_process(target: Callable[..., None], *arguments: Any) -> Iterator[Any]
         process.join()
 
 
-def feed(node: ReconstructNode, count: int) -> Iterator[float]:
+def feed(node: Any, count: int) -> Iterator[float]:
     """Images one after the other, each when the one before is published; yields the milliseconds of each."""
     stream, counters = node._stream, node._engine.counters
     done = lambda: sum(getattr(counters.read(), name) for name in ("published", "dropped", "refused"))  # noqa: E731
@@ -164,7 +165,7 @@ def overhead(args: argparse.Namespace) -> None:
             print(f"{image_size:>10}{stride:>8}{statistics.median(times):>9.1f}{np.quantile(times, 0.99):>8.1f}")
 
 
-def listened(node: ReconstructNode) -> list[Any]:
+def listened(node: Any) -> list[Any]:
     return [node._outputs._depth, node._outputs._confidence, node._outputs._points]
 
 
@@ -200,8 +201,8 @@ def camera(args: argparse.Namespace) -> None:
 def engine_alone(predictor: DvltPredictor, count: int) -> list[float]:
     engine, images, times = Engine(predictor, EngineConfig(keyframe_min_change=0.0)), clouds(16), []
     for number in range(10**9):
-        picture = Picture(images[number % 16], None)
-        engine.admit(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), lambda picture=picture: picture))
+        load = partial(Picture, images[number % 16], None)
+        engine.admit(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), load))
         if engine.is_full() and (result := engine.run()) is not None and result.num_views == engine.config.window_size:
             times.append(result.window_ms)
             if len(times) > count + 2:

@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,39 @@ UNTRUSTED = 0.1  # share of the pixels
 DISCARDED = 5  # first frames: look-ups are made once
 MAP_POINTS = 300_000
 QUEUE = 5
+PATIENCE_S = 5.0  # with messages that are still under way
 
 Make = Callable[[RenderedFrame, Header], Any]
-DEPTH: Make = lambda frame, head: messages.image_message(frame.depth, "32FC1", head)  # noqa: E731
-CONFIDENCE: Make = lambda frame, head: messages.image_message(frame.confidence, "32FC1", head)  # noqa: E731
-POINTS: Make = lambda frame, head: messages.cloud_message(frame.points(), head)  # noqa: E731
-PUBLISHED = {"depth/image": (Image, DEPTH), "confidence/image": (Image, CONFIDENCE), "points": (PointCloud2, POINTS)}
+
+
+def depth(frame: RenderedFrame, head: Header) -> Image:
+    return messages.image_message(frame.depth, "32FC1", head)
+
+
+def confidence(frame: RenderedFrame, head: Header) -> Image:
+    return messages.image_message(frame.confidence, "32FC1", head)
+
+
+def points(frame: RenderedFrame, head: Header, stride: int = 1, organized: bool = False) -> PointCloud2:
+    return messages.cloud_message(frame.points(stride, organized), head)
+
+
+PUBLISHED: dict[str, tuple[type, Make]] = {
+    "depth/image": (Image, depth),
+    "confidence/image": (Image, confidence),
+    "points": (PointCloud2, points),
+}
+CASES: dict[str, Make] = {
+    "depth/image": depth,
+    "confidence/image": confidence,
+    "rgb/image_rect": lambda frame, head: messages.image_message(frame.rgb, "rgb8", head),
+    "depth/camera_info": messages.camera_info_message,
+    "points": points,
+    "points, organized": partial(points, organized=True),
+    "points, stride 2": partial(points, stride=2),
+    "points, stride 2, organized": partial(points, stride=2, organized=True),
+    "depth, confidence and points": lambda frame, head: [make(frame, head) for _, make in PUBLISHED.values()],
+}
 
 
 def reconstruction(image_size: int) -> Reconstruction:
@@ -50,71 +78,44 @@ def reconstruction(image_size: int) -> Reconstruction:
     image = rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
     mapping = prepare_images([image], image_size).mappings[0]
     height, width = mapping.network_size
-    depth = np.linspace(2, 4, height * width, dtype=np.float32).reshape(height, width)
-    depth[rng.random(depth.shape) < UNTRUSTED] = np.nan
-    confidence = rng.uniform(1, 9, depth.shape).astype(np.float32)
+    distance = np.linspace(2, 4, height * width, dtype=np.float32).reshape(height, width)
+    distance[rng.random(distance.shape) < UNTRUSTED] = np.nan
+    trust = rng.uniform(1, 9, distance.shape).astype(np.float32)
     intrinsics = mapping.intrinsics_to_network(torch.from_numpy(CAMERA)).numpy()
-    return Reconstruction(1, "cam", 0, 0, Picture(image, CAMERA), depth, confidence, intrinsics, np.eye(4), mapping)
+    return Reconstruction(1, "cam", 0, 0, Picture(image, CAMERA), distance, trust, intrinsics, np.eye(4), mapping)
 
 
-def rendered(frame: RenderedFrame) -> None:
-    """What other outputs have made already when the points' turn comes."""
-    _ = frame.depth, frame.confidence, frame.rgb
-
-
-def conversions() -> dict[str, tuple[Callable[[RenderedFrame], None], Make]]:
-    """Of each row: what is ready before the clock starts, and what is timed."""
-    nothing = lambda frame: None  # noqa: E731
-    rows: dict[str, tuple[Callable[[RenderedFrame], None], Make]] = {
-        "depth/image": (nothing, DEPTH),
-        "confidence/image": (nothing, CONFIDENCE),
-        "rgb/image_rect": (nothing, lambda frame, head: messages.image_message(frame.rgb, "rgb8", head)),
-        "depth/camera_info": (nothing, messages.camera_info_message),
-    }
-    for stride in (1, 2):
-        for organized in (False, True):
-            rows[f"points, stride {stride}{', organized' * organized}"] = (
-                rendered,
-                lambda frame, head, s=stride, o=organized: messages.cloud_message(frame.points(s, o), head),  # type: ignore[misc]
-            )
-    rows["depth, confidence and points"] = (
-        nothing,
-        lambda frame, head: [make(frame, head) for _, make in PUBLISHED.values()],
-    )
-    return rows
-
-
-def timed(work: Callable[[], None], before: Callable[[], None], count: int) -> list[float]:
-    """Milliseconds of each run, without the first ones."""
-    times = []
+def conversion_ms(source: Reconstruction, case: str, count: int) -> list[float]:
+    """Milliseconds per frame; points alone find depth, confidence and colours made by the other outputs."""
+    head, times = messages.header("cam", source.stamp_ns), []
     for _ in range(count + DISCARDED):
-        before()
+        frame = RenderedFrame(source, SIZE)
+        if case.startswith("points"):
+            _ = frame.depth, frame.confidence, frame.rgb
         start_s = time.perf_counter()
-        work()
+        CASES[case](frame, head)
         times.append((time.perf_counter() - start_s) * 1e3)
     return times[DISCARDED:]
 
 
-def measure_conversions(sources: dict[str, Reconstruction], count: int) -> None:
+def map_conversion_ms(count: int) -> list[float]:
+    rng = np.random.default_rng(0)
+    positions = rng.normal(size=(MAP_POINTS, 3)).astype(np.float32)
+    colors = rng.integers(0, 255, (MAP_POINTS, 3), dtype=np.uint8)
+    cloud, head, times = Cloud(positions, colors, np.ones(MAP_POINTS, np.float32)), messages.header("map", 1), []
+    for _ in range(count + DISCARDED):
+        start_s = time.perf_counter()
+        messages.cloud_message(point_records(cloud), head)
+        times.append((time.perf_counter() - start_s) * 1e3)
+    return times[DISCARDED:]
+
+
+def print_conversions(sources: dict[str, Reconstruction], count: int) -> None:
     print(f"{'':>32}" + "".join(f"{name:>20}" for name in sources))
     print(f"{'ms per frame':>32}" + f"{'median':>12}{'p99':>8}" * len(sources))
-    for name, (prepare, make) in conversions().items():
-        row = f"{name:>32}"
-        for source in sources.values():
-            head, current = messages.header("cam", source.stamp_ns), []
-
-            def before(source: Reconstruction = source, current: list[RenderedFrame] = current) -> None:
-                current[:] = [RenderedFrame(source, SIZE)]
-                prepare(current[0])
-
-            row += columns(timed(lambda: make(current[0], head), before, count))
-        print(row)
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(MAP_POINTS, 3)).astype(np.float32)
-    cloud = Cloud(points, rng.integers(0, 255, (MAP_POINTS, 3), dtype=np.uint8), np.ones(MAP_POINTS, np.float32))
-    head = messages.header("map", 1)
-    times = timed(lambda: messages.cloud_message(point_records(cloud), head), lambda: None, count)
-    print(f"{f'map_points, {MAP_POINTS}':>32}{columns(times)}")
+    for case in CASES:
+        print(f"{case:>32}" + "".join(columns(conversion_ms(source, case, count)) for source in sources.values()))
+    print(f"{f'map_points, {MAP_POINTS} points':>32}{columns(map_conversion_ms(count))}")
 
 
 def columns(times: list[float]) -> str:
@@ -149,7 +150,7 @@ def listener(domain_id: int) -> Iterator[Any]:
         process.join()
 
 
-def measure_publication(sources: dict[str, Reconstruction], count: int, rate_hz: float, domain_id: int) -> None:
+def print_publication(sources: dict[str, Reconstruction], count: int, rate_hz: float, domain_id: int) -> None:
     rclpy.init(domain_id=domain_id)
     node = rclpy.create_node("publisher")
     publishers = [(node.create_publisher(kind, topic, QUEUE), make) for topic, (kind, make) in PUBLISHED.items()]
@@ -157,19 +158,18 @@ def measure_publication(sources: dict[str, Reconstruction], count: int, rate_hz:
         while not all(publisher.get_subscription_count() for publisher, _ in publishers):
             time.sleep(0.05)
         for name, source in sources.items():
-            before = arrived.value
-
-            def publish(source: Reconstruction = source) -> None:
+            before, times = arrived.value, []
+            for _ in range(count + DISCARDED):
+                start_s = time.perf_counter()
                 frame, head = RenderedFrame(source, SIZE), messages.header("cam", source.stamp_ns)
                 for publisher, make in publishers:
                     publisher.publish(make(frame, head))
-
-            times = timed(publish, lambda: time.sleep(1 / rate_hz), count)
-            sent = len(publishers) * (count + DISCARDED)
-            give_up_s = time.monotonic() + 5
+                times.append((time.perf_counter() - start_s) * 1e3)
+                time.sleep(max(0.0, start_s + 1 / rate_hz - time.perf_counter()))
+            sent, give_up_s = len(publishers) * len(times), time.monotonic() + PATIENCE_S
             while arrived.value - before < sent and time.monotonic() < give_up_s:
                 time.sleep(0.05)
-            print(f"{name:>32}{columns(times)}   {arrived.value - before} of {sent} messages arrived")
+            print(f"{name:>32}{columns(times[DISCARDED:])}   {arrived.value - before} of {sent} messages arrived")
     node.destroy_node()
     rclpy.shutdown()
 
@@ -188,10 +188,10 @@ def main() -> None:
         source = reconstruction(image_size)
         sources["{1} x {0}".format(*source.depth.shape)] = source
     print(f"{machine(torch.device('cpu'))}; output {SIZE[1]} x {SIZE[0]}, from maps of")
-    measure_conversions(sources, args.frames)
+    print_conversions(sources, args.frames)
     if args.publish:
         print("\ndepth, confidence and points made and published:")
-        measure_publication(sources, args.frames, args.rate, args.domain)
+        print_publication(sources, args.frames, args.rate, args.domain)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ class Lens:
     source: str = field(default="lens", compare=False)  # where the values stand, for error messages
 
     def __post_init__(self) -> None:
+        if not min(self.size) > 0:
+            raise DataError(f"{self.source}: the image size is {self.size[1]} x {self.size[0]}")
         if self.model not in COEFFICIENTS:
             raise DataError(f"{self.source}: distortion model {self.model!r} is not one of {tuple(COEFFICIENTS)}")
         if not np.isfinite(self.distortion).all():
@@ -118,6 +120,7 @@ def lens_of_camera_info(message: Any, rectified: bool) -> Lens:
         (size[0] // bin_y, size[1] // bin_x),
         model,
         distortion,
+        "camera_info",
     )
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ConfigError, InputError
-from .budget import BudgetController, Limits, Plan, Rung
+from .budget import BudgetController, Limits, Plan
 from .config import EngineConfig
 from .counters import Counters
 from .frames import Frame, Reconstruction, SeamReport
@@ -81,9 +81,9 @@ class Engine:
         return limits(self._config, self.predictor)
 
     @property
-    def rung(self) -> Rung:
-        """Where the budget's ladder stands: window and resolution of the next window."""
-        return self._budget.rung
+    def ladder(self) -> str:
+        """Where the budget's ladder stands and why."""
+        return self._budget.ladder
 
     def configure(self, config: EngineConfig) -> None:
         """Takes effect with the next frame and window.

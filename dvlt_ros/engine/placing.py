@@ -17,7 +17,7 @@ from .seams import SharedPoints, fit_seam
 from .windows import Anchor, View
 
 MAP_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # x forward, z up (REP-103)
-POINTS_PER_SEAM = 3000
+POINTS_PER_SEAM = 6000
 
 
 class MapFrame:
@@ -70,17 +70,22 @@ def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> Sha
     height, width = prediction.depth.shape[1:]
     stride = max(1, round((len(shared) * height * width / POINTS_PER_SEAM) ** 0.5))
     thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
-    in_window, in_map, weights, near, far = [], [], [], [], []
+    found: list[tuple[np.ndarray, ...]] = []
     for view, anchor in enumerate(shared):
         depth, anchor_depth = prediction.depth[view][thin], anchor.depth[thin]
-        in_window.append(_points(depth, prediction.intrinsics[view], prediction.window_from_cam[view], stride))
-        in_map.append(_points(anchor_depth, anchor.intrinsics, anchor.map_from_cam, stride))
-        weights.append(np.minimum(prediction.confidence[view][thin], anchor.confidence[thin]).ravel())
-        near.append(depth.ravel())
-        far.append(anchor_depth.ravel())
-    return SharedPoints(
-        *(torch.from_numpy(np.concatenate(x)).double() for x in (in_window, in_map, weights, near, far))
-    )
+        window_from_cam, map_from_cam = prediction.window_from_cam[view], anchor.map_from_cam
+        found.append(
+            (
+                _points(depth, prediction.intrinsics[view], window_from_cam, stride),
+                _points(anchor_depth, anchor.intrinsics, map_from_cam, stride),
+                np.minimum(prediction.confidence[view][thin], anchor.confidence[thin]).ravel(),
+                depth.ravel(),
+                anchor_depth.ravel(),
+                window_from_cam[:3, :3],
+                map_from_cam[:3, :3],
+            )
+        )
+    return SharedPoints(*(torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True)))
 
 
 def _points(depth: np.ndarray, intrinsics: np.ndarray, target_from_cam: np.ndarray, stride: int) -> np.ndarray:

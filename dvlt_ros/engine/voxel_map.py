@@ -56,14 +56,15 @@ class VoxelMap:
 
     def _by_voxel(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sorted keys (V,), each once, and the weighted sums (V, 7) of x y z, r g b and of the weight itself."""
-        points, weights = np.asarray(points, np.float64), np.asarray(weights, np.float64)
-        cells = np.floor(points / self.voxel_size)
-        usable = (np.abs(cells) < HALF).all(axis=-1) & np.isfinite(weights) & (weights > 0)  # False at NaN
+        cells = np.floor(np.asarray(points, np.float64) / self.voxel_size)
+        usable = np.flatnonzero((np.abs(cells) < HALF).all(axis=-1) & np.isfinite(weights) & (weights > 0))  # no NaN
         cells = cells[usable].astype(np.int64) + HALF
         keys = (cells[:, 0] << 2 * AXIS_BITS) | (cells[:, 1] << AXIS_BITS) | cells[:, 2]
-        order = np.argsort(keys, kind="stable")
-        keys, weight = keys[order], weights[usable][order, None]
-        values = np.hstack([points[usable][order], colors[usable][order], np.ones_like(weight)]) * weight
+        order = np.argsort(keys)
+        keys, rows = keys[order], usable[order]
+        values = np.empty((len(rows), 7))
+        values[:, :3], values[:, 3:6], values[:, 6] = points[rows], colors[rows], 1.0
+        values *= weights[rows, None]
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
         return keys[starts], np.add.reduceat(values, starts) if len(starts) else values
 

@@ -101,7 +101,7 @@ def stream_values(condition: Condition) -> dict[str, str]:
             "map_id": str(window.map_id),
             "seam": window.seam.state,
             "seam_residual": _number(window.seam.residual, 4),
-            "ladder": f"{engine.rung.window_size} views at {engine.rung.image_size} pixels",
+            "ladder": engine.ladder,
         }
     if latency is not None:
         values |= {

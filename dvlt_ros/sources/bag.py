@@ -4,49 +4,88 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError
 from ..lens import Lens, lens_of_camera_info
+from .folder import check_size
 from .images import Refusals, SourceImage
-from .messages import colour_image, header_stamp_ns, is_colour
+from .messages import colour_image, is_colour
 from .recording import IMAGES, Recording, base_topic, open_recording
 
 
 class BagSource:
-    """Images of one topic with the camera_info beside it."""
+    """Images of one topic with the camera_info beside it: each one holds until the next."""
 
     def __init__(self, path: Path, topic: str | None, frame_id: str) -> None:
         """Raises DataError for an unreadable bag, or one without the one image topic that is asked for."""
-        self.refusals = Refusals()
+        self.refusals, self.camera_problem = Refusals(), ""
         self._path, self._frame_id = path, frame_id
         with open_recording(path) as recording:
             self._topic = recording.choose(topic, "a colour image", "the topic option", IMAGES, is_colour)
-            self._lens = self._read_lens(recording)
-            self._count = len(recording.stamps(self._topic))
+            self._info_topic = recording.camera_info_beside(self._topic)
+            self._first_lens = self._read_lens(recording)
+            self._count = recording.counts[self._topic]
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[SourceImage]:
-        with open_recording(self._path) as recording:
-            for _, _, data in recording.raw([self._topic]):
-                try:
-                    stamp_ns, message = header_stamp_ns(data), recording.decode(self._topic, data)
-                    image = colour_image(message)
-                except DataError as error:
-                    self.refusals.add(error)
-                    continue
-                lens = self._lens if self._lens is not None and self._lens.size == image.shape[:2] else None
-                yield SourceImage(stamp_ns, message.header.frame_id or self._frame_id, image, lens)
+        """A damaged bag gives the images before the damage; the others are refused at the end."""
+        self.refusals.clear()
+        seen = 0
+        try:
+            with open_recording(self._path) as recording:
+                for message in self._messages(recording):
+                    seen += 1
+                    if isinstance(message, SourceImage):
+                        yield message
+                    else:
+                        self.refusals.add(message)
+        except DataError as error:
+            for _ in range(seen, self._count):
+                self.refusals.add(error)
+
+    def _messages(self, recording: Recording) -> Iterator[SourceImage | DataError]:
+        lens = self._first_lens
+        for topic, _, data in recording.raw([self._topic, *([self._info_topic] if self._info_topic else [])]):
+            try:
+                message = recording.decode(topic, data)
+                if topic == self._topic:
+                    yield self._image_of(message, lens)
+                else:
+                    lens = self._lens_of(message)
+            except DataError as error:
+                if topic == self._topic:
+                    yield error
 
     def _read_lens(self, recording: Recording) -> Lens | None:
-        """None for a camera that is not calibrated: its intrinsics are fitted."""
-        topic = recording.camera_info_beside(self._topic)
-        if topic is None:
+        """The first one, for images that come before it."""
+        if self._info_topic is None:
             return None
-        is_rectified = "rect" in base_topic(self._topic).rpartition("/")[2]
         try:
-            return lens_of_camera_info(recording.first(topic), is_rectified)
+            return self._lens_of(recording.first(self._info_topic))
         except DataError as error:
-            self.refusals.first = f"{topic}: {error}"
+            self.camera_problem = str(error)
+            return None
+
+    def _image_of(self, message: Any, lens: Lens | None) -> SourceImage:
+        stamp = message.header.stamp
+        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        if stamp_ns <= 0:
+            raise DataError(f"{self._path}: {self._topic}: an image's stamp is zero")
+        image = colour_image(message)
+        try:
+            check_size(lens, image)
+        except DataError as error:
+            self.camera_problem, lens = f"{self._info_topic}: {error}", None
+        return SourceImage(stamp_ns, message.header.frame_id or self._frame_id, image, lens)
+
+    def _lens_of(self, message: Any) -> Lens | None:
+        """None for a camera that is not calibrated: its intrinsics are fitted."""
+        is_rectified = base_topic(self._topic).rpartition("/")[2].startswith("image_rect")
+        try:
+            return lens_of_camera_info(message, is_rectified)
+        except DataError as error:
+            self.camera_problem = f"{self._info_topic}: {error}"
             return None

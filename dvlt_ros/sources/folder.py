@@ -4,84 +4,126 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 
 from ..errors import DataError
 from ..lens import MODEL_NAMES, Lens
 from .images import Refusals, SourceImage
+from .messages import decode_image
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 CAMERA_INFO = "camera_info.yaml"
-SECONDS = re.compile(r"\d{6,}\.\d+")  # as TUM and EuRoC name images
+LISTING = "rgb.txt"  # of TUM's RGB-D data: a time in seconds and a file name per line
+SECONDS = re.compile(r"\d{6,}\.\d+")  # as TUM names images
+NANOSECONDS = re.compile(r"\d{19}")  # as EuRoC names images
 
 
 class FolderSource:
-    """Images sorted as people count; stamps from names that are seconds, else one every 1 / ``rate_hz``.
+    """Images of a folder.
 
-    A ``camera_info.yaml`` as ROS's camera_calibration writes it, in the folder or above it, describes the lens.
+    With times from an ``rgb.txt`` or from names that are seconds or nanoseconds they are sorted by time; else they
+    are sorted as people count, one every 1 / ``rate_hz``. A ``camera_info.yaml`` as ROS's camera_calibration
+    writes it, in the folder or above it, describes the lens.
     """
 
-    def __init__(self, folder: Path, rate_hz: float, frame_id: str) -> None:
-        """Raises DataError if there is no image, or a camera_info.yaml that cannot be used."""
-        self.refusals = Refusals()
-        self._rate_hz, self._frame_id = rate_hz, frame_id
-        self._paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES), key=natural_order)
-        if not self._paths:
-            raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))})")
+    def __init__(self, folder: Path, rate_hz: float, frame_id: str, read_lens: bool = True) -> None:
+        """``read_lens``: look for a camera_info.yaml.
+
+        Raises:
+            DataError: no image, or an rgb.txt or camera_info.yaml that cannot be used.
+        """
+        self.refusals, self.camera_problem = Refusals(), ""
+        self._frame_id = frame_id
+        self._images = read_listing(folder / LISTING) if (folder / LISTING).is_file() else find_images(folder, rate_hz)
         found = [path for path in (folder / CAMERA_INFO, folder.parent / CAMERA_INFO) if path.is_file()]
-        self._lens = read_camera_info(found[0]) if found else None
-        self._named_by_time = all(SECONDS.fullmatch(path.stem) for path in self._paths)
+        self._lens = read_camera_info(found[0]) if found and read_lens else None
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._images)
 
     def __iter__(self) -> Iterator[SourceImage]:
-        for index, path in enumerate(self._paths):
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                self.refusals.add(f"{path}: not a readable image")
-                continue
+        self.refusals.clear()
+        for stamp_ns, path in self._images:
             try:
-                lens = lens_for(self._lens, image)
+                image = read_image(path)
+                check_size(self._lens, image)
             except DataError as error:
                 self.refusals.add(f"{path}: {error}")
                 continue
-            yield SourceImage(self._stamp_ns(index, path), self._frame_id, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), lens)
+            yield SourceImage(stamp_ns, self._frame_id, image, self._lens)
 
-    def _stamp_ns(self, index: int, path: Path) -> int:
-        if self._named_by_time:
-            seconds, _, fraction = path.stem.partition(".")
-            return int(seconds) * 10**9 + int(fraction.ljust(9, "0")[:9])
-        return round((index + 1) * 1e9 / self._rate_hz)
+
+def find_images(folder: Path, rate_hz: float) -> list[tuple[int, Path]]:
+    """(stamp in ns, path) of the images in a folder."""
+    try:
+        entries = sorted(folder.iterdir(), key=natural_order)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
+    paths = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    if not paths:
+        folders = ", ".join(path.name for path in entries if path.is_dir())
+        there = f"; folders in it: {folders}" if folders else ""
+        raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){there}")
+    if all(SECONDS.fullmatch(path.stem) for path in paths):
+        return sorted((nanoseconds(path.stem), path) for path in paths)
+    if all(NANOSECONDS.fullmatch(path.stem) for path in paths):
+        return sorted((int(path.stem), path) for path in paths)
+    return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)]
+
+
+def read_listing(path: Path) -> list[tuple[int, Path]]:
+    """(stamp in ns, path) of the images that an rgb.txt names."""
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [row for row in rows if row and not row[0].startswith("#")]
+        images = sorted((nanoseconds(time), path.parent / name) for time, name in rows)
+    except (OSError, ValueError, InvalidOperation) as error:
+        raise DataError(f"{path}: rows must be a time in seconds and a file name: {error}") from error
+    if not images or images[0][0] <= 0:
+        raise DataError(f"{path}: {'times must be above 0' if images else 'no images in it'}")
+    return images
+
+
+def nanoseconds(seconds: str) -> int:
+    """All digits of a decimal number of seconds."""
+    return int(Decimal(seconds) * 10**9)
 
 
 def natural_order(path: Path) -> list[tuple[bool, int | str]]:
     """2.jpg before 10.jpg."""
-    return [(part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", path.name) if part]
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(index % 2 == 1, int(part) if index % 2 else part) for index, part in enumerate(parts) if part]
 
 
-def lens_for(lens: Lens | None, image: np.ndarray) -> Lens | None:
+def read_image(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, turned as the file says."""
+    try:
+        return decode_image(np.fromfile(path, dtype=np.uint8))
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}") from error
+
+
+def check_size(lens: Lens | None, image: np.ndarray) -> None:
     """Raises DataError for an image of another size than the lens was calibrated for."""
     if lens is not None and image.shape[:2] != lens.size:
         got, wanted = (f"{width} x {height}" for height, width in (image.shape[:2], lens.size))
-        raise DataError(f"it is {got}, the camera of {CAMERA_INFO} has {wanted}")
-    return lens
+        raise DataError(f"it is {got}, the camera of {lens.source} has {wanted}")
 
 
 def read_camera_info(path: Path) -> Lens:
     """Raises DataError for a file that is not a calibration."""
     try:
-        content: dict[str, Any] = yaml.safe_load(path.read_text())
-        k = [float(value) for value in content["camera_matrix"]["data"]]
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fx, _, cx, _, fy, cy, *_ = (float(value) for value in content["camera_matrix"]["data"])
         distortion = tuple(float(value) for value in content["distortion_coefficients"]["data"])
         size = int(content["image_height"]), int(content["image_width"])
         model = content.get("distortion_model", "plumb_bob")
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a camera calibration: {error!r}") from error
     # ROS puts pixel centres at integers.
-    return Lens(k[0], k[4], k[2] + 0.5, k[5] + 0.5, size, MODEL_NAMES.get(model, model), distortion, source=str(path))
+    return Lens(fx, fy, cx + 0.5, cy + 0.5, size, MODEL_NAMES.get(model, model), distortion, source=str(path))

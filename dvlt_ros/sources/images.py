@@ -15,7 +15,7 @@ from ..lens import Lens
 class SourceImage:
     """One image of a recorded stream."""
 
-    stamp_ns: int  # above 0, rising
+    stamp_ns: int  # above 0; rises, unless the clock of a recording was set back
     frame_id: str
     image: np.ndarray  # (H, W, 3) uint8 RGB, as the camera gave it
     lens: Lens | None  # None: not known
@@ -23,7 +23,7 @@ class SourceImage:
 
 @dataclass
 class Refusals:
-    """Images that could not be read, and why the first of them could not."""
+    """Images of the latest round that could not be used, and why the first of them could not."""
 
     count: int = 0
     first: str = field(default="", compare=False)
@@ -32,11 +32,15 @@ class Refusals:
         self.count += 1
         self.first = self.first or str(reason)
 
+    def clear(self) -> None:
+        self.count, self.first = 0, ""
+
 
 class Source(Protocol):
-    """Images in order. Those that cannot be read are left out and counted in ``refusals``."""
+    """Images in order, as often as asked. Those that cannot be used are left out and counted in ``refusals``."""
 
     refusals: Refusals
+    camera_problem: str  # why images come without the camera that is recorded with them; empty: none
 
     def __len__(self) -> int:
         """How many images there are, readable or not."""

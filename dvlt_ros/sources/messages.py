@@ -19,8 +19,18 @@ COLOUR_ENCODINGS = {  # channels, and OpenCV's conversion to RGB
     "8UC4": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    # OpenCV names a Bayer pattern by its second row's second and third pixels.
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
 DEPTH_ENCODINGS = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}  # metres; millimetres
+JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, two quantisation parameters
 
 
@@ -43,19 +53,33 @@ def colour_image(message: Any) -> np.ndarray:
         DataError: an unreadable or truncated image, or an encoding without colour or grey values.
     """
     if not hasattr(message, "encoding"):
-        image = (
-            cv2.imdecode(_bytes(message), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-            if len(message.data)
-            else None
-        )
-        if image is None:
-            raise DataError(f"unreadable image: {message.format!r} data does not decode")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        try:
+            return decode_image(_bytes(message), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        except DataError as error:
+            raise DataError(f"unreadable image: {message.format!r} data: {error}") from error
     if message.encoding not in COLOUR_ENCODINGS:
         raise DataError(f"unreadable image: encoding {message.encoding!r} is not one of {tuple(COLOUR_ENCODINGS)}")
     channels, conversion = COLOUR_ENCODINGS[message.encoding]
     image = _pixels(message, np.dtype("u1"), channels)
-    return image if conversion is None else cv2.cvtColor(image, conversion)
+    try:
+        return image if conversion is None else cv2.cvtColor(image, conversion)
+    except cv2.error as error:  # packed colours of an odd width
+        size = f"{message.width} x {message.height}"
+        raise DataError(f"unreadable image: {message.encoding} of {size} pixels: {error.err}") from error
+
+
+def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """The bytes of an image file as (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: no image, or half of one: OpenCV fills the rest of a truncated JPEG with grey.
+    """
+    image = cv2.imdecode(data, flags) if len(data) else None
+    if image is None:
+        raise DataError(f"{len(data)} bytes that do not decode")
+    if data[:2].tobytes() == JPEG_BEGIN and JPEG_END not in data.tobytes():
+        raise DataError(f"truncated: a JPEG without its end, {len(data)} bytes")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def depth_image(message: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,20 +27,33 @@ class Recording:
     def __init__(self, path: Path, reader: Any) -> None:
         self.path, self._reader = path, reader
         self.types: dict[str, str] = {}  # by topic
+        self.counts: Counter[str] = Counter()  # messages by topic
         for connection in reader.connections:
             if connection.msgcount:
                 self.types[connection.topic] = connection.msgtype
+                self.counts[connection.topic] += connection.msgcount
 
     def topics_of(self, *types: str) -> list[str]:
         return sorted(topic for topic, kind in self.types.items() if kind in types)
 
     def raw(self, topics: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
-        """(topic, how many of that topic came before, serialised message) in the order of recording."""
+        """(topic, how many of that topic came before, serialised message) in the order of recording.
+
+        Raises:
+            DataError: a damaged part on the way.
+        """
         connections = [connection for connection in self._reader.connections if connection.topic in topics]
         counts = dict.fromkeys(topics, 0)
         if not connections:
             return
-        for connection, _, data in self._reader.messages(connections=connections):
+        messages = self._reader.messages(connections=connections)
+        while True:
+            try:
+                connection, _, data = next(messages)
+            except StopIteration:
+                return
+            except Exception as error:  # rosbags', SQLite's and the decompressors' own
+                raise DataError(f"{self.path}: damaged bag: {error}") from error
             yield connection.topic, counts[connection.topic], data
             counts[connection.topic] += 1
 
@@ -129,7 +143,6 @@ def open_recording(path: str | Path) -> Iterator[Recording]:
     """
     try:
         from rosbags.highlevel import AnyReader, AnyReaderError
-        from rosbags.rosbag2 import ReaderError
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
         raise ImportError(f"reading bags needs rosbags: {INSTALL}") from error
@@ -143,8 +156,6 @@ def open_recording(path: str | Path) -> Iterator[Recording]:
         raise DataError(f"{path}: not a readable bag: {error}") from error
     try:
         yield Recording(Path(path), reader)
-    except ReaderError as error:  # a damaged part in the middle
-        raise DataError(f"{path}: damaged bag: {error}") from error
     finally:
         reader.close()
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from dvlt_ros.engine.budget import MEMORY_PATIENCE, BudgetController, LatencyModel, Limits, Plan, Rung, ladder
+from dvlt_ros.engine.budget import MEMORY_PATIENCE, BudgetController, Limits, Plan, Rung, ladder
+from dvlt_ros.engine.latency import LatencyModel
 from dvlt_ros.errors import ConfigError
 
 LIMITS = Limits(budget_ms=250, k_min=8, k_max=16, window_size=8, window_overlap=3, image_size=504)

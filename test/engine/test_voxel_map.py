@@ -136,10 +136,10 @@ def test_the_farthest_from_the_camera_leave_first(seed, max_points, batches):
 
 def test_what_is_no_position_or_has_no_weight_does_not_count():
     points = np.array([[0.5, 0.5, 0.5], [np.nan, 0, 0], [0, np.inf, 0], [3, 3, 3], [4, 4, 4], [5, 5, 5], [HALF, 0, 0]])
-    points = np.vstack([points, [[3e38, 0, 0], [-HALF, 0, 0]]]).astype(np.float32)
-    weights = np.array([2, 1, 1, 0, -1, np.nan, 1, 1, 1], np.float32)
+    points = np.vstack([points, [[3e38, 0, 0], [-HALF, 0, 0], [6, 6, 6]]]).astype(np.float32)
+    weights = np.array([2, 1, 1, 0, -1, np.nan, 1, 1, 1, np.inf], np.float32)
     with np.errstate(all="raise"):
-        found, _, confidence = built([(points, np.zeros((9, 3), np.uint8), weights)]).cloud()
+        found, _, confidence = built([(points, np.zeros((10, 3), np.uint8), weights)]).cloud()
     np.testing.assert_array_equal(found, [[0.5, 0.5, 0.5]])
     np.testing.assert_array_equal(confidence, [2])
 
@@ -159,6 +159,8 @@ def test_a_voxel_that_was_seen_for_long_still_changes():
     assert points[0, 0] > 0.85
     assert colors[0, 0] > 190
     assert confidence[0] == MAX_WEIGHT
+    at_once = built([(np.tile(now, (60, 1)), np.tile(color, (60, 1)), np.full(60, 50.0))])
+    assert at_once.cloud()[2][0] == MAX_WEIGHT
 
 
 def test_a_walk_without_end_needs_no_more_memory():
