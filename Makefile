@@ -7,8 +7,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 INPUTS := $(wildcard requirements/*.txt tools/*venv*.py overlay/tf2_msgs/*.* overlay/tf2_msgs/msg/*) setup.py setup.cfg
 
-# Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 3 (Kilted) and 2 (Jazzy).
-DDS := FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml FASTRTPS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
+# Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 2 (Jazzy) and 3.
+DDS := $(if $(filter humble jazzy,$(ROS_DISTRO)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
 
 .PHONY: help venv test lint bench demo clean
 .DEFAULT_GOAL := help

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler, Shutdown
+from launch.actions import DeclareLaunchArgument, EmitEvent, GroupAction, OpaqueFunction, RegisterEventHandler, Shutdown
 from launch.conditions import IfCondition
+from launch.events import matches_action
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration
+from launch.utilities.type_utils import coerce_to_type
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
-from launch_ros.events.matchers import matches_action
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
 
@@ -29,69 +32,153 @@ PACKAGE = "dvlt_ros"
 CONFIG = Path(get_package_share_directory(PACKAGE), "config")
 
 ARGUMENTS = {  # name: default, description
-    "params_file": (str(CONFIG / "reconstruct.yaml"), "parameters of the node; instead of the default file, not on top"),
-    "namespace": ("", "of all nodes and topics"),
+    "params_file": (str(CONFIG / "reconstruct.yaml"), "parameters; another file replaces this one"),
+    "namespace": ("", "of the nodes and of all relative topics"),
     "image": ("image", "topic of the images; with image_transport:=compressed without its /compressed"),
     "camera_info": ("", "topic of the camera_info; empty: camera_info beside the image topic"),
     "bag": ("", "a bag (MCAP or db3), a video or a folder of images to play as the camera"),
-    "bag_speed": ("1.0", "factor on the rate of the bag; 0: as fast as it goes"),
-    "autostart": ("true", "configure and activate the node; false: leave that to `ros2 lifecycle`"),
+    "bag_speed": ("", "factor on the rate of the bag; 0: as fast as it goes; empty: 1"),
+    "autostart": ("true", "configure and activate the node; false: that is left to `ros2 lifecycle set`"),
     "rviz": ("false", "open RViz"),
 }
-PARAMETERS = {  # of the node, with the same name: type, description
+PARAMETERS = {  # of the node; name: type, description
     "weights": (str, "checkpoint: a directory, a .safetensors file or a Hugging Face id"),
     "device": (str, "auto, cpu, cuda, cuda:1, ..."),
     "latency_budget_ms": (float, "from an image's arrival to its publication; 0: always the best quality"),
     "image_transport": (str, "raw or compressed"),
     "map_frame": (str, "frame of the map"),
-    "camera_frame": (str, "optical frame of images that come without one"),
+    "camera_frame": (str, "optical frame of images that come without a frame_id"),
     "frame_prefix": (str, "put before all frames, for several robots in one TF tree"),
     "publish_unscaled": (bool, "publish depth, points, poses and TF although they are NOT in metres"),
-    "use_sim_time": (bool, "take the time from /clock"),
+    "use_sim_time": (bool, "the time is that of /clock"),
 }
-# Of Fast DDS 3 (Kilted) and 2 (Jazzy); then what else changes its transport.
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+MAP_FRAME = "map"  # as in config/reconstruct.rviz and by default in the node
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # of Fast DDS 3 and 2
 TRANSPORT_VARIABLES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
+PATIENCE_S = 3600.0  # of the player: the node may be activated by hand
 
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = ARGUMENTS | {name: ("", text) for name, (_, text) in PARAMETERS.items()}
-    return LaunchDescription(
-        [
-            *(DeclareLaunchArgument(n, default_value=value, description=text) for n, (value, text) in arguments.items()),
-            OpaqueFunction(function=start),
-        ]
-    )
+    as_in_file = {name: ("", f"{text} (empty: as in params_file)") for name, (_, text) in PARAMETERS.items()}
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in (ARGUMENTS | as_in_file).items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """The nodes, once the values of the arguments are known."""
+    """The nodes, now that the arguments have values."""
     values = {name: LaunchConfiguration(name).perform(context) for name in [*ARGUMENTS, *PARAMETERS]}
     params_file = Path(values["params_file"]).expanduser()
     if not params_file.is_file():  # launch_ros would go on without it
-        raise FileNotFoundError(f"params_file: {params_file} does not exist")
-    given = {
-        name: ParameterValue(values[name], value_type=kind) for name, (kind, _) in PARAMETERS.items() if values[name]
+        raise FileNotFoundError(f"params_file: {params_file} is not a file")
+    given = {name: parameter(name, values[name], kind) for name, (kind, _) in PARAMETERS.items() if values[name]}
+    beside_image = "".join(values["image"].rpartition("/")[:2])
+    common: dict[str, Any] = {
+        "namespace": values["namespace"],
+        "remappings": [
+            ("image", values["image"]),
+            ("camera_info", values["camera_info"] or beside_image + "camera_info"),
+        ],
+        "output": "screen",
+        "emulate_tty": True,
     }
-    camera_info = values["camera_info"] or str(Path(values["image"]).with_name("camera_info"))
-    common = {"namespace": values["namespace"], "output": "screen", "emulate_tty": True}
-    topics = [("image", values["image"]), ("camera_info", camera_info)]
-    played = {}
+    actions = []
     if values["bag"]:
-        common["additional_env"] = transport()
-        played = played_parameters(values)
+        if "use_sim_time" in given:
+            raise ValueError("use_sim_time: not with bag, whose images are stamped with the time of their playing")
+        given = {"image_transport": parameter("", "raw", str)} | given | {"use_sim_time": False}
+        common["additional_env"] = transport()  # only here, where both sides of it are started
+        camera = {
+            "source": parameter("bag", values["bag"], str),
+            "compressed": values["image_transport"] == "compressed",
+            "wait_for_subscriber_s": PATIENCE_S,
+            "use_sim_time": False,
+        }
+        if values["bag_speed"]:
+            camera["speed"] = parameter("bag_speed", values["bag_speed"], float)
+        actions.append(player([str(params_file), camera], common))
+    actions += reconstruction([str(params_file), given], values["autostart"], common)
+    frame = values["frame_prefix"] + (values["map_frame"] or MAP_FRAME)
+    return [*actions, viewer(frame, given, values["rviz"], common)]
 
+
+def parameter(name: str, text: str, kind: type) -> ParameterValue:
+    """With its type kept: launch_ros would make a number of weights:=12."""
+    try:
+        return ParameterValue(coerce_to_type(text, kind), value_type=kind)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def transport() -> dict[str, str]:
+    """Fast DDS with room for images and clouds, unless the user has chosen otherwise."""
+    if any(os.environ.get(name) for name in TRANSPORT_VARIABLES):
+        return {}
+    return dict.fromkeys(PROFILE_VARIABLES, str(CONFIG / "fastdds.xml"))
+
+
+def reconstruction(parameters: list[Any], autostart: str, common: dict[str, Any]) -> list[Action]:
     node = LifecycleNode(
         package=PACKAGE,
         executable="reconstruct",
         name="dvlt",
-        parameters=[str(params_file), given | played],
-        remappings=topics,
-        on_exit=Shutdown(reason="the node has ended"),
+        parameters=parameters,
+        on_exit=[OpaqueFunction(function=raise_on_failure), Shutdown(reason="the node has ended")],
         **common,
     )
-    actions = [node]
-    if values["bag"]:
-        camera = {"source": values["bag"], "speed": ParameterValue(values["bag_speed"], value_type=float)}
-        ...
-    return actions
+    activate = transition(node, Transition.TRANSITION_ACTIVATE, "activating", "active", then=[])
+    configure = transition(node, Transition.TRANSITION_CONFIGURE, "configuring", "inactive", then=activate)
+    return [node, GroupAction(configure, condition=IfCondition(autostart), scoped=False)]
+
+
+def transition(node: LifecycleNode, number: int, during: str, after: str, then: list[Action]) -> list[Action]:
+    """Asks for a change of state; goes on with ``then`` if it succeeds, ends the launch if not."""
+
+    def finished(context: LaunchContext) -> list[Action]:
+        if context.locals.event.goal_state != after:
+            raise RuntimeError(f"the node is not {after}; its reason is above")
+        return then
+
+    return [
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                start_state=during,
+                entities=[OpaqueFunction(function=finished)],
+                handle_once=True,
+            )
+        ),
+        EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=number)),
+    ]
+
+
+def player(parameters: list[Any], common: dict[str, Any]) -> Node:
+    return Node(
+        package=PACKAGE,
+        executable="play_camera",
+        name="camera",
+        parameters=parameters,
+        on_exit=[OpaqueFunction(function=raise_on_failure)],
+        **common,
+    )
+
+
+def viewer(frame: str, given: dict[str, Any], rviz: str, common: dict[str, Any]) -> Node:
+    """RViz in the node's namespace, to which the relative topics of its configuration belong."""
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(CONFIG / "reconstruct.rviz"), "-f", frame],
+        parameters=[{name: value for name, value in given.items() if name == "use_sim_time"}],
+        condition=IfCondition(rviz),
+        **common,
+    )
+
+
+def raise_on_failure(context: LaunchContext) -> None:
+    """Makes `ros2 launch` end, with an exit status that says so."""
+    event = context.locals.event
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} ended with {event.returncode}; its reason is above")

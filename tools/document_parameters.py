@@ -1,6 +1,6 @@
 """Writes the table of parameters into docs/node.md, from the dataclasses that own them.
 
-    python tools/document_parameters.py
+python tools/document_parameters.py
 """
 
 from __future__ import annotations

@@ -179,11 +179,13 @@ def install_package(environment: Environment) -> None:
 from importlib.metadata import distribution
 print(*[e.name for e in distribution({PACKAGE!r}).entry_points if e.group == 'console_scripts'])""").split()
     executables, share = environment.prefix / "lib" / PACKAGE, environment.prefix / "share" / PACKAGE
-    shutil.rmtree(executables, ignore_errors=True)
+    for folder in (executables, share):
+        shutil.rmtree(folder, ignore_errors=True)
     for name in names:
         replace_link(executables / name, environment.prefix / "bin" / name)
-    for name in (name for name in ("package.xml", "launch", "config") if (ROOT / name).exists()):
-        replace_link(share / name, ROOT / name)
+    # File by file: `ros2 launch` does not look into a folder that is a link.
+    for path in (ROOT / "package.xml", ROOT / "config", *(ROOT / "launch").glob("*.launch.*")):
+        replace_link(share / path.relative_to(ROOT), path)
     index = environment.prefix / "share/ament_index/resource_index/packages"
     replace_link(index / PACKAGE, ROOT / "resource" / PACKAGE)
 

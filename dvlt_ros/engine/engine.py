@@ -124,13 +124,17 @@ class Engine:
         self._make_room()
 
     def restart(self, reason: str) -> None:
-        """Forgets the stream; what comes next begins another map."""
+        """What comes next begins another map."""
+        self.forget()
+        self._notify(f"a new map begins: {reason}")
+
+    def forget(self) -> None:
+        """The stream has ended; frames that still wait count as dropped."""
         self.counters.add(dropped=len(self._buffer.clear()))
         self.predictor.reset()
         self._gate = KeyframeGate()
         self._map.restart()
         self._arrivals_ns.clear()
-        self._notify(f"a new map begins: {reason}")
 
     def is_full(self) -> bool:
         """Whether another frame would push one out."""

@@ -56,7 +56,7 @@ class Worker:
         self._thread.join()
         self.engine.counters.add(accepted=len(self._frames), dropped=len(self._frames))
         self._frames.clear()
-        self.engine.restart("the stream was stopped")
+        self.engine.forget()
 
     def _loop(self) -> None:
         while True:

@@ -26,7 +26,7 @@ from ..demo import DEMO_SEQUENCE
 from ..errors import DvltError, InputError
 from ..export import write_page, write_ply, write_tum
 from ..sources import open_source
-from .observer import Observer
+from .observer import POINTS_STRIDE, Observer
 
 START_LIMIT_S = 120.0  # until the node has loaded its weights
 IDLE_LIMIT_S = 60.0  # without any progress
@@ -55,7 +55,12 @@ def run(args: argparse.Namespace) -> None:
     observer = Observer()
     executor = SingleThreadedExecutor()
     executor.add_node(observer)
-    parameters = ["publish_unscaled:=true", *([f"weights:={args.weights}"] if args.weights else []), *args.parameter]
+    parameters = [
+        "publish_unscaled:=true",
+        f"points_stride:={POINTS_STRIDE}",
+        *([f"weights:={args.weights}"] if args.weights else []),
+        *args.parameter,
+    ]
     processes = [start("node", parameters)]
     try:
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):

@@ -27,6 +27,7 @@ TOPICS = {
     "confidence": (Image, "confidence/image"),
     "points": (PointCloud2, "points"),
 }
+POINTS_STRIDE = 2  # of the node that is observed
 QUEUE = 50
 SHOWN = 12
 
@@ -96,7 +97,7 @@ class Observer(Node):
             self._check(FrameMessages(**parts), stamp_ns)
 
     def _check(self, frame: FrameMessages, stamp_ns: int) -> None:
-        self.violations.update(violations(frame))
+        self.violations.update(violations(frame, POINTS_STRIDE))
         if self.num_frames % self._stride == 0:
             depth, confidence = image_array(frame.depth).copy(), image_array(frame.confidence).copy()
             self.shown.append(Shown(f"{stamp_ns * 1e-9:.2f} s", image_array(frame.rgb).copy(), depth, confidence))

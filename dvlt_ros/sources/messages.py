@@ -30,7 +30,6 @@ COLOUR_ENCODINGS = {  # channels, and OpenCV's conversion to RGB
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
 DEPTH_ENCODINGS = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}  # metres; millimetres
-JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, two quantisation parameters
 
 
@@ -71,14 +70,14 @@ def colour_image(message: Any) -> np.ndarray:
 def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """The bytes of an image file as (H, W, 3) uint8, RGB.
 
+    From a file's bytes, for of a file itself OpenCV makes a grey rest where a JPEG is truncated.
+
     Raises:
-        DataError: no image, or half of one: OpenCV fills the rest of a truncated JPEG with grey.
+        DataError: no image, or a truncated one.
     """
     image = cv2.imdecode(data, flags) if len(data) else None
     if image is None:
-        raise DataError(f"{len(data)} bytes that do not decode")
-    if data[:2].tobytes() == JPEG_BEGIN and JPEG_END not in data.tobytes():
-        raise DataError(f"truncated: a JPEG without its end, {len(data)} bytes")
+        raise DataError(f"{len(data)} bytes that are no image, or only a part of one")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -183,7 +183,7 @@ def test_a_few_points_next_to_the_camera_do_not_decide():
     points, truth = seam_points(0, Disturbance(outliers=0.0))
     points.depth_in_window[:, :20] = 1e-6 * points.depth_in_window.median()
     points.depth_in_map[:, :20] = 1e-6 * points.depth_in_map.median()
-    points.in_map[:, :20] += 0.3 * points.depth_in_map.median()
+    points.in_map[:, :20] = truth.apply(points.in_window[:, :20]) + 0.3 * points.depth_in_map.median()
     assert errors(fit_seam(points).map_from_window, truth, points)[2] < 0.005
 
 
