@@ -53,8 +53,8 @@ PARAMETERS = {  # of the node; name: type, description
     "use_sim_time": (bool, "the time is that of /clock"),
 }
 MAP_FRAME = "map"  # as in config/reconstruct.rviz and by default in the node
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # of Fast DDS 3 and 2
-TRANSPORT_VARIABLES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
+# The second is Fast DDS 2's name of the first; with both set, Fast DDS 3 reads the file twice and complains.
+TRANSPORT_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
 PATIENCE_S = 3600.0  # of the player: the node may be activated by hand
 
 
@@ -116,7 +116,8 @@ def transport() -> dict[str, str]:
     """Fast DDS with room for images and clouds, unless the user has chosen otherwise."""
     if any(os.environ.get(name) for name in TRANSPORT_VARIABLES):
         return {}
-    return dict.fromkeys(PROFILE_VARIABLES, str(CONFIG / "fastdds.xml"))
+    variable = TRANSPORT_VARIABLES[os.environ.get("ROS_DISTRO") == "jazzy"]
+    return {variable: str(CONFIG / "fastdds.xml")}
 
 
 def reconstruction(parameters: list[Any], autostart: str, common: dict[str, Any]) -> list[Action]:
@@ -125,7 +126,7 @@ def reconstruction(parameters: list[Any], autostart: str, common: dict[str, Any]
         executable="reconstruct",
         name="dvlt",
         parameters=parameters,
-        on_exit=[OpaqueFunction(function=raise_on_failure), Shutdown(reason="the node has ended")],
+        on_exit=OpaqueFunction(function=ended, kwargs={"is_needed": True}),
         **common,
     )
     activate = transition(node, Transition.TRANSITION_ACTIVATE, "activating", "active", then=[])
@@ -160,7 +161,7 @@ def player(parameters: list[Any], common: dict[str, Any]) -> Node:
         executable="play_camera",
         name="camera",
         parameters=parameters,
-        on_exit=[OpaqueFunction(function=raise_on_failure)],
+        on_exit=OpaqueFunction(function=ended, kwargs={"is_needed": False}),
         **common,
     )
 
@@ -177,8 +178,11 @@ def viewer(frame: str, given: dict[str, Any], rviz: str, common: dict[str, Any])
     )
 
 
-def raise_on_failure(context: LaunchContext) -> None:
-    """Makes `ros2 launch` end, with an exit status that says so."""
+def ended(context: LaunchContext, is_needed: bool) -> list[Action]:
+    """A process that fails ends the launch, with an exit status that says so; one that is needed ends it anyhow."""
     event = context.locals.event
-    if event.returncode and not context.is_shutdown:
+    if context.is_shutdown:
+        return []
+    if event.returncode:
         raise RuntimeError(f"{event.process_name} ended with {event.returncode}; its reason is above")
+    return [Shutdown(reason=f"{event.process_name} has ended")] if is_needed else []

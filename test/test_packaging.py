@@ -19,14 +19,17 @@ PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "huggingface_hub": "python3-huggingface-hub-pip",
+    "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
     "tf2_ros": "tf2_ros_py",
     "torch": "python3-torch",
+    "tqdm": "python3-tqdm",
     "transforms3d": "python3-transforms3d",
+    "yaml": "python3-yaml",
 }
 WITHOUT_ROSDEP_KEY = {"safetensors"}
-OPTIONAL = {"matplotlib", "PIL", "tqdm"}  # pictures and progress bars: for the demo and training
-TRAINING = {"accelerate", "dacite", "hydra", "omegaconf", "rosbags", "tensorboard"}
+OPTIONAL = {"rosbags"}  # bags without ROS: an extra, imported when a bag is opened
+TRAINING = {"accelerate", "dacite", "hydra", "omegaconf", "PIL", "tensorboard"}
 
 
 def python_files():

@@ -103,11 +103,16 @@ def _lookup(map_from_output: bytes, size: Size, map_size: Size) -> _Lookup:
 
 
 def packed_rgb(colors: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 RGB as (...) uint32 0xffRRGGBB, which PCL and RViz read from a float32 field."""
+    """(..., 3) uint8 RGB as (...) uint32 0x00RRGGBB, which PCL and RViz read from a float32 field.
+
+    The highest byte stays 0: with 0xff, what is red enough is NaN as a float, and who skips NaN loses the point.
+    """
     if not colors.size:
         return np.empty(colors.shape[:-1], np.uint32)
     flat = np.ascontiguousarray(colors).reshape(-1, 1, 3)
-    return cv2.cvtColor(flat, cv2.COLOR_RGB2BGRA).view("<u4").reshape(colors.shape[:-1])
+    packed = cv2.cvtColor(flat, cv2.COLOR_RGB2BGRA).view("<u4").reshape(colors.shape[:-1])
+    packed &= 0x00FFFFFF
+    return packed
 
 
 def point_records(cloud: Cloud) -> np.ndarray:

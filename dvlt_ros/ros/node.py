@@ -31,6 +31,7 @@ from ..errors import ConfigError, DvltError
 from .complaints import Complaints
 from .config import NodeConfig
 from .device import load_predictor, warm_up
+from .memory import keep_freed_memory
 from .outputs import Outputs
 from .parameters import Parameters
 from .saving import save_map
@@ -207,6 +208,7 @@ class ReconstructNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> None:
+    keep_freed_memory()
     rclpy.init(args=args)
     try:
         node = ReconstructNode()

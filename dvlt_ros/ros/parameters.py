@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import Field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -14,11 +14,8 @@ from ..engine.config import EngineConfig
 from ..errors import ConfigError
 from .config import NodeConfig
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Config = TypeVar("Config", EngineConfig, NodeConfig)
-AnyConfig = TypeVar("AnyConfig", bound="DataclassInstance")
+AnyConfig = TypeVar("AnyConfig", bound=Any)
 
 
 class Parameters:

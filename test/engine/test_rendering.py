@@ -86,4 +86,4 @@ def test_the_output_keeps_its_size_and_the_camera_follows(make_reconstruction):
 
 
 def test_colours_are_packed_the_way_viewers_read_them():
-    assert hex(packed_rgb(np.array([[[1, 2, 3]]], np.uint8))[0, 0]) == "0xff010203"
+    assert hex(packed_rgb(np.array([[[1, 2, 3]]], np.uint8))[0, 0]) == "0x10203"

@@ -268,3 +268,9 @@ def test_messages_are_filled_with_and_without_field_checks(checks):
     environment = os.environ | {"ROS_PYTHON_CHECK_FIELDS": checks}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["400", "80", "1", "True"]
+
+
+def test_no_colour_is_taken_for_nan_by_who_skips_nan():
+    source = reconstruction()
+    depth, _, _, cloud = published(source, PICTURE_SIZE, organized=True)
+    assert len(point_cloud2.read_points(cloud, skip_nans=True)) == np.isfinite(depth).sum()
