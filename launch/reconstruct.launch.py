@@ -99,9 +99,9 @@ def start(context: LaunchContext) -> list[Action]:
         if values["bag_speed"]:
             camera["speed"] = parameter("bag_speed", values["bag_speed"], float)
         actions.append(player([str(params_file), camera], common))
-    actions += reconstruction([str(params_file), given], values["autostart"], common)
     frame = values["frame_prefix"] + (values["map_frame"] or MAP_FRAME)
-    return [*actions, viewer(frame, given, values["rviz"], common)]
+    actions.append(viewer(frame, given, values["rviz"], common))
+    return [*actions, *reconstruction([str(params_file), given], values["autostart"], common)]
 
 
 def parameter(name: str, text: str, kind: type) -> ParameterValue:
@@ -139,7 +139,7 @@ def transition(node: LifecycleNode, number: int, during: str, after: str, then: 
 
     def finished(context: LaunchContext) -> list[Action]:
         if context.locals.event.goal_state != after:
-            raise RuntimeError(f"the node is not {after}; its reason is above")
+            raise RuntimeError(f"{during} the node failed; its reason is above")
         return then
 
     return [
