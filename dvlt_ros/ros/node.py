@@ -28,6 +28,7 @@ from ..engine.builder import MapBuilder
 from ..engine.config import EngineConfig
 from ..engine.engine import Engine
 from ..errors import ConfigError, DvltError
+from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import NodeConfig
 from .device import load_predictor, warm_up
@@ -208,6 +209,7 @@ class ReconstructNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> None:
+    refuse_other_arguments("reconstruct", __doc__, args)
     keep_freed_memory()
     rclpy.init(args=args)
     try:

@@ -30,6 +30,7 @@ from ..engine.config import check_parameters, parameter
 from ..errors import ConfigError, DvltError, InputError
 from ..lens import Lens
 from ..sources import Source, SourceImage, open_source
+from .command_line import refuse_other_arguments
 from .messages import header, image_message
 from .parameters import declare
 
@@ -223,6 +224,7 @@ def refuse_changes(changed: Iterable[Parameter]) -> SetParametersResult:
 
 
 def main(args: Sequence[str] | None = None) -> None:
+    refuse_other_arguments("play_camera", __doc__, args)
     rclpy.init(args=args)
     try:
         node = PlayCamera()
