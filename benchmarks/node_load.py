@@ -38,7 +38,7 @@ from dvlt_ros.engine.frames import Frame, Picture
 from dvlt_ros.engine.predictor import DvltPredictor, WindowPrediction
 from dvlt_ros.engine.windows import View
 from dvlt_ros.model import PixelMapping, prepare_images
-from dvlt_ros.ros.memory import keep_freed_memory
+from dvlt_ros.ros.process import settle_process
 from dvlt_ros.ros.messages import header, image_message
 from dvlt_ros.ros.node import ReconstructNode
 
@@ -128,7 +128,7 @@ def other_process(target: Callable[..., None], *arguments: Any) -> Iterator[Any]
     try:
         yield process
     finally:
-        process.terminate()
+        process.kill()  # in rclpy, a polite signal may find nobody who waits for it
         process.join()
 
 
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of camera")
     parser.add_argument("--domain", type=int, default=87, help="ROS domain")
     args = parser.parse_args()
-    keep_freed_memory()
+    settle_process()
     args.frames = args.frames or (54_000 if args.mode == "endurance" else 300)
     {"overhead": overhead, "camera": camera, "endurance": endurance}[args.mode](args)
 

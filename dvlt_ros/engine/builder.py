@@ -12,7 +12,7 @@ from .frames import Cloud, Reconstruction
 from .voxel_map import VoxelMap
 
 AUTOMATIC_VOXEL = 0.01  # of the first frame's median depth
-POINTS_PER_FRAME = 10_000
+POINTS_PER_FRAME = 4_000
 MAX_PATH = 1000
 
 

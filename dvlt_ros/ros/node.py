@@ -8,6 +8,7 @@ cleanup     frees the device
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -32,9 +33,9 @@ from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import NodeConfig
 from .device import load_predictor, warm_up
-from .memory import keep_freed_memory
 from .outputs import Outputs
 from .parameters import Parameters
+from .process import settle_process
 from .saving import save_map
 from .status import Condition, status_message
 from .stream import Stream
@@ -123,6 +124,7 @@ class ReconstructNode(LifecycleNode):
         self._outputs = Outputs(self, node, self._tree)
         self._builder = MapBuilder(config)
         self._engine = engine
+        gc.freeze()  # collections in the middle of a window need not look at the network
         what = f"{node.weights or 'the embedded checkpoint'} on {predictor.device}"
         self.get_logger().info(f"ready with {what}, K from {engine.limits.k_min} to {engine.limits.k_max}")
         if node.publish_unscaled:
@@ -147,6 +149,7 @@ class ReconstructNode(LifecycleNode):
         if self._tree is not None:
             self._tree.close()
         self._outputs = self._tree = self._engine = self._builder = None
+        gc.unfreeze()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -210,7 +213,7 @@ class ReconstructNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> None:
     refuse_other_arguments("reconstruct", __doc__, args)
-    keep_freed_memory()
+    settle_process()
     rclpy.init(args=args)
     try:
         node = ReconstructNode()

@@ -35,6 +35,8 @@ from .messages import header, image_message
 from .parameters import declare
 
 QUEUE = 10
+# Fast DDS asks for acknowledgement when the queue is full, else every 3 s: with one place, each image is acknowledged in ms.
+QUEUE_AS_FAST_AS_IT_GOES = 1
 DEFAULT_RATE_HZ = 10.0  # of images without a time of their own
 ACKNOWLEDGE_S = 10.0
 JPEG_QUALITY = 90
@@ -116,10 +118,12 @@ class PlayCamera(Node):
         self._config = declare(self, PlayConfig)
         self.add_on_set_parameters_callback(refuse_changes)
         self._source = self._config.open()
-        kind, topic = (CompressedImage, "image/compressed") if self._config.compressed else (Image, "image")
+        topic = self.resolve_topic_name("image")  # a remapped image has its compressed images beside it
+        kind, topic = (CompressedImage, f"{topic}/compressed") if self._config.compressed else (Image, topic)
+        qos = QoSProfile(depth=QUEUE if self._config.speed else QUEUE_AS_FAST_AS_IT_GOES)
         options = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
-        self._images = self.create_publisher(kind, topic, QoSProfile(depth=QUEUE), **options)
-        self._infos = self.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=QUEUE), **options)
+        self._images = self.create_publisher(kind, topic, qos, **options)
+        self._infos = self.create_publisher(CameraInfo, "camera_info", qos, **options)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
 
@@ -171,10 +175,11 @@ class PlayCamera(Node):
 
     def _wait_for_acknowledgement(self) -> None:
         """More than the queue holds on the way would be lost without a word."""
-        if not self._images.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S)):
-            raise InputError(
-                f"a subscriber of {self._images.topic_name} is stuck: nothing acknowledged in {ACKNOWLEDGE_S:g} s"
-            )
+        for publisher in (self._infos, self._images):
+            if not publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S)):
+                raise InputError(
+                    f"a subscriber of {publisher.topic_name} is stuck: nothing acknowledged in {ACKNOWLEDGE_S:g} s"
+                )
 
     def _report(self, played: int, elapsed_s: float) -> None:
         refusals, problem = self._source.refusals, self._source.camera_problem
