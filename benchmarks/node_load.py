@@ -38,9 +38,9 @@ from dvlt_ros.engine.frames import Frame, Picture
 from dvlt_ros.engine.predictor import DvltPredictor, WindowPrediction
 from dvlt_ros.engine.windows import View
 from dvlt_ros.model import PixelMapping, prepare_images
-from dvlt_ros.ros.process import settle_process
 from dvlt_ros.ros.messages import header, image_message
 from dvlt_ros.ros.node import ReconstructNode
+from dvlt_ros.ros.process import settle_process
 
 HEIGHT, WIDTH = 480, 640
 FRAME_NS = 33_333_333

@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .cameras import fit_cameras
 from .errors import DvltError, InputError
 from .model import Dvlt, DvltConfig
+from .model.config import PATCH_SIZE
 
 T = TypeVar("T")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -175,6 +176,20 @@ def parse_size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def parse_image_size(text: str) -> tuple[int, int]:
+    width, height = parse_size(text)
+    if width % PATCH_SIZE or height % PATCH_SIZE:
+        raise argparse.ArgumentTypeError(f"width and height must be multiples of {PATCH_SIZE}, got {text!r}")
+    return width, height
+
+
+def parse_config(text: str) -> DvltConfig:
+    try:
+        return DvltConfig.from_file(Path(text))
+    except DvltError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def parse_device(text: str) -> torch.device:
     if text.split(":")[0] not in ("cpu", "cuda"):
         raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:INDEX, got {text!r}")
@@ -197,14 +212,22 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="benchmark", description="Time, operations and memory of the model's stages.")
     parser.add_argument("--views", type=parse_count, nargs="+", default=[8, 16] if on_gpu else [2, 4])
-    parser.add_argument("--size", type=parse_size, nargs="+", default=[(504, 378) if on_gpu else (168, 126)])
+    parser.add_argument("--size", type=parse_image_size, nargs="+", default=[(504, 378) if on_gpu else (168, 126)])
     parser.add_argument("--steps", type=parse_count, nargs="+", default=[8, 12, 16] if on_gpu else [8, 16], metavar="K")
     parser.add_argument("--device", type=parse_device, default="cuda" if on_gpu else "cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16" if on_gpu else "float32")
-    parser.add_argument("--config", type=Path, help="config.json of a checkpoint; the released model by default")
+    parser.add_argument(
+        "--config",
+        type=parse_config,
+        default=DvltConfig(),
+        help="config.json of a checkpoint; the released model by default",
+    )
     parser.add_argument("--repeats", type=parse_count, default=10 if on_gpu else 3)
     parser.add_argument("--json", type=parse_output, help="also write the figures to this file")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.config.recurrence_mode == "none" and set(args.steps) != {args.config.num_steps}:
+        parser.error(f"argument --steps: decoupled weights run at K = {args.config.num_steps} alone, got {args.steps}")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -217,10 +240,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     device: torch.device = args.device
-    config = DvltConfig() if args.config is None else DvltConfig.from_file(args.config)
+    config: DvltConfig = args.config
     products = itertools.product(args.views, args.size, args.steps)
     cases = [Case(views, width, height, steps) for views, (width, height), steps in products]
-    gflops = [count_gflop(config, case) for case in cases]  # refuses what cannot run before anything is timed
+    gflops = [count_gflop(config, case) for case in cases]
     model = Dvlt(config).eval().to(device)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"{machine(device)}; {args.dtype}; {parameters:.2f} M parameters; median of {args.repeats}")

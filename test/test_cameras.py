@@ -1,3 +1,7 @@
+import os
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -213,9 +217,24 @@ def test_pose_encoding_round_trip_with_a_centred_principal_point():
     torch.testing.assert_close(decoded.intrinsics, truth.intrinsics)
 
 
-def test_a_field_of_view_of_zero_has_no_intrinsics():
-    encoding = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 0, 0])
+@pytest.mark.parametrize("fov", [0.0, 3.2, torch.nan])
+def test_an_impossible_field_of_view_has_no_intrinsics(fov):
+    encoding = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, fov, fov])
     assert cameras_from_pose_encoding(encoding, HEIGHT, WIDTH).intrinsics.isnan().all()
+
+
+def test_a_quaternion_of_length_zero_has_no_rotation():
+    encoding = torch.tensor([[1.0, 2, 3, 0, 0, 0, 0, 1, 1], [1, 2, 3, 0, 0, 0, 1, 1, 1]])
+    poses = cameras_from_pose_encoding(encoding, HEIGHT, WIDTH).world_from_cam
+    assert poses[0, :3, :3].isnan().all()
+    torch.testing.assert_close(poses[1, :3, :3], torch.eye(3))
+
+
+def test_a_pose_encoding_of_another_shape_or_type_is_refused():
+    with pytest.raises(InputError, match=r"encoding must be \(..., 9\), got \(2, 8\)"):
+        cameras_from_pose_encoding(torch.zeros(2, 8), HEIGHT, WIDTH)
+    with pytest.raises(InputError, match=r"encoding must be floating-point, got torch.int64"):
+        cameras_from_pose_encoding(torch.zeros(9, dtype=torch.int64), HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(("kind", "stride", "most_deg"), [("clean", 3, 0.02), ("noisy", 3, 0.25), ("noisy", 1, 0.08)])
@@ -228,3 +247,30 @@ def test_reference_rays(parity, kind, stride, most_deg):
     for axis in (0, 1):
         ratio = fitted.intrinsics[..., axis, axis] / truth.intrinsics[..., axis, axis]
         assert (ratio - 1).abs().max() <= (1e-4 if kind == "clean" else 5e-3)
+
+
+@pytest.fixture
+def camera_recovery(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")  # what the script sets goes when the test ends
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "camera_recovery.py"))["main"]
+    torch.set_num_threads(threads)
+
+
+def test_the_comparison_with_ransac_gives_both_one_thread(camera_recovery, capsys):
+    camera_recovery(["--views", "2", "--size", "42x42", "--repeats", "1", "--device", "cpu"])
+    printed = capsys.readouterr().out
+    assert ", 1 threads; " in printed
+    assert os.environ["OPENBLAS_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
+    rows = {line.split()[0]: float(line.split()[-1]) for line in printed.splitlines()[2:4]}
+    assert rows["fit_cameras"] < rows["RANSAC"]
+
+
+@pytest.mark.parametrize("arguments", ["--views 0", "--size 42", "--repeats x", "--device foo"])
+def test_the_comparison_refuses_bad_arguments_by_name(camera_recovery, arguments, capsys):
+    with pytest.raises(SystemExit) as error:
+        camera_recovery(arguments.split())
+    assert error.value.code == 2
+    assert f"argument {arguments.split()[0]}: " in capsys.readouterr().err.splitlines()[-1]

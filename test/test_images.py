@@ -102,6 +102,45 @@ def test_integer_pixels_are_mapped_without_truncation():
     torch.testing.assert_close(mapping.to_network(pixels), mapping.to_network(pixels.float()))
 
 
+def test_what_rounding_leaves_around_the_unit_range_is_clamped():
+    image = torch.rand(3, 56, 56)
+    image[0, 0, 0], image[0, 0, 1] = 1 + 1e-6, -9e-4
+    assert torch.equal(prepare_images([image], 56).images[0, 0], image.clamp(0, 1))
+    assert prepare_images([image], 28).images.max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.uint16, torch.int32, torch.bool, torch.float16], ids=str)
+def test_maps_of_any_type_are_mapped_as_float32_with_nan_outside(dtype):
+    (mapping, _) = prepare_images([torch.zeros(3, 56, 112), torch.zeros(3, 112, 112)], 112).mappings
+    values = (torch.rand(56, 112) * 2000).to(dtype)
+    there = mapping.map_to_network(values)
+    assert there.dtype == torch.float32
+    inside = ~there.isnan()
+    assert inside.float().mean() == 0.5
+    assert torch.equal(there[inside], values.float().flatten())
+    assert torch.equal(mapping.map_to_original(there), values.float())
+    assert mapping.map_to_original(torch.ones(112, 112, dtype=dtype)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.float64], ids=str)
+def test_intrinsics_of_any_type_go_there_and_back(dtype):
+    (mapping,) = prepare_images([torch.rand(3, 375, 621)], 168).mappings
+    intrinsics = torch.tensor([[700.0, 0, 300], [0, 710, 190], [0, 0, 1]]).to(dtype)
+    exact = mapping.intrinsics_to_network(intrinsics.double())
+    there = mapping.intrinsics_to_network(intrinsics)
+    assert there.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(there.double(), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(mapping.intrinsics_to_original(there).double(), intrinsics.double(), rtol=1e-6, atol=0)
+    assert mapping.intrinsics_to_original(intrinsics).dtype == there.dtype
+
+
+def test_images_on_several_devices_need_a_choice():
+    images = [torch.zeros(3, 56, 56, dtype=torch.uint8), torch.zeros(3, 56, 56, dtype=torch.uint8, device="meta")]
+    with pytest.raises(InputError, match="images lie on cpu and meta; choose one with device="):
+        prepare_images(images, 56)
+    assert prepare_images(images, 56, device="meta").images.device.type == "meta"
+
+
 def test_downscaling_is_antialiased():
     stripes = torch.zeros(3, 280, 280)
     stripes[:, :, ::2] = 1
@@ -126,6 +165,13 @@ def test_downscaling_is_antialiased():
         ([torch.zeros(3, 56, 56), torch.full((3, 56, 56), torch.nan)], "image 1 has NaN or infinite pixels"),
         ([np.full((56, 56, 3), np.inf)], "image 0 has NaN or infinite pixels"),
         ([torch.full((3, 56, 56), 255.0)], r"image 0 is floating point and must be in \[0, 1\], got 255 to 255"),
+        ([torch.full((3, 56, 56), 1.002)], r"image 0 .* in \[0, 1\], got 1.002 to 1.002"),
+        ([torch.full((3, 56, 56), -0.002)], r"image 0 .* in \[0, 1\], got -0.002 to -0.002"),
+        (None, "must be a sequence of images, got NoneType"),
+        (7, "must be a sequence of images, got int"),
+        ("picture.png", "image 0 must be a NumPy array or a tensor, got str"),
+        (np.zeros((56, 56, 3), np.uint8), r"must be a sequence, .*, got \(56, 56, 3\); is it one image\?"),
+        (torch.zeros(3, 56, 56), r"must be a sequence, .*, got \(3, 56, 56\); is it one image\?"),
         ([np.zeros((10, 2000, 3), np.uint8)], "image 0 of 10 x 2000 pixels is too elongated"),
     ],
 )
@@ -134,7 +180,11 @@ def test_bad_images_are_refused_by_index(images, message):
         prepare_images(images, 56)
 
 
-@pytest.mark.parametrize("options", [{"image_size": 500}, {"image_size": 0}, {"interpolation": "area"}])
+BAD_SIZES = [500, 0, -14, 504.0, True, "504", None]
+BAD_OPTIONS = [{"image_size": size} for size in BAD_SIZES] + [{"interpolation": "area"}]
+
+
+@pytest.mark.parametrize("options", BAD_OPTIONS, ids=str)
 def test_bad_options_are_refused_by_name(options):
     with pytest.raises(InputError, match=next(iter(options))):
         prepare_images([torch.zeros(3, 56, 56)], **options)

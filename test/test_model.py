@@ -1,12 +1,14 @@
 import dataclasses
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.model import Dvlt, DvltConfig, Prediction
+from dvlt_ros.model import Dvlt, DvltConfig, Features, Prediction, State
 from dvlt_ros.model.layers import Block, Rope
 from dvlt_ros.model.loop import intervals
 
@@ -211,8 +213,36 @@ def test_steps_outside_the_trained_range_warn_once(make_model, images):
         run(model, images, 6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run(model, images, 6)
-        run(model, images, 3)
+        for num_steps in (6, 1, 7, 3):
+            run(model, images, num_steps)
+    with pytest.warns(UserWarning, match="num_steps 1 is outside"):
+        make_model().schedule(1)
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return self.model(images, num_steps=5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, images: model(images, num_steps=5),
+        lambda model, _: model.schedule(5),
+        lambda model, images: Wrapped(model)(images),
+    ],
+    ids=["forward", "schedule", "inside another module"],
+)
+def test_the_warning_points_at_the_callers_line(make_model, images, call):
+    with pytest.warns(UserWarning, match="num_steps 5") as warned, torch.no_grad():
+        call(make_model(), images[:1, :1])
+    assert [warning.filename for warning in warned] == [__file__]
+    source = Path(__file__).read_text().splitlines()[warned[0].lineno - 1]
+    assert "num_steps=5" in source or "schedule(5)" in source
 
 
 def test_rays_of_a_camera_come_back_as_cameras(images):
@@ -267,10 +297,28 @@ def test_decoupled_weights_run_at_their_own_step_count_only(make_model, images):
         model(images, num_steps=3)
 
 
-@pytest.mark.parametrize("views", [[], [4], [-1]])
-def test_views_that_do_not_exist_are_refused(model, images, views):
-    with pytest.raises(InputError, match="indices from 0 to 3"):
-        model.decode(model.begin(model.encode(images)), views=views)
+BAD_VIEWS = [[], [4], [-1], [0.5], [True, False], 0, "0", {0, 1}, [None], torch.tensor([0, 1])]
+
+
+@pytest.mark.parametrize("views", BAD_VIEWS, ids=repr)
+def test_views_that_do_not_exist_are_refused(model, views):
+    tokens = torch.zeros(1, 4, 5 + 6, 32)
+    with pytest.raises(InputError, match="views must be a sequence of indices from 0 to 3, got"):
+        model.decode(State(tokens, (2, 3)), views=views)
+    with pytest.raises(InputError, match="views must be a sequence of indices from 0 to 3, got"):
+        Features(tokens, (2, 3)).views(views)
+
+
+@pytest.mark.parametrize("views", [[3, 1], (3, 1), range(3, 0, -2), list(np.array([3, 1]))], ids=repr)
+def test_every_sequence_of_integers_chooses_views(views):
+    tokens = torch.arange(4.0).view(1, 4, 1, 1)
+    assert Features(tokens, (1, 1)).views(views).tokens.flatten().tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_weights_of_another_type_are_refused(make_model, images, dtype):
+    with pytest.raises(InputError, match=f"weights are {str(dtype)[6:]}; keep them float32 and use torch.autocast"):
+        make_model().to(dtype)(images)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +337,9 @@ def test_views_that_do_not_exist_are_refused(model, images, views):
         ({"drop_path": "none"}, "drop_path must be in .*, got 'none'"),
         ({"drop_path": 1.0}, r"drop_path must be in \[0, 1\), got 1.0"),
         ({"image_size": 500}, "image_size must be a multiple of 14, got 500"),
+        ({"image_size": 504.0}, "image_size must be an integer of at least 1, got 504.0"),
+        ({"image_size": None}, "image_size must be an integer of at least 1, got None"),
+        ({"num_steps": "4"}, "num_steps must be an integer of at least 1, got '4'"),
     ],
 )
 def test_bad_configurations_are_refused_by_field(make_model, changes, message):

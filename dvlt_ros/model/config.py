@@ -113,6 +113,7 @@ class DvltConfig:
 
     def _check_steps(self) -> None:
         _check_positive("min_steps", self.min_steps)
+        _check_positive("num_steps", self.num_steps)
         if self.num_steps < self.min_steps:
             raise ConfigError(f"num_steps {self.num_steps} is below min_steps {self.min_steps}")
         if self.recurrence_mode == "none" and self.min_steps != self.num_steps:
@@ -122,7 +123,8 @@ class DvltConfig:
             )
         if not isinstance(self.drop_path, int | float) or not 0 <= self.drop_path < 1:
             raise ConfigError(f"drop_path must be in [0, 1), got {self.drop_path!r}")
-        if self.image_size < PATCH_SIZE or self.image_size % PATCH_SIZE:
+        _check_positive("image_size", self.image_size)
+        if self.image_size % PATCH_SIZE:
             raise ConfigError(f"image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,16 +139,13 @@ class DvltConfig:
         known = {field.name for field in fields(cls)}
         if ignored := sorted(set(values) - known):
             logger.warning("config fields that this package does not know are ignored: %s", ", ".join(ignored))
-        try:
-            return cls(**{k: v for k, v in values.items() if k in known})
-        except TypeError as cause:
-            raise ConfigError(f"a config field has a value of the wrong type: {cause}") from cause
+        return cls(**{k: v for k, v in values.items() if k in known})
 
     @classmethod
     def from_file(cls, path: Path) -> DvltConfig:
         try:
             values = json.loads(path.read_text())
-        except (OSError, ValueError) as cause:
+        except (OSError, ValueError, RecursionError) as cause:
             raise WeightsError(f"{path}: not a readable JSON file: {cause}") from cause
         if not isinstance(values, dict):
             raise WeightsError(f"{path}: expected a JSON object, got {type(values).__name__}")

@@ -8,6 +8,7 @@ depth, rays, camera encoding = decode(state)
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -65,7 +67,7 @@ class Features:
 
     def views(self, indices: Sequence[int]) -> Features:
         """The features of some views."""
-        return Features(self.tokens[:, list(indices)], self.grid)
+        return Features(self.tokens[:, checked_views(indices, self.tokens.shape[1])], self.grid)
 
     @staticmethod
     def concatenate(parts: Sequence[Features]) -> Features:
@@ -114,14 +116,14 @@ class Dvlt(nn.Module):
         self.depth_decoder = depth_decoder(config)
         self.camera_head = CameraHead(config.decoder_embed_dim)
         self.gradient_checkpointing = False  # training only: recompute each step in the backward pass
-        self._warned_steps: set[int] = set()
+        self._warned_of_steps = False
 
     def forward(self, images: Tensor, num_steps: int | None = None) -> Prediction:
         """Images (B, S, 3, H, W), floating point in [0, 1], H and W multiples of 14; K steps of the loop.
 
         Raises:
             InputError: images of another shape or type, with NaN or infinite pixels, or not in [0, 1];
-                K < 1; for decoupled weights, any K but theirs.
+                K < 1; for decoupled weights, any K but theirs; weights that are not float32.
         """
         check_images(images)
         steps = self.schedule(self.config.num_steps if num_steps is None else num_steps)
@@ -135,6 +137,7 @@ class Dvlt(nn.Module):
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view on its own; they can be cached per image."""
         check_image_shape(images)
+        require_float32(self.camera_token)
         views = images.flatten(0, 1).to(self.camera_token.dtype)
         features = self.patch_embed_encoder(views).unflatten(0, images.shape[:2])
         return Features(features, (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE))
@@ -168,7 +171,7 @@ class Dvlt(nn.Module):
         """Depth, rays and camera encoding of the chosen views (all by default), float32."""
         require_state(state, "decode")
         if views is not None:
-            state = State(state.tokens[:, self._checked_views(views, state.num_views)], state.grid)
+            state = State(state.tokens[:, checked_views(views, state.num_views)], state.grid)
         batched = partial(torch.unflatten, dim=0, sizes=state.tokens.shape[:2])
         rope = self._rope(state, self.ray_decoder.head_dim)
         tokens = state.tokens.flatten(0, 1)
@@ -198,7 +201,12 @@ class Dvlt(nn.Module):
         return load_checkpoint(source, revision)
 
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write ``model.safetensors`` and ``config.json`` under the published names; other files stay."""
+        """Write ``model.safetensors`` and ``config.json`` under the published names; other files stay.
+
+        Raises:
+            WeightsError: a place that cannot be written, a dtype other than float32, float16 or bfloat16, or
+                weights that would not load again (not floating point, or not finite in that dtype).
+        """
         from .weights import save_checkpoint  # it needs this class
 
         save_checkpoint(self, Path(directory), dtype)
@@ -212,16 +220,33 @@ class Dvlt(nn.Module):
         low, high = self.config.min_steps, self.config.num_steps
         if self.config.recurrence_mode == "none" and num_steps != high:
             raise InputError(f"decoupled weights have one block per step: num_steps must be {high}, got {num_steps}")
-        if not low <= num_steps <= high and num_steps not in self._warned_steps:
-            self._warned_steps.add(num_steps)
-            warnings.warn(f"num_steps {num_steps} is outside the trained range {low} to {high}", stacklevel=3)
+        if not low <= num_steps <= high and not self._warned_of_steps:
+            self._warned_of_steps = True
+            message = f"num_steps {num_steps} is outside the trained range {low} to {high}"
+            warnings.warn(message, stacklevel=_users_level())
 
-    @staticmethod
-    def _checked_views(views: Sequence[int], num_views: int) -> list[int]:
-        chosen = list(views)
-        if not chosen or not all(0 <= view < num_views for view in chosen):
-            raise InputError(f"views to decode must be indices from 0 to {num_views - 1}, got {chosen}")
-        return chosen
+
+def _users_level() -> int:
+    """The ``stacklevel`` of the user's line for a warning of the caller; a call of `forward` lies deeper."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__") in (__name__, nn.Module.__module__):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def checked_views(views: Sequence[int], num_views: int) -> list[int]:
+    def exists(view: object) -> bool:
+        return isinstance(view, int | np.integer) and not isinstance(view, bool) and 0 <= int(view) < num_views
+
+    if not isinstance(views, Sequence) or not views or not all(exists(view) for view in views):
+        raise InputError(f"views must be a sequence of indices from 0 to {num_views - 1}, got {views!r}")
+    return list(views)
+
+
+def require_float32(weights: Tensor) -> None:
+    if weights.dtype != torch.float32:
+        dtype = str(weights.dtype).removeprefix("torch.")
+        raise InputError(f"weights are {dtype}; keep them float32 and use torch.autocast for speed")
 
 
 def require_state(state: State, stage: str) -> None:

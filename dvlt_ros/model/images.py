@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,8 @@ from .config import PATCH_SIZE
 
 Image = np.ndarray | Tensor  # array (H, W, 3) or tensor (3, H, W); uint8, or floating point in [0, 1]
 Size = tuple[int, int]  # (height, width)
+
+OVERSHOOT = 1e-3  # around [0, 1]: what rounding and interpolation leave; it is clamped
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,30 @@ class PixelMapping:
 
     def intrinsics_to_network(self, intrinsics: Tensor) -> Tensor:
         """Intrinsics (..., 3, 3) of the original image -> those of the network's input."""
-        return self._matrix(intrinsics) @ intrinsics
+        return _scaled_and_shifted(intrinsics, self.scale, self.offset)
 
     def intrinsics_to_original(self, intrinsics: Tensor) -> Tensor:
         """Intrinsics (..., 3, 3) of the network's input -> those of the original image."""
-        return torch.linalg.inv(self._matrix(intrinsics)) @ intrinsics
+        (sx, sy), (ox, oy) = self.scale, self.offset
+        return _scaled_and_shifted(intrinsics, (1 / sx, 1 / sy), (-ox / sx, -oy / sy))
 
     def map_to_network(self, values: Tensor, mode: Literal["nearest", "bilinear"] = "nearest") -> Tensor:
-        """A map (..., H, W) of the original, depth for example, at the network's pixels; NaN on padding."""
+        """A map (..., H, W) of the original, depth for example, at the network's pixels; NaN on padding.
+
+        Maps of integers or half precision come out as float32.
+        """
+        values = _floating(values)
         targets = self.to_original(pixel_centers(*self.network_size, like=values))
         return _sample(values, self.original_size, targets, mode)
 
     def map_to_original(self, values: Tensor, mode: Literal["nearest", "bilinear"] = "nearest") -> Tensor:
-        """A map (..., h, w) of the network at the original's pixels; NaN where the crop left nothing."""
+        """A map (..., h, w) of the network at the original's pixels; NaN where the crop left nothing.
+
+        Maps of integers or half precision come out as float32.
+        """
+        values = _floating(values)
         targets = self.to_network(pixel_centers(*self.original_size, like=values))
         return _sample(values, self.network_size, targets, mode)
-
-    def _matrix(self, like: Tensor) -> Tensor:
-        (sx, sy), (ox, oy) = self.scale, self.offset
-        return like.new_tensor([[sx, 0, ox], [0, sy, oy], [0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -82,19 +89,19 @@ def prepare_images(
     Args:
         images: arrays (H, W, 3) or tensors (3, H, W), each uint8 or floating point in [0, 1], of any sizes.
         image_size: longest edge in pixels, a multiple of 14.
-        device: where the work is done and the result lies; by default where each image is.
+        device: where the work is done and the result lies; by default where the images are.
 
     Raises:
         InputError: no images; one of another shape or type, with values that are not finite or not in [0, 1], or
-            so elongated that less than one patch is left; the message has its index.
+            so elongated that less than one patch is left; the message has its index. Images on several devices
+            without a ``device``.
     """
-    if image_size < PATCH_SIZE or image_size % PATCH_SIZE:
-        raise InputError(f"image_size must be a multiple of {PATCH_SIZE}, got {image_size}")
-    if interpolation not in ("bilinear", "bicubic"):
-        raise InputError(f"interpolation must be 'bilinear' or 'bicubic', got {interpolation!r}")
-    tensors = [_as_tensor(i, image).to(device) for i, image in enumerate(images)]
+    _check_options(image_size, interpolation)
+    tensors = [_as_tensor(i, image).to(device) for i, image in enumerate(_several(images))]
     if not tensors:
         raise InputError("no images to prepare")
+    if len(devices := sorted({str(tensor.device) for tensor in tensors})) > 1:
+        raise InputError(f"images lie on {' and '.join(devices)}; choose one with device=")
     sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
     fitted: dict[Size, tuple[Size, Size]] = {}
     for i, size in enumerate(sizes):
@@ -117,6 +124,23 @@ def prepare_images(
     return PreparedImages(batch[None], valid[None], tuple(mappings[size] for size in sizes))
 
 
+def _check_options(image_size: int, interpolation: str) -> None:
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1 or image_size % PATCH_SIZE:
+        raise InputError(f"image_size must be a multiple of {PATCH_SIZE}, got {image_size!r}")
+    if interpolation not in ("bilinear", "bicubic"):
+        raise InputError(f"interpolation must be 'bilinear' or 'bicubic', got {interpolation!r}")
+
+
+def _several(images: Sequence[Image] | Tensor) -> Iterable[Image]:
+    """Something to go through image by image; one image alone would be taken apart into its rows."""
+    if isinstance(images, np.ndarray | Tensor) and images.ndim != 4:
+        shape = tuple(images.shape)
+        raise InputError(f"images must be a sequence, or (S, H, W, 3) or (S, 3, H, W), got {shape}; is it one image?")
+    if not isinstance(images, Iterable):
+        raise InputError(f"images must be a sequence of images, got {type(images).__name__}")
+    return images
+
+
 def _fit(index: int, size: Size, image_size: int) -> tuple[Size, Size]:
     """Sizes after the resize and after the crop."""
     scale = image_size / max(size)
@@ -132,7 +156,7 @@ def _fit(index: int, size: Size, image_size: int) -> tuple[Size, Size]:
 
 def _unit_range(image: Tensor) -> Tensor:
     """float32 in [0, 1]; before stacking, which would promote uint8 beside floating point silently."""
-    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    return image.float() / 255 if image.dtype == torch.uint8 else image.float().clamp(0, 1)
 
 
 def _resize(images: Tensor, size: Size, interpolation: str) -> Tensor:
@@ -159,17 +183,25 @@ def _as_tensor(index: int, image: Image) -> Tensor:
         return tensor
     if not tensor.is_floating_point():
         raise InputError(f"image {index} must be uint8 or floating point, got {tensor.dtype}")
+    tensor = _floating(tensor)
     low, high = (value.item() for value in tensor.aminmax())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"image {index} has NaN or infinite pixels")
-    if low < 0 or high > 1:
-        raise InputError(f"image {index} is floating point and must be in [0, 1], got {low:.3g} to {high:.3g}")
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+        raise InputError(f"image {index} is floating point and must be in [0, 1], got {low:.4g} to {high:.4g}")
     return tensor
 
 
-def _floating(pixels: Tensor) -> Tensor:
-    """Integer coordinates as float32: in their own type the scale would be truncated."""
-    return pixels if pixels.is_floating_point() else pixels.float()
+def _floating(values: Tensor) -> Tensor:
+    """At least float32: integers have no NaN and truncate the scale, half precision has too few digits for pixels."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def _scaled_and_shifted(intrinsics: Tensor, scale: tuple[float, float], offset: tuple[float, float]) -> Tensor:
+    """Intrinsics (..., 3, 3) after ``pixel -> scale * pixel + offset``."""
+    intrinsics = _floating(intrinsics)
+    (sx, sy), (ox, oy) = scale, offset
+    return intrinsics.new_tensor([[sx, 0, ox], [0, sy, oy], [0, 0, 1]]) @ intrinsics
 
 
 def _sample(values: Tensor, size: Size, pixels: Tensor, mode: str) -> Tensor:

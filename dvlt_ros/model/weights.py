@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from ..errors import ConfigError, WeightsError
 from .config import DINOV2_SIZES, DvltConfig
 from .dvlt import Dvlt
+from .encoder import IMAGE_MEAN, IMAGE_STD
 from .loop import TIME_CHANNELS
 
 WEIGHTS_NAME = "model.safetensors"
@@ -29,56 +31,79 @@ PUBLISHED_LICENSE = (
     "the Apache-2.0 licence of dvlt_ros does not cover them"
 )
 PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+SAVED_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 logger = logging.getLogger(__name__)
 
 
 def load_checkpoint(source: str | Path, revision: str | None = None) -> Dvlt:
     """See `Dvlt.from_pretrained`."""
-    path = locate_checkpoint(source, revision)
-    tensors = read_tensors(path)
-    config_path = path.with_name(CONFIG_NAME)
-    config = DvltConfig.from_file(config_path) if config_path.is_file() else infer_config(path, tensors)
-    with torch.device("meta"):  # costs no memory, whatever size the configuration claims
-        expected = Dvlt(config).state_dict()
-    check_tensors(path, tensors, expected)
-    model = Dvlt(config)
-    model.load_state_dict(tensors)
+    try:
+        path = locate_checkpoint(source, revision)
+        tensors = read_tensors(path)
+        config_path = path.with_name(CONFIG_NAME)
+        # A config that is there but is a directory or a dangling link must not be taken for one that is absent.
+        config = DvltConfig.from_file(config_path) if os.path.lexists(config_path) else infer_config(path, tensors)
+    except OSError as cause:
+        raise WeightsError(f"{source}: cannot be read: {cause}") from cause
+    model = empty_model(config)
+    check_tensors(path, tensors, model.state_dict())
+    model.load_state_dict(tensors, assign=True)
     return model.eval()
 
 
 def save_checkpoint(model: Dvlt, directory: Path, dtype: torch.dtype) -> None:
     """See `Dvlt.save_pretrained`. Each file appears whole or not at all; depth scales stay float32."""
-    directory.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: value.detach().to("cpu", torch.float32 if ".depth_scale." in name else dtype).contiguous()
-        for name, value in model.state_dict().items()
-    }
-    config = json.dumps(model.config.to_dict(), indent=2) + "\n"
+    if dtype not in SAVED_TYPES:
+        raise WeightsError(f"{directory}: weights are saved as one of {SAVED_TYPES}, got {dtype!r}")
+    tensors: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        if not value.is_floating_point():
+            raise WeightsError(f"{directory}: not saved: tensor {name} is {value.dtype}, expected floating point")
+        tensors[name] = value.to("cpu", torch.float32 if ".depth_scale." in name else dtype).contiguous()
+        if not torch.isfinite(tensors[name]).all():
+            raise WeightsError(f"{directory}: not saved: tensor {name} has NaN or infinite values as {dtype}")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_files(directory, tensors, json.dumps(model.config.to_dict(), indent=2) + "\n")
+    except (OSError, SafetensorError) as cause:
+        raise WeightsError(f"{directory}: cannot be written: {cause}") from cause
+
+
+def _write_files(directory: Path, tensors: dict[str, Tensor], config: str) -> None:
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as scratch:
-        save_file(tensors, Path(scratch, WEIGHTS_NAME), metadata={"format": "pt"})
-        Path(scratch, CONFIG_NAME).write_text(config)
-        shutil.copymode(
-            Path(scratch, CONFIG_NAME), Path(scratch, WEIGHTS_NAME)
-        )  # safetensors writes for its owner alone
-        for name in (CONFIG_NAME, WEIGHTS_NAME):
-            os.replace(Path(scratch, name), directory / name)
+        new_weights, new_config = Path(scratch, WEIGHTS_NAME), Path(scratch, CONFIG_NAME)
+        save_file(tensors, new_weights, metadata={"format": "pt"})
+        new_config.write_text(config)
+        shutil.copymode(new_config, new_weights)  # safetensors writes for its owner alone
+        os.replace(new_config, directory / CONFIG_NAME)
+        os.replace(new_weights, directory / WEIGHTS_NAME)
+
+
+def empty_model(config: DvltConfig) -> Dvlt:
+    """A model on ``meta``, its weights still to come: no memory whatever size is claimed, no random numbers."""
+    with torch.device("meta"):
+        model = Dvlt(config)
+    encoder = model.patch_embed_encoder  # its constants are in no checkpoint
+    for name, values in (("mean", IMAGE_MEAN), ("std", IMAGE_STD)):
+        setattr(encoder, name, torch.tensor(values, device="cpu").view(3, 1, 1))
+    return model
 
 
 def locate_checkpoint(source: str | Path, revision: str | None = None) -> Path:
     """The ``.safetensors`` file of a directory, a file, or a Hugging Face repository (downloaded if needed)."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
-        if (path / WEIGHTS_NAME).is_file():
+        if os.path.lexists(path / WEIGHTS_NAME):
             return path / WEIGHTS_NAME
         raise WeightsError(f"{path}: no {WEIGHTS_NAME} in this directory{_pickles_beside(path)}")
-    if path.suffix in PICKLE_SUFFIXES:
+    if path.suffix.lower() in PICKLE_SUFFIXES:
         raise WeightsError(f"{path}: pickled checkpoints can run code and are never read; convert it to .safetensors")
-    if path.is_file():
-        if path.suffix != ".safetensors":
-            raise WeightsError(f"{path}: a checkpoint file must be .safetensors")
+    if path.suffix == ".safetensors":
         return path
-    if isinstance(source, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source) and not path.suffix:
+    if path.exists():
+        raise WeightsError(f"{path}: a checkpoint file must be .safetensors")
+    if isinstance(source, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source):
         return _download(source, revision)
     raise WeightsError(f"{source}: no such directory or file, and not a Hugging Face repository id (owner/name)")
 
@@ -86,17 +111,25 @@ def locate_checkpoint(source: str | Path, revision: str | None = None) -> Path:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file as float32; refuses truncated files, pickles and values that are not finite."""
     try:
-        tensors = load_file(path)
+        stored = load_file(path)
     except OSError as cause:
         raise WeightsError(f"{path}: cannot be read: {cause}") from cause
     except (SafetensorError, ValueError) as cause:
         raise WeightsError(f"{path}: truncated or not a safetensors file: {cause}") from cause
-    for name, value in tensors.items():
-        if not value.is_floating_point():
-            raise WeightsError(f"{path}: tensor {name} is {value.dtype}, expected floating point")
-        if not torch.isfinite(value).all():
-            raise WeightsError(f"{path}: tensor {name} has NaN or infinite values")
-    return {name: value.float() for name, value in tensors.items()}
+    return {name: _as_float32(path, name, value) for name, value in stored.items()}
+
+
+def _as_float32(path: Path, name: str, stored: Tensor) -> Tensor:
+    """A copy in memory of its own: what is stored may be a view of the file, which others can overwrite."""
+    if not stored.is_floating_point():
+        raise WeightsError(f"{path}: tensor {name} is {stored.dtype}, expected floating point")
+    try:
+        value = stored.to(torch.float32, copy=True)
+    except NotImplementedError as cause:  # packed types
+        raise WeightsError(f"{path}: tensor {name} is {stored.dtype}, which cannot be converted to float32") from cause
+    if not torch.isfinite(value).all():
+        raise WeightsError(f"{path}: tensor {name} has NaN or infinite values (from {stored.dtype} to float32)")
+    return value
 
 
 def check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -119,51 +152,74 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[s
 def infer_config(path: Path, tensors: Mapping[str, Tensor]) -> DvltConfig:
     """Recognise a checkpoint that came without a ``config.json`` by its tensors' names and shapes."""
     try:
-        return DvltConfig.from_dict(_infer_fields(path, tensors))
-    except (ConfigError, IndexError, ZeroDivisionError) as cause:
+        return DvltConfig.from_dict(_infer_fields(_Shapes(path, tensors)))
+    except ConfigError as cause:
         raise WeightsError(f"{path}: no {CONFIG_NAME} beside it, and its shapes are no Dvlt's: {cause}") from cause
 
 
-def _infer_fields(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, object]:
-    def shape(name: str) -> torch.Size:
-        if name not in tensors:
-            raise WeightsError(f"{path}: no {CONFIG_NAME} beside it, and not recognised: missing tensors: {name}")
-        return tensors[name].shape
+@dataclass(frozen=True)
+class _Shapes:
+    """Shapes of a checkpoint that has to tell its own configuration; what is missing or odd is named."""
 
-    def count(prefix: str) -> int:
-        return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+    path: Path
+    tensors: Mapping[str, Tensor]
 
-    dim, decoder_dim = shape("camera_token")[-1], shape("ray_decoder.proj_in.weight")[0]
-    num_heads = dim // shape("recurrent_blocks.0.frame_attn.attn.q_norm.weight")[0]
-    encoder_depth = count("patch_embed_encoder.blocks.")
+    def axis(self, name: str, axis: int, multiple_of: int = 1) -> int:
+        """Length of one axis of a tensor, at least 1."""
+        if name not in self.tensors:
+            raise self._unknown(f"missing tensors: {name}")
+        shape = tuple(self.tensors[name].shape)
+        if not -len(shape) <= axis < len(shape) or shape[axis] == 0 or shape[axis] % multiple_of:
+            needed = f"a positive multiple of {multiple_of}" if multiple_of > 1 else "positive"
+            raise self._unknown(f"tensor {name} is {shape}, where axis {axis} must be {needed}")
+        return shape[axis]
+
+    def count(self, prefix: str) -> int:
+        """How many numbered modules ``prefix0``, ``prefix1``, ... there are, at least 1."""
+        numbers = {name[len(prefix) :].split(".")[0] for name in self.tensors if name.startswith(prefix)}
+        if not numbers:
+            raise self._unknown(f"missing tensors: {prefix}0")
+        return len(numbers)
+
+    def _unknown(self, problem: str) -> WeightsError:
+        return WeightsError(f"{self.path}: no {CONFIG_NAME} beside it, and not recognised: {problem}")
+
+
+def _infer_fields(shapes: _Shapes) -> dict[str, object]:
+    shapes.axis("camera_token", -1)  # of another network: say so by the tensor that no other has
+    head_dim = shapes.axis("recurrent_blocks.0.frame_attn.attn.q_norm.weight", 0, multiple_of=4)
+    dim = shapes.axis("camera_token", -1, multiple_of=head_dim)
+    decoder_head_dim = shapes.axis("ray_decoder.blocks.0.attn.q_norm.weight", 0, multiple_of=4)
+    decoder_dim = shapes.axis("ray_decoder.proj_in.weight", 0, multiple_of=decoder_head_dim)
+    encoder_depth = shapes.count("patch_embed_encoder.blocks.")
     sizes = {size: name for name, size in DINOV2_SIZES.items()}
-    patch_embed = sizes.get((dim, num_heads, encoder_depth), "vit14_reg")
+    patch_embed = sizes.get((dim, dim // head_dim, encoder_depth), "vit14_reg")
     values: dict[str, object] = {
         "embed_dim": dim,
-        "num_heads": num_heads,
+        "num_heads": dim // head_dim,
         "patch_embed": patch_embed,
         "encoder_depth": encoder_depth if patch_embed == "vit14_reg" else None,
         "decoder_embed_dim": decoder_dim,
-        "decoder_num_heads": decoder_dim // shape("ray_decoder.blocks.0.attn.q_norm.weight")[0],
-        "decoder_depth": count("ray_decoder.blocks."),
-        "depth_head_type": "linear" if "depth_decoder.head.weight" in tensors else "conv",
+        "decoder_num_heads": decoder_dim // decoder_head_dim,
+        "decoder_depth": shapes.count("ray_decoder.blocks."),
+        "depth_head_type": "linear" if "depth_decoder.head.weight" in shapes.tensors else "conv",
     }
     if values["depth_head_type"] == "conv":
-        stages = [shape(f"depth_decoder.upsample_blocks.{i}.0.0.weight")[1] for i in range(3)]
-        values["depth_head_channels"] = tuple(stages)
-    return values | _infer_recurrence(count("recurrent_blocks."), dim, tensors)
+        stages = [f"depth_decoder.upsample_blocks.{i}.0.0.weight" for i in range(3)]
+        values["depth_head_channels"] = tuple(shapes.axis(stage, 1, multiple_of=16) for stage in stages)
+    return values | _infer_recurrence(shapes, dim)
 
 
-def _infer_recurrence(num_blocks: int, dim: int, tensors: Mapping[str, Tensor]) -> dict[str, object]:
+def _infer_recurrence(shapes: _Shapes, dim: int) -> dict[str, object]:
+    num_blocks = shapes.count("recurrent_blocks.")
     if num_blocks > 1:
         return {"recurrence_mode": "none", "k_sampling": None, "num_steps": num_blocks, "min_steps": num_blocks}
-    scale = "recurrent_blocks.0.frame_attn.depth_scale.proj."
-    if f"{scale}0.weight" not in tensors or f"{scale}2.weight" not in tensors:
+    first, last = (f"recurrent_blocks.0.frame_attn.depth_scale.proj.{i}.weight" for i in (0, 2))
+    if first not in shapes.tensors and last not in shapes.tensors:
         return {"recurrence_mode": "no_depthscale"}
-    continuous = tensors[f"{scale}0.weight"].shape[1] == TIME_CHANNELS
     return {
-        "recurrence_mode": "gated" if tensors[f"{scale}2.weight"].shape[0] == 3 * dim else "no_sout",
-        "time_conditioning": "continuous" if continuous else "interval",
+        "recurrence_mode": "gated" if shapes.axis(last, 0) == 3 * dim else "no_sout",
+        "time_conditioning": "continuous" if shapes.axis(first, 1) == TIME_CHANNELS else "interval",
     }
 
 

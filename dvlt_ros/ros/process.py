@@ -28,7 +28,7 @@ def keep_freed_memory() -> None:
 def leave_a_core() -> None:
     """For images in and messages out, unless OMP_NUM_THREADS says otherwise.
 
-    PyTorch's threads wait for the slowest of them: on two busy cores two threads have a higher 99th percentile than one.
+    PyTorch's threads wait for the slowest of them: on two busy cores, two have a higher 99th percentile than one.
     """
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
