@@ -9,8 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.ros.config import NodeConfig
+from dvlt_ros.ros.config import Settings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "node.md"
 BEGIN, END = "<!-- parameters -->\n", "<!-- end of parameters -->\n"
@@ -19,7 +18,7 @@ BEGIN, END = "<!-- parameters -->\n", "<!-- end of parameters -->\n"
 def table() -> str:
     """Markdown rows: those that may change while the node runs have a star."""
     rows = ["| parameter | default | range | meaning |", "| --- | --- | --- | --- |"]
-    for config in (EngineConfig, NodeConfig):
+    for config in get_type_hints(Settings).values():
         for field in fields(config):
             data, choices = field.metadata, get_args(get_type_hints(config)[field.name])
             span = ", ".join(map(str, choices)) or ("" if data["low"] is None else f"{data['low']} … {data['high']}")

@@ -6,7 +6,9 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from ..alignment import Sim3
 from .config import EngineConfig
 from .frames import Cloud, Reconstruction
 from .voxel_map import VoxelMap
@@ -25,51 +27,81 @@ class MapSnapshot:
 
 
 class MapBuilder:
-    """Thread-safe. Another ``map_id`` empties it."""
+    """Thread-safe. Another ``map_id`` empties it.
+
+    Frames whose place in the map is not known yet are kept apart until `place_waiting` tells it.
+    """
 
     def __init__(self, config: EngineConfig) -> None:
-        self._config = config
         self._lock = threading.Lock()
-        self._map_id = 0
-        self._voxels: VoxelMap | None = None
-        self._stamps_ns: list[int] = []
-        self._poses: list[np.ndarray] = []
-        self._stride, self._num_poses = 1, 0  # of the path
+        self._map = _Part(config.voxel_size, config.max_map_points)
+        self._waiting = _Part(0.0, config.max_map_points)
 
-    def add(self, reconstruction: Reconstruction) -> None:
+    def add(self, reconstruction: Reconstruction, is_placed: bool = True) -> None:
         cloud = reconstruction.cloud(max(1, round((reconstruction.depth.size / POINTS_PER_FRAME) ** 0.5)))
         with self._lock:
-            if reconstruction.map_id != self._map_id:
-                self._begin(reconstruction.map_id)
-            self._extend_path(reconstruction)
-            if self._voxels is None and len(cloud.points):
-                voxel_size = self._config.voxel_size or AUTOMATIC_VOXEL * float(np.nanmedian(reconstruction.depth))
-                self._voxels = VoxelMap(voxel_size, self._config.max_map_points)
-            if self._voxels is not None:
-                self._voxels.add(*cloud, camera_position=reconstruction.map_from_cam[:3, 3])
+            part = self._map if is_placed else self._waiting
+            if reconstruction.map_id != part.map_id:
+                part.begin(reconstruction.map_id)
+            part.extend_path(reconstruction.stamp_ns, reconstruction.map_from_cam)
+            part.extend_cloud(cloud, float(np.nanmedian(reconstruction.depth)) if len(cloud.points) else 0.0)
+
+    def place_waiting(self, map_from_waiting: Sim3, map_id: int) -> None:
+        """The frames that waited join the map ``map_id``."""
+        with self._lock:
+            if map_id != self._map.map_id:
+                self._map.begin(map_id)
+            waiting, scale = self._waiting, map_from_waiting.scale.item()
+            for stamp_ns, pose in zip(waiting.stamps_ns, waiting.poses, strict=True):
+                self._map.extend_path(stamp_ns, map_from_waiting.apply_to_poses(torch.from_numpy(pose)).numpy())
+            cloud = waiting.cloud()
+            points = map_from_waiting.apply(torch.from_numpy(cloud.points).double()).numpy()
+            self._map.extend_cloud(cloud._replace(points=points), scale * waiting.first_depth)
+            self._waiting.begin(waiting.map_id)
 
     def snapshot(self) -> MapSnapshot:
         with self._lock:
-            cloud = self._voxels.cloud() if self._voxels is not None else EMPTY_CLOUD
-            stamps = np.array(self._stamps_ns, dtype=np.int64)
-            poses = np.stack(self._poses) if self._poses else np.empty((0, 4, 4))
-            return MapSnapshot(self._map_id, cloud, stamps, poses)
+            stamps = np.array(self._map.stamps_ns, dtype=np.int64)
+            poses = np.stack(self._map.poses) if self._map.poses else np.empty((0, 4, 4))
+            return MapSnapshot(self._map.map_id, self._map.cloud(), stamps, poses)
 
-    def _begin(self, map_id: int) -> None:
-        self._map_id = map_id
-        self._voxels = None
-        self._stamps_ns, self._poses = [], []
-        self._stride, self._num_poses = 1, 0
 
-    def _extend_path(self, reconstruction: Reconstruction) -> None:
+class _Part:
+    """Cloud and path of one map_id."""
+
+    def __init__(self, voxel_size: float, max_points: int) -> None:
+        self._voxel_size, self._max_points = voxel_size, max_points
+        self.begin(0)
+
+    def begin(self, map_id: int) -> None:
+        self.map_id = map_id
+        self.first_depth = 0.0  # median, of the first frame with any
+        self.stamps_ns: list[int] = []
+        self.poses: list[np.ndarray] = []
+        self._voxels: VoxelMap | None = None
+        self._stride, self._num_poses = 1, 0  # of the path
+
+    def cloud(self) -> Cloud:
+        return EMPTY_CLOUD if self._voxels is None else self._voxels.cloud()
+
+    def extend_cloud(self, cloud: Cloud, median_depth: float) -> None:
+        """The voxels of the latest pose stay when there are too many."""
+        if not len(cloud.points):
+            return
+        if self._voxels is None:
+            self.first_depth = median_depth
+            self._voxels = VoxelMap(self._voxel_size or AUTOMATIC_VOXEL * median_depth, self._max_points)
+        self._voxels.add(*cloud, camera_position=self.poses[-1][:3, 3])
+
+    def extend_path(self, stamp_ns: int, pose: np.ndarray) -> None:
         """Every pose at first; whenever the path is full, every second one goes and only every second one comes."""
         self._num_poses += 1
         if (self._num_poses - 1) % self._stride:
             return
-        self._stamps_ns.append(reconstruction.stamp_ns)
-        self._poses.append(reconstruction.map_from_cam)
-        if len(self._poses) >= MAX_PATH:
-            self._stamps_ns, self._poses = self._stamps_ns[::2], self._poses[::2]
+        self.stamps_ns.append(stamp_ns)
+        self.poses.append(pose)
+        if len(self.poses) >= MAX_PATH:
+            self.stamps_ns, self.poses = self.stamps_ns[::2], self.poses[::2]
             self._stride *= 2
 
 

@@ -1,15 +1,19 @@
-"""The node's own parameters; those of windows, K and trust are the engine's."""
+"""The node's own parameters, beside those that the engine owns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from ..engine.config import check_parameters, parameter
+from ..engine.config import EngineConfig, check_parameters, parameter
+from ..engine.metric_scale import MetricScaleConfig
+from ..engine.odometry import OdometryConfig
+from ..errors import ConfigError
 
 Reliability = Literal["auto", "reliable", "best_effort"]
 ImageTransport = Literal["raw", "compressed"]
-TfMode = Literal["map_to_camera", "none"]
+TfMode = Literal["auto", "map_to_odom", "map_to_camera", "none"]
+OdomSource = Literal["none", "topic", "tf"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,13 @@ class NodeConfig:
     camera_frame: str = parameter("", "optical frame of images that come without a frame_id; others keep theirs")
     map_frame: str = parameter("map", "frame of the map")
     frame_prefix: str = parameter("", "put before the map's and the camera's frame, for several robots in one TF tree")
-    tf_mode: TfMode = parameter("map_to_camera", "map_to_camera: map -> root of the camera's TF tree; none: no TF")
+    tf_mode: TfMode = parameter(
+        "auto", "map_to_camera: map -> root of the camera's TF tree; map_to_odom: map -> odom; none: no TF; "
+        "auto: map_to_odom with odometry, else map_to_camera",
+    )  # fmt: skip
+    tf_tolerance_s: float = parameter(0.1, "map -> odom is stamped this far ahead", 0.0, 5.0, live=True)
+    odom_source: OdomSource = parameter("none", "where metres come from: topic: odom; tf: odom_frame in the TF tree")
+    odom_frame: str = parameter("odom", "frame of odometry from TF; messages on odom name their own")
     publish_unscaled: bool = parameter(
         False, "publish depth, points, poses and TF although their unit is unknown; REP-103 wants metres", live=True
     )
@@ -41,3 +51,22 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        if self.tf_mode == "map_to_odom" and self.odom_source == "none":
+            raise ConfigError("tf_mode map_to_odom needs odometry: set odom_source to topic or tf")
+
+    @property
+    def placement(self) -> TfMode:
+        """What ``tf_mode`` comes to."""
+        if self.tf_mode != "auto":
+            return self.tf_mode
+        return "map_to_camera" if self.odom_source == "none" else "map_to_odom"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All parameters of the node, each in the dataclass that owns it."""
+
+    engine: EngineConfig
+    node: NodeConfig
+    odometry: OdometryConfig
+    scale: MetricScaleConfig

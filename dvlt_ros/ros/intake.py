@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..lens import Lens, lens_of_camera_info, rectification
 from .config import NodeConfig, Reliability
 
-QUEUE = 5
+QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)
 MAX_CAMERAS = 16  # frames and sizes whose camera_info is kept
 MAX_TRANSIT_NS = 10 * 10**9  # an older receive time is another clock's
 
@@ -34,8 +34,11 @@ class FollowingSubscription:
     reliable ones; so neither is right before the publishers are known.
     """
 
-    def __init__(self, node: Node, kind: type, topic: str, callback: Callable[..., None], reliability: Reliability):
-        self._node, self._kind, self._callback, self._asked = node, kind, callback, reliability
+    def __init__(
+        self, node: Node, kind: type, topic: str, callback: Callable[..., None], reliability: Reliability,
+        qos: QoSProfile = QUEUE,
+    ) -> None:  # fmt: skip
+        self._node, self._kind, self._callback, self._asked, self._qos = node, kind, callback, reliability, qos
         self.topic = node.resolve_topic_name(topic)
         self.reliability = ReliabilityPolicy.BEST_EFFORT if reliability == "best_effort" else ReliabilityPolicy.RELIABLE
         self._subscription = self._subscribe()
@@ -61,7 +64,7 @@ class FollowingSubscription:
         self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self) -> Subscription[Any]:
-        qos = QoSProfile(depth=QUEUE, history=HistoryPolicy.KEEP_LAST, reliability=self.reliability)
+        qos = QoSProfile(depth=self._qos.depth, history=self._qos.history, reliability=self.reliability)
         quiet = SubscriptionEventCallbacks(incompatible_qos=lambda _: None, use_default_callbacks=False)
         return self._node.create_subscription(self._kind, self.topic, self._callback, qos, event_callbacks=quiet)
 

@@ -17,6 +17,7 @@ from transforms3d.quaternions import mat2quat, quat2mat
 from ..engine.rendering import POINT, POINT_FIELDS, RenderedFrame
 
 BRIDGE = CvBridge()
+QUATERNION_TOLERANCE = 1e-2  # on the squared norm, as tf2 has it
 
 
 def header(frame_id: str, stamp_ns: int) -> Header:
@@ -95,6 +96,16 @@ def transform_message(target_from_source: np.ndarray, target: str, source: str, 
     translation, position = message.transform.translation, pose.position
     translation.x, translation.y, translation.z = position.x, position.y, position.z
     return message
+
+
+def matrix_from_pose(pose: Pose) -> np.ndarray:
+    """(4, 4); NaN where it is no pose: a rotation that is not normalised, values that are not finite."""
+    t, q = pose.position, pose.orientation
+    quaternion = np.array([q.w, q.x, q.y, q.z])
+    matrix = np.eye(4)
+    is_rotation = abs(float(quaternion @ quaternion) - 1) < QUATERNION_TOLERANCE
+    matrix[:3, :3], matrix[:3, 3] = quat2mat(quaternion) if is_rotation else np.nan, (t.x, t.y, t.z)
+    return matrix
 
 
 def matrix_from_transform(transform: Transform) -> np.ndarray:

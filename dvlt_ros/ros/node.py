@@ -26,20 +26,21 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import SetBool, Trigger
 
 from ..engine.builder import MapBuilder
-from ..engine.config import EngineConfig
 from ..engine.engine import Engine
+from ..engine.metric_map import MetricMap
 from ..errors import ConfigError, DvltError
 from .command_line import refuse_other_arguments
 from .complaints import Complaints
-from .config import NodeConfig
+from .config import NodeConfig, Settings
 from .device import load_predictor, warm_up
+from .odometry import OdometryIntake
 from .outputs import Outputs
 from .parameters import Parameters
 from .process import settle_process
 from .saving import save_map
 from .status import Condition, status_message
 from .stream import Stream
-from .tf_tree import CameraTree
+from .tf_tree import CameraAnchor, OdomAnchor, TfTree
 
 FOLLOW_PERIOD_S = 0.5
 STATUS_PERIOD_S = 1.0
@@ -54,7 +55,10 @@ class ReconstructNode(LifecycleNode):
         self._engine: Engine | None = None
         self._builder: MapBuilder | None = None
         self._outputs: Outputs | None = None
-        self._tree: CameraTree | None = None
+        self._tree: TfTree | None = None
+        self._anchor: CameraAnchor | OdomAnchor | None = None
+        self._odometry: OdometryIntake | None = None
+        self._metric: MetricMap | None = None
         self._stream: Stream | None = None
         self._label = "unconfigured"
         self._complaints = Complaints(self.get_logger().warning)
@@ -115,28 +119,42 @@ class ReconstructNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
-        node, config = self._settings.node, self._settings.engine
+        settings = self._settings.current
+        node, config = settings.node, settings.engine
         predictor = load_predictor(node, config.image_rotation)
         engine = Engine(predictor, config, self._complaints)
         warm_up(predictor, engine.limits.k_min, engine.limits.image_size)
-        if node.tf_mode == "map_to_camera":
-            self._tree = CameraTree(self, node.frame_prefix + node.map_frame)
-        self._outputs = Outputs(self, node, self._tree)
+        if node.placement != "none" or node.odom_source != "none":
+            self._tree = TfTree(self)
+            self._anchor = self._make_anchor(node, self._tree)
+        if node.odom_source != "none" and self._tree is not None:
+            self._odometry = OdometryIntake(self, node, settings.odometry, self._tree, self._complaints)
+            self._metric = MetricMap(self._odometry.camera, settings.scale)
+        self._outputs = Outputs(self, node, self._anchor, self._odometry)
         self._builder = MapBuilder(config)
         self._engine = engine
         gc.freeze()  # collections in the middle of a window need not look at the network
         what = f"{node.weights or 'the embedded checkpoint'} on {predictor.device}"
         self.get_logger().info(f"ready with {what}, K from {engine.limits.k_min} to {engine.limits.k_max}")
-        if node.publish_unscaled:
+        if node.publish_unscaled and self._metric is None:
             self.get_logger().warning("publish_unscaled: lengths are NOT metres but up to one unknown factor")
+
+    def _make_anchor(self, config: NodeConfig, tree: TfTree) -> CameraAnchor | OdomAnchor | None:
+        map_frame = config.frame_prefix + config.map_frame
+        if config.placement == "map_to_camera":
+            return CameraAnchor(self, tree, map_frame)
+        if config.placement == "map_to_odom":
+            return OdomAnchor(self, tree, map_frame, lambda: self._settings.current.node)
+        return None
 
     def _activate(self) -> None:
         assert self._engine is not None
         assert self._outputs is not None
         assert self._builder is not None
         self._stream = Stream(
-            self, self._engine, self._outputs, self._builder, self._settings, self._complaints, self._publish_status
-        )
+            self, self._engine, self._metric, self._outputs, self._builder, self._settings, self._complaints,
+            self._publish_status,
+        )  # fmt: skip
 
     def _deactivate(self) -> None:
         if self._stream is not None:
@@ -146,18 +164,22 @@ class ReconstructNode(LifecycleNode):
     def _cleanup(self) -> None:
         if self._outputs is not None:
             self._outputs.close()
-        if self._tree is not None:
-            self._tree.close()
-        self._outputs = self._tree = self._engine = self._builder = None
+        for part in (self._anchor, self._odometry, self._tree):
+            if part is not None:
+                part.close()
+        self._outputs = self._anchor = self._odometry = self._tree = None
+        self._metric = self._engine = self._builder = None
         gc.unfreeze()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     # Parameters, services and timers
 
-    def _on_parameters(self, engine: EngineConfig, _: NodeConfig) -> None:
+    def _on_parameters(self, settings: Settings) -> None:
         if self._engine is not None:
-            self._engine.configure(engine)
+            self._engine.configure(settings.engine)
+        if self._metric is not None:
+            self._metric.configure(settings.scale)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """A new map begins with the next frame."""
@@ -171,7 +193,7 @@ class ReconstructNode(LifecycleNode):
         try:
             if self._builder is None:
                 raise ConfigError(f"the node is {self._label}")
-            response.message = str(save_map(self._builder.snapshot(), self._settings.node.map_directory))
+            response.message = str(save_map(self._builder.snapshot(), self._settings.current.node.map_directory))
             response.success = True
         except DvltError as error:
             response.message = f"not saved: {error}"
@@ -188,14 +210,16 @@ class ReconstructNode(LifecycleNode):
     def _follow(self) -> None:
         if self._stream is not None:
             self._stream.intake.follow()
+        if self._odometry is not None:
+            self._odometry.follow()
         if self._tree is not None:
             self._tree.refresh()
 
     def _status_message(self) -> DiagnosticStatus:
         return status_message(
             Condition(
-                self.get_fully_qualified_name(), self._label, self._settings.node, self._settings.engine,
-                self._engine, self._outputs, self._stream, self._complaints.latest,
+                self.get_fully_qualified_name(), self._label, self._settings.current,
+                self._engine, self._metric, self._outputs, self._stream, self._complaints.latest,
             )
         )  # fmt: skip
 

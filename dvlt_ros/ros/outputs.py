@@ -15,10 +15,12 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from ..engine.builder import MapBuilder
 from ..engine.frames import Reconstruction
+from ..engine.metric_map import PlacedWindow
 from ..engine.rendering import RenderedFrame, point_records
 from . import messages
 from .config import NodeConfig
-from .tf_tree import CameraTree, TreeError
+from .odometry import OdometryIntake
+from .tf_tree import CameraAnchor, OdomAnchor, TreeError
 
 QUEUE = QoSProfile(depth=5)
 UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no seam: as much as a seam may have
@@ -28,9 +30,13 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class Outputs:
     """The publishers. A message that nobody listens to is not made."""
 
-    def __init__(self, node: LifecycleNode, config: NodeConfig, tree: CameraTree | None) -> None:
+    def __init__(
+        self, node: LifecycleNode, config: NodeConfig, anchor: CameraAnchor | OdomAnchor | None,
+        odometry: OdometryIntake | None,
+    ) -> None:  # fmt: skip
+        """``anchor`` publishes TF, ``odometry`` names odom's frame."""
         self.tf_problem = ""
-        self._node, self._tree, self._prefix = node, tree, config.frame_prefix
+        self._node, self._anchor, self._odometry, self._prefix = node, anchor, odometry, config.frame_prefix
         self._map_frame = self._prefix + config.map_frame
         self._size = (config.output_height, config.output_width) if config.output_height else None
         self._depth = self._publisher(Image, "depth/image", QUEUE)
@@ -43,8 +49,12 @@ class Outputs:
         self._map_points = self._publisher(PointCloud2, "map_points", LATCHED)
         self._map_listeners = 0
 
-    def publish(self, reconstruction: Reconstruction, residual: float | None, config: NodeConfig) -> None:
-        """One frame, everything with its stamp; what has a length only if lengths may be unscaled."""
+    @property
+    def tf_is_stale(self) -> bool:
+        return isinstance(self._anchor, OdomAnchor) and self._anchor.is_stale
+
+    def publish(self, reconstruction: Reconstruction, placed: PlacedWindow, config: NodeConfig) -> None:
+        """One frame, everything with its stamp; what has a length only in metres, or if lengths may be unscaled."""
         if self._size is None:
             height, width = reconstruction.picture.image.shape[:2]
             self._size = height, width
@@ -57,7 +67,7 @@ class Outputs:
             self._confidence.publish(messages.image_message(frame.confidence, "32FC1", head))
         if wanted(self._camera_info):
             self._camera_info.publish(messages.camera_info_message(frame, head))
-        if not config.publish_unscaled:
+        if not (placed.is_metric or may_be_unscaled(config)):
             return
         if wanted(self._depth):
             self._depth.publish(messages.image_message(frame.depth, "32FC1", head))
@@ -65,13 +75,17 @@ class Outputs:
             cloud = frame.points(config.points_stride, config.points_organized)
             self._points.publish(messages.cloud_message(cloud, head))
         if wanted(self._pose):
-            self._publish_pose(reconstruction, residual)
-        self._publish_transform(reconstruction, camera_frame)
+            self._publish_pose(reconstruction, placed.window.seam.residual)
+        self._publish_transform(reconstruction, placed, camera_frame)
 
     def publish_map(self, builder: MapBuilder, changed: bool, config: NodeConfig) -> None:
         """Cloud and path, if there is something new, or somebody new."""
         listeners = self._path.get_subscription_count() + self._map_points.get_subscription_count()
-        if config.publish_unscaled and listeners and (changed or listeners > self._map_listeners):
+        if (
+            (may_be_unscaled(config) or config.odom_source != "none")
+            and listeners
+            and (changed or listeners > self._map_listeners)
+        ):
             snapshot = builder.snapshot()
             path = messages.path_message(snapshot.stamps_ns, snapshot.map_from_cam, self._map_frame)
             if wanted(self._path):
@@ -97,11 +111,12 @@ class Outputs:
             )
         )
 
-    def _publish_transform(self, reconstruction: Reconstruction, camera_frame: str) -> None:
-        if self._tree is None:
-            return
+    def _publish_transform(self, reconstruction: Reconstruction, placed: PlacedWindow, camera_frame: str) -> None:
         try:
-            self._tree.publish(camera_frame, reconstruction.stamp_ns, reconstruction.map_from_cam)
+            if isinstance(self._anchor, CameraAnchor):
+                self._anchor.publish(camera_frame, reconstruction.stamp_ns, reconstruction.map_from_cam)
+            elif self._anchor is not None and self._odometry is not None and placed.map_from_odom is not None:
+                self._anchor.publish(self._odometry.odom_frame, placed.map_from_odom)
             self.tf_problem = ""
         except TreeError as error:
             self.tf_problem = str(error)
@@ -113,6 +128,11 @@ class Outputs:
         return self._node.create_lifecycle_publisher(
             kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
         )
+
+
+def may_be_unscaled(config: NodeConfig) -> bool:
+    """Where metres can be had, nothing else leaves."""
+    return config.publish_unscaled and config.odom_source == "none"
 
 
 def wanted(publisher: LifecyclePublisher[Any]) -> bool:

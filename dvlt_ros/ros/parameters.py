@@ -10,38 +10,34 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ..engine.config import EngineConfig
 from ..errors import ConfigError
-from .config import NodeConfig
+from .config import Settings
 
-Config = TypeVar("Config", EngineConfig, NodeConfig)
-AnyConfig = TypeVar("AnyConfig", bound=Any)
+Config = TypeVar("Config", bound=Any)
 
 
 class Parameters:
     """The node's parameters, each declared from its dataclass field, checked by it, and kept in step with it.
 
-    ``is_live`` says whether frames come in: then only those may change that are marked for it. ``changed`` gets both
-    configurations before a change is accepted and refuses it by raising ConfigError.
+    ``is_live`` says whether frames come in: then only those may change that are marked for it. ``changed`` gets the
+    settings before a change is accepted and refuses it by raising ConfigError.
     """
 
-    def __init__(
-        self, node: Node, is_live: Callable[[], bool], changed: Callable[[EngineConfig, NodeConfig], None]
-    ) -> None:
+    def __init__(self, node: Node, is_live: Callable[[], bool], changed: Callable[[Settings], None]) -> None:
         self._is_live = is_live
         self._changed = changed
-        self.engine = declare(node, EngineConfig)
-        self.node = declare(node, NodeConfig)
+        self.current = Settings(**{name: declare(node, kind) for name, kind in get_type_hints(Settings).items()})
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         values = {parameter.name: parameter.value for parameter in parameters}
         try:
-            engine, node = self._updated(self.engine, values), self._updated(self.node, values)
-            self._changed(engine, node)
+            updated = {f.name: self._updated(getattr(self.current, f.name), values) for f in fields(Settings)}
+            settings = Settings(**updated)
+            self._changed(settings)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self.engine, self.node = engine, node
+        self.current = settings
         return SetParametersResult(successful=True)
 
     def _updated(self, config: Config, values: dict[str, Any]) -> Config:
@@ -70,7 +66,7 @@ def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
     return found
 
 
-def declare(node: Node, config_type: type[AnyConfig]) -> AnyConfig:
+def declare(node: Node, config_type: type[Config]) -> Config:
     """Declares the fields of a dataclass as parameters and reads them.
 
     Raises:

@@ -35,7 +35,7 @@ from .messages import header, image_message
 from .parameters import declare
 
 QUEUE = 10
-# Fast DDS asks for acknowledgement when the queue is full, else every 3 s: with one place, each image is acknowledged in ms.
+# Fast DDS asks for acknowledgement when the queue is full, else every 3 s; a queue of one is full with each image.
 QUEUE_AS_FAST_AS_IT_GOES = 1
 DEFAULT_RATE_HZ = 10.0  # of images without a time of their own
 ACKNOWLEDGE_S = 10.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from ..engine.builder import MapBuilder
 from ..engine.counters import Counters
-from ..engine.engine import WindowResult
 from ..engine.frames import Reconstruction
+from ..engine.metric_map import PlacedWindow
 from .config import NodeConfig
 from .outputs import Outputs
 
@@ -45,7 +45,7 @@ class PublishingThread:
         self._outputs, self._builder, self._counters = outputs, builder, counters
         self._config, self._budget_ms, self._now_ns = config, budget_ms, now_ns
         self._fail, self._published = fail, published
-        self._windows: deque[tuple[WindowResult, int]] = deque()
+        self._windows: deque[tuple[PlacedWindow, int]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._misses = 0
@@ -54,13 +54,13 @@ class PublishingThread:
     def start(self) -> None:
         self._thread.start()
 
-    def deliver(self, result: WindowResult) -> None:
+    def deliver(self, placed: PlacedWindow) -> None:
         """Never blocks."""
         with self._changed:
-            self._windows.append((result, time.monotonic_ns()))
+            self._windows.append((placed, time.monotonic_ns()))
             if len(self._windows) > QUEUED_WINDOWS:
                 lost, _ = self._windows.popleft()
-                self._counters.add(dropped=len(lost.reconstructions))
+                self._counters.add(dropped=len(lost.window.reconstructions))
             self._changed.notify()
 
     def stop(self) -> None:
@@ -69,8 +69,8 @@ class PublishingThread:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
-        for result, _ in self._windows:
-            self._counters.add(dropped=len(result.reconstructions))
+        for placed, _ in self._windows:
+            self._counters.add(dropped=len(placed.window.reconstructions))
         self._windows.clear()
 
     def _loop(self) -> None:
@@ -93,19 +93,22 @@ class PublishingThread:
             except Exception as error:
                 self._fail(error)
 
-    def _publish(self, result: WindowResult, finished_ns: int) -> None:
-        config = self._config()
-        for reconstruction in result.reconstructions:
+    def _publish(self, placed: PlacedWindow, finished_ns: int) -> None:
+        config, window = self._config(), placed.window
+        has_place = placed.is_metric or config.odom_source == "none"
+        if placed.map_from_visual is not None:
+            self._builder.place_waiting(placed.map_from_visual, window.map_id)
+        for reconstruction in window.reconstructions:
             try:
-                self._outputs.publish(reconstruction, result.seam.residual, config)
+                self._outputs.publish(reconstruction, placed, config)
             except Exception as error:
                 self._counters.add(dropped=1)
                 self._fail(error)
             else:
                 self._counters.add(published=1)
-                self._builder.add(reconstruction)
-        if result.reconstructions:
-            self._measure(result.reconstructions[0], finished_ns)
+                self._builder.add(reconstruction, has_place)
+        if window.reconstructions:
+            self._measure(window.reconstructions[0], finished_ns)
         self._published()
 
     def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:

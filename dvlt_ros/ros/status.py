@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from ..engine.config import EngineConfig
 from ..engine.engine import Engine
-from .config import NodeConfig
+from ..engine.metric_map import MetricMap
+from .config import Settings
 from .outputs import Outputs
 from .stream import Stream
 
@@ -21,9 +21,9 @@ class Condition:
 
     name: str
     label: str  # of the lifecycle
-    node: NodeConfig
-    engine_config: EngineConfig
+    settings: Settings
     engine: Engine | None
+    metric: MetricMap | None
     outputs: Outputs | None
     stream: Stream | None
     complaint: str
@@ -42,7 +42,7 @@ def status_message(condition: Condition) -> DiagnosticStatus:
 
 
 def assess(condition: Condition) -> tuple[bytes, str]:
-    stream, outputs, node = condition.stream, condition.outputs, condition.node
+    stream, outputs, node = condition.stream, condition.outputs, condition.settings.node
     if stream is None or outputs is None:
         return DiagnosticStatus.OK, condition.label
     images = stream.intake.images
@@ -59,20 +59,31 @@ def assess(condition: Condition) -> tuple[bytes, str]:
         return DiagnosticStatus.OK, "paused"
     if outputs.tf_problem:
         return DiagnosticStatus.WARN, f"TF: {outputs.tf_problem}"
-    if not node.publish_unscaled:
+    if outputs.tf_is_stale:
+        return DiagnosticStatus.ERROR, f"map -> odom has ended: no window for {node.stale_after_s:g} s"
+    if condition.metric is not None:
+        if condition.metric.status.state != "locked":
+            return DiagnosticStatus.WARN, f"depth, points, poses and TF are withheld: {scale_problem(condition.metric)}"
+    elif not node.publish_unscaled:
         return (
             DiagnosticStatus.WARN,
-            "depth, points, poses and TF are withheld: their scale is unknown (publish_unscaled)",
+            "depth, points, poses and TF are withheld: their scale is unknown (publish_unscaled, or odom_source)",
         )
     if stream.intake.camera_info_problem:
         return DiagnosticStatus.WARN, f"camera_info: {stream.intake.camera_info_problem}"
-    return DiagnosticStatus.OK, "reconstructing, lengths up to one unknown scale"
+    lengths = "lengths up to one unknown scale" if condition.metric is None else "in metres"
+    return DiagnosticStatus.OK, f"reconstructing, {lengths}"
+
+
+def scale_problem(metric: MetricMap) -> str:
+    reasons = filter(None, (metric.status.reason, metric.problem))
+    return f"their scale is {metric.status.state}: {'; '.join(reasons) or 'no window yet'}"
 
 
 def configuration_values(condition: Condition) -> dict[str, str]:
     engine = condition.engine
-    values = {"scale_state": "unscaled", "scale_source": "none", "gravity": "assumed"}
-    values["latency_budget_ms"] = f"{condition.engine_config.latency_budget_ms:.0f}"
+    values = scale_values(condition.metric)
+    values["latency_budget_ms"] = f"{condition.settings.engine.latency_budget_ms:.0f}"
     if engine is None:
         return values
     device = engine.predictor.device
@@ -81,6 +92,20 @@ def configuration_values(condition: Condition) -> dict[str, str]:
         values["gpu_memory_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.0f}"
     limits = engine.limits
     return values | {"k_range": f"{limits.k_min} to {limits.k_max}"}
+
+
+def scale_values(metric: MetricMap | None) -> dict[str, str]:
+    if metric is None:
+        return {"scale_state": "unscaled", "scale_source": "none", "gravity": "assumed"}
+    status = metric.status
+    return {
+        "scale_state": status.state,
+        "scale_source": status.source or "none",
+        "gravity": "odometry",
+        "metres_per_unit": _number(status.metres_per_unit, 4),
+        "scale_residual": _number(status.residual, 3),
+        "odometry_problem": metric.problem or "none",
+    }
 
 
 def stream_values(condition: Condition) -> dict[str, str]:

@@ -9,6 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 from ..engine.builder import MapBuilder
 from ..engine.engine import Engine, WindowResult
 from ..engine.frames import Frame
+from ..engine.metric_map import MetricMap, PlacedWindow
 from ..engine.worker import Worker
 from .complaints import Complaints
 from .intake import Intake
@@ -21,17 +22,17 @@ class Stream:
     """Runs from construction to `stop`. Frames that come while it is paused are not looked at."""
 
     def __init__(
-        self, node: LifecycleNode, engine: Engine, outputs: Outputs, builder: MapBuilder, parameters: Parameters,
-        complain: Complaints, published: Callable[[], None],
+        self, node: LifecycleNode, engine: Engine, metric: MetricMap | None, outputs: Outputs, builder: MapBuilder,
+        parameters: Parameters, complain: Complaints, published: Callable[[], None],
     ) -> None:  # fmt: skip
-        """``published`` is called after each window, on the publishing thread."""
+        """``metric`` is None without odometry; ``published`` is called after each window, on the publishing thread."""
         self.paused = False
         self.last_window: WindowResult | None = None
-        self._engine, self._complain = engine, complain
+        self._engine, self._metric, self._complain = engine, metric, complain
         self.publishing = PublishingThread(
             outputs, builder, engine.counters,
-            config=lambda: parameters.node,
-            budget_ms=lambda: parameters.engine.latency_budget_ms,
+            config=lambda: parameters.current.node,
+            budget_ms=lambda: parameters.current.engine.latency_budget_ms,
             now_ns=lambda: node.get_clock().now().nanoseconds,
             fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
             published=published,
@@ -39,7 +40,7 @@ class Stream:
         self.worker = Worker(engine, self._deliver, lambda error: complain(f"a window failed: {describe_error(error)}"))
         self.publishing.start()
         self.worker.start()
-        self.intake = Intake(node, parameters.node, self._offer)
+        self.intake = Intake(node, parameters.current.node, self._offer)
 
     def stop(self) -> None:
         """First nothing comes in any more, then both threads end."""
@@ -49,17 +50,24 @@ class Stream:
 
     def restart(self, reason: str) -> None:
         """Between two windows; the next one begins another map."""
-        self.worker.request(lambda: self._engine.restart(reason))
+
+        def action() -> None:
+            self._engine.restart(reason)
+            if self._metric is not None:
+                self._metric.restart()
+
+        self.worker.request(action)
 
     def _offer(self, frame: Frame) -> None:
         if not self.paused:
             self.worker.offer(frame)
 
     def _deliver(self, result: WindowResult) -> None:
-        self.last_window = result
+        placed = PlacedWindow(result, is_metric=False) if self._metric is None else self._metric.place(result)
+        self.last_window = placed.window
         if (latency := self.publishing.latency) is not None:
             self._engine.own_ms = latency.own_ms
-        self.publishing.deliver(result)
+        self.publishing.deliver(placed)
 
 
 def describe_error(error: Exception) -> str:

@@ -1,0 +1,162 @@
+"""The Sim(3) pose graph's terms in GTSAM, and how they are minimised.
+
+A node is ``map_from_cam`` of a window's reference camera as a similarity: where the camera is, and how many map units
+the window's unit has. GTSAM writes a similarity as ``scale * (R x + t)``, this package as ``scale * R x + t``; only
+this module knows both. Tangents are (rotation 3, translation 3, log scale 1), at the right side: in the axes and the
+unit of the later node.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ..alignment import Sim3
+from ..errors import AlignmentError, ConfigError
+
+EdgeKind = Literal["seam", "odometry", "loop"]
+Similarity = Any  # gtsam.Similarity3, which has no types
+
+MAX_ITERATIONS = 50
+CONVERGED = 1e-5  # relative change of the squared error that moves nothing any more; 0 would search on in rounding
+FIXED = 1e-4  # standard deviation of what is held: small beside all others, large enough for the solver's arithmetic
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """What is known of two nodes: ``before_from_after``, and how well."""
+
+    kind: EdgeKind
+    before: int
+    after: int
+    relative: Similarity  # of odometry with a scale of 1, in metres
+    covariance: np.ndarray  # (7, 7) of its tangent; of odometry only the first six count
+
+
+@cache
+def library() -> Any:
+    """GTSAM, which is imported when the first graph is made.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return importlib.import_module("gtsam")
+    except ImportError as error:
+        raise ConfigError(f"loops need GTSAM: pip install 'dvlt_ros[loops]' ({error})") from error
+
+
+def from_sim3(a_from_b: Sim3) -> Similarity:
+    scale, rotation = float(a_from_b.scale), a_from_b.rotation.double().numpy()
+    return library().Similarity3(library().Rot3(rotation), a_from_b.translation.double().numpy() / scale, scale)
+
+
+def from_pose(a_from_b: np.ndarray) -> Similarity:
+    """Of a rigid pose (4, 4)."""
+    return library().Similarity3(library().Rot3(a_from_b[:3, :3]), a_from_b[:3, 3], 1.0)
+
+
+def to_sim3(a_from_b: Similarity) -> Sim3:
+    scale = torch.tensor(a_from_b.scale(), dtype=torch.float64)
+    return Sim3(scale, torch.from_numpy(a_from_b.rotation().matrix().copy()), torch.from_numpy(position(a_from_b)))
+
+
+def position(a_from_b: Similarity) -> np.ndarray:
+    """(3,) of b's origin in a."""
+    return a_from_b.scale() * np.asarray(a_from_b.translation())
+
+
+def scaled(map_from_cam: Similarity, scale: float) -> Similarity:
+    """The same camera, whose window's unit has ``scale`` map units."""
+    return library().Similarity3(map_from_cam.rotation(), position(map_from_cam) / scale, scale)
+
+
+def chained(first: Edge, second: Edge) -> Edge:
+    """What both say together of their outer ends, the middle forgotten."""
+    adjoint = second.relative.inverse().AdjointMap()
+    covariance = adjoint @ first.covariance @ adjoint.T + second.covariance
+    return Edge(first.kind, first.before, second.after, first.relative * second.relative, covariance)
+
+
+def squared_error(edge: Edge, nodes: Mapping[int, Similarity]) -> float:
+    """Of a seam or loop, in its own standard deviations."""
+    apart = library().Similarity3.Logmap(edge.relative.inverse() * nodes[edge.before].between(nodes[edge.after]))
+    return float(apart @ np.linalg.solve(edge.covariance, apart))
+
+
+def factor(edge: Edge, robust_from: float | None = None) -> Any:
+    """``robust_from``: standard deviations beyond which an error counts linearly (Huber)."""
+    gtsam = library()
+    if edge.kind == "odometry":
+        noise = gtsam.noiseModel.Gaussian.Covariance(edge.covariance[:6, :6])
+        return gtsam.CustomFactor(noise, [edge.before, edge.after], _Odometry(edge.relative))
+    noise = gtsam.noiseModel.Gaussian.Covariance(edge.covariance)
+    if robust_from is not None:
+        noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(robust_from), noise)
+    return gtsam.BetweenFactorSimilarity3(edge.before, edge.after, edge.relative, noise)
+
+
+def held(node: int, at: Similarity, log_scale: float = FIXED) -> Any:
+    """Keeps a node where it is; ``log_scale``: standard deviation of its scale."""
+    gtsam = library()
+    noise = gtsam.noiseModel.Diagonal.Sigmas(np.array([FIXED] * 6 + [log_scale]))
+    return gtsam.PriorFactorSimilarity3(node, at, noise)
+
+
+def minimise(factors: Sequence[Any], start: Mapping[int, Similarity]) -> tuple[dict[int, Similarity], float]:
+    """Nodes with the least squared error of all factors, and that error.
+
+    Raises:
+        AlignmentError: the factors do not determine the nodes.
+    """
+    gtsam = library()
+    graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
+    for term in factors:
+        graph.add(term)
+    for node, similarity in start.items():
+        values.insert(node, similarity)
+    settings = gtsam.LevenbergMarquardtParams()
+    settings.setMaxIterations(MAX_ITERATIONS)
+    settings.setRelativeErrorTol(CONVERGED)
+    settings.setAbsoluteErrorTol(CONVERGED)
+    try:
+        optimiser = gtsam.LevenbergMarquardtOptimizer(graph, values, settings)
+        found = optimiser.optimize()
+    except RuntimeError as error:
+        raise AlignmentError(f"the pose graph has no solution: {str(error).strip().splitlines()[0]}") from error
+    return {node: found.atSimilarity3(node) for node in start}, 2 * optimiser.error()
+
+
+class _Odometry:
+    """The wheels know metres and angles, nothing of a window's unit: (6,) rotation and translation, exact Jacobians."""
+
+    def __init__(self, relative: Similarity) -> None:
+        self._turned, self._moved = relative.rotation(), position(relative)
+        self._after_from_before = self._turned.matrix().T
+
+    def __call__(self, this: Any, values: Any, jacobians: list[np.ndarray] | None) -> np.ndarray:
+        before, after = (values.atSimilarity3(key) for key in this.keys())  # noqa: SIM118, it is no dict
+        before_turned, after_turned = before.rotation(), after.rotation()
+        moved = before_turned.unrotate(position(after) - position(before))
+        turned = before_turned.between(after_turned)
+        angle = self._turned.logmap(turned)
+        if jacobians is not None:
+            derivative = library().Rot3.LogmapDerivative(angle)
+            back, relative = self._after_from_before, turned.matrix()
+            first, second = np.zeros((6, 7), order="F"), np.zeros((6, 7), order="F")
+            first[:3, :3], second[:3, :3] = -derivative @ relative.T, derivative
+            first[3:, :3], first[3:, 3:6] = back @ _cross(moved), -before.scale() * back
+            second[3:, 3:6] = after.scale() * back @ relative
+            jacobians[0], jacobians[1] = first, second
+        return np.concatenate([angle, self._after_from_before @ (moved - self._moved)])
+
+
+def _cross(vector: np.ndarray) -> np.ndarray:
+    x, y, z = vector
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

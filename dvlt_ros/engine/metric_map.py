@@ -1,0 +1,204 @@
+"""The engine's maps in metres and in one frame, through the robot's odometry (REP-105).
+
+    visual   a map of the engine: a unit of its own, and another one with each of its map_ids
+    odom     where the wheels say that the robot is: without jumps, but it drifts
+    map      metres, z up: that of odom when the scale is first known
+
+Within the map the wheels tell how the camera moves from frame to frame; the visual map tells, slowly, where they have
+drifted to: that is ``map_from_odom``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..alignment import Sim3
+from .engine import WindowResult
+from .frames import Reconstruction
+from .metric_scale import MetricScale, MetricScaleConfig, ScaleStatus, rescale_about
+from .odometry import OdometryError, interpolate, inverse
+from .scale_sources import mean_rotation, scale_from_odometry
+
+COMPARED_FRAMES = 8  # at a time, with the odometry
+NEW_FRAMES = 5  # before they are compared again
+GAIN = 0.3  # of what separates seen and published place, from window to window: single windows err by more than wheels
+MAX_STEP_M, MAX_STEP_RAD = 0.04, np.radians(0.4)  # of map_from_odom from window to window, at the robot
+
+
+@dataclass(frozen=True, eq=False)
+class CameraInOdom:
+    """The camera at one moment, by the robot's wheels and the camera's mount."""
+
+    odom_from_cam: np.ndarray  # (4, 4) float64, metres, rigid
+    stretch: int  # poses of different stretches have no known relation
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedWindow:
+    """A window as it leaves: in metres and in the map, or, as long as that is not known, as the engine made it."""
+
+    window: WindowResult
+    is_metric: bool
+    map_from_odom: np.ndarray | None = None  # (4, 4), metres, at the newest frame
+    map_from_visual: Sim3 | None = None  # the frames of this visual map that came before have become known by it
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    visual_from_cam: np.ndarray  # (4, 4)
+    found: CameraInOdom | None
+
+
+class MetricMap:
+    """Takes every window of the engine, in order. Not thread-safe; ``status`` may be read from anywhere."""
+
+    def __init__(self, look_up: Callable[[int, str], CameraInOdom], config: MetricScaleConfig) -> None:
+        """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError."""
+        self.problem = ""  # why frames have no odometry; empty: they have
+        self.map_id = 0
+        self._look_up = look_up
+        self._scale = MetricScale(config)
+        self._samples: deque[_Sample] = deque(maxlen=COMPARED_FRAMES)
+        self._uncompared = 0
+        self._visual_id: int | None = None
+        self._stretch: int | None = None
+        self._map_from_odom = np.eye(4)
+        self._map_from_visual: Sim3 | None = None
+        self._map_from_seen = np.eye(4)  # map_from_odom lags behind what is seen: its part that is still missing
+
+    @property
+    def status(self) -> ScaleStatus:
+        return self._scale.status
+
+    def configure(self, config: MetricScaleConfig) -> None:
+        self._scale.config = config
+
+    def restart(self) -> None:
+        """Another map begins where odom is now."""
+        self.map_id += 1
+        self._map_from_odom, self._map_from_visual, self._visual_id = np.eye(4), None, None
+
+    def place(self, window: WindowResult) -> PlacedWindow:
+        if window.map_id != self._visual_id:
+            self._visual_id, self._map_from_visual = window.map_id, None
+            self._samples.clear()
+            self._uncompared = 0
+        if not window.reconstructions:
+            return PlacedWindow(window, is_metric=False)
+        found = [self._found(reconstruction) for reconstruction in window.reconstructions]
+        self._compare(window, found)
+        self._follow_breaks(found)
+        if self.status.state != "locked" or self.status.metres_per_unit is None:
+            self._map_from_visual = None
+            return PlacedWindow(window, is_metric=False)
+        is_new = self._map_from_visual is None
+        if is_new and not self._anchor(self.status.metres_per_unit):
+            return PlacedWindow(window, is_metric=False)
+        self._follow(window.reconstructions[-1].map_from_cam, found[-1], self.status.metres_per_unit)
+        reconstructions = tuple(
+            self._placed(reconstruction, pose)
+            for reconstruction, pose in zip(window.reconstructions, found, strict=True)
+        )
+        return PlacedWindow(
+            replace(window, reconstructions=reconstructions, map_id=self.map_id), True, self._map_from_odom,
+            self._map_from_visual if is_new else None,
+        )  # fmt: skip
+
+    def _found(self, reconstruction: Reconstruction) -> CameraInOdom | None:
+        try:
+            found = self._look_up(reconstruction.stamp_ns, reconstruction.frame_id)
+        except OdometryError as error:
+            self.problem = str(error)
+            return None
+        self.problem = ""
+        return found
+
+    def _compare(self, window: WindowResult, found: Sequence[CameraInOdom | None]) -> None:
+        """Hands the scale as many frames at a time as make an observation of their own."""
+        for reconstruction, pose in zip(window.reconstructions, found, strict=True):
+            self._samples.append(_Sample(reconstruction.map_from_cam, pose))
+        self._uncompared += len(found)
+        if self._uncompared < NEW_FRAMES:
+            return
+        self._uncompared = 0
+        poses = [s.found.odom_from_cam if s.found is not None else np.full((4, 4), np.nan) for s in self._samples]
+        stretches = [s.found.stretch if s.found is not None else -1 for s in self._samples]
+        observation = scale_from_odometry(
+            np.stack([s.visual_from_cam for s in self._samples]), np.stack(poses), np.array(stretches)
+        )
+        self._scale.observe(window.map_id, window.reconstructions[-1].stamp_ns, [observation])
+
+    def _follow_breaks(self, found: Sequence[CameraInOdom | None]) -> None:
+        """After a break of the odometry the visual map alone knows where odom lies now; if it is new too, nobody."""
+        for sample, pose in zip(list(self._samples)[-len(found) :], found, strict=False):
+            if pose is None or pose.stretch == self._stretch:
+                continue
+            if self._stretch is not None:
+                if self._map_from_visual is None:
+                    self.restart()
+                else:
+                    self._map_from_odom = self._seen(sample.visual_from_cam) @ inverse(pose.odom_from_cam)
+                    self._map_from_seen = np.eye(4)
+            self._stretch = pose.stretch
+
+    def _anchor(self, metres_per_unit: float) -> bool:
+        """Lays the visual map where odometry has the camera; False: it has it nowhere of late."""
+        known = [s for s in self._samples if s.found is not None and s.found.stretch == self._stretch]
+        if not known:
+            return False
+        map_from_cam = [self._map_from_odom @ s.found.odom_from_cam for s in known if s.found is not None]
+        visual_from_cam = np.stack([s.visual_from_cam for s in known])
+        rotation = mean_rotation(np.stack(map_from_cam)[:, :3, :3] @ visual_from_cam[:, :3, :3].transpose(0, 2, 1))
+        translation = map_from_cam[-1][:3, 3] - metres_per_unit * rotation @ visual_from_cam[-1, :3, 3]
+        self._map_from_visual = Sim3(
+            torch.tensor(metres_per_unit, dtype=torch.float64),
+            torch.from_numpy(rotation),
+            torch.from_numpy(translation),
+        )
+        self._map_from_seen = np.eye(4)
+        return True
+
+    def _follow(self, visual_from_cam: np.ndarray, found: CameraInOdom | None, metres_per_unit: float) -> None:
+        """Changes the scale about the camera, and moves map_from_odom towards where the visual map has the robot."""
+        assert self._map_from_visual is not None
+        position = torch.from_numpy(self._seen(visual_from_cam)[:3, 3])
+        change = rescale_about(position, metres_per_unit / self._map_from_visual.scale.item())
+        self._map_from_visual = change.compose(self._map_from_visual)
+        if found is None:
+            return
+        seen_from_odom = self._seen(visual_from_cam) @ inverse(found.odom_from_cam)
+        self._map_from_odom = step_towards(self._map_from_odom, seen_from_odom, found.odom_from_cam)
+        self._map_from_seen = self._map_from_odom @ inverse(seen_from_odom)
+
+    def _placed(self, reconstruction: Reconstruction, found: CameraInOdom | None) -> Reconstruction:
+        """By the wheels, as TF has it too; where they are not known, by what is seen."""
+        if found is not None and found.stretch == self._stretch:
+            map_from_cam = self._map_from_odom @ found.odom_from_cam
+        else:
+            map_from_cam = self._map_from_seen @ self._seen(reconstruction.map_from_cam)
+        assert self._map_from_visual is not None
+        depth = np.float32(self._map_from_visual.scale.item()) * reconstruction.depth
+        return replace(reconstruction, map_id=self.map_id, depth=depth, map_from_cam=map_from_cam)
+
+    def _seen(self, visual_from_cam: np.ndarray) -> np.ndarray:
+        """(4, 4) of a camera in the map, by the visual map alone."""
+        assert self._map_from_visual is not None
+        return self._map_from_visual.apply_to_poses(torch.from_numpy(visual_from_cam)).numpy()
+
+
+def step_towards(current: np.ndarray, target: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Rigid (4, 4) as far from ``current`` to ``target`` as one window may move what is at ``at`` (4, 4).
+
+    Poses of the robot are compared, not the transforms: far from odom's origin a small turn is a large translation.
+    """
+    start, end = current @ at, target @ at
+    distance = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
+    cosine = (np.trace(start[:3, :3].T @ end[:3, :3]) - 1) / 2
+    angle = float(np.arccos(np.clip(cosine, -1, 1)))
+    ratio = min(GAIN, MAX_STEP_M / max(distance, 1e-12), MAX_STEP_RAD / max(angle, 1e-12))
+    return interpolate(start, end, ratio) @ inverse(at)

@@ -1,0 +1,69 @@
+"""Odometry in: where the camera was by the wheels and its mount, from nav_msgs/Odometry or from TF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile
+from rclpy.time import Time
+
+from ..engine.metric_map import CameraInOdom
+from ..engine.odometry import OdometryConfig, OdometryError, OdometryHistory
+from .config import NodeConfig
+from .intake import FollowingSubscription
+from .messages import matrix_from_pose
+from .tf_tree import TfTree, TreeError
+
+QUEUE = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST)
+
+
+class OdometryIntake:
+    """Remembers odometry; `camera` may be asked from any thread."""
+
+    def __init__(
+        self, node: Node, config: NodeConfig, odometry: OdometryConfig, tree: TfTree, complain: Callable[[str], None]
+    ) -> None:
+        self.odom_frame = config.odom_frame
+        self._tree, self._complain = tree, complain
+        self._history = OdometryHistory(odometry)
+        self._base_frame = ""
+        self._offset_ns = round(odometry.odom_time_offset_s * 1e9)
+        self._subscription = (
+            FollowingSubscription(node, Odometry, "odom", self._on_message, "auto", QUEUE)
+            if config.odom_source == "topic"
+            else None
+        )
+
+    def follow(self) -> None:
+        if self._subscription is not None:
+            self._subscription.follow()
+
+    def close(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+
+    def camera(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
+        """Raises OdometryError: there is no odometry at that stamp, or no mount."""
+        try:
+            if self._subscription is None:
+                return CameraInOdom(self._tree.look_up(self.odom_frame, frame_id, stamp_ns + self._offset_ns), 0)
+            found = self._history.at(stamp_ns)
+            base_from_cam = self._tree.look_up(self._base_frame, frame_id, stamp_ns)
+        except TreeError as error:
+            raise OdometryError(str(error)) from error
+        return CameraInOdom(found.odom_from_base @ base_from_cam, found.stretch)
+
+    def _on_message(self, message: Odometry, _: dict[str, int]) -> None:
+        try:
+            if not (message.header.frame_id and message.child_frame_id):
+                raise OdometryError("odometry refused: it has no frame_id or no child_frame_id")
+            odom_from_base = matrix_from_pose(message.pose.pose)
+            reason = self._history.add(Time.from_msg(message.header.stamp).nanoseconds, odom_from_base)
+        except OdometryError as error:
+            self._complain(str(error))
+            return
+        if reason is not None:
+            self._complain(reason)
+        self.odom_frame, self._base_frame = message.header.frame_id, message.child_frame_id
