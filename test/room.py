@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from dvlt_ros.engine.frames import Picture
 from dvlt_ros.engine.predictor import DeviceMemoryError, WindowPrediction
@@ -54,6 +55,7 @@ class FakePredictor:
     max_steps: int = 8
     image_size: int = 28
     has_fixed_steps: bool = False
+    device: torch.device = torch.device("cpu")
     largest_window: int = 1000  # more views do not fit into the device's memory
     broken_stamps: set[int] = field(default_factory=set)  # views for which no camera is found
     scrambled_stamps: set[int] = field(default_factory=set)  # views whose depth is nonsense from now on

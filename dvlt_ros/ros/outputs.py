@@ -81,18 +81,18 @@ class Outputs:
     def publish_map(self, builder: MapBuilder, changed: bool, config: NodeConfig) -> None:
         """Cloud and path, if there is something new, or somebody new."""
         listeners = self._path.get_subscription_count() + self._map_points.get_subscription_count()
-        if (
-            (may_be_unscaled(config) or config.odom_source != "none")
-            and listeners
-            and (changed or listeners > self._map_listeners)
-        ):
-            snapshot = builder.snapshot()
-            path = messages.path_message(snapshot.stamps_ns, snapshot.map_from_cam, self._map_frame)
-            if wanted(self._path):
-                self._path.publish(path)
-            if wanted(self._map_points):
-                self._map_points.publish(messages.cloud_message(point_records(snapshot.cloud), path.header))
+        is_due = listeners and (changed or listeners > self._map_listeners)
         self._map_listeners = listeners
+        if not is_due or not (may_be_unscaled(config) or config.odom_source != "none"):
+            return
+        snapshot = builder.snapshot()
+        if not len(snapshot.stamps_ns):
+            return
+        path = messages.path_message(snapshot.stamps_ns, snapshot.map_from_cam, self._map_frame)
+        if wanted(self._path):
+            self._path.publish(path)
+        if wanted(self._map_points):
+            self._map_points.publish(messages.cloud_message(point_records(snapshot.cloud), path.header))
 
     def close(self) -> None:
         for publisher in vars(self).copy().values():
