@@ -4,8 +4,8 @@
     python benchmarks/simulated_robot.py --length 60 --seeds 0
 
 Robot and wheels are those of ``simulated_building.py``, the network is the nearly perfect one of
-``simulated_network.py``; engine and seams are the real ones. ATE: root mean square distance of the camera to where it
-really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) the trajectory.
+``simulated_network.py``; engine, seams and metric map are the real ones. ATE: root mean square distance of the camera
+to where it really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,14 @@ from dvlt_ros.alignment import ScaleEstimator, fit_sim3
 from dvlt_ros.benchmark import machine
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine, WindowResult
-from dvlt_ros.engine.metric_scale import MetricScale, MetricScaleConfig, ScaleStatus
-from dvlt_ros.engine.odometry import OdometryHistory, inverse
-from dvlt_ros.engine.scale_sources import (
-    NoObservation,
-    ScaleObservation,
-    scale_from_baseline,
-    scale_from_odometry,
-)
+from dvlt_ros.engine.metric_map import CameraInOdom, MetricMap, PlacedWindow
+from dvlt_ros.engine.metric_scale import MetricScaleConfig
+from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.engine.scale_sources import ScaleObservation, scale_from_baseline
 from dvlt_ros.engine.windows import View
+from dvlt_ros.geometry import rotation_angle
 
 STRETCH_M = 10.0  # of the path, over which the scale is compared
-WARM_UP = 0.1  # of the windows, that are not judged
 
 
 @dataclass(frozen=True)
@@ -54,61 +50,66 @@ class TrajectoryError:
 
 @dataclass(frozen=True, eq=False)
 class Drive:
-    """What came out of the engine along a drive of one camera."""
+    """What came out along a drive of one camera."""
 
     robot: SimulatedRobot
-    windows: list[WindowResult]
-    map_from_cam: np.ndarray  # (N, 4, 4)
-    world_from_cam: np.ndarray  # (N, 4, 4), the truth of the same frames
+    windows: list[WindowResult]  # of the engine: vision alone
+    placed: list[PlacedWindow]  # with the wheels
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(N, 4, 4) of all frames, by vision alone."""
+        return np.stack([r.map_from_cam for window in self.windows for r in window.reconstructions])
+
+    @property
+    def true(self) -> np.ndarray:
+        """(N, 4, 4), the truth of the same frames."""
+        return self._true([r.stamp_ns for window in self.windows for r in window.reconstructions])
+
+    @property
+    def metric(self) -> tuple[np.ndarray, np.ndarray]:
+        """(M, 4, 4) of the frames from the lock on, as they leave the node, and their truth."""
+        found = [r for p in self.placed if p.is_metric for r in p.window.reconstructions]
+        return np.stack([r.map_from_cam for r in found]), self._true([r.stamp_ns for r in found])
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(W, 2): by how many metres and degrees map -> odom moved the camera, from window to window."""
+        return np.array([step(before, after) for before, after in pairwise(p for p in self.placed if p.is_metric)])
+
+    def _true(self, stamps_ns: list[int]) -> np.ndarray:
+        (name,) = self.robot.base_from_cam
+        return np.stack([self.robot.truth[name, stamp_ns] for stamp_ns in stamps_ns])
 
 
-def run(robot: SimulatedRobot, noise: PredictionNoise, config: EngineConfig | None = None, seed: int = 0) -> Drive:
-    """Through the engine, window by window."""
-    (name,) = robot.base_from_cam
+def run(robot: SimulatedRobot, noise: PredictionNoise, seed: int = 0) -> Drive:
+    """Through engine and map, window by window."""
+    (base_from_cam,), history = robot.base_from_cam.values(), robot.odometry()
     problems: list[str] = []
-    engine = Engine(SimulatedPredictor(robot, noise, seed), config or EngineConfig(), problems.append)  # type: ignore[arg-type]
-    windows = []
+    engine = Engine(SimulatedPredictor(robot, noise, seed), EngineConfig(), problems.append)  # type: ignore[arg-type]
+
+    def look_up(stamp_ns: int, _: str) -> CameraInOdom:
+        found = history.at(stamp_ns)
+        return CameraInOdom(found.odom_from_base @ base_from_cam, found.stretch)
+
+    metric, windows, placed = MetricMap(look_up, MetricScaleConfig()), [], []
     for frame in robot.frames():
         engine.admit(frame)
         if engine.is_full() and (window := engine.run()) is not None:
             windows.append(window)
+            placed.append(metric.place(window))
     if problems:
         raise RuntimeError(f"the engine complained: {problems[0]} (and {len(problems) - 1} more)")
-    found = [r for window in windows for r in window.reconstructions]
-    return Drive(
-        robot, windows,
-        np.stack([r.map_from_cam for r in found]), np.stack([robot.truth[name, r.stamp_ns] for r in found]),
-    )  # fmt: skip
+    return Drive(robot, windows, placed)
 
 
-def observe(window: WindowResult, robot: SimulatedRobot, history: OdometryHistory) -> ScaleObservation | NoObservation:
-    """What the wheels say of one window."""
-    (base_from_cam,) = robot.base_from_cam.values()
-    found = [history.at(r.stamp_ns) for r in window.reconstructions]
-    return scale_from_odometry(
-        np.stack([r.map_from_cam for r in window.reconstructions]),
-        np.stack([pose.odom_from_base @ base_from_cam for pose in found]),
-        np.array([pose.stretch for pose in found]),
-    )
-
-
-def scales(drive: Drive, config: MetricScaleConfig | None = None) -> list[ScaleStatus]:
-    """After every window."""
-    scale, history = MetricScale(config), drive.robot.odometry()
-    return [
-        scale.observe(w.map_id, w.reconstructions[-1].stamp_ns, [observe(w, drive.robot, history)])
-        for w in drive.windows
-    ]
-
-
-def metric_positions(drive: Drive, statuses: list[ScaleStatus]) -> np.ndarray:
-    """(N, 3) metres: steps of the camera, each in the scale of its window, so that no correction moves the past."""
-    first = next(s.metres_per_unit for s in statuses if s.state == "locked")
-    per_window = [s.metres_per_unit if s.state == "locked" else first for s in statuses]
-    counts = [len(w.reconstructions) for w in drive.windows]
-    per_frame = np.repeat(np.array(per_window, dtype=np.float64), counts)
-    steps = np.diff(drive.map_from_cam[:, :3, 3], axis=0, prepend=drive.map_from_cam[:1, :3, 3])
-    return np.cumsum(per_frame[:, None] * steps, axis=0)
+def step(before: PlacedWindow, after: PlacedWindow) -> tuple[float, float]:
+    assert before.map_from_odom is not None
+    assert after.map_from_odom is not None
+    map_from_cam = after.window.reconstructions[-1].map_from_cam
+    was = before.map_from_odom @ inverse(after.map_from_odom) @ map_from_cam
+    moved = torch.from_numpy(inverse(was) @ map_from_cam)
+    return float(moved[:3, 3].norm()), math.degrees(float(rotation_angle(moved[:3, :3])))
 
 
 def odometry_positions(robot: SimulatedRobot) -> np.ndarray:
@@ -159,27 +160,27 @@ def judge(seed: int, length_m: float, noise: PredictionNoise, wheel_noise: Wheel
     start = time.perf_counter()
     robot = make_robot(seed, length_m, wheels=wheel_noise)
     wheels = TrajectoryError.of(odometry_positions(robot), np.stack(list(robot.truth.values()))[:, :3, 3])
-    drive = run(robot, noise, seed=seed)
-    true = drive.world_from_cam[:, :3, 3]
-    visual = TrajectoryError.of(drive.map_from_cam[:, :3, 3], true)
-    statuses = scales(drive)
-    positions = metric_positions(drive, statuses)
-    metric = TrajectoryError.of(positions, true)
-    drift = scale_errors(drive.map_from_cam[:, :3, 3], true)
-    error = scale_errors(positions, true)[math.ceil(WARM_UP * len(drift)) :]
-    locked = next(i for i, s in enumerate(statuses) if s.state == "locked")
-    ate = [100 / robot.length_m * value for value in (wheels.se3_m, visual.sim3_m, metric.se3_m, metric.sim3_m)]
+    drive = run(robot, noise, seed)
+    visual = TrajectoryError.of(drive.seen[:, :3, 3], drive.true[:, :3, 3])
+    drift = scale_errors(drive.seen[:, :3, 3], drive.true[:, :3, 3])
+    found, true = (poses[:, :3, 3] for poses in drive.metric)
+    error, metric = scale_errors(found, true), TrajectoryError.of(found, true)
+    locked = next(i for i, placed in enumerate(drive.placed) if placed.is_metric)
+    ate = [100 / robot.length_m * value for value in (wheels.se3_m, visual.sim3_m, metric.se3_m)]
     scale = [100 * value for value in (drift.max() - drift.min(), error.mean(), np.sqrt((error**2).mean()))]
+    metres, degrees = drive.steps.max(axis=0)
     return (
-        f"{seed:4d}  {robot.length_m:6.0f} {len(drive.map_from_cam):7d} {len(drive.windows):8d}"
+        f"{seed:4d}  {robot.length_m:6.0f} {len(drive.seen):7d} {len(drive.windows):8d}"
         f" {' '.join(f'{value:8.2f}' for value in ate)}  {' '.join(f'{value:8.2f}' for value in scale)}"
-        f"  {locked + 1:8d}  {time.perf_counter() - start:5.0f}"
+        f"  {100 * metres:7.1f} {degrees:7.2f}  {locked + 1:8d}  {time.perf_counter() - start:5.0f}"
     )
 
 
 HEADER = (
-    "seed  path m  frames  windows    wheels   visual   metric   metric     drift    scale    scale    locked      s\n"
-    "                                   SE3     Sim3      SE3     Sim3   of scale    mean      rms  at window"
+    "seed  path m  frames  windows   wheels   visual   metric     drift    scale    scale"
+    "     step    step    locked      s\n"
+    "                                   SE3     Sim3      SE3  of scale     mean      rms"
+    "       cm     deg  at window"
 )
 
 
@@ -193,7 +194,8 @@ def main() -> None:
     torch.set_num_threads(1)
     noise, wheels = PredictionNoise(), WheelNoise(heading_per_metre=args.heading_per_metre)
     print(machine(torch.device("cpu")))
-    print("ATE in % of the path; drift of the visual scale and error of the metric one in % over stretches of 10 m")
+    print("ATE in % of the path; drift of the visual scale and error of the metric one in % over stretches of 10 m;")
+    print("step: largest one of map -> odom between two windows, at the camera")
     print(HEADER)
     for seed in args.seeds:
         print(judge(seed, args.length, noise, wheels), flush=True)

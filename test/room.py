@@ -17,6 +17,7 @@ SIZE = (24, 32)  # height, width of pictures and maps
 INTRINSICS = np.array([[24.0, 0.0, 16.0], [0.0, 24.0, 12.0], [0.0, 0.0, 1.0]])
 WALLS = np.array([[-3.0, -1.5, -4.0], [3.0, 1.0, 5.0]])  # lower and upper corner of the room, metres
 FRAME_NS = 100_000_000
+CPU = torch.device("cpu")
 
 
 def turn(yaw: float, pitch: float = 0.0) -> np.ndarray:
@@ -55,7 +56,7 @@ class FakePredictor:
     max_steps: int = 8
     image_size: int = 28
     has_fixed_steps: bool = False
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     largest_window: int = 1000  # more views do not fit into the device's memory
     broken_stamps: set[int] = field(default_factory=set)  # views for which no camera is found
     scrambled_stamps: set[int] = field(default_factory=set)  # views whose depth is nonsense from now on

@@ -1,16 +1,18 @@
 """Metres per map unit: what one window tells, what is locked, and a simulated robot's drive."""
 
-import importlib.util
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import simulated_building
+import simulated_network
+import simulated_robot
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_building import mount, planar_pose
+from simulated_network import rotation_of
 
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.engine.metric_scale import MetricScale, MetricScaleConfig, rescale_about
@@ -24,20 +26,6 @@ from dvlt_ros.engine.scale_sources import (
     scale_from_odometry,
 )
 from dvlt_ros.errors import ConfigError, InputError
-
-
-def load_benchmark(name):
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-building = load_benchmark("simulated_building")
-network = load_benchmark("simulated_network")
-simulated_robot = load_benchmark("simulated_robot")
-mount, planar_pose, rotation_of = building.mount, building.planar_pose, network.rotation_of
 
 SCALE = 0.37  # metres per map unit, unless said otherwise
 SECOND_NS = 10**9
@@ -395,24 +383,23 @@ def test_impossible_values_are_refused():
 
 def test_the_scale_along_a_drive_is_that_of_the_wheels():
     """40 m through corridors and rooms, engine and seams included."""
-    robot = building.make_robot(5, 40.0)
-    drive = simulated_robot.run(robot, network.PredictionNoise())
-    statuses = simulated_robot.scales(drive)
-    assert statuses[8].state == "locked"
-    true = drive.world_from_cam[:, :3, 3]
-    positions = simulated_robot.metric_positions(drive, statuses)
-    assert abs(simulated_robot.scale_errors(positions, true).mean()) < 0.01
-    assert simulated_robot.TrajectoryError.of(positions, true).se3_m < 0.02 * robot.length_m
+    robot = simulated_building.make_robot(5, 40.0)
+    drive = simulated_robot.run(robot, simulated_network.PredictionNoise())
+    assert drive.placed[8].is_metric
+    found, true = (poses[:, :3, 3] for poses in drive.metric)
+    assert abs(simulated_robot.scale_errors(found, true).mean()) < 0.01
+    assert simulated_robot.TrajectoryError.of(found, true).se3_m < 0.01 * robot.length_m
+    assert (drive.steps.max(axis=0) < (0.05, 0.5)).all()
 
 
 def test_a_rig_tells_the_scale_by_its_baseline():
-    rig = building.make_robot(6, 15.0, building.TWO_CAMERAS)
-    assert simulated_robot.baseline_scale_error(rig, network.PredictionNoise()) < 0.03
+    rig = simulated_building.make_robot(6, 15.0, simulated_building.TWO_CAMERAS)
+    assert simulated_robot.baseline_scale_error(rig, simulated_network.PredictionNoise()) < 0.03
 
 
 def test_a_simulated_robot_is_what_it_says():
-    robot = building.make_robot(7, 30.0)
-    again = building.make_robot(7, 30.0)
+    robot = simulated_building.make_robot(7, 30.0)
+    again = simulated_building.make_robot(7, 30.0)
     np.testing.assert_array_equal(robot.odom_from_base, again.odom_from_base)
     assert robot.length_m == pytest.approx(30.0, abs=0.1)
     history = replace(robot, odom_from_base=robot.world_from_base_at_wheels).odometry()

@@ -1,16 +1,15 @@
 """The pose graph, judged at the level of poses: 300 m through the corridors of a rectangle, 240 windows."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from dvlt_ros.alignment import Sim3, fit_sim3
-from dvlt_ros.engine.pose_graph import Loop, PoseGraph, PoseGraphConfig
-from dvlt_ros.errors import ConfigError, InputError
-from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix, rotation_angle
+from dvlt_ros.engine.pose_graph import Loop, PoseGraph
+from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
