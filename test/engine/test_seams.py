@@ -1,15 +1,14 @@
 """Joining windows: properties of one seam, then the drift of 200."""
 
-import importlib.util
 import math
-import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
+import seam_drift
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seam_drift import Disturbance, Simulator, turned
 
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.engine.config import EngineConfig
@@ -17,28 +16,8 @@ from dvlt_ros.engine.seams import MIN_POINTS, SharedPoints, fit_seam
 from dvlt_ros.errors import AlignmentError, InputError
 from dvlt_ros.geometry import rotation_angle
 
-
-def load_benchmark(name):
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-seam_drift = load_benchmark("seam_drift")
-Disturbance, Simulator, turned = seam_drift.Disturbance, seam_drift.Simulator, seam_drift.turned
 NOTHING = Disturbance(noise=0.0, outliers=0.0)
 MAX_RESIDUAL = EngineConfig().max_seam_residual
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads cost more than they bring at this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def views(seed, disturbance=NOTHING):
