@@ -36,6 +36,10 @@ def python_files():
     return sorted(path for path in (ROOT / "dvlt_ros").rglob("*.py") if "training" not in path.parts)
 
 
+def launch_files():
+    return sorted((ROOT / "launch").glob("*.py"))
+
+
 def top_level_imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -67,7 +71,7 @@ def test_names_versions_and_licences_agree(setup_arguments):
 
 def test_every_import_is_a_run_dependency():
     declared = {element.text for tag in ("depend", "exec_depend") for element in PACKAGE.findall(tag)}
-    for path in python_files():
+    for path in [*python_files(), *launch_files()]:
         for module in (
             set(top_level_imports(path)) - sys.stdlib_module_names - {"dvlt_ros"} - OPTIONAL - WITHOUT_ROSDEP_KEY
         ):
@@ -75,7 +79,7 @@ def test_every_import_is_a_run_dependency():
 
 
 def test_no_training_module_in_the_run_dependencies(setup_arguments):
-    for path in python_files():
+    for path in [*python_files(), *launch_files()]:
         assert not TRAINING & set(top_level_imports(path)), path
     assert {"accelerate", "hydra-core"} <= set(setup_arguments["extras_require"]["training"])
     assert "pytest" in setup_arguments["extras_require"]["test"]  # else `colcon test` finds no test
@@ -85,6 +89,16 @@ def test_entry_points_import(setup_arguments):
     for entry in setup_arguments["entry_points"]["console_scripts"]:
         module, function = re.fullmatch(r"\S+ = ([\w.]+):(\w+)", entry).groups()
         assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_launch_files_start_what_is_installed_and_find_what_is_configured(setup_arguments):
+    executables = {entry.split(" = ")[0] for entry in setup_arguments["entry_points"]["console_scripts"]}
+    installed = {Path(file).name for folder, files in setup_arguments["data_files"] for file in files}
+    for path in launch_files():
+        text = path.read_text()
+        assert path.name in installed
+        assert set(re.findall(r'executable="(\w+)"', text)) <= executables | {"rviz2"}, path
+        assert set(re.findall(r'CONFIG / "([\w.]+)"', text)) <= installed, path
 
 
 def test_training_installs_under_our_name_only(setup_arguments):
@@ -106,7 +120,7 @@ def test_every_package_folder_is_found(setup_arguments):
 
 
 def test_nothing_knows_of_the_overlay():
-    for path in [*python_files(), *(ROOT / "launch").glob("*.py"), ROOT / "setup.py"]:
+    for path in [*python_files(), *launch_files(), ROOT / "setup.py"]:
         assert "overlay" not in set(top_level_imports(path)), path
         assert not re.search(r"overlay[/\\.]", path.read_text()), path
 

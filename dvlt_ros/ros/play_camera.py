@@ -149,6 +149,10 @@ class PlayCamera(Node):
         finally:
             self._report(played, time.monotonic() - start_s)
 
+    def close(self) -> None:
+        self._executor.shutdown()  # before the context, or rclpy complains at the end of the process
+        self.destroy_node()
+
     def _spin_until(self, due_s: float) -> None:
         """Answers services and listens to the clock until then, and at least once."""
         while True:
@@ -177,9 +181,8 @@ class PlayCamera(Node):
         """More than the queue holds on the way would be lost without a word."""
         for publisher in (self._infos, self._images):
             if not publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S)):
-                raise InputError(
-                    f"a subscriber of {publisher.topic_name} is stuck: nothing acknowledged in {ACKNOWLEDGE_S:g} s"
-                )
+                topic = publisher.topic_name
+                raise InputError(f"a subscriber of {topic} is stuck: nothing acknowledged in {ACKNOWLEDGE_S:g} s")
 
     def _report(self, played: int, elapsed_s: float) -> None:
         refusals, problem = self._source.refusals, self._source.camera_problem
@@ -213,9 +216,8 @@ def camera_info_message(lens: Lens) -> CameraInfo:
     height, width = lens.size
     k = lens.intrinsics
     k[:2, 2] -= 0.5
-    message = CameraInfo(height=height, width=width)
-    message.distortion_model = lens.model if lens.is_distorted else "plumb_bob"
-    message.d = list(lens.distortion) if lens.is_distorted else [0.0] * 5
+    model, distortion = (lens.model, list(lens.distortion)) if lens.is_distorted else ("plumb_bob", [0.0] * 5)
+    message = CameraInfo(height=height, width=width, distortion_model=model, d=distortion)
     message.k = k.ravel().tolist()
     message.r = np.eye(3).ravel().tolist()
     message.p = np.hstack([k, np.zeros((3, 1))]).ravel().tolist()
@@ -233,8 +235,10 @@ def main(args: Sequence[str] | None = None) -> None:
     rclpy.init(args=args)
     try:
         node = PlayCamera()
-        node.play()
-        node.destroy_node()
+        try:
+            node.play()
+        finally:
+            node.close()
     except (DvltError, ImportError, ParameterException) as error:
         sys.exit(f"play_camera: {error}")
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -85,6 +85,7 @@ class Listener:
         self.until(lambda: self.player.poll() is not None, "the player's end")
         said = self.player.stderr.read()
         assert self.player.returncode == 0, said
+        assert "Traceback" not in said
         self.until(lambda: len(self.images) >= count, f"image {count}")
         assert len(self.images) == count
         return said
@@ -125,7 +126,7 @@ def listen(ros):
 
 def test_a_folder_arrives_whole_with_its_camera(listen, folder):
     before_ns = time.time_ns()
-    listener = listen().start(folder, rate_hz=50.0, intrinsics="60 61 31.5 23.5")
+    listener = listen().start(folder, rate_hz=5.0, intrinsics="60 61 31.5 23.5")
     said = listener.hear_out(5)
     assert "played 5 images" in said
     assert "cannot be used" not in said
@@ -140,7 +141,7 @@ def test_a_folder_arrives_whole_with_its_camera(listen, folder):
     stamps = [stamp_ns(message) for message in listener.images]
     assert before_ns < stamps[0]
     assert stamps == sorted(set(stamps))
-    assert stamps[-1] - stamps[0] >= 4 * SECOND / 50 * 0.9  # a lower bound: nothing is played early
+    assert stamps[-1] - stamps[0] >= 4 * SECOND / 5 / 2  # nothing is played early; the first one may have been late
 
 
 def test_a_bag_arrives_with_its_stamps_frames_and_lens(listen, tmp_path):
