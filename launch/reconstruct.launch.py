@@ -1,6 +1,7 @@
 """Camera in; depth, points, poses and a map out.
 
     ros2 launch dvlt_ros reconstruct.launch.py image:=/camera/image_raw rviz:=true
+    ros2 launch dvlt_ros reconstruct.launch.py image:=/camera/image_raw odom:=/odom odom_source:=topic
     ros2 launch dvlt_ros reconstruct.launch.py bag:=recording.mcap rviz:=true
 
 Starts the lifecycle node `dvlt`, configures and activates it. An argument that is not given leaves its parameter to
@@ -33,6 +34,7 @@ ARGUMENTS = {  # name: type, default, description
     "namespace": (str, "", "of the nodes and of all relative topics"),
     "image": (str, "image", "topic of the images; with image_transport:=compressed without its /compressed"),
     "camera_info": (str, "", "topic of the camera_info (empty: camera_info beside the image topic)"),
+    "odom": (str, "odom", "topic of the odometry, for odom_source:=topic"),
     "bag": (str, "", "a bag (MCAP or db3), a video or a folder of images to play as the camera"),
     "bag_speed": (float, "1", "factor on the rate of the bag; 0: as fast as it goes"),
     "autostart": (bool, "true", "configure and activate the node; false: that is left to `ros2 lifecycle set`"),
@@ -43,6 +45,7 @@ PARAMETERS = {  # of the node; name: type, description
     "device": (str, "auto, cpu, cuda, cuda:1, ..."),
     "latency_budget_ms": (float, "from an image's arrival to its publication; 0: always the best quality"),
     "image_transport": (str, "raw or compressed"),
+    "odom_source": (str, "where metres come from: none, topic (the argument odom) or tf"),
     "map_frame": (str, "frame of the map"),
     "camera_frame": (str, "optical frame of images that come without a frame_id"),
     "frame_prefix": (str, "put before all frames, for several robots in one TF tree"),
@@ -78,7 +81,11 @@ def start(context: LaunchContext) -> list[Action]:
     common: dict[str, Any] = {
         "package": PACKAGE,
         "namespace": values["namespace"],
-        "remappings": [("image", values["image"]), ("camera_info", values["camera_info"] or beside(values["image"]))],
+        "remappings": [
+            ("image", values["image"]),
+            ("camera_info", values["camera_info"] or beside(values["image"])),
+            ("odom", values["odom"]),
+        ],
         "output": "screen",
         "emulate_tty": True,
     }

@@ -30,6 +30,7 @@ from .observer import POINTS_STRIDE, Observer
 
 START_LIMIT_S = 120.0  # until the node has loaded its weights
 IDLE_LIMIT_S = 60.0  # without any progress
+END_LIMIT_S = 10.0
 # The camera is one as users have it: with the middleware's defaults, whatever is set for the node.
 TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
 
@@ -70,9 +71,7 @@ def run(args: argparse.Namespace) -> None:
         watch(observer, executor, processes, total)
     finally:
         for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
+            end(process)
         executor.shutdown()
     write(observer, args.output)
     observer.destroy_node()
@@ -83,6 +82,16 @@ def start(module: str, parameters: Sequence[str], without: Sequence[str] = ()) -
     arguments = [word for parameter in parameters for word in ("-p", parameter)]
     environment = {name: value for name, value in os.environ.items() if name not in without}
     return subprocess.Popen([sys.executable, "-m", f"dvlt_ros.ros.{module}", "--ros-args", *arguments], env=environment)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Politely first; in rclpy that may find nobody who waits for it."""
+    process.terminate()
+    try:
+        process.wait(END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def change_state(
