@@ -35,6 +35,7 @@ lint: $(STAMP)  ## ruff and mypy
 bench: $(STAMP)  ## time, operations and memory of the model's stages on this machine (ARGS="--help")
 	$(RUN) -m dvlt_ros.benchmark $(ARGS)
 	$(RUN) benchmarks/camera_recovery.py
+	$(RUN) benchmarks/speed.py
 
 demo: $(STAMP)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
 	$(DDS) $(RUN) -m dvlt_ros.ros.demo $(ARGS)

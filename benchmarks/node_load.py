@@ -32,12 +32,13 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
 from dvlt_ros.benchmark import machine
+from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Frame, Picture
 from dvlt_ros.engine.predictor import DvltPredictor, WindowPrediction
 from dvlt_ros.engine.windows import View
-from dvlt_ros.model import PixelMapping, prepare_images
+from dvlt_ros.model import Dvlt, PixelMapping, prepare_images
 from dvlt_ros.ros.messages import header, image_message
 from dvlt_ros.ros.node import ReconstructNode
 from dvlt_ros.ros.process import settle_process
@@ -106,8 +107,8 @@ def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> It
     module: Any = importlib.import_module("dvlt_ros.ros.node")
     rclpy.init(domain_id=domain_id)
     if image_size is not None:
-        load = module.load_predictor
-        module.load_predictor = lambda config, rotation: RecordedPredictor(load(config, rotation).model, image_size)
+        model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
+        module.load_predictor = lambda *_: RecordedPredictor(model, image_size)
     values = {"publish_unscaled": True, "keyframe_min_change": 0.0, "device": "cpu"} | parameters
     node = ReconstructNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
     for transition in (node.trigger_configure, node.trigger_activate):

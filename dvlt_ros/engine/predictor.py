@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DvltError
-from ..model import Dvlt, Features, PixelMapping, prepare_images
+from ..fast import FastDvlt, Precision
+from ..model import Dvlt, Features, PixelMapping, State, prepare_images
 from .config import ImageRotation
 from .upright import Upright
 from .windows import View
@@ -44,11 +45,23 @@ class Encoded:
 
 
 class DvltPredictor:
-    """Owns the model and the features of the views that come again."""
+    """Owns the network and the features of the views that come again.
 
-    def __init__(self, model: Dvlt, device: torch.device | str, image_rotation: ImageRotation = 0) -> None:
+    ``precision`` is that of the fast path. Without one a CPU gets it in float32, and a GPU the plain network under
+    bfloat16 autocast: no GPU has run the fast path yet.
+    """
+
+    def __init__(
+        self,
+        model: Dvlt,
+        device: torch.device | str,
+        image_rotation: ImageRotation = 0,
+        precision: Precision | None = None,
+    ) -> None:
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        model = model.to(self.device).eval()
+        is_plain = precision is None and self.device.type == "cuda"
+        self.model: Dvlt | FastDvlt = model if is_plain else FastDvlt(model, precision or "float32")
         self.upright = Upright(image_rotation)
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
         self._fits: deque[Tensor] = deque(maxlen=REMEMBERED_FITS)
@@ -89,6 +102,8 @@ class DvltPredictor:
             if not is_out_of_memory(error):
                 raise
             self._encoded.clear()
+            if isinstance(self.model, FastDvlt):
+                self.model.release()
             message = f"no memory for {len(views)} views at {image_size} pixels: {str(error).splitlines()[0]}"
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # outside of the handler, whose traceback holds tensors
@@ -100,9 +115,7 @@ class DvltPredictor:
         encoded = self._encode(views, image_size)
         mapping = encoded[-1].mapping
         state = self.model.begin(Features.concatenate([view.features for view in encoded]))
-        for step in self.model.schedule(num_steps):
-            state = self.model.step(state, step)
-        prediction = self.model.decode(state, views=decoded)
+        prediction = self.model.decode(self._run(state, num_steps), views=decoded)
         known = self._known_intrinsics(views, decoded, mapping)
         if known is None:
             known = self._shared_fit(prediction.cameras().intrinsics[0])
@@ -111,18 +124,36 @@ class DvltPredictor:
             prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
         )
 
+    def _run(self, state: State, num_steps: int) -> State:
+        if isinstance(self.model, FastDvlt):
+            return self.model.run(state, num_steps)
+        for step in self.model.schedule(num_steps):
+            state = self.model.step(state, step)
+        return state
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        is_needed = self.device.type == "cuda" and isinstance(self.model, Dvlt)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_needed)
+
     def _encode(self, views: Sequence[View], image_size: int) -> list[Encoded]:
         """Features of every view; those of views that are not in this window are forgotten."""
         keys = [(view.number, image_size) for view in views]
         fresh = [i for i, key in enumerate(keys) if key not in self._encoded]
         if fresh:
-            images = [self.upright.image(views[i].picture.image) for i in fresh]
-            prepared = prepare_images(images, image_size, device=self.device)
+            images = [self._on_device(self.upright.image(views[i].picture.image)) for i in fresh]
+            prepared = prepare_images(images, image_size)
             features = self.model.encode(prepared.images)
             for place, i in enumerate(fresh):
                 self._encoded[keys[i]] = Encoded(features.views([place]), prepared.mappings[place])
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())
+
+    def _on_device(self, image: np.ndarray) -> np.ndarray | Tensor:
+        """On a GPU a tensor (3, H, W) that is still on its way there while the next image is made ready."""
+        if self.device.type != "cuda":
+            return image
+        pinned = torch.from_numpy(np.require(image, requirements=("C", "W"))).pin_memory()
+        return pinned.to(self.device, non_blocking=True).permute(2, 0, 1)
 
     def _known_intrinsics(self, views: Sequence[View], decoded: Sequence[int], mapping: PixelMapping) -> Tensor | None:
         """(D, 3, 3) of the network's upright pixels; None if no view comes with any.
@@ -152,18 +183,19 @@ class DvltPredictor:
         self, depth: Tensor, confidence: Tensor, window_from_upright: Tensor, intrinsics: Tensor, mapping: PixelMapping
     ) -> WindowPrediction:
         turned, size = self.upright, self.upright.restored_mapping(mapping).network_size
-        window_from_cam = window_from_upright.double().cpu().numpy().copy()
+        results = (depth, confidence, window_from_upright.double(), intrinsics.double())
+        depth, confidence, window_from_upright, intrinsics = (x.to("cpu", non_blocking=True) for x in results)
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()  # once, for all four copies
+        window_from_cam = window_from_upright.numpy().copy()
         window_from_cam[:, :3, :3] = window_from_cam[:, :3, :3] @ turned.upright_from_cam
         return WindowPrediction(
-            turned.restored(depth.cpu().numpy()),
-            turned.restored(confidence.cpu().numpy()),
+            turned.restored(depth.numpy()),
+            turned.restored(confidence.numpy()),
             window_from_cam,
-            turned.restored_intrinsics(intrinsics.double().cpu().numpy(), size),
+            turned.restored_intrinsics(intrinsics.numpy(), size),
             turned.restored_mapping(mapping),
         )
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
 
 def is_out_of_memory(error: Exception) -> bool:

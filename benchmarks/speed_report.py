@@ -1,0 +1,114 @@
+"""What `speed.py` has measured: as a table, as a plot, as a law of cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STAGES = ("prepare", "encode", "loop", "decode", "cameras", "copy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window size and K; milliseconds are medians."""
+
+    views: int
+    new: int  # of the streaming case
+    size: str
+    steps: int
+    gflop: float
+    eager_ms: dict[str, float]  # by precision: the window, all anew
+    fast_ms: float
+    fast_spread_ms: tuple[float, float]  # quartiles
+    stream_ms: float  # features of the other views kept, new views decoded
+    speedup: float  # over the fastest eager
+    stream_speedup: float
+    eager_stages_ms: dict[str, float]
+    stages_ms: dict[str, float]
+    loop_share: float  # of the matrix rate measured in this run
+    relative_error: float  # against eager float32
+    peak_mib: float | None
+    reserved_mib: float | None
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    windows: int
+    p99_over_median: float
+    growth_mib: float  # from the first tenth of the windows to the last
+    new_k_ms: float  # what a K not seen before costs
+    known_k_ms: float
+
+
+def cost_law(rows: Sequence[Row]) -> dict[str, float] | None:
+    """``window_ms = fixed + per_view * S + K * (step + step_view * S + step_pair * S**2)``, of one size.
+
+    Least squares of relative errors, no coefficient below 0 (what would be is left out). None with fewer than
+    three numbers of views.
+    """
+    if len({row.views for row in rows}) < 3 or len({row.size for row in rows}) > 1:
+        return None
+    terms = {
+        "fixed": [1.0 for _ in rows],
+        "per_view": [row.views for row in rows],
+        "step": [row.steps for row in rows],
+        "step_view": [row.steps * row.views for row in rows],
+        "step_pair": [row.steps * row.views**2 for row in rows],
+    }
+    outside = np.array([sum(row.stages_ms.values()) - row.stages_ms["loop"] for row in rows])
+    loop = np.array([row.stages_ms["loop"] for row in rows])
+    return fitted({name: terms[name] for name in ("fixed", "per_view")}, outside) | fitted(
+        {name: terms[name] for name in ("step", "step_view", "step_pair")}, loop
+    )
+
+
+def fitted(terms: dict[str, Any], values: np.ndarray) -> dict[str, float]:
+    names = list(terms)
+    while True:
+        matrix = np.array([terms[name] for name in names], dtype=float).T / values[:, None]
+        found = np.linalg.lstsq(matrix, np.ones(len(values)), rcond=None)[0]
+        if (found >= 0).all():
+            return dict.fromkeys(terms, 0.0) | {name: float(x) for name, x in zip(names, found, strict=True)}
+        names.pop(int(found.argmin()))
+
+
+def table(rows: Sequence[Row]) -> str:
+    heads = ["views", "new", "size", "K", "eager", "autocast", "fast", "quartiles", "gain", "stream", "gain"]
+    heads += ["matrix", "rel. L2", "MiB"]
+    lines = ["  ".join(f"{head:>9}" for head in heads)]
+    for row in rows:
+        autocast = row.eager_ms.get("autocast")
+        low, high = row.fast_spread_ms
+        cells = [
+            row.views, row.new, row.size, row.steps, f"{row.eager_ms['float32']:.1f}",
+            "" if autocast is None else f"{autocast:.1f}", f"{row.fast_ms:.1f}", f"{low:.0f}..{high:.0f}",
+            f"{row.speedup:.2f}", f"{row.stream_ms:.1f}", f"{row.stream_speedup:.2f}", f"{row.loop_share:.0%}",
+            f"{row.relative_error:.1e}", "unknown" if row.peak_mib is None else f"{row.peak_mib:.0f}",
+        ]  # fmt: skip
+        lines.append("  ".join(f"{cell:>9}" for cell in cells))
+    lines += ["", "ms of each stage: eager > fast", "  ".join(f"{head:>15}" for head in ("views, K", *STAGES))]
+    for row in rows:
+        cells = [f"{row.views}, {row.steps}"]
+        cells += [f"{row.eager_stages_ms[stage]:.1f} > {row.stages_ms[stage]:.1f}" for stage in STAGES]
+        lines.append("  ".join(f"{cell:>15}" for cell in cells))
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for size, steps in sorted({(row.size, row.steps) for row in rows}):
+        chosen = [row for row in rows if (row.size, row.steps) == (size, steps)]
+        views = [row.views for row in chosen]
+        (line,) = axes.plot(views, [row.fast_ms for row in chosen], "o-", label=f"fast, {size}, K = {steps}")
+        eager = [min(row.eager_ms.values()) for row in chosen]
+        axes.plot(views, eager, "x--", color=line.get_color(), label=f"eager, {size}, K = {steps}")
+    axes.set(xlabel="views", ylabel="window, ms", yscale="log")
+    axes.legend(fontsize="small")
+    figure.savefig(path)

@@ -1,0 +1,98 @@
+"""A transformer block for inference: norm, rotation and softmax scale of q and k are one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..model.layers import Block, LayerScale, Rope
+from .attention import Attention
+from .kernels import Kernels, Norm
+from .linear import Precision, activation_dtype, folded, pack
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every block of a model is computed."""
+
+    precision: Precision
+    kernels: Kernels
+    attention: Attention
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return activation_dtype(self.precision)
+
+
+class FastBlock:
+    """The same as a `Block` in evaluation mode, on a float32 stream of tokens."""
+
+    def __init__(self, block: Block, recipe: Recipe) -> None:
+        attention = block.attn
+        self.kernels, self.attention = recipe.kernels, recipe.attention
+        self.num_heads = attention.num_heads
+        self.head_dim = attention.proj.in_features // self.num_heads
+        self.norm1, self.norm2 = Norm.of(block.norm1, recipe.dtype), Norm.of(block.norm2, recipe.dtype)
+        self.qk_norms = [n for n in (attention.q_norm, attention.k_norm) if isinstance(n, nn.LayerNorm)]
+        self.order = pair_order(self.head_dim, attention.proj.weight.device)
+        self.qkv = pack(*self._qkv(attention.qkv), recipe.precision)
+        self.proj = pack(*folded(attention.proj, gamma(block.ls1)), recipe.precision)
+        self.fc1 = pack(*folded(block.mlp.fc1), recipe.precision)
+        self.fc2 = pack(*folded(block.mlp.fc2, gamma(block.ls2)), recipe.precision)
+
+    def table(self, rope: Rope | None) -> Tensor | None:
+        """What `queries_and_keys` needs of the weights and of the positions; None without q/k norm."""
+        if not self.qk_norms:
+            return None
+        parts = []
+        for norm, scale in zip(self.qk_norms, (self.head_dim**-0.5, 1.0), strict=True):
+            weight, bias = scale * norm.weight.detach(), (scale * norm.bias.detach())[None]
+            weight = weight * self.head_dim**0.5  # a vector is divided by its length, not by its deviation
+            factor, partner, offset = weight[None], torch.zeros_like(weight)[None], bias
+            if rope is not None:
+                sign = torch.ones_like(weight).unflatten(0, (2, 2, -1))
+                sign[:, 0] = -1
+                partner = rope.sin * sign.flatten() * weight.unflatten(0, (2, 2, -1)).flip(1).flatten()
+                factor, offset = rope.cos * weight, rope.rotate(bias.expand_as(rope.cos))
+            parts.append(torch.stack([factor, partner, offset])[..., self.order])
+        return torch.stack(parts, dim=1).unsqueeze(2).unsqueeze(2).contiguous()
+
+    def __call__(self, x: Tensor, table: Tensor | None, turns: bool, scales: Tensor | None = None) -> Tensor:
+        """x (B, N, C); scales (n, C) with n = 2: s_attn, s_mlp, or n = 3: and s_out."""
+        kernels = self.kernels
+        branch = self.proj(self._attended(self.qkv(kernels.normed(self.norm1, x)), table, turns))
+        x = kernels.added(x, branch, None if scales is None else scales[0])
+        branch = self.fc2(F.gelu(self.fc1(kernels.normed(self.norm2, x))))
+        return kernels.added_and_gated(x, branch, scales)
+
+    def _attended(self, qkv: Tensor, table: Tensor | None, turns: bool) -> Tensor:
+        qkv = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, D)
+        if table is None:
+            q, k = qkv[:2]
+        else:
+            q, k = self.kernels.queries_and_keys(qkv, table, self.qk_norms[0].eps, turns)
+        return self.attention(q, k, qkv[2]).transpose(1, 2).flatten(2)
+
+    def _qkv(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+        """q and k of each head centred, which their norm would do, and in `pair_order`; or scaled for the softmax."""
+        weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+        for values in (weight, bias):
+            parts = values.unflatten(0, (3, self.num_heads, self.head_dim))
+            if self.qk_norms:
+                parts[:2] -= parts[:2].mean(dim=2, keepdim=True)
+                parts[:2] = parts[:2][:, :, self.order]
+            else:
+                parts[0] *= self.head_dim**-0.5
+        return weight, bias
+
+
+def gamma(layer_scale: LayerScale | None) -> Tensor | None:
+    return None if layer_scale is None else layer_scale.gamma.detach()
+
+
+def pair_order(head_dim: int, device: torch.device) -> Tensor:
+    """Channels of a head in such an order that the two that turn together are half a head apart."""
+    return torch.arange(head_dim, device=device).view(2, 2, -1).transpose(0, 1).flatten()

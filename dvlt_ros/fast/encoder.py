@@ -1,0 +1,35 @@
+"""The image encoder for inference; patches are a matrix product that normalises the pixels as well."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model.config import NUM_REGISTERS, PATCH_SIZE
+from ..model.encoder import Encoder
+from ..model.layers import Block
+from .block import FastBlock, Recipe
+from .linear import PlainLinear
+
+
+class FastEncoder:
+    def __init__(self, encoder: Encoder, recipe: Recipe) -> None:
+        convolution = encoder.patch_embed.proj
+        weight = convolution.weight.detach() / encoder.std
+        bias = cast("Tensor", convolution.bias).detach() - (weight * encoder.mean).sum(dim=(1, 2, 3))
+        self.patch_embed = PlainLinear(weight.flatten(1), bias, recipe.dtype)
+        self.class_token, self.registers = encoder.cls_token.detach(), encoder.register_tokens.detach()
+        self.blocks = [FastBlock(block, recipe) for block in cast("list[Block]", encoder.blocks)]
+
+    def __call__(self, images: Tensor, position: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] and position (1, 1 + h*w, C) -> patch features (N, h*w, C)."""
+        patches = images.unflatten(-1, (-1, PATCH_SIZE)).unflatten(-3, (-1, PATCH_SIZE))  # (N, 3, h, 14, w, 14)
+        patches = self.patch_embed(patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
+        special = torch.cat([self.class_token + position[:, :1], self.registers], dim=1)
+        x = torch.cat([special.expand(len(patches), -1, -1), patches + position[:, 1:]], dim=1)
+        for block in self.blocks:
+            x = block(x, None, turns=False)
+        return F.layer_norm(x, x.shape[-1:], eps=1e-5)[:, 1 + NUM_REGISTERS :]
