@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
-import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,21 @@ def make_model() -> Callable[..., Dvlt]:
 def ros() -> Iterator[Any]:
     """rclpy in a ROS network of this test process alone."""
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
-    rclpy.init(domain_id=1 + os.getpid() % 100)
-    yield rclpy
-    rclpy.try_shutdown()
+    with own_domain() as domain_id:
+        rclpy.init(domain_id=domain_id)
+        yield rclpy
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def own_domain() -> Iterator[int]:
+    """A ROS domain that no other test process on this machine is in."""
+    for domain_id in range(1, 101):
+        with (Path(tempfile.gettempdir()) / f"dvlt_ros_test_domain_{domain_id}").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            yield domain_id
+            return
+    raise RuntimeError("a hundred other test processes are running")
