@@ -12,14 +12,14 @@ holds Python's lock while it solves: other threads wait.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
 from ..alignment import Sim3
 from ..errors import InputError
-from .config import check_parameters, parameter
+from .graph_config import Loop, PoseGraphConfig, RefusedLoop, Solution
 from .graph_factors import (
     FIXED,
     Edge,
@@ -40,58 +40,7 @@ from .graph_factors import (
 HUBER = 4.0  # standard deviations of a loop's seven numbers together; their root mean square is 2.6
 ODOMETRY_FLOOR_RAD, ODOMETRY_FLOOR_M = 5e-4, 2e-3  # wheels that stand still are right to an encoder's tick
 UNKNOWN_SCALE = 3.0  # of log scale: odometry will tell
-
-
-@dataclass(frozen=True)
-class PoseGraphConfig:
-    """How far each source is trusted: standard deviations."""
-
-    seam_rotation_deg: float = parameter(
-        0.4, "of a window's bend; more than noise alone makes, because bends of a network repeat", 1e-3, 30.0
-    )
-    seam_translation: float = parameter(0.01, "of a seam, relative to the median depth", 1e-4, 1.0)
-    seam_scale: float = parameter(0.01, "of the unit from window to window, relative", 1e-4, 1.0)
-    odom_heading_per_turn: float = parameter(0.02, "rad after one radian turned; a turn slips", 1e-4, 1.0)
-    odom_heading_per_metre: float = parameter(0.002, "rad after one metre driven", 1e-5, 1.0)
-    odom_position_per_metre: float = parameter(0.02, "metres after one metre driven, any direction", 1e-4, 1.0)
-    loop_rotation_deg: float = parameter(0.4, "two seams, and a bend between the visits", 1e-3, 30.0)
-    loop_translation: float = parameter(0.02, "relative to the median depth; the loop's residual if it is larger", 1e-4)
-    loop_scale: float = parameter(0.02, "of the unit between the visits, relative", 1e-4, 1.0)
-    max_contradiction: float = parameter(
-        60.0, "rise of the graph's squared error with a loop that is still believed; 99.9 % of true ones: 24", 1.0
-    )
-    max_windows: int = parameter(1000, "windows in the graph; what lies closest together is merged", 10, 100_000)
-    max_loops: int = parameter(250, "loops in the graph; of the two most alike the older one leaves", 1, 100_000)
-
-    def __post_init__(self) -> None:
-        check_parameters(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Loop:
-    """Two windows that see the same place: ``first_from_second`` between their frames, first is the older one."""
-
-    first: int
-    second: int
-    first_from_second: Sim3
-    residual: float  # median distance of points that both see, relative to their depth
-
-
-@dataclass(frozen=True)
-class RefusedLoop:
-    """A loop that the graph does not believe."""
-
-    loop: Loop
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """What `PoseGraph.optimise` found."""
-
-    map_from_window: dict[int, Sim3]  # of the windows that could move, oldest first
-    accepted: tuple[Loop, ...]  # new ones: the map has moved at once
-    refused: tuple[RefusedLoop, ...]  # new ones, and older ones that later loops contradict
+REMEMBERED_REFUSALS = 5
 
 
 class PoseGraph:
@@ -107,6 +56,7 @@ class PoseGraph:
         self._chain: dict[tuple[EdgeKind, int], Edge] = {}  # seams and odometry, by their later window
         self._loops: dict[tuple[int, int], tuple[Loop, Edge]] = {}
         self._trial: list[Loop] = []
+        self._contradicted: deque[Loop] = deque(maxlen=REMEMBERED_REFUSALS)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -190,20 +140,11 @@ class PoseGraph:
         """
         windows = list(self._nodes)
         moving = windows if self._trial or latest is None else windows[-latest:]
-        accepted: list[Loop] = []
-        refused: list[RefusedLoop] = []
-        cost = self._solve(moving) if moving else 0.0
-        while self._trial:
-            loop = self._trial.pop(0)
-            reason, cost = self._try(loop, cost)
-            if reason is None:
-                accepted.append(loop)
-            else:
-                refused.append(RefusedLoop(loop, reason))
-        refused += self._settle() if accepted else []
-        lost = [entry.loop for entry in refused]
+        before = set(self.loops)
+        refused = [entry for loop in self._take_trials() if (entry := self._try(loop)) is not None]
+        outdone = self._settle(moving)
         placed = {window: self.map_from_window(window) for window in moving}
-        return Solution(placed, tuple(loop for loop in accepted if loop not in lost), tuple(refused))
+        return Solution(placed, tuple(loop for loop in self.loops if loop not in before), tuple(refused + outdone))
 
     def shrink(self, pinned: Collection[int] = ()) -> tuple[int, ...]:
         """Merges windows until there are at most ``max_windows``; returns those that are gone.
@@ -217,15 +158,17 @@ class PoseGraph:
             self._merge(gone[-1])
         return tuple(gone)
 
-    def _solve(self, moving: Sequence[int], trial: Edge | None = None) -> float:
-        """Moves these windows; returns the squared error of all that they take part in."""
+    def _solve(self, moving: Sequence[int], loops: Iterable[Edge], trial: Sequence[Edge] = ()) -> float:
+        """Moves these windows; returns the squared error of all that they take part in. Trials are not softened."""
+        if not moving:
+            return 0.0
         free = set(moving)
-        edges = [*self._chain.values(), *(edge for _, edge in self._loops.values())]
-        edges = [edge for edge in edges if edge.before in free or edge.after in free]
-        start = {window: self._nodes[window] for edge in edges for window in (edge.before, edge.after)}
+        known: list[tuple[Edge, float | None]] = [(edge, None) for edge in (*self._chain.values(), *trial)]
+        known += [(edge, HUBER) for edge in loops]
+        known = [(edge, softened) for edge, softened in known if edge.before in free or edge.after in free]
+        start = {window: self._nodes[window] for edge, _ in known for window in (edge.before, edge.after)}
         start |= {window: self._nodes[window] for window in moving}
-        terms = [factor(edge, HUBER if edge.kind == "loop" else None) for edge in edges]
-        terms += [] if trial is None else [factor(trial)]
+        terms = [factor(edge, softened) for edge, softened in known]
         metric = {self._part[edge.before] for edge in self._chain.values() if edge.kind == "odometry"}
         oldest = {part: window for window, part in reversed(self._part.items())}
         for window in start:
@@ -237,34 +180,78 @@ class PoseGraph:
         self._nodes.update({window: found[window] for window in moving})
         return cost
 
-    def _try(self, loop: Loop, cost: float) -> tuple[str | None, float]:
-        """Puts a loop into the graph, or says why not; ``cost`` is the graph's before, the answer's that after it."""
-        edge, before = self._loop_edge(loop), dict(self._nodes)
+    def _try(self, loop: Loop) -> RefusedLoop | None:
+        """Puts a loop into the graph, or says why not."""
+        edge, windows, loops = self._loop_edge(loop), list(self._nodes), self._loop_edges()
         if self._part[loop.first] != self._part[loop.second]:
             self._join(loop.first, loop.second, self._nodes[loop.first] * edge.relative)
-            after = cost
-        else:
-            self._bend(edge)
-            after = self._solve(list(self._nodes), trial=edge)
-            if after - cost > self.config.max_contradiction:
-                self._nodes = before
-                return f"the rest contradicts it: the squared error would rise by {after - cost:.0f}", cost
-        self._loops[loop.first, loop.second] = loop, edge
-        if len(self._loops) > self.config.max_loops:
-            del self._loops[self._most_alike()]
-        return None, after
+            self._believe(loop)
+            return None
+        cost = self._solve(windows, loops)
+        before = dict(self._nodes)
+        self._bend(edge)
+        rise = self._solve(windows, loops, trial=[edge]) - cost
+        if rise <= self.config.max_contradiction:
+            self._believe(loop)
+            return None
+        self._nodes = before
+        return self._outvote(loop) or self._remember(loop, rise)
 
-    def _settle(self) -> list[RefusedLoop]:
+    def _outvote(self, loop: Loop) -> RefusedLoop | None:
+        """A loop that contradicts the rest is right where another such loop agrees and one of the rest does not.
+
+        Returns the one that was believed until now and leaves.
+        """
+        before, windows, edge = dict(self._nodes), list(self._nodes), self._loop_edge(loop)
+        for other in [old for old in self._contradicted if old.first in self and old.second in self]:
+            pair = [edge, self._loop_edge(other)]
+            self._solve(windows, [*self._loop_edges(), *pair])
+            if (worst := self._worst()) is None:
+                break
+            kept = [known for key, (_, known) in self._loops.items() if key != worst]
+            rise = -self._solve(windows, kept)
+            rise += self._solve(windows, kept, trial=pair)
+            if rise <= self.config.max_contradiction:
+                left, _ = self._loops.pop(worst)
+                self._contradicted.remove(other)
+                self._believe(other)
+                self._believe(loop)
+                return RefusedLoop(left, "other loops contradict it: without it two more fit")
+            self._nodes = dict(before)
+        return None
+
+    def _remember(self, loop: Loop, rise: float) -> RefusedLoop:
+        self._contradicted.append(loop)
+        return RefusedLoop(loop, f"the rest contradicts it: the squared error would rise by {rise:.0f}")
+
+    def _settle(self, moving: Sequence[int]) -> list[RefusedLoop]:
         """Solves without loops that no longer fit; the worst one leaves first."""
         lost: list[RefusedLoop] = []
         while True:
-            self._solve(list(self._nodes))
-            errors = {key: squared_error(edge, self._nodes) for key, (_, edge) in self._loops.items()}
-            worst = max(errors, key=lambda key: errors[key])
-            if errors[worst] <= self.config.max_contradiction:
+            self._solve(moving, self._loop_edges())
+            worst = self._worst()
+            error = 0.0 if worst is None else squared_error(self._loops[worst][1], self._nodes)
+            if worst is None or error <= self.config.max_contradiction:
                 return lost
             loop, _ = self._loops.pop(worst)
-            lost.append(RefusedLoop(loop, f"other loops contradict it: its squared error is {errors[worst]:.0f}"))
+            lost.append(RefusedLoop(loop, f"other loops contradict it: its squared error is {error:.0f}"))
+
+    def _take_trials(self) -> list[Loop]:
+        trials, self._trial = self._trial, []
+        return trials
+
+    def _believe(self, loop: Loop) -> None:
+        self._loops[loop.first, loop.second] = loop, self._loop_edge(loop)
+        if len(self._loops) > self.config.max_loops:
+            del self._loops[self._most_alike()]
+
+    def _loop_edges(self) -> list[Edge]:
+        return [edge for _, edge in self._loops.values()]
+
+    def _worst(self) -> tuple[int, int] | None:
+        """The loop that fits least; None: there is none."""
+        errors = {key: squared_error(edge, self._nodes) for key, (_, edge) in self._loops.items()}
+        return max(errors, key=lambda key: errors[key], default=None)
 
     def _bend(self, edge: Edge) -> None:
         """A start for the solver: what a loop is off is spread over the windows since its older end."""

@@ -1,6 +1,7 @@
 """The pose graph, judged at the level of poses: 300 m through the corridors of a rectangle, 240 windows."""
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +9,15 @@ import pytest
 import torch
 
 from dvlt_ros.alignment import Sim3, fit_sim3
-from dvlt_ros.engine.pose_graph import Loop, PoseGraph
-from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
+from dvlt_ros.engine.graph_config import Loop, PoseGraphConfig
+from dvlt_ros.engine.graph_factors import library
+from dvlt_ros.engine.pose_graph import PoseGraph
+from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix, rotation_angle
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
 STEP_M = 1.25
-LAP = 48  # windows: 60 m, a rectangle of 20 m by 10 m
 DEPTH_M = 3.0
 BASE_FROM_CAM = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0], [0, -1, 0, 0.5], [0, 0, 0, 1.0]])
 TICKS = 25  # of the wheels per window
@@ -32,12 +35,11 @@ def planar(x, y, yaw):
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
 
-def drive(windows):
-    """Lengths and turns of the ticks between windows: straight on, a right angle at each corner."""
-    ticks = np.arange(windows * TICKS)
-    metres = ticks * STEP_M / TICKS % 60
-    corner = np.isin(np.floor(metres / 1.25), [15, 23, 39, 47])  # the last window before each corner
-    return np.full(len(ticks), STEP_M / TICKS), np.where(corner, math.pi / 2 / TICKS, 0.0)
+def drive(windows, lap):
+    """Lengths and turns of the ticks between windows: straight on, a right angle at each corner of a 2:1 rectangle."""
+    window = np.arange(windows * TICKS) // TICKS % lap
+    corner = np.isin(window, np.array([lap / 3, lap / 2, lap * 5 / 6, lap]) - 1)
+    return np.full(len(window), STEP_M / TICKS), np.where(corner, math.pi / 2 / TICKS, 0.0)
 
 
 def dead_reckoning(length, turn, sideways=0.0):
@@ -58,12 +60,13 @@ class Robot:
 
     seed: int
     windows: int = 240
+    lap: int = 48  # windows: 60 m, 20 m by 10 m; a multiple of 6
     bend_deg: float = 0.3  # of every window, about an axis that changes slowly
     scale: float = 0.01  # of every window
 
     def __post_init__(self):
         self.rng = np.random.default_rng(self.seed)
-        length, turn = drive(self.windows)
+        length, turn = drive(self.windows, self.lap)
         heading = np.sqrt(0.02**2 * np.abs(turn) + 0.002**2 * length) * self.rng.normal(size=len(turn))
         forward, sideways = np.sqrt(length) * np.array([[0.005], [0.02]]) * self.rng.normal(size=(2, len(turn)))
         self.world_from_cam = dead_reckoning(length, turn) @ BASE_FROM_CAM
@@ -110,7 +113,7 @@ class Robot:
 
     def true_loops(self):
         """A loop to the lap before at every twelfth window."""
-        return {second: self.loop(second - LAP, second) for second in range(LAP, self.windows, 12)}
+        return {second: self.loop(second - self.lap, second) for second in range(self.lap, self.windows, 12)}
 
     def depth(self, window):
         return DEPTH_M / self.unit_m[window]
@@ -157,3 +160,213 @@ def judge(graph, robot):
         float(fit_sim3(found, truth).scale) - 1,
         float(np.median(units)) - 1,
     )
+
+
+def exact(seed, **options):
+    """A robot whose seams and wheels are right."""
+    robot = Robot(seed, bend_deg=0.0, scale=0.0, **options)
+    robot.seam = lambda window: robot.between(window - 1, window)
+    robot.odom_from_cam = robot.world_from_cam
+    return robot
+
+
+def errors(graph, robot):
+    """Largest of all windows: of scale (relative), of position (metres), of rotation (radians)."""
+    worst = np.zeros(3)
+    for window in (window for window in range(robot.windows) if window in graph):
+        found, truth = graph.map_from_window(window), robot.world_from_window(window)
+        apart = np.linalg.norm(graph.map_from_cam(window)[:3, 3] - robot.world_from_cam[window][:3, 3])
+        turned = float(rotation_angle(found.rotation.T @ truth.rotation))
+        worst = np.maximum(worst, [abs(float(found.scale / truth.scale) - 1), apart, turned])
+    return worst
+
+
+@pytest.fixture(scope="module")
+def closed():
+    """A robot's graph with odometry and all true loops."""
+    robot = Robot(0)
+    return robot, *fill(robot, loops=robot.true_loops())
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+def test_without_noise_everything_is_where_it_was(odometry):
+    robot = exact(0, windows=60)
+    graph, solutions = fill(robot, odometry=odometry, loops={50: Loop(2, 50, robot.between(2, 50), 0.0)})
+    assert len(solutions[0].accepted) == 1
+    assert errors(graph, robot).max() < 1e-6
+
+
+def test_odometry_makes_the_map_metric_from_any_unit():
+    robot = exact(1, windows=40)
+    graph = PoseGraph()
+    start = robot.world_from_window(0)
+    start = Sim3(0.3 * start.scale, start.rotation, 0.3 * start.translation)
+    graph.begin(0, start, robot.window_from_cam[0], robot.depth(0))
+    for window in range(1, robot.windows):
+        graph.add_window(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
+        graph.add_odometry(window - 1, window, robot.odometry(window - 1, window))
+    graph.optimise()
+    for window in range(robot.windows):
+        assert float(graph.map_from_window(window).scale) == pytest.approx(robot.unit_m[window], rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_300_m_with_odometry_alone(seed):
+    robot = Robot(seed, lap=120)
+    graph, _ = fill(robot, latest=20)
+    graph.optimise()
+    quality = judge(graph, robot)
+    assert quality.ate < 0.5  # required are 2
+    assert abs(quality.unit) < 0.005
+    assert abs(quality.scale) < 0.01
+
+
+def test_300_m_with_loops(closed):
+    robot, graph, solutions = closed
+    quality = judge(graph, robot)
+    assert quality.ate < 0.05  # required are 0.7
+    assert abs(quality.unit) < 0.005
+    assert len(graph.loops) == sum(len(solution.accepted) for solution in solutions) == 16
+    assert not any(solution.refused for solution in solutions)
+
+
+def test_loops_help_without_odometry():
+    robot = Robot(2)
+    graph, _ = fill(robot, odometry=False, loops=robot.true_loops())
+    assert judge(graph, robot).ate < 0.2
+    robot = Robot(2)
+    assert judge(fill(robot, odometry=False)[0], robot).ate > 0.4
+
+
+def test_the_same_twice_is_the_same(closed):
+    robot = Robot(closed[0].seed)
+    again, _ = fill(robot, loops=robot.true_loops())
+    for window in (17, 239):
+        np.testing.assert_array_equal(again.map_from_cam(window), closed[1].map_from_cam(window))
+
+
+def test_a_loop_that_contradicts_the_rest_is_refused_and_changes_nothing():
+    robot = Robot(3, windows=120)
+    graph, _ = fill(robot, loops={60: robot.loop(12, 60)})
+    graph.optimise()
+    before = graph.map_from_cam(119)
+    graph.add_loop(robot.loop(20, 100, moved_m=5.0))  # another corridor that looks the same
+    solution = graph.optimise()
+    assert not solution.accepted
+    assert "contradicts it: the squared error would rise by" in solution.refused[0].reason
+    assert (solution.refused[0].loop.first, solution.refused[0].loop.second) == (20, 100)
+    np.testing.assert_allclose(graph.map_from_cam(119), before, atol=2e-3)
+    assert len(graph.loops) == 1
+
+
+def test_a_false_loop_leaves_when_true_ones_contradict_it():
+    robot = Robot(0, windows=120)
+    wrong = robot.between(8, 56)
+    moved = Sim3(wrong.scale, wrong.rotation, wrong.translation + 1.5 / robot.unit_m[8])
+    true = robot.true_loops()
+    graph, solutions = fill(robot, odometry=False, loops={56: Loop(8, 56, moved, 0.02)})
+    assert solutions[0].accepted  # nothing was known that speaks against it
+    graph.add_loop(true[48])
+    assert "the rest contradicts it" in graph.optimise().refused[0].reason  # one against one: the older is believed
+    graph.add_loop(true[60])
+    solution = graph.optimise()
+    assert {(loop.first, loop.second) for loop in solution.accepted} == {(0, 48), (12, 60)}
+    assert [(entry.loop.first, entry.loop.second) for entry in solution.refused] == [(8, 56)]
+    assert len(graph.loops) == 2
+
+
+def test_merging_keeps_the_graph_small_and_the_map_right():
+    config = PoseGraphConfig(max_windows=60, max_loops=15)
+    robot = Robot(4)
+    loops = {second: loop for second, loop in robot.true_loops().items() if loop.first % 24 == 0}
+    graph = PoseGraph(config)
+    ends = {end for loop in loops.values() for end in (loop.first, loop.second)}
+    gone = []
+    for window in range(robot.windows):
+        if window == 0:
+            graph.begin(0, robot.world_from_window(0), robot.window_from_cam[0], robot.depth(0))
+        else:
+            graph.add_window(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
+            graph.add_odometry(window - 1, window, robot.odometry(window - 1, window))
+        if window in loops:
+            graph.add_loop(loops[window])
+            assert graph.optimise().accepted
+        gone += graph.shrink(pinned=ends)
+        assert len(graph) <= 60
+    assert len(gone) == robot.windows - 60
+    assert not ends & set(gone)
+    graph.optimise()
+    assert judge(graph, robot).ate < 0.1
+    assert len(graph.loops) == len(loops)
+
+
+def test_too_many_loops_leave_the_ones_that_say_something_else():
+    robot = Robot(5, windows=110)
+    graph, _ = fill(robot, config=PoseGraphConfig(max_windows=110, max_loops=2))
+    for first, second in ((0, 48), (3, 51), (40, 88)):
+        graph.add_loop(robot.loop(first, second))
+    graph.optimise()
+    assert [(loop.first, loop.second) for loop in graph.loops] == [(3, 51), (40, 88)]
+
+
+@pytest.mark.parametrize("by", ["loop", "odometry"])
+def test_a_part_of_its_own_is_joined(by):
+    """A robot that was carried, or blind for a while: the second part begins anywhere, in any unit."""
+    robot = exact(6, windows=60)
+    graph = PoseGraph()
+    elsewhere = sim3(1.0 if by == "odometry" else 3.0, rotation([0.1, 0.2, 2.0]), [50.0, 0.0, 0.0])
+    for window in range(robot.windows):
+        inside, depth = robot.window_from_cam[window], robot.depth(window)
+        if window in (0, 30):
+            placed = robot.world_from_window(window)
+            graph.begin(window, elsewhere.compose(placed) if window else placed, inside, depth)
+        else:
+            graph.add_window(window, robot.seam(window), inside, depth)
+            graph.add_odometry(window - 1, window, robot.odometry(window - 1, window))
+    assert errors(graph, robot)[1] > 10
+    if by == "loop":
+        graph.add_loop(Loop(5, 53, robot.between(5, 53), 0.0))
+    else:
+        graph.add_odometry(29, 30, robot.odometry(29, 30))
+    graph.optimise()
+    assert errors(graph, robot).max() < 1e-3
+
+
+def test_only_the_latest_move_between_loops(closed):
+    robot = Robot(7, windows=100)
+    graph, _ = fill(robot)
+    graph.optimise()
+    before = {window: graph.map_from_cam(window) for window in range(100)}
+    solution = graph.optimise(latest=20)
+    assert list(solution.map_from_window) == list(range(80, 100))
+    for window in range(80):
+        np.testing.assert_array_equal(graph.map_from_cam(window), before[window])
+    for window in range(80, 100):
+        np.testing.assert_allclose(graph.map_from_cam(window), before[window], atol=2e-3)
+
+
+def test_what_cannot_be_is_refused():
+    robot = Robot(8, windows=3)
+    graph = PoseGraph()
+    with pytest.raises(InputError, match="no window before it"):
+        graph.add_window(0, robot.between(0, 1), np.eye(4), 1.0)
+    graph, _ = fill(robot)
+    with pytest.raises(InputError, match="windows come in order, got 2 after 2"):
+        graph.begin(2, robot.world_from_window(2), np.eye(4), 1.0)
+    with pytest.raises(InputError, match="window 7 is not in the graph"):
+        graph.add_loop(Loop(0, 7, robot.between(0, 1), 0.0))
+    with pytest.raises(InputError, match="from an older to a newer window, got 2 and 0"):
+        graph.add_loop(Loop(2, 0, robot.between(2, 0), 0.0))
+    with pytest.raises(InputError, match="got 1 and 2 once more"):
+        graph.add_odometry(1, 2, robot.odometry(1, 2))
+    with pytest.raises(InputError, match="a depth above 0, got depth nan"):
+        graph.add_window(3, robot.between(1, 2), np.eye(4), math.nan)
+    with pytest.raises(ConfigError, match="a quarter of max_windows"):
+        PoseGraphConfig(max_windows=100, max_loops=26)
+
+
+def test_without_the_library_the_error_says_what_to_install(monkeypatch):
+    library.cache_clear()
+    monkeypatch.setitem(sys.modules, "gtsam", None)
+    with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[loops\]'"):
+        PoseGraph()

@@ -1,0 +1,208 @@
+"""Decides whether two windows show one place: a joint window over frames of both visits must fit each of them.
+
+    prediction = predict(views of the first visit, then those of the second)       one more window
+    loop = verify(prediction, first, second)
+
+Three witnesses: each visit's own depths lie where the joint window puts them (two seams), the joint window's views of
+both visits see the same surfaces, and so do the depths that each visit had found on its own. The last one matters most:
+a network that is shown two corridors as one window may well make one of them, and a seam forgives a wall that differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..alignment import Sim3
+from ..errors import AlignmentError, InputError
+from .config import check_parameters, parameter
+from .graph_config import Loop
+from .placing import shared_points
+from .predictor import WindowPrediction
+from .seams import Seam, fit_seam
+from .windows import Anchor
+
+PIXELS_PER_VIEW = 800  # compared with the other visit; more say the same
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """What a loop must show."""
+
+    max_loop_residual: float = parameter(
+        0.05, "median relative distance of each visit's points in the joint window", 0.0, 1.0, True
+    )
+    min_loop_overlap: float = parameter(
+        0.25, "share of each visit's pixels that the other one sees too", 0.0, 1.0, True
+    )
+    max_seen_through: float = parameter(
+        0.15, "share of what both should see where one sees something farther away instead", 0.0, 1.0, True
+    )
+    loop_depth_tolerance: float = parameter(0.1, "relative difference of depths that are the same", 1e-3, 1.0, True)
+    max_loop_scale: float = parameter(
+        1.5, "factor by which the visits' units may differ from expectation", 1.0, 100.0, True
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """A few frames of one window, as that window placed them: its own frame and unit in place of the map's."""
+
+    window: int
+    views: tuple[Anchor, ...]
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise InputError(f"the visit of window {self.window} has no views")
+
+
+@dataclass(frozen=True)
+class NoLoop:
+    """Why two windows are not taken for one place."""
+
+    first: int
+    second: int
+    reason: str
+
+
+def verify(
+    prediction: WindowPrediction,
+    first: Visit,
+    second: Visit,
+    config: LoopConfig | None = None,
+    expected_scale: float | None = None,
+) -> Loop | NoLoop:
+    """A loop for the graph, or why there is none.
+
+    Args:
+        prediction: of the first visit's views, then the second's, in their order.
+        expected_scale: the first window's units per unit of the second, as the map knows them; None: anything.
+    """
+    config = config or LoopConfig()
+    count = len(first.views)
+    if len(prediction.depth) != count + len(second.views):
+        raise InputError(f"{len(prediction.depth)} views predicted for visits of {count} and {len(second.views)}")
+    parts = _part(prediction, slice(count)), _part(prediction, slice(count, None))
+    try:
+        seams = [_seam(part, visit, config) for part, visit in zip(parts, (first, second), strict=True)]
+        first_from_second = seams[0].map_from_window.compose(seams[1].map_from_window.inverse)
+        if expected_scale is not None:
+            _check_scale(float(first_from_second.scale), expected_scale, config)
+        _check_overlap("together", _joint(parts[0]), _joint(parts[1]), config)
+        moved = _stored(second).moved(first_from_second)
+        _check_overlap("on their own", _stored(first), moved, config)
+    except AlignmentError as error:
+        return NoLoop(first.window, second.window, str(error))
+    return Loop(first.window, second.window, first_from_second, max(seam.residual for seam in seams))
+
+
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """Depths and cameras in one frame and unit."""
+
+    depth: np.ndarray  # (V, h, w)
+    intrinsics: np.ndarray  # (V, 3, 3)
+    frame_from_cam: np.ndarray  # (V, 4, 4)
+
+    def moved(self, target_from_frame: Sim3) -> _Views:
+        poses = target_from_frame.apply_to_poses(torch.from_numpy(self.frame_from_cam)).numpy()
+        return _Views(float(target_from_frame.scale) * self.depth, self.intrinsics, poses)
+
+
+def _joint(part: WindowPrediction) -> _Views:
+    return _Views(part.depth, part.intrinsics, part.window_from_cam)
+
+
+def _stored(visit: Visit) -> _Views:
+    depth, intrinsics, poses = zip(*((a.depth, a.intrinsics, a.map_from_cam) for a in visit.views), strict=True)
+    return _Views(np.stack(depth), np.stack(intrinsics), np.stack(poses))
+
+
+def _part(prediction: WindowPrediction, views: slice) -> WindowPrediction:
+    return WindowPrediction(
+        prediction.depth[views], prediction.confidence[views], prediction.window_from_cam[views],
+        prediction.intrinsics[views], prediction.mapping,
+    )  # fmt: skip
+
+
+def _seam(part: WindowPrediction, visit: Visit, config: LoopConfig) -> Seam:
+    """How the joint window lies in the visit's own."""
+    if part.depth.shape[1:] != visit.views[0].depth.shape:
+        raise AlignmentError(f"window {visit.window} was seen at another size, {visit.views[0].depth.shape}")
+    try:
+        seam = fit_seam(shared_points(part, visit.views))
+    except AlignmentError as error:
+        raise AlignmentError(f"window {visit.window} does not fit the joint window: {error}") from error
+    if not seam.residual <= config.max_loop_residual:
+        raise AlignmentError(
+            f"window {visit.window} does not fit the joint window: its residual {seam.residual:.3f} is above "
+            f"max_loop_residual {config.max_loop_residual}"
+        )
+    return seam
+
+
+def _check_scale(found: float, expected: float, config: LoopConfig) -> None:
+    factor = math.exp(abs(math.log(found / expected)))
+    if factor > config.max_loop_scale:
+        raise AlignmentError(
+            f"the visits' scale is off by a factor of {factor:.2f}, more than max_loop_scale {config.max_loop_scale}"
+        )
+
+
+def _check_overlap(how: str, first: _Views, second: _Views, config: LoopConfig) -> None:
+    """Both ways: a close-up is all inside of a wide view, but not the other way round."""
+    for views, others in ((first, second), (second, first)):
+        same, through = _comparison(views, others, config.loop_depth_tolerance)
+        if same < config.min_loop_overlap:
+            raise AlignmentError(
+                f"seen {how}, the visits share {same:.0%} of their pixels, less than min_loop_overlap "
+                f"{config.min_loop_overlap:.0%}"
+            )
+        if through > config.max_seen_through * (same + through):
+            raise AlignmentError(
+                f"seen {how}, one visit looks through {through / (same + through):.0%} of what the other one sees, "
+                f"more than max_seen_through {config.max_seen_through:.0%}"
+            )
+
+
+def _comparison(views: _Views, others: _Views, tolerance: float) -> tuple[float, float]:
+    """Shares of the pixels of ``views``: seen by some other view at the same depth; else seen through by one."""
+    points = np.concatenate([_points(*view) for view in _each(views)])
+    same, through = np.zeros(len(points), bool), np.zeros(len(points), bool)
+    for depth, intrinsics, frame_from_cam in _each(others):
+        inside = (points - frame_from_cam[:3, 3]) @ frame_from_cam[:3, :3]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            pixels = np.floor((inside @ intrinsics.T)[:, :2] / inside[:, 2:])
+            height, width = depth.shape
+            seen = (inside[:, 2] > 0) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
+            columns, rows = np.where(seen[:, None], pixels, 0).astype(np.intp).T
+            ratio = depth[rows, columns] / inside[:, 2]
+            same |= seen & (np.abs(ratio - 1) <= tolerance)
+            through |= seen & (ratio > 1 + tolerance)
+    count = max(1, len(points))
+    return float(same.sum()) / count, float((through & ~same).sum()) / count
+
+
+def _each(views: _Views) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Those whose camera is known."""
+    triples = zip(views.depth, views.intrinsics, views.frame_from_cam, strict=True)
+    return [triple for triple in triples if np.isfinite(triple[2]).all()]
+
+
+def _points(depth: np.ndarray, intrinsics: np.ndarray, frame_from_cam: np.ndarray) -> np.ndarray:
+    """(N, 3) in the views' frame, evenly thinned."""
+    height, width = depth.shape
+    stride = max(1, round((height * width / PIXELS_PER_VIEW) ** 0.5))
+    rows, columns = np.mgrid[stride // 2 : height : stride, stride // 2 : width : stride]
+    z = depth[rows, columns].ravel().astype(np.float64)
+    usable = np.isfinite(z) & (z > 0)
+    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones_like(rows)], axis=-1).reshape(-1, 3)[usable]
+    points = pixels @ np.linalg.inv(intrinsics).T * z[usable, None]
+    return points @ frame_from_cam[:3, :3].T + frame_from_cam[:3, 3]
