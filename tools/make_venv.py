@@ -86,7 +86,7 @@ def sourced_ros() -> bool:
 
 
 def install_requirements(environment: Environment, has_ros: bool) -> None:
-    names = ["runtime", "training", "test"] + ([] if has_ros else ["ros"])
+    names = ["runtime", "training", "test"] + ([] if has_ros else ["extras", "ros"])
     lines = [line for name in names for line in (ROOT / f"requirements/{name}.txt").read_text().splitlines()]
     kept = environment.importable(list(DISTRIBUTION_OWNED)) if has_ros else set()
     owned = {DISTRIBUTION_OWNED[module] for module in kept}
