@@ -34,6 +34,8 @@ setup(
     ],
     extras_require={
         "bags": ["rosbags"],
+        "evaluation": ["evo>=1.31,<2", "scipy"],
+        "loops": ["gtsam>=4.3,<5"],
         "test": ["hypothesis", "pytest", "pytest-timeout"],
         "training": [
             "accelerate",
@@ -55,6 +57,7 @@ setup(
             "benchmark = dvlt_ros.benchmark:main",
             "demo = dvlt_ros.ros.demo:main",
             "evaluate = dvlt_ros.training.evaluate:main",
+            "evaluate_trajectory = dvlt_ros.evaluate_trajectory:main",
             "play_camera = dvlt_ros.ros.play_camera:main",
             "reconstruct = dvlt_ros.ros.node:main",
             "reconstruct_bag = dvlt_ros.reconstruct_bag:main",

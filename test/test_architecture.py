@@ -22,6 +22,8 @@ ARROWS = {
     "sources": {"errors", "lens"},
     "engine": {"errors", "types", "geometry", "cameras", "alignment", "model", "fast"},
     "export": {"errors", "types", "geometry"},
+    "evaluation": {"errors", "sources", "export"},
+    "evaluate_trajectory": {"errors", "evaluation", "export"},
     "checkpoints": set(),
     "demo": set(),
     "results": {"errors", "engine", "export"},
