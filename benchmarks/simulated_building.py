@@ -220,7 +220,7 @@ class SimulatedRobot:
             image = np.random.default_rng(stamp_ns).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
             return Picture(image, INTRINSICS)
 
-        return Frame(stamp_ns, name, stamp_ns, load)
+        return Frame(stamp_ns, name, stamp_ns, load, camera=name)
 
     def odometry(self) -> OdometryHistory:
         """All messages of the wheels."""

@@ -38,6 +38,7 @@ TOPICS = {
     "rgb/image_rect": (Image, 10),
     "confidence/image": (Image, 10),
     "points": (PointCloud2, 10),
+    "obstacles": (PointCloud2, 10),
     "pose": (PoseWithCovarianceStamped, 10),
     "path": (PathMessage, LATCHED),
     "map_points": (PointCloud2, LATCHED),
@@ -145,7 +146,7 @@ class Robot:
         for _ in range(count):
             stamp_ns = self.show()
             if self.node._engine.counters.read().accepted or count > 1:
-                self.until(lambda s=stamp_ns: self.node._engine._latest_stamp_ns >= s, "admission")
+                self.until(lambda s=stamp_ns: self.node._engine.latest_stamp_ns >= s, "admission")
         self.until(lambda: stamp_ns in self.stamps("points"), "the last frame's points")
 
     def status(self):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_type_hints
 
+from dvlt_ros.engine.config import choices_of
 from dvlt_ros.ros.config import Settings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "node.md"
@@ -20,9 +21,9 @@ def table() -> str:
     rows = ["| parameter | default | range | meaning |", "| --- | --- | --- | --- |"]
     for config in get_type_hints(Settings).values():
         for field in fields(config):
-            data, choices = field.metadata, get_args(get_type_hints(config)[field.name])
+            data, choices = field.metadata, choices_of(get_type_hints(config)[field.name])
             span = ", ".join(map(str, choices)) or ("" if data["low"] is None else f"{data['low']} … {data['high']}")
-            default = f"`{field.default}`".lower() if field.default != "" else "empty"
+            default = "empty" if field.default in ("", ()) else f"`{field.default}`".lower()
             rows.append(f"| `{field.name}`{' *' * data['live']} | {default} | {span} | {data['description']} |")
     return "\n".join(rows) + "\n"
 

@@ -36,7 +36,7 @@ MEMORY_PATIENCE = 500  # windows after which one rung above an out-of-memory err
 
 @dataclass(frozen=True)
 class Limits:
-    """What configuration and checkpoint allow together; nothing stands for a default but budget_ms 0 for none."""
+    """What configuration, checkpoint and cameras allow together; budget_ms 0 stands for none."""
 
     budget_ms: float  # from a frame's arrival to its publication; 0: always k_max
     k_min: int
@@ -44,6 +44,7 @@ class Limits:
     window_size: int
     window_overlap: int
     image_size: int  # network's longest edge, pixels
+    min_window: int = MIN_WINDOW  # views; windows do not shrink below
 
     def __post_init__(self) -> None:
         if not 0 <= self.budget_ms < math.inf:
@@ -54,6 +55,8 @@ class Limits:
             raise ConfigError(
                 f"window_overlap must be from 1 to below window_size {self.window_size}, got {self.window_overlap}"
             )
+        if self.window_size < self.min_window:
+            raise ConfigError(f"window_size must be at least {self.min_window}, got {self.window_size}")
         if self.image_size < PATCH_SIZE or self.image_size % PATCH_SIZE:
             raise ConfigError(f"image_size must be a positive multiple of {PATCH_SIZE}, got {self.image_size}")
 
@@ -103,8 +106,8 @@ class Queue:
 def ladder(limits: Limits) -> tuple[Rung, ...]:
     """Full window and resolution first; each later rung is cheaper than the one before."""
     sizes, edges = [limits.window_size], [limits.image_size]
-    while sizes[-1] > MIN_WINDOW:
-        sizes.append(max(MIN_WINDOW, int(WINDOW_STEP * sizes[-1])))
+    while sizes[-1] > limits.min_window:
+        sizes.append(max(limits.min_window, int(WINDOW_STEP * sizes[-1])))
     for sixths in (5, 4, 3):
         edge = PATCH_SIZE * round(limits.image_size * sixths / 6 / PATCH_SIZE)
         if MIN_IMAGE_SIZE <= edge < edges[-1]:

@@ -32,7 +32,9 @@ class MapBuilder:
     Frames whose place in the map is not known yet are kept apart until `place_waiting` tells it.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, path_camera: str = "") -> None:
+        """``path_camera`` is the one of a rig whose path it is."""
+        self._path_camera = path_camera
         self._lock = threading.Lock()
         self._map = _Part(config.voxel_size, config.max_map_points)
         self._waiting = _Part(0.0, config.max_map_points)
@@ -43,8 +45,10 @@ class MapBuilder:
             part = self._map if is_placed else self._waiting
             if reconstruction.map_id != part.map_id:
                 part.begin(reconstruction.map_id)
-            part.extend_path(reconstruction.stamp_ns, reconstruction.map_from_cam)
-            part.extend_cloud(cloud, float(np.nanmedian(reconstruction.depth)) if len(cloud.points) else 0.0)
+            if reconstruction.camera == self._path_camera:
+                part.extend_path(reconstruction.stamp_ns, reconstruction.map_from_cam)
+            median_depth = float(np.nanmedian(reconstruction.depth)) if len(cloud.points) else 0.0
+            part.extend_cloud(cloud, median_depth, reconstruction.map_from_cam[:3, 3])
 
     def place_waiting(self, map_from_waiting: Sim3, map_id: int) -> None:
         """The frames that waited join the map ``map_id``."""
@@ -56,7 +60,8 @@ class MapBuilder:
                 self._map.extend_path(stamp_ns, map_from_waiting.apply_to_poses(torch.from_numpy(pose)).numpy())
             cloud = waiting.cloud()
             points = map_from_waiting.apply(torch.from_numpy(cloud.points).double()).numpy()
-            self._map.extend_cloud(cloud._replace(points=points), scale * waiting.first_depth)
+            position = map_from_waiting.apply(torch.from_numpy(waiting.camera_position)).numpy()
+            self._map.extend_cloud(cloud._replace(points=points), scale * waiting.first_depth, position)
             self._waiting.begin(waiting.map_id)
 
     def snapshot(self) -> MapSnapshot:
@@ -76,6 +81,7 @@ class _Part:
     def begin(self, map_id: int) -> None:
         self.map_id = map_id
         self.first_depth = 0.0  # median, of the first frame with any
+        self.camera_position = np.zeros(3)  # of the latest cloud
         self.stamps_ns: list[int] = []
         self.poses: list[np.ndarray] = []
         self._voxels: VoxelMap | None = None
@@ -84,14 +90,15 @@ class _Part:
     def cloud(self) -> Cloud:
         return EMPTY_CLOUD if self._voxels is None else self._voxels.cloud()
 
-    def extend_cloud(self, cloud: Cloud, median_depth: float) -> None:
-        """The voxels of the latest pose stay when there are too many."""
+    def extend_cloud(self, cloud: Cloud, median_depth: float, camera_position: np.ndarray) -> None:
+        """The voxels near the camera stay when there are too many."""
         if not len(cloud.points):
             return
         if self._voxels is None:
             self.first_depth = median_depth
             self._voxels = VoxelMap(self._voxel_size or AUTOMATIC_VOXEL * median_depth, self._max_points)
-        self._voxels.add(*cloud, camera_position=self.poses[-1][:3, 3])
+        self.camera_position = camera_position
+        self._voxels.add(*cloud, camera_position=camera_position)
 
     def extend_path(self, stamp_ns: int, pose: np.ndarray) -> None:
         """Every pose at first; whenever the path is full, every second one goes and only every second one comes."""

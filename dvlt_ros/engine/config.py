@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
 from ..model.config import PATCH_SIZE
@@ -18,6 +18,11 @@ def parameter(
     return field(default=default, metadata={"description": description, "low": low, "high": high, "live": live})
 
 
+def choices_of(hint: Any) -> tuple[Any, ...]:
+    """What a parameter of this type may be; empty: it is no `Literal`."""
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
 def check_parameters(config: Any) -> None:
     """Types, ranges and choices of a dataclass of `parameter` fields.
 
@@ -27,7 +32,11 @@ def check_parameters(config: Any) -> None:
     hints = get_type_hints(type(config))
     for entry in fields(config):
         value, hint = getattr(config, entry.name), hints[entry.name]
-        if choices := get_args(hint):
+        if hint == tuple[str, ...]:
+            if not isinstance(value, tuple) or not all(isinstance(part, str) for part in value):
+                raise ConfigError(f"{entry.name} must be a list of strings, got {value!r}")
+            continue
+        if choices := choices_of(hint):
             if value not in choices or isinstance(value, bool):
                 raise ConfigError(f"{entry.name} must be one of {choices}, got {value!r}")
             continue

@@ -14,23 +14,33 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError
+from .admission import OUT_OF_ORDER_S, Admission, Opened
 from .budget import BudgetController, Limits, Plan
 from .config import EngineConfig
 from .counters import Counters
 from .frames import Frame, Reconstruction, SeamReport
-from .keyframes import KeyframeGate, Thumbnail
-from .placing import MapFrame, anchor_views, reconstruct
+from .keyframes import KeyframeGate
+from .placing import MAP_FROM_OPTICAL, MapFrame, anchor_views, reconstruct
 from .predictor import DeviceMemoryError, DvltPredictor, WindowPrediction
-from .windows import Anchor, View, Window, WindowBuffer
+from .rig import Rig, RigFit
+from .scale_sources import NoObservation, ScaleObservation
+from .windows import Anchor, View, Window, WindowBuffer, last_moments
 
 SEAM_VIEWS = 3  # shared views that are decoded again to join a window
-OUT_OF_ORDER_S = 0.5  # a stamp that goes back by less is a late frame, by more another run of the clock
 REMEMBERED_ARRIVALS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class RigReport:
+    """What the cameras of a rig say of each other."""
+
+    baseline: ScaleObservation | NoObservation  # metres per unit of the map, by the distance of their mounts
+    residual_deg: float | None  # how far the mounts are from what was seen of late; None: not known yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +55,12 @@ class WindowResult:
     image_size: int
     waited_ms: float  # of the oldest new frame, before the window began
     window_ms: float  # network and joining, copies included
+    rig: RigReport | None = None  # None with one camera
+
+    @property
+    def leading_camera(self) -> str:
+        """The first of a rig that has something new."""
+        return self.reconstructions[0].camera if self.reconstructions else ""
 
 
 class Engine:
@@ -56,19 +72,22 @@ class Engine:
         config: EngineConfig,
         notify: Callable[[str], None] = lambda _: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        rig: Rig | None = None,
     ) -> None:
+        """``rig`` is None with one camera."""
         self.predictor = predictor
+        self.rig = rig
         self.counters = Counters()
         self.own_ms = 0.0  # what follows a window until its frames are published; the publisher measures it
         self._config = config
         self._notify = notify
         self._clock_ns = clock_ns
-        self._budget = BudgetController(limits(config, predictor))
+        self._budget = BudgetController(limits(config, predictor, self._num_cameras))
+        self._admission = Admission(rig, self.counters, notify)
         self._gate = KeyframeGate()
         self._buffer = WindowBuffer()
         self._map = MapFrame()
         self._arrivals_ns: deque[int] = deque(maxlen=REMEMBERED_ARRIVALS)
-        self._latest_stamp_ns = 0
         self._number = 0
 
     @property
@@ -78,7 +97,12 @@ class Engine:
     @property
     def limits(self) -> Limits:
         """What the budget may choose from."""
-        return limits(self._config, self.predictor)
+        return limits(self._config, self.predictor, self._num_cameras)
+
+    @property
+    def latest_stamp_ns(self) -> int:
+        """Of all frames that were not out of order."""
+        return self._admission.latest_stamp_ns
 
     @property
     def ladder(self) -> str:
@@ -91,45 +115,49 @@ class Engine:
         Raises:
             ConfigError: values that do not fit the checkpoint.
         """
-        self._budget.update(limits(config, self.predictor))
+        self._budget.update(limits(config, self.predictor, self._num_cameras))
         self._config = config
 
     def admit(self, frame: Frame) -> None:
-        """Takes a frame into the next window, or counts why not."""
-        if (problem := self._out_of_order(frame)) is not None:
-            self._refuse(frame, problem)
-            return
-        self._latest_stamp_ns = frame.stamp_ns
+        """Takes a frame into the next window, or counts why not; those of a rig wait for each other."""
+        moments = deque(self._admission.moments(frame))
         try:
-            picture = frame.load()
-        except InputError as error:
-            self._refuse(frame, str(error))
-            return
+            while moments:
+                self._admit(self._admission.open(moments.popleft()))
         except Exception:
-            self.counters.add(refused=1)
+            self.counters.add(refused=sum(map(len, moments)))
             raise
-        thumbnail = Thumbnail.of(picture.image)
-        if thumbnail.is_blank:
-            self._refuse(frame, "the image shows nothing; is the camera covered?")
+
+    def _admit(self, opened: Sequence[Opened]) -> None:
+        """The images of one moment: together or not at all."""
+        if not opened:
             return
-        if (reason := self._reason_for_a_new_map(frame, picture.image.shape[:2])) is not None:
+        if (reason := self._reason_for_a_new_map(opened[0])) is not None:
             self.restart(reason)
-        if not self._gate.passes(frame.stamp_ns, thumbnail, self._config):
-            self.counters.add(passed_over=1)
+        thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
+        if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config):
+            self.counters.add(passed_over=len(opened))
             return
-        self.counters.add(accepted=1)
-        self._arrivals_ns.append(frame.received_ns)
-        self._buffer.put(View(self._number, frame, picture))
-        self._number += 1
+        self.counters.add(accepted=len(opened))
+        self._arrivals_ns += [frame.received_ns for frame, _, _ in opened]
+        numbers = range(self._number, self._number + len(opened))
+        self._buffer.put(*(View(n, o.frame, o.picture, self._number) for n, o in zip(numbers, opened, strict=True)))
+        self._number += len(opened)
         self._make_room()
 
     def restart(self, reason: str) -> None:
-        """What comes next begins another map."""
-        self.forget()
+        """What comes next begins another map; frames that still wait for their window count as dropped."""
+        self._clear()
         self._notify(f"a new map begins: {reason}")
 
     def forget(self) -> None:
-        """The stream has ended; frames that still wait count as dropped."""
+        """The stream has ended; frames that still wait count as dropped, and mounts are looked up anew."""
+        self._clear()
+        if self.rig is not None:
+            waiting = self.rig.forget()
+            self.counters.add(accepted=waiting, dropped=waiting)
+
+    def _clear(self) -> None:
         self.counters.add(dropped=len(self._buffer.clear()))
         self.predictor.reset()
         self._gate = KeyframeGate()
@@ -138,7 +166,7 @@ class Engine:
 
     def is_full(self) -> bool:
         """Whether another frame would push one out."""
-        return self._buffer.room(self._budget.rung.window_size) == 0
+        return self._buffer.is_full(self._budget.rung.window_size)
 
     def flush_at_ns(self) -> int | None:
         """When a frame that waits for a second one goes alone; None: nobody waits."""
@@ -169,71 +197,79 @@ class Engine:
         start_ns, rung = self._clock_ns(), self._budget.rung
         waited_ms = (start_ns - window.new[0].frame.received_ns) * 1e-6
         plan = self._budget.plan(len(window.views), len(window.new), waited_ms, self._frame_interval_ms())
-        shared = window.shared[-SEAM_VIEWS:]
+        shared = last_moments(window.shared, SEAM_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, rung.image_size, decoded)
-        new, seam = self._place(window, shared, prediction)
+        new, seam, rig = self._place(window, shared, prediction)
         reconstructions = tuple(
             reconstruct(anchor, prediction.mapping, self._map.map_id, self._config) for anchor in new
         )
         window_ms = (self._clock_ns() - start_ns) * 1e-6
         self._budget.observe(len(window.views), plan.num_steps, rung.image_size, window_ms, self.own_ms)
         return WindowResult(
-            reconstructions, seam, self._map.map_id, plan, len(window.views), rung.image_size, waited_ms, window_ms
+            reconstructions, seam, self._map.map_id, plan, len(window.views), rung.image_size, waited_ms, window_ms, rig
         )
 
     def _place(
         self, window: Window, shared: Sequence[Anchor], prediction: WindowPrediction
-    ) -> tuple[list[Anchor], SeamReport]:
+    ) -> tuple[list[Anchor], SeamReport, RigReport | None]:
         """The new views in the map, and how they came there; those without a camera are dropped."""
         posed = np.isfinite(prediction.window_from_cam[len(shared) :]).all(axis=(-2, -1))
         if not posed.all():
             self.counters.add(dropped=int((~posed).sum()))
             self._notify(f"{(~posed).sum()} of {len(posed)} frames dropped: no camera explains their rays")
         if not posed.any():
-            return [], SeamReport("refused", None, "no camera explains the rays of any new frame")
-        map_from_window, seam = self._map.place(prediction, shared, self._config.max_seam_residual)
+            return [], SeamReport("refused", None, "no camera explains the rays of any new frame"), None
+        views = [*(anchor.view for anchor in shared), *window.new]
+        prediction, fit = self._constrained(views, prediction)
+        map_from_window, seam = self._map.place(prediction, shared, self._config.max_seam_residual, self._axes(views))
         if seam.state == "refused":
             self._notify(f"a new map begins: a window does not join it, {seam.reason}")
-        views = [*(anchor.view for anchor in shared), *window.new]
         placed = anchor_views(views, prediction, map_from_window)
         new = [anchor for anchor in placed if anchor.view in window.new]
         known = list(window.shared) if seam.state == "joined" else [a for a in placed if a.view not in window.new]
-        self._buffer.retain([*known, *new][-self._config.window_overlap :])
-        return new, seam
+        self._buffer.retain(last_moments([*known, *new], self._config.window_overlap))
+        return new, seam, None if fit is None else RigReport(fit.scale_in(map_from_window), fit.residual_deg)
+
+    def _constrained(
+        self, views: Sequence[View], prediction: WindowPrediction
+    ) -> tuple[WindowPrediction, RigFit | None]:
+        """The cameras of a rig, as their mounts allow."""
+        if self.rig is None:
+            return prediction, None
+        fit = self.rig.fit(views, prediction.window_from_cam)
+        return replace(prediction, window_from_cam=fit.window_from_cam), fit
+
+    def _axes(self, views: Sequence[View]) -> list[np.ndarray]:
+        """map_from_cam rotations (3, 3) for a map that begins at one of these views."""
+        if self.rig is None:
+            return [MAP_FROM_OPTICAL] * len(views)
+        return [self.rig.base_from_cam(view.frame.camera)[:3, :3] for view in views]
 
     def _make_room(self) -> None:
         rung = self._budget.rung
-        lost = self._buffer.shrink(rung.window_size, min(self._config.window_overlap, rung.window_size - 1))
+        lost = self._buffer.shrink(rung.window_size, self._config.window_overlap)
         self.counters.add(dropped=len(lost))
 
-    def _refuse(self, frame: Frame, problem: str) -> None:
-        self.counters.add(refused=1)
-        self._notify(f"frame {frame.stamp_ns * 1e-9:.3f} s refused: {problem}")
-
-    def _out_of_order(self, frame: Frame) -> str | None:
-        if frame.stamp_ns <= 0:
-            return "its stamp is zero; the driver must set it"
-        back_s = (self._latest_stamp_ns - frame.stamp_ns) * 1e-9
-        if 0 <= back_s < OUT_OF_ORDER_S:
-            return f"its stamp is {back_s:.3f} s behind the frame before it"
-        return None
-
-    def _reason_for_a_new_map(self, frame: Frame, size: tuple[int, int]) -> str | None:
-        latest = self._buffer.latest
+    def _reason_for_a_new_map(self, opened: Opened) -> str | None:
+        latest, frame, size = self._buffer.latest, opened.frame, opened.picture.image.shape[:2]
         if latest is None:
             return None
         elapsed_s = (frame.stamp_ns - latest.frame.stamp_ns) * 1e-9
-        if elapsed_s < 0:
+        if elapsed_s <= -OUT_OF_ORDER_S:
             return f"stamps went back by {-elapsed_s:.1f} s"
         if elapsed_s > self._config.max_gap_s:
             return f"no frame for {elapsed_s:.1f} s"
-        if frame.frame_id != latest.frame.frame_id:
+        if frame.camera == latest.frame.camera and frame.frame_id != latest.frame.frame_id:
             return f"the camera is now {frame.frame_id!r}, it was {latest.frame.frame_id!r}"
         before = latest.picture.image.shape[:2]
         if size != before:
             return f"images are now {size[1]} x {size[0]}, they were {before[1]} x {before[0]}"
         return None
+
+    @property
+    def _num_cameras(self) -> int:
+        return 1 if self.rig is None else len(self.rig.cameras)
 
     def _frame_interval_ms(self) -> float | None:
         if len(self._arrivals_ns) < 2:
@@ -241,12 +277,17 @@ class Engine:
         return (self._arrivals_ns[-1] - self._arrivals_ns[0]) * 1e-6 / (len(self._arrivals_ns) - 1)
 
 
-def limits(config: EngineConfig, predictor: DvltPredictor) -> Limits:
-    """What configuration and checkpoint allow together.
+def limits(config: EngineConfig, predictor: DvltPredictor, num_cameras: int) -> Limits:
+    """What configuration, checkpoint and cameras allow together.
 
     Raises:
-        ConfigError: a range of K that is empty with what the checkpoint adds to it.
+        ConfigError: a range of K that is empty with what the checkpoint adds to it, or a window too small.
     """
+    if config.window_size < 2 * num_cameras:
+        raise ConfigError(
+            f"window_size must be at least {2 * num_cameras}, two moments of {num_cameras} cameras, "
+            f"got {config.window_size}"
+        )
     k_max = config.k_max or predictor.max_steps
     k_min = config.k_min or min(predictor.min_steps, k_max)
     if k_min > k_max:
@@ -255,5 +296,5 @@ def limits(config: EngineConfig, predictor: DvltPredictor) -> Limits:
         raise ConfigError(f"this checkpoint has one block per step: k_min and k_max must be 0 or {predictor.max_steps}")
     return Limits(
         config.latency_budget_ms, k_min, k_max, config.window_size, config.window_overlap,
-        config.image_size or predictor.image_size,
+        config.image_size or predictor.image_size, 2 * num_cameras,
     )  # fmt: skip

@@ -32,6 +32,7 @@ class Frame:
     frame_id: str  # the camera's optical frame (REP-103)
     received_ns: int  # when it reached this process, steady clock
     load: Callable[[], Picture]
+    camera: str = ""  # which one of a rig
 
 
 class Cloud(NamedTuple):
@@ -56,6 +57,7 @@ class Reconstruction:
     intrinsics: np.ndarray  # (3, 3) float64, pixels of the maps depth and confidence
     map_from_cam: np.ndarray  # (4, 4) float64, rigid, optical axes; the map is x forward, z up (REP-103)
     mapping: PixelMapping  # from the picture's pixels to those of the maps
+    camera: str = ""  # which one of a rig
 
     def cloud(self, stride: int = 1) -> Cloud:
         """The trusted pixels of every ``stride``-th row and column as coloured points of the map."""

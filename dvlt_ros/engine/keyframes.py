@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -37,17 +38,19 @@ class Thumbnail:
 
 
 class KeyframeGate:
-    """Lets a frame pass when enough time has gone by and the image has changed, or after a heartbeat."""
+    """Lets a moment pass when enough time has gone by and an image has changed, or after a heartbeat."""
 
     def __init__(self) -> None:
-        self._last: tuple[int, Thumbnail] | None = None
+        self._last: tuple[int, Mapping[str, Thumbnail]] | None = None
 
-    def passes(self, stamp_ns: int, thumbnail: Thumbnail, config: EngineConfig) -> bool:
-        """Whether this frame is a keyframe; if so the next ones are compared with it."""
+    def passes(self, stamp_ns: int, thumbnails: Mapping[str, Thumbnail], config: EngineConfig) -> bool:
+        """Whether these images, by camera, are keyframes; if so the next ones are compared with them."""
         if self._last is not None:
-            elapsed_s, change = (stamp_ns - self._last[0]) * 1e-9, thumbnail.change(self._last[1])
-            is_due = elapsed_s >= config.keyframe_heartbeat_s
-            if elapsed_s < config.keyframe_min_interval_s or not (is_due or change >= config.keyframe_min_change):
+            elapsed_s, before = (stamp_ns - self._last[0]) * 1e-9, self._last[1]
+            changes = [shown.change(before[camera]) for camera, shown in thumbnails.items() if camera in before]
+            is_due = elapsed_s >= config.keyframe_heartbeat_s or len(changes) < len(thumbnails)
+            has_changed = is_due or max(changes) >= config.keyframe_min_change
+            if elapsed_s < config.keyframe_min_interval_s or not has_changed:
                 return False
-        self._last = stamp_ns, thumbnail
+        self._last = stamp_ns, thumbnails
         return True

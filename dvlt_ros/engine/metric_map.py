@@ -1,11 +1,12 @@
-"""The engine's maps in metres and in one frame, through the robot's odometry (REP-105).
+"""The engine's maps in metres and in one frame, through the robot's odometry (REP-105) or the mounts of its cameras.
 
     visual   a map of the engine: a unit of its own, and another one with each of its map_ids
     odom     where the wheels say that the robot is: without jumps, but it drifts
     map      metres, z up: that of odom when the scale is first known
 
 Within the map the wheels tell how the camera moves from frame to frame; the visual map tells, slowly, where they have
-drifted to: that is ``map_from_odom``.
+drifted to: that is ``map_from_odom``. Without odometry the map is the visual one in metres, and each visual map, and
+each lock of the scale, is another map.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ import torch
 from ..alignment import Sim3
 from .engine import WindowResult
 from .frames import Reconstruction
+from .map_from_odom import step_towards
 from .metric_scale import MetricScale, MetricScaleConfig, ScaleStatus, rescale_about
-from .odometry import OdometryError, interpolate, inverse
-from .scale_sources import mean_rotation, scale_from_odometry
+from .odometry import OdometryError, inverse
+from .scale_sources import NoObservation, ScaleObservation, mean_rotation, scale_from_odometry
 
 COMPARED_FRAMES = 8  # at a time, with the odometry
 NEW_FRAMES = 5  # before they are compared again
-GAIN = 0.3  # of what separates seen and published place, from window to window: single windows err by more than wheels
-MAX_STEP_M, MAX_STEP_RAD = 0.04, np.radians(0.4)  # of map_from_odom from window to window, at the robot
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +57,26 @@ class _Sample:
 class MetricMap:
     """Takes every window of the engine, in order. Not thread-safe; ``status`` may be read from anywhere."""
 
-    def __init__(self, look_up: Callable[[int, str], CameraInOdom], config: MetricScaleConfig) -> None:
-        """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError."""
+    def __init__(self, look_up: Callable[[int, str], CameraInOdom] | None, config: MetricScaleConfig) -> None:
+        """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError; None: no odometry."""
         self.problem = ""  # why frames have no odometry; empty: they have
         self.map_id = 0
         self._look_up = look_up
         self._scale = MetricScale(config)
         self._samples: deque[_Sample] = deque(maxlen=COMPARED_FRAMES)
         self._uncompared = 0
+        self._compared_camera = ""  # frame_id
+        self._by_wheels: ScaleObservation | NoObservation | None = None  # at the last comparison
+        self._holds_frames = False
         self._visual_id: int | None = None
         self._stretch: int | None = None
         self._map_from_odom = np.eye(4)
         self._map_from_visual: Sim3 | None = None
         self._map_from_seen = np.eye(4)  # map_from_odom lags behind what is seen: its part that is still missing
+
+    @property
+    def has_odometry(self) -> bool:
+        return self._look_up is not None
 
     @property
     def status(self) -> ScaleStatus:
@@ -79,8 +86,9 @@ class MetricMap:
         self._scale.config = config
 
     def restart(self) -> None:
-        """Another map begins where odom is now."""
+        """Another map begins, where odom is now."""
         self.map_id += 1
+        self._holds_frames = False
         self._map_from_odom, self._map_from_visual, self._visual_id = np.eye(4), None, None
 
     def place(self, window: WindowResult) -> PlacedWindow:
@@ -92,7 +100,7 @@ class MetricMap:
             return PlacedWindow(window, is_metric=False)
         found = [self._found(reconstruction) for reconstruction in window.reconstructions]
         self._compare(window, found)
-        self._follow_breaks(found)
+        self._follow_breaks(window.reconstructions, found)
         if self.status.state != "locked" or self.status.metres_per_unit is None:
             self._map_from_visual = None
             return PlacedWindow(window, is_metric=False)
@@ -100,16 +108,19 @@ class MetricMap:
         if is_new and not self._anchor(self.status.metres_per_unit):
             return PlacedWindow(window, is_metric=False)
         self._follow(window.reconstructions[-1].map_from_cam, found[-1], self.status.metres_per_unit)
+        self._holds_frames = True
         reconstructions = tuple(
             self._placed(reconstruction, pose)
             for reconstruction, pose in zip(window.reconstructions, found, strict=True)
         )
         return PlacedWindow(
-            replace(window, reconstructions=reconstructions, map_id=self.map_id), True, self._map_from_odom,
-            self._map_from_visual if is_new else None,
+            replace(window, reconstructions=reconstructions, map_id=self.map_id), True,
+            None if self._look_up is None else self._map_from_odom, self._map_from_visual if is_new else None,
         )  # fmt: skip
 
     def _found(self, reconstruction: Reconstruction) -> CameraInOdom | None:
+        if self._look_up is None:
+            return None
         try:
             found = self._look_up(reconstruction.stamp_ns, reconstruction.frame_id)
         except OdometryError as error:
@@ -119,35 +130,53 @@ class MetricMap:
         return found
 
     def _compare(self, window: WindowResult, found: Sequence[CameraInOdom | None]) -> None:
-        """Hands the scale as many frames at a time as make an observation of their own."""
-        for reconstruction, pose in zip(window.reconstructions, found, strict=True):
-            self._samples.append(_Sample(reconstruction.map_from_cam, pose))
-        self._uncompared += len(found)
-        if self._uncompared < NEW_FRAMES:
-            return
-        self._uncompared = 0
+        """Hands the scale what the sources say, the odometry as many frames at a time as make an observation."""
+        findings = [] if window.rig is None else [window.rig.baseline]
+        if self._look_up is not None:
+            self._sample(window.reconstructions, found)
+            is_due = self._uncompared >= NEW_FRAMES
+            if is_due:
+                self._uncompared, self._by_wheels = 0, self._by_odometry()
+            if self._by_wheels is not None and (is_due or (findings and isinstance(self._by_wheels, NoObservation))):
+                findings.append(self._by_wheels)
+        if findings:
+            self._scale.observe(window.map_id, window.reconstructions[-1].stamp_ns, findings)
+
+    def _sample(self, reconstructions: Sequence[Reconstruction], found: Sequence[CameraInOdom | None]) -> None:
+        """Of one camera: the distance between two is no motion."""
+        if reconstructions[0].frame_id != self._compared_camera:
+            self._compared_camera = reconstructions[0].frame_id
+            self._samples.clear()
+            self._uncompared = 0
+        for reconstruction, pose in zip(reconstructions, found, strict=True):
+            if reconstruction.frame_id == self._compared_camera:
+                self._samples.append(_Sample(reconstruction.map_from_cam, pose))
+                self._uncompared += 1
+
+    def _by_odometry(self) -> ScaleObservation | NoObservation:
         poses = [s.found.odom_from_cam if s.found is not None else np.full((4, 4), np.nan) for s in self._samples]
         stretches = [s.found.stretch if s.found is not None else -1 for s in self._samples]
-        observation = scale_from_odometry(
+        return scale_from_odometry(
             np.stack([s.visual_from_cam for s in self._samples]), np.stack(poses), np.array(stretches)
         )
-        self._scale.observe(window.map_id, window.reconstructions[-1].stamp_ns, [observation])
 
-    def _follow_breaks(self, found: Sequence[CameraInOdom | None]) -> None:
+    def _follow_breaks(self, reconstructions: Sequence[Reconstruction], found: Sequence[CameraInOdom | None]) -> None:
         """After a break of the odometry the visual map alone knows where odom lies now; if it is new too, nobody."""
-        for sample, pose in zip(list(self._samples)[-len(found) :], found, strict=False):
+        for reconstruction, pose in zip(reconstructions, found, strict=True):
             if pose is None or pose.stretch == self._stretch:
                 continue
             if self._stretch is not None:
                 if self._map_from_visual is None:
                     self.restart()
                 else:
-                    self._map_from_odom = self._seen(sample.visual_from_cam) @ inverse(pose.odom_from_cam)
+                    self._map_from_odom = self._seen(reconstruction.map_from_cam) @ inverse(pose.odom_from_cam)
                     self._map_from_seen = np.eye(4)
             self._stretch = pose.stretch
 
     def _anchor(self, metres_per_unit: float) -> bool:
         """Lays the visual map where odometry has the camera; False: it has it nowhere of late."""
+        if self._look_up is None:
+            return self._begin(metres_per_unit)
         known = [s for s in self._samples if s.found is not None and s.found.stretch == self._stretch]
         if not known:
             return False
@@ -161,6 +190,14 @@ class MetricMap:
             torch.from_numpy(translation),
         )
         self._map_from_seen = np.eye(4)
+        return True
+
+    def _begin(self, metres_per_unit: float) -> bool:
+        """The visual map in metres, where it is: without odometry nothing relates it to one before."""
+        if self._holds_frames:
+            self.map_id += 1
+        unit = torch.tensor(metres_per_unit, dtype=torch.float64)
+        self._map_from_visual = Sim3(unit, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
         return True
 
     def _follow(self, visual_from_cam: np.ndarray, found: CameraInOdom | None, metres_per_unit: float) -> None:
@@ -189,16 +226,3 @@ class MetricMap:
         """(4, 4) of a camera in the map, by the visual map alone."""
         assert self._map_from_visual is not None
         return self._map_from_visual.apply_to_poses(torch.from_numpy(visual_from_cam)).numpy()
-
-
-def step_towards(current: np.ndarray, target: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Rigid (4, 4) as far from ``current`` to ``target`` as one window may move what is at ``at`` (4, 4).
-
-    Poses of the robot are compared, not the transforms: far from odom's origin a small turn is a large translation.
-    """
-    start, end = current @ at, target @ at
-    distance = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
-    cosine = (np.trace(start[:3, :3].T @ end[:3, :3]) - 1) / 2
-    angle = float(np.arccos(np.clip(cosine, -1, 1)))
-    ratio = min(GAIN, MAX_STEP_M / max(distance, 1e-12), MAX_STEP_RAD / max(angle, 1e-12))
-    return interpolate(start, end, ratio) @ inverse(at)

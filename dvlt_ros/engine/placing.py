@@ -23,7 +23,8 @@ POINTS_PER_SEAM = 6000
 class MapFrame:
     """The current map: its number, and where windows lie in it.
 
-    Without a source of gravity the first camera of a map looks along x, its image upright along z.
+    Without a source of gravity the first camera of a map looks along x, its image upright along z; those of a rig stand
+    as they are mounted on a body that looks along x, z up.
     """
 
     def __init__(self) -> None:
@@ -36,9 +37,13 @@ class MapFrame:
             self.map_id, self._is_empty = self.map_id + 1, True
 
     def place(
-        self, prediction: WindowPrediction, shared: Sequence[Anchor], max_residual: float
+        self,
+        prediction: WindowPrediction,
+        shared: Sequence[Anchor],
+        max_residual: float,
+        axes: Sequence[np.ndarray],
     ) -> tuple[Sim3, SeamReport]:
-        """map_from_window, and how it was found.
+        """map_from_window, and how it was found; ``axes`` are map_from_cam (3, 3) should it begin at that view.
 
         The prediction holds the shared views first, then at least one new one with a pose that is known.
         """
@@ -54,13 +59,14 @@ class MapFrame:
                 report = SeamReport("refused", None, str(error))
             self.restart()
         self._is_empty = False
-        poses = prediction.window_from_cam[len(shared) :]
-        return begin_at(poses[np.isfinite(poses).all(axis=(-2, -1))][0]), report
+        known = np.isfinite(prediction.window_from_cam).all(axis=(-2, -1))
+        first = len(shared) + int(known[len(shared) :].argmax())
+        return begin_at(prediction.window_from_cam[first], axes[first]), report
 
 
-def begin_at(window_from_cam: np.ndarray) -> Sim3:
-    """map_from_window of a map that begins at this camera (4, 4)."""
-    rotation = MAP_FROM_OPTICAL @ window_from_cam[:3, :3].T
+def begin_at(window_from_cam: np.ndarray, map_from_optical: np.ndarray) -> Sim3:
+    """map_from_window of a map that begins at this camera (4, 4), whose axes have the rotation (3, 3) in it."""
+    rotation = map_from_optical @ window_from_cam[:3, :3].T
     translation = -rotation @ window_from_cam[:3, 3]
     return Sim3(torch.tensor(1.0, dtype=torch.float64), torch.from_numpy(rotation), torch.from_numpy(translation))
 
@@ -115,7 +121,7 @@ def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: Engi
     return Reconstruction(
         frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, anchor.view.picture,
         np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan)),
-        anchor.confidence, anchor.intrinsics, anchor.map_from_cam, mapping,
+        anchor.confidence, anchor.intrinsics, anchor.map_from_cam, mapping, frame.camera,
     )  # fmt: skip
 
 

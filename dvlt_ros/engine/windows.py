@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -18,6 +20,7 @@ class View:
     number: int  # counts up over the engine's life
     frame: Frame
     picture: Picture
+    moment: int = 0  # counts up; views of several cameras that were taken together share it
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,59 +47,85 @@ class Window:
 
 
 class WindowBuffer:
-    """Holds at most one window: retained views, which are never dropped, and new ones."""
+    """Holds at most one window: retained views, which are never dropped, and new ones, by the moment."""
 
     def __init__(self) -> None:
         self._retained: tuple[Anchor, ...] = ()
-        self._new: deque[View] = deque()
+        self._new: deque[tuple[View, ...]] = deque()
 
     @property
     def num_waiting(self) -> int:
-        return len(self._new)
+        return sum(map(len, self._new))
 
     @property
     def oldest(self) -> View | None:
-        return self._new[0] if self._new else None
+        return self._new[0][0] if self._new else None
 
     @property
     def latest(self) -> View | None:
         """The newest view of all, retained ones included."""
         if self._new:
-            return self._new[-1]
+            return self._new[-1][-1]
         return self._retained[-1].view if self._retained else None
 
-    def put(self, view: View) -> None:
-        self._new.append(view)
+    def put(self, *views: View) -> None:
+        """Those of one moment stay together."""
+        self._new.append(views)
 
     def is_ready(self) -> bool:
         """One new view beside retained ones, or two to begin with: alone, a view has no parallax."""
-        return len(self._new) >= (1 if self._retained else 2)
+        return self.num_waiting >= (1 if self._retained else 2)
 
-    def room(self, window_size: int) -> int:
-        """How many more new views a window can take."""
-        return window_size - len(self._retained) - len(self._new)
+    def is_full(self, window_size: int) -> bool:
+        """Whether another moment would push one out."""
+        return self._room(window_size) < (len(self._new[-1]) if self._new else 1)
 
     def shrink(self, window_size: int, window_overlap: int) -> list[View]:
-        """Keeps what a window can hold; returns the new views that lost their place, oldest first."""
-        self._retained = self._retained[-window_overlap:]
-        return [self._new.popleft() for _ in range(-self.room(window_size))]
+        """Keeps what a window can hold; returns the new views that lost their place, oldest first.
+
+        What overlaps may take more than ``window_overlap`` to be of whole moments, but leaves room for a new one.
+        """
+        newest = len(self._new[-1]) if self._new else 1
+        self._retained = last_moments(self._retained, window_overlap, window_size - newest)
+        lost: list[View] = []
+        while len(self._new) > 1 and self._room(window_size) < 0:
+            lost += self._new.popleft()
+        return lost
 
     def take(self) -> Window:
         """All that is here as a window; what it needs of it again comes back through `retain`."""
-        window = Window(self._retained, tuple(self._new))
+        window = Window(self._retained, tuple(view for views in self._new for view in views))
         self._new.clear()
         return window
 
     def put_back(self, window: Window) -> None:
         """Undoes `take` before a second try."""
-        self._new.extendleft(reversed(window.new))
+        moments = [tuple(views) for _, views in groupby(window.new, key=lambda view: view.moment)]
+        self._new.extendleft(reversed(moments))
 
     def retain(self, anchors: Sequence[Anchor]) -> None:
         self._retained = tuple(anchors)
 
     def clear(self) -> list[View]:
         """Forgets everything; returns the new views that nobody will see."""
-        lost = list(self._new)
+        lost = [view for views in self._new for view in views]
         self._new.clear()
         self._retained = ()
         return lost
+
+    def _room(self, window_size: int) -> int:
+        """How many more views a window can take."""
+        return window_size - len(self._retained) - self.num_waiting
+
+
+def last_moments(anchors: Sequence[Anchor], at_least: int, at_most: float = math.inf) -> tuple[Anchor, ...]:
+    """The newest whole moments: as many as it takes for ``at_least`` views, but no more views than ``at_most``."""
+    start = len(anchors)
+    while start and len(anchors) - start < at_least:
+        begin = start - 1
+        while begin and anchors[begin - 1].view.moment == anchors[begin].view.moment:
+            begin -= 1
+        if len(anchors) - begin > at_most:
+            break
+        start = begin
+    return tuple(anchors[start:])

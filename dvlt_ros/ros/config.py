@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from ..engine.config import EngineConfig, check_parameters, parameter
 from ..engine.metric_scale import MetricScaleConfig
 from ..engine.odometry import OdometryConfig
+from ..engine.rig_config import RigConfig
 from ..errors import ConfigError
 
+NAME = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*")
 Reliability = Literal["auto", "reliable", "best_effort"]
 ImageTransport = Literal["raw", "compressed"]
 TfMode = Literal["auto", "map_to_odom", "map_to_camera", "none"]
@@ -26,9 +29,12 @@ class NodeConfig:
     image_transport: ImageTransport = parameter("raw", "raw: image; compressed: image/compressed")
     image_reliability: Reliability = parameter("auto", "reliability of the image subscription; auto: what is offered")
     image_is_rectified: bool = parameter(False, "the images are those that P of camera_info describes (image_rect)")
+    cameras: tuple[str, ...] = parameter(
+        (), "names of several cameras on one robot, each with topics of its own: left/image; empty: one camera, image"
+    )
     camera_frame: str = parameter("", "optical frame of images that come without a frame_id; others keep theirs")
     map_frame: str = parameter("map", "frame of the map")
-    frame_prefix: str = parameter("", "put before the map's and the camera's frame, for several robots in one TF tree")
+    frame_prefix: str = parameter("", "put before all frames that lack it, for several robots in one TF tree")
     tf_mode: TfMode = parameter(
         "auto", "map_to_camera: map -> root of the camera's TF tree; map_to_odom: map -> odom; none: no TF; "
         "auto: map_to_odom with odometry, else map_to_camera",
@@ -43,6 +49,14 @@ class NodeConfig:
     output_height: int = parameter(0, "height of images out in pixels; 0: the first image's", 0, 8192)
     points_organized: bool = parameter(False, "points as an image with NaN instead of a list without", live=True)
     points_stride: int = parameter(2, "every n-th pixel of rows and columns becomes a point", 1, 64, live=True)
+    base_frame: str = parameter(
+        "base_link", "obstacles: the robot's frame whose z = 0 is the ground, base_footprint if there is one; "
+        "cameras: the frame that they are mounted on; frame_prefix goes before it",
+    )  # fmt: skip
+    obstacle_min_height_m: float = parameter(0.05, "obstacles: what is lower is ground", -10.0, 100.0, live=True)
+    obstacle_max_height_m: float = parameter(
+        2.0, "obstacles: under what is higher the robot fits", -10.0, 100.0, live=True
+    )
     map_rate_hz: float = parameter(1.0, "map_points and path are published this often", 0.01, 30.0, live=True)
     map_directory: str = parameter("~/.ros/dvlt_maps", "where ~/save_map writes; nothing is written elsewhere")
     stale_after_s: float = parameter(
@@ -51,8 +65,20 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        if len(self.cameras) == 1 or len(set(self.cameras)) < len(self.cameras):
+            raise ConfigError(f"cameras must be empty or two names or more, each once, got {list(self.cameras)}")
+        if unfit := [name for name in self.cameras if not NAME.fullmatch(name)]:
+            raise ConfigError(f"cameras must be names of topics (letters, digits, _ and /), got {unfit}")
         if self.tf_mode == "map_to_odom" and self.odom_source == "none":
             raise ConfigError("tf_mode map_to_odom needs odometry: set odom_source to topic or tf")
+        lowest, highest = self.obstacle_min_height_m, self.obstacle_max_height_m
+        if lowest >= highest:
+            raise ConfigError(f"obstacle_max_height_m must be above obstacle_min_height_m, got {highest} and {lowest}")
+
+    @property
+    def has_metric_source(self) -> bool:
+        """Whether lengths can become metres: by odometry, or by the distance of two cameras."""
+        return self.odom_source != "none" or bool(self.cameras)
 
     @property
     def placement(self) -> TfMode:
@@ -70,3 +96,4 @@ class Settings:
     node: NodeConfig
     odometry: OdometryConfig
     scale: MetricScaleConfig
+    rig: RigConfig

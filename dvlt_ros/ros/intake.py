@@ -70,19 +70,22 @@ class FollowingSubscription:
 
 
 class Intake:
-    """Turns image messages into frames that decode themselves when the engine wants them."""
+    """Turns image messages of one camera into frames that decode themselves when the engine wants them."""
 
-    def __init__(self, node: Node, config: NodeConfig, offer: Callable[[Frame], None]) -> None:
+    def __init__(self, node: Node, config: NodeConfig, offer: Callable[[Frame], None], camera: str = "") -> None:
+        """The topics of a rig's ``camera`` begin with its name."""
+        self._camera = camera
         self._config, self._offer = config, offer
         self._lenses: dict[tuple[str, tuple[int, int]], Lens] = {}
         self._bridge = CvBridge()
         self._last_ns = time.monotonic_ns()
         self.camera_info_problem = ""
-        kind, topic = Image, node.resolve_topic_name("image")
+        topics = f"{camera}/" if camera else ""
+        kind, topic = Image, node.resolve_topic_name(f"{topics}image")
         if config.image_transport == "compressed":
             kind, topic = CompressedImage, f"{topic}/compressed"
         self.images = FollowingSubscription(node, kind, topic, self._on_image, config.image_reliability)
-        self.infos = FollowingSubscription(node, CameraInfo, "camera_info", self._on_info, "auto")
+        self.infos = FollowingSubscription(node, CameraInfo, f"{topics}camera_info", self._on_info, "auto")
 
     @property
     def silence_s(self) -> float:
@@ -105,6 +108,7 @@ class Intake:
                 message.header.frame_id or self._config.camera_frame,
                 received_ns,
                 partial(self._load, message),
+                self._camera,
             )
         )
 

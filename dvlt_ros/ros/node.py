@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -28,11 +29,13 @@ from std_srvs.srv import SetBool, Trigger
 from ..engine.builder import MapBuilder
 from ..engine.engine import Engine
 from ..engine.metric_map import MetricMap
-from ..errors import ConfigError, DvltError
+from ..engine.rig import Rig
+from ..errors import ConfigError, DvltError, InputError
 from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import NodeConfig, Settings
 from .device import load_predictor, warm_up
+from .frame_outputs import prefixed
 from .odometry import OdometryIntake
 from .outputs import Outputs
 from .parameters import Parameters
@@ -40,7 +43,7 @@ from .process import settle_process
 from .saving import save_map
 from .status import Condition, status_message
 from .stream import Stream
-from .tf_tree import CameraAnchor, OdomAnchor, TfTree
+from .tf_tree import LATEST, CameraAnchor, OdomAnchor, TfTree, TreeError
 
 FOLLOW_PERIOD_S = 0.5
 STATUS_PERIOD_S = 1.0
@@ -122,22 +125,36 @@ class ReconstructNode(LifecycleNode):
         settings = self._settings.current
         node, config = settings.node, settings.engine
         predictor = load_predictor(node, config.image_rotation)
-        engine = Engine(predictor, config, self._complaints)
-        warm_up(predictor, engine.limits.k_min, engine.limits.image_size)
-        if node.placement != "none" or node.odom_source != "none":
+        if node.placement != "none" or node.has_metric_source:
             self._tree = TfTree(self)
             self._anchor = self._make_anchor(node, self._tree)
+        rig = Rig(node.cameras, self._mount, settings.rig) if node.cameras else None
+        engine = Engine(predictor, config, self._complaints, rig=rig)
+        warm_up(predictor, engine.limits.k_min, engine.limits.image_size)
         if node.odom_source != "none" and self._tree is not None:
             self._odometry = OdometryIntake(self, node, settings.odometry, self._tree, self._complaints)
-            self._metric = MetricMap(self._odometry.camera, settings.scale)
-        self._outputs = Outputs(self, node, self._anchor, self._odometry)
-        self._builder = MapBuilder(config)
+        if node.has_metric_source:
+            self._metric = MetricMap(None if self._odometry is None else self._odometry.camera, settings.scale)
+        self._outputs = Outputs(self, node, self._anchor, self._odometry, self._tree)
+        self._builder = MapBuilder(config, node.cameras[0] if node.cameras else "")
         self._engine = engine
         gc.freeze()  # collections in the middle of a window need not look at the network
         what = f"{node.weights or 'the embedded checkpoint'} on {predictor.device}"
         self.get_logger().info(f"ready with {what}, K from {engine.limits.k_min} to {engine.limits.k_max}")
         if node.publish_unscaled and self._metric is None:
             self.get_logger().warning("publish_unscaled: lengths are NOT metres but up to one unknown factor")
+
+    def _mount(self, frame_id: str) -> np.ndarray:
+        """base_from_cam (4, 4) of a camera of the rig, metres. Raises InputError: TF does not have it."""
+        node = self._settings.current.node
+        assert self._tree is not None
+        base, camera = (prefixed(node.frame_prefix, frame) for frame in (node.base_frame, frame_id))
+        try:
+            base_from_cam = self._tree.look_up(base, camera, LATEST)
+        except TreeError as error:
+            raise InputError(f"its mount is not known: {error}") from error
+        self._tree.refresh()  # the scale may be known before its next time comes, and then the root must be
+        return base_from_cam
 
     def _make_anchor(self, config: NodeConfig, tree: TfTree) -> CameraAnchor | OdomAnchor | None:
         map_frame = config.frame_prefix + config.map_frame
@@ -209,7 +226,8 @@ class ReconstructNode(LifecycleNode):
 
     def _follow(self) -> None:
         if self._stream is not None:
-            self._stream.intake.follow()
+            for intake in self._stream.intakes:
+                intake.follow()
         if self._odometry is not None:
             self._odometry.follow()
         if self._tree is not None:

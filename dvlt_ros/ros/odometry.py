@@ -12,6 +12,7 @@ from rclpy.time import Time
 from ..engine.metric_map import CameraInOdom
 from ..engine.odometry import OdometryConfig, OdometryError, OdometryHistory
 from .config import NodeConfig
+from .frame_outputs import prefixed
 from .intake import FollowingSubscription
 from .messages import matrix_from_pose
 from .tf_tree import TfTree, TreeError
@@ -25,7 +26,8 @@ class OdometryIntake:
     def __init__(
         self, node: Node, config: NodeConfig, odometry: OdometryConfig, tree: TfTree, complain: Callable[[str], None]
     ) -> None:
-        self.odom_frame = config.odom_frame
+        self._prefix = config.frame_prefix
+        self.odom_frame = prefixed(self._prefix, config.odom_frame)
         self._tree, self._complain = tree, complain
         self._history = OdometryHistory(odometry)
         self._base_frame = ""
@@ -46,11 +48,12 @@ class OdometryIntake:
 
     def camera(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
         """Raises OdometryError: there is no odometry at that stamp, or no mount."""
+        camera_frame = prefixed(self._prefix, frame_id)
         try:
             if self._subscription is None:
-                return CameraInOdom(self._tree.look_up(self.odom_frame, frame_id, stamp_ns + self._offset_ns), 0)
+                return CameraInOdom(self._tree.look_up(self.odom_frame, camera_frame, stamp_ns + self._offset_ns), 0)
             found = self._history.at(stamp_ns)
-            base_from_cam = self._tree.look_up(self._base_frame, frame_id, stamp_ns)
+            base_from_cam = self._tree.look_up(self._base_frame, camera_frame, stamp_ns)
         except TreeError as error:
             raise OdometryError(str(error)) from error
         return CameraInOdom(found.odom_from_base @ base_from_cam, found.stretch)
@@ -66,4 +69,5 @@ class OdometryIntake:
             return
         if reason is not None:
             self._complain(reason)
-        self.odom_frame, self._base_frame = message.header.frame_id, message.child_frame_id
+        self.odom_frame = prefixed(self._prefix, message.header.frame_id)
+        self._base_frame = prefixed(self._prefix, message.child_frame_id)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import Field, fields, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ..engine.config import choices_of
 from ..errors import ConfigError
 from .config import Settings
 
@@ -52,12 +53,12 @@ class Parameters:
 def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
     """Description, range and choices of a parameter."""
     text = field.metadata["description"]
-    if choices := get_args(get_type_hints(config_type)[field.name]):
+    if choices := choices_of(get_type_hints(config_type)[field.name]):
         text += f" (one of {', '.join(map(str, choices))})"
     if field.metadata["live"]:
         text += "; may change at any time"
-    # Numbers may be written without a decimal point; the dataclass checks the type.
-    found = ParameterDescriptor(description=text, dynamic_typing=isinstance(field.default, float))
+    # Numbers may be written without a decimal point, and an empty list has no type; the dataclass checks it.
+    found = ParameterDescriptor(description=text, dynamic_typing=isinstance(field.default, float | tuple))
     low, high = field.metadata["low"], field.metadata["high"]
     if low is not None and isinstance(field.default, float):
         found.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
@@ -78,4 +79,6 @@ def declare(node: Node, config_type: type[Config]) -> Config:
 
 
 def _converted(field: Field[Any], value: Any) -> Any:
+    if isinstance(field.default, tuple) and isinstance(value, list | tuple):
+        return tuple(value)
     return float(value) if isinstance(field.default, float) and type(value) is int else value

@@ -95,7 +95,7 @@ class PublishingThread:
 
     def _publish(self, placed: PlacedWindow, finished_ns: int) -> None:
         config, window = self._config(), placed.window
-        has_place = placed.is_metric or config.odom_source == "none"
+        has_place = placed.is_metric or not config.has_metric_source
         if placed.map_from_visual is not None:
             self._builder.place_waiting(placed.map_from_visual, window.map_id)
         for reconstruction in window.reconstructions:

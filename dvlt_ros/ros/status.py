@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from ..engine.engine import Engine
 from ..engine.metric_map import MetricMap
 from .config import Settings
+from .intake import Intake
 from .outputs import Outputs
 from .stream import Stream
 
@@ -45,18 +46,13 @@ def assess(condition: Condition) -> tuple[bytes, str]:
     stream, outputs, node = condition.stream, condition.outputs, condition.settings.node
     if stream is None or outputs is None:
         return DiagnosticStatus.OK, condition.label
-    images = stream.intake.images
-    silence_s = stream.intake.silence_s
-    if not images.num_publishers:
-        return DiagnosticStatus.WARN, f"nobody publishes {images.topic}"
-    if silence_s > node.stale_after_s:
-        return DiagnosticStatus.ERROR, (
-            f"no image on {images.topic} for {silence_s:.0f} s although it has a publisher; with best effort and the "
-            "default transport big images get lost: see config/fastdds.xml, or set image_reliability "
-            f"(now {images.reliability.name.lower()})"
-        )
+    missing = [found for intake in stream.intakes if (found := images_missing(intake, node.stale_after_s)) is not None]
+    if len(missing) == len(stream.intakes):
+        return missing[0]
     if stream.paused:
         return DiagnosticStatus.OK, "paused"
+    if missing:
+        return DiagnosticStatus.WARN, f"the other cameras go on: {missing[0][1]}"
     if outputs.tf_problem:
         return DiagnosticStatus.WARN, f"TF: {outputs.tf_problem}"
     if outputs.tf_is_stale:
@@ -69,10 +65,35 @@ def assess(condition: Condition) -> tuple[bytes, str]:
             DiagnosticStatus.WARN,
             "depth, points, poses and TF are withheld: their scale is unknown (publish_unscaled, or odom_source)",
         )
-    if stream.intake.camera_info_problem:
-        return DiagnosticStatus.WARN, f"camera_info: {stream.intake.camera_info_problem}"
+    if problem := camera_problem(condition, stream):
+        return DiagnosticStatus.WARN, problem
     lengths = "lengths up to one unknown scale" if condition.metric is None else "in metres"
     return DiagnosticStatus.OK, f"reconstructing, {lengths}"
+
+
+def images_missing(intake: Intake, stale_after_s: float) -> tuple[bytes, str] | None:
+    """Level and reason if a camera sends nothing."""
+    images, silence_s = intake.images, intake.silence_s
+    if not images.num_publishers:
+        return DiagnosticStatus.WARN, f"nobody publishes {images.topic}"
+    if silence_s <= stale_after_s:
+        return None
+    return DiagnosticStatus.ERROR, (
+        f"no image on {images.topic} for {silence_s:.0f} s although it has a publisher; with best effort and the "
+        "default transport big images get lost: see config/fastdds.xml, or set image_reliability "
+        f"(now {images.reliability.name.lower()})"
+    )
+
+
+def camera_problem(condition: Condition, stream: Stream) -> str:
+    """What is wrong with the cameras although images come."""
+    rig = None if condition.engine is None else condition.engine.rig
+    if rig is not None and rig.synchroniser.problem:
+        return f"cameras: {rig.synchroniser.problem}"
+    residual_deg = _mount_residual_deg(stream)
+    if rig is not None and residual_deg is not None and residual_deg > rig.config.rig_max_residual_deg:
+        return f"cameras: seen {residual_deg:.1f} degrees from their mounts, which are not believed; is TF right?"
+    return next((f"camera_info: {i.camera_info_problem}" for i in stream.intakes if i.camera_info_problem), "")
 
 
 def scale_problem(metric: MetricMap) -> str:
@@ -98,14 +119,14 @@ def scale_values(metric: MetricMap | None) -> dict[str, str]:
     if metric is None:
         return {"scale_state": "unscaled", "scale_source": "none", "gravity": "assumed"}
     status = metric.status
-    return {
+    values = {
         "scale_state": status.state,
         "scale_source": status.source or "none",
-        "gravity": "odometry",
+        "gravity": "odometry" if metric.has_odometry else "mount",
         "metres_per_unit": _number(status.metres_per_unit, 4),
         "scale_residual": _number(status.residual, 3),
-        "odometry_problem": metric.problem or "none",
     }
+    return values | ({"odometry_problem": metric.problem or "none"} if metric.has_odometry else {})
 
 
 def stream_values(condition: Condition) -> dict[str, str]:
@@ -128,6 +149,12 @@ def stream_values(condition: Condition) -> dict[str, str]:
             "seam_residual": _number(window.seam.residual, 4),
             "ladder": engine.ladder,
         }
+    if engine.rig is not None:
+        values |= {
+            "cameras": ", ".join(engine.rig.cameras),
+            "cameras_silent": ", ".join(engine.rig.synchroniser.silent) or "none",
+            "rig_residual_deg": _number(_mount_residual_deg(stream)),
+        }
     if latency is not None:
         values |= {
             "latency_ms": _number(latency.reception_to_publication_ms),
@@ -138,6 +165,11 @@ def stream_values(condition: Condition) -> dict[str, str]:
     if (published_ns := stream.publishing.last_published_ns) is not None:
         values["since_publication_s"] = f"{(time.monotonic_ns() - published_ns) * 1e-9:.1f}"
     return values
+
+
+def _mount_residual_deg(stream: Stream) -> float | None:
+    window = stream.last_window
+    return None if window is None or window.rig is None else window.rig.residual_deg
 
 
 def _number(value: float | None, digits: int = 1) -> str:

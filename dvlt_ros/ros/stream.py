@@ -25,7 +25,7 @@ class Stream:
         self, node: LifecycleNode, engine: Engine, metric: MetricMap | None, outputs: Outputs, builder: MapBuilder,
         parameters: Parameters, complain: Complaints, published: Callable[[], None],
     ) -> None:  # fmt: skip
-        """``metric`` is None without odometry; ``published`` is called after each window, on the publishing thread."""
+        """``metric`` is None without a source of metres; ``published`` is called after windows, by the publisher."""
         self.paused = False
         self.last_window: WindowResult | None = None
         self._engine, self._metric, self._complain = engine, metric, complain
@@ -40,13 +40,20 @@ class Stream:
         self.worker = Worker(engine, self._deliver, lambda error: complain(f"a window failed: {describe_error(error)}"))
         self.publishing.start()
         self.worker.start()
-        self.intake = Intake(node, parameters.current.node, self._offer)
+        config = parameters.current.node
+        self.intakes = [Intake(node, config, self._offer, camera) for camera in config.cameras or ("",)]
 
     def stop(self) -> None:
         """First nothing comes in any more, then both threads end."""
-        self.intake.close()
+        for intake in self.intakes:
+            intake.close()
         self.worker.stop()
         self.publishing.stop()
+
+    @property
+    def intake(self) -> Intake:
+        """Of the first camera."""
+        return self.intakes[0]
 
     def restart(self, reason: str) -> None:
         """Between two windows; the next one begins another map."""

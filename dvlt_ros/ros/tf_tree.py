@@ -21,6 +21,7 @@ from .config import NodeConfig
 from .messages import matrix_from_transform, transform_message
 
 REBROADCAST_S = 0.05
+LATEST = 0  # instead of a stamp: for mounts, which do not move
 
 
 class TreeError(DvltError):
@@ -47,7 +48,7 @@ class TfTree:
         return self._parents.get(frame)
 
     def look_up(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
-        """target_from_source (4, 4) at a stamp.
+        """target_from_source (4, 4) at a stamp, or at the `LATEST`.
 
         Raises:
             TreeError: it is not known.
@@ -59,7 +60,8 @@ class TfTree:
                 target, source, Time(nanoseconds=stamp_ns), Duration()
             )
         except TransformException as error:
-            raise TreeError(f"no transform from '{source}' to '{target}' at the image's stamp: {error}") from error
+            when = " at the image's stamp" if stamp_ns != LATEST else ""
+            raise TreeError(f"no transform from '{source}' to '{target}'{when}: {error}") from error
         return matrix_from_transform(found.transform)
 
 

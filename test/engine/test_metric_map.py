@@ -12,7 +12,8 @@ from room import FRAME_NS, room_depth, turn
 
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
-from dvlt_ros.engine.metric_map import MAX_STEP_M, MAX_STEP_RAD, CameraInOdom, MetricMap, step_towards
+from dvlt_ros.engine.map_from_odom import MAX_STEP_M, MAX_STEP_RAD
+from dvlt_ros.engine.metric_map import CameraInOdom, MetricMap
 from dvlt_ros.engine.metric_scale import MetricScaleConfig
 from dvlt_ros.engine.odometry import OdometryError, inverse
 from dvlt_ros.geometry import rotation_angle
@@ -165,19 +166,6 @@ def test_a_restart_begins_another_map_at_odom(make_windows):
     assert metric.map_id == 1
     placed = metric.place(windows[-1])
     assert not placed.is_metric or np.allclose(placed.map_from_odom, np.eye(4), atol=1e-2)
-
-
-@pytest.mark.parametrize("away", [0.001, 0.02, 3.0])
-def test_a_step_is_bounded_at_the_robot_however_far_odom_is(away):
-    current, target, at = np.eye(4), np.eye(4), np.eye(4)
-    at[:3, 3] = 300.0, 10.0, 0.0
-    target[:3, :3] = turn(away / 10)
-    target[:3, 3] = at[:3, 3] - target[:3, :3] @ at[:3, 3] + np.array([away, 0, 0])  # at the robot, `away` apart
-    stepped = step_towards(current, target, at)
-    step = inverse(current @ at) @ stepped @ at
-    assert 0 < np.linalg.norm(step[:3, 3]) <= MAX_STEP_M + 1e-9
-    assert angle(step) <= MAX_STEP_RAD + 1e-9
-    np.testing.assert_allclose(step_towards(target, target, at), target, atol=1e-9)
 
 
 def angle(step):

@@ -393,8 +393,10 @@ def test_the_scale_along_a_drive_is_that_of_the_wheels():
 
 
 def test_a_rig_tells_the_scale_by_its_baseline():
-    rig = simulated_building.make_robot(6, 15.0, simulated_building.TWO_CAMERAS)
-    assert simulated_robot.baseline_scale_error(rig, simulated_network.PredictionNoise()) < 0.03
+    rig = simulated_building.make_robot(6, 30.0, simulated_building.TWO_CAMERAS)
+    errors = simulated_robot.baseline_scale_errors(rig, simulated_network.PredictionNoise())
+    assert len(errors) == 2
+    assert (np.abs(errors) < 0.03).all()
 
 
 def test_a_simulated_robot_is_what_it_says():

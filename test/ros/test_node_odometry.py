@@ -37,7 +37,8 @@ def make_wheeled(make_robot, monkeypatch):
         robot.poses = poses
         robot.odom = robot.me.create_publisher(Odometry, "odom", 50)
         robot.mount = StaticTransformBroadcaster(robot.me)
-        robot.mount.sendTransform(transform_message(BASE_FROM_CAM, "base_link", "cam", 1))
+        prefix = parameters.get("frame_prefix", "")
+        robot.mount.sendTransform(transform_message(BASE_FROM_CAM, f"{prefix}base_link", f"{prefix}cam", 1))
         return robot
 
     return make
@@ -201,3 +202,12 @@ def test_odometry_from_tf(make_wheeled):
     ours = [t for t in robot.messages["/tf"] if t.header.frame_id == "map"]
     assert isinstance(ours[-1], TransformStamped)
     assert {t.child_frame_id for t in ours} == {"odom"}
+
+
+def test_frames_of_a_robot_with_a_prefix(make_wheeled):
+    robot = make_wheeled(frame_prefix="one/")
+    start(robot)
+    drive(robot, range(1, COUNT))
+    robot.until(lambda: len(robot.messages["/tf"]) > 2, "map -> odom")
+    assert {(t.header.frame_id, t.child_frame_id) for t in robot.messages["/tf"]} == {("one/map", "one/odom")}
+    assert {m.header.frame_id for m in robot.messages["points"]} == {"one/cam"}

@@ -1,0 +1,108 @@
+"""Frames on their way into a window: refused with a reason, or brought together by the moment and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ..errors import InputError
+from .counters import Counters
+from .frames import Frame, Picture
+from .keyframes import Thumbnail
+from .rig import Rig
+
+OUT_OF_ORDER_S = 0.5  # a stamp that goes back by less is a late frame, by more another run of the clock
+
+
+class Opened(NamedTuple):
+    """A frame that shows something."""
+
+    frame: Frame
+    picture: Picture
+    thumbnail: Thumbnail
+
+
+class Admission:
+    """Counts what it refuses, and what finds no company in a rig."""
+
+    def __init__(self, rig: Rig | None, counters: Counters, notify: Callable[[str], None]) -> None:
+        self._rig, self._counters, self._notify = rig, counters, notify
+        self._latest_ns: dict[str, int] = {}  # stamps by camera
+        self._reported = ""  # of what is wrong with the cameras together
+
+    @property
+    def latest_stamp_ns(self) -> int:
+        return max(self._latest_ns.values(), default=0)
+
+    def moments(self, frame: Frame) -> list[tuple[Frame, ...]]:
+        """The moments that this frame completes."""
+        if (problem := self._out_of_order(frame)) is not None:
+            self.refuse(frame, problem)
+            return []
+        self._latest_ns[frame.camera] = frame.stamp_ns
+        if self._rig is None:
+            return [(frame,)]
+        if frame.camera not in self._rig.cameras:
+            self.refuse(frame, f"the rig has no camera '{frame.camera}'")
+            return []
+        matched = self._rig.synchroniser.put(frame)
+        self._counters.add(accepted=matched.num_lost, dropped=matched.num_lost)
+        self._report(self._rig)
+        return matched.sets
+
+    def open(self, frames: Sequence[Frame]) -> list[Opened]:
+        """The frames of a moment that show something; one that does not leaves the others alone."""
+        opened: list[Opened] = []
+        for index, frame in enumerate(frames):
+            try:
+                opened.append(self._open(frame, opened))
+            except InputError as error:
+                self.refuse(frame, str(error))
+            except Exception:
+                self._counters.add(refused=len(opened) + len(frames) - index)
+                raise
+        return opened
+
+    def refuse(self, frame: Frame, problem: str) -> None:
+        self._counters.add(refused=1)
+        self._notify(f"frame {frame.stamp_ns * 1e-9:.3f} s{_of(frame)} refused: {problem}")
+
+    def _open(self, frame: Frame, others: Sequence[Opened]) -> Opened:
+        picture = frame.load()
+        thumbnail = Thumbnail.of(picture.image)
+        if thumbnail.is_blank:
+            raise InputError("the image shows nothing; is the camera covered?")
+        if self._rig is None:
+            return Opened(frame, picture, thumbnail)
+        if picture.intrinsics is None:
+            raise InputError("cameras of a rig need a camera_info, and none has come that fits this image")
+        (height, width), first = picture.image.shape[:2], others[0] if others else None
+        if first is not None and first.picture.image.shape[:2] != (height, width):
+            its_height, its_width = first.picture.image.shape[:2]
+            raise InputError(
+                f"it is {width} x {height}, those of '{first.frame.camera}' are {its_width} x {its_height}; "
+                "the images of a rig must be of one size"
+            )
+        self._rig.learn(frame)
+        return Opened(frame, picture, thumbnail)
+
+    def _out_of_order(self, frame: Frame) -> str | None:
+        if frame.stamp_ns <= 0:
+            return "its stamp is zero; the driver must set it"
+        back_s = (self._latest_ns.get(frame.camera, 0) - frame.stamp_ns) * 1e-9
+        if 0 <= back_s < OUT_OF_ORDER_S:
+            return f"its stamp is {back_s:.3f} s behind the frame before it"
+        return None
+
+    def _report(self, rig: Rig) -> None:
+        """Once, when it changes."""
+        silent, problem = rig.synchroniser.silent, rig.synchroniser.problem
+        said = f"silent: {', '.join(silent)}; the others go on" if silent else problem
+        if bool(said) == bool(self._reported) and (not silent or said == self._reported):
+            return
+        self._reported = said
+        self._notify(f"cameras: {said or 'all are here again'}")
+
+
+def _of(frame: Frame) -> str:
+    return f" of '{frame.camera}'" if frame.camera else ""
