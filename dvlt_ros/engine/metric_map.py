@@ -94,6 +94,7 @@ class MetricMap:
     def place(self, window: WindowResult) -> PlacedWindow:
         if window.map_id != self._visual_id:
             self._visual_id, self._map_from_visual = window.map_id, None
+            self._scale.begin(window.map_id)
             self._samples.clear()
             self._uncompared = 0
         if not window.reconstructions:

@@ -71,12 +71,17 @@ class MetricScale:
         self._stamp_ns = 0
         self._contradicted_since_ns: int | None = None
 
+    def begin(self, map_id: int) -> None:
+        """Another map, whose unit nobody knows."""
+        self._map_id = map_id
+        self._forget()
+        self.status = ScaleStatus(locks=self.status.locks)
+
     def observe(self, map_id: int, stamp_ns: int, findings: Sequence[ScaleObservation | NoObservation]) -> ScaleStatus:
         """What the sources found in one window (stamp of its newest frame), and what is known after it."""
         if map_id != self._map_id:
-            self._map_id, self._stamp_ns = map_id, stamp_ns
-            self._forget()
-            self.status = ScaleStatus(locks=self.status.locks)
+            self.begin(map_id)
+            self._stamp_ns = stamp_ns
         elapsed_s = max(0.0, (stamp_ns - self._stamp_ns) * 1e-9)
         self._stamp_ns = stamp_ns
         for track in self._tracks.values():

@@ -71,9 +71,16 @@ class Worker:
                     self.engine.admit(frame)
                 result = self.engine.run(flush=self._until_flush_s() == 0.0)
                 if result is not None:
-                    self._deliver(result)
+                    self._hand_over(result)
             except Exception as error:
                 self._fail(error)
+
+    def _hand_over(self, result: WindowResult) -> None:
+        try:
+            self._deliver(result)
+        except Exception:
+            self.engine.counters.add(dropped=len(result.reconstructions))
+            raise
 
     def _next(self, waiting: deque[T]) -> T | None:
         with self._changed:

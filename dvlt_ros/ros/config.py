@@ -69,6 +69,11 @@ class NodeConfig:
             raise ConfigError(f"cameras must be empty or two names or more, each once, got {list(self.cameras)}")
         if unfit := [name for name in self.cameras if not NAME.fullmatch(name)]:
             raise ConfigError(f"cameras must be names of topics (letters, digits, _ and /), got {unfit}")
+        if bool(self.output_width) != bool(self.output_height):
+            raise ConfigError(
+                f"output_width and output_height must both be 0 or both be set, got {self.output_width} and "
+                f"{self.output_height}"
+            )
         if self.tf_mode == "map_to_odom" and self.odom_source == "none":
             raise ConfigError("tf_mode map_to_odom needs odometry: set odom_source to topic or tf")
         lowest, highest = self.obstacle_min_height_m, self.obstacle_max_height_m

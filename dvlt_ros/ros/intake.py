@@ -120,10 +120,10 @@ class Intake:
             self.camera_info_problem = str(error)
             return
         key = message.header.frame_id, lens.size
-        self._lenses.pop(key, None)
-        self._lenses[key] = lens
-        if len(self._lenses) > MAX_CAMERAS:
-            del self._lenses[next(iter(self._lenses))]
+        lenses = {known: lens for known, lens in self._lenses.items() if known != key} | {key: lens}
+        if len(lenses) > MAX_CAMERAS:
+            del lenses[next(iter(lenses))]
+        self._lenses = lenses  # at once: the worker looks into it at any time
 
     def _load(self, message: Image | CompressedImage) -> Picture:
         """Raises InputError for an image without frame, pixels or a known encoding; the node goes on."""

@@ -150,16 +150,14 @@ class ReconstructNode(LifecycleNode):
         assert self._tree is not None
         base, camera = (prefixed(node.frame_prefix, frame) for frame in (node.base_frame, frame_id))
         try:
-            base_from_cam = self._tree.look_up(base, camera, LATEST)
+            return self._tree.look_up(base, camera, LATEST)
         except TreeError as error:
             raise InputError(f"its mount is not known: {error}") from error
-        self._tree.refresh()  # the scale may be known before its next time comes, and then the root must be
-        return base_from_cam
 
     def _make_anchor(self, config: NodeConfig, tree: TfTree) -> CameraAnchor | OdomAnchor | None:
         map_frame = config.frame_prefix + config.map_frame
         if config.placement == "map_to_camera":
-            return CameraAnchor(self, tree, map_frame)
+            return CameraAnchor(tree, map_frame)
         if config.placement == "map_to_odom":
             return OdomAnchor(self, tree, map_frame, lambda: self._settings.current.node)
         return None
@@ -177,6 +175,8 @@ class ReconstructNode(LifecycleNode):
         if self._stream is not None:
             self._stream.stop()
             self._stream = None
+        if self._anchor is not None:
+            self._anchor.stop()
 
     def _cleanup(self) -> None:
         if self._outputs is not None:
@@ -230,8 +230,6 @@ class ReconstructNode(LifecycleNode):
                 intake.follow()
         if self._odometry is not None:
             self._odometry.follow()
-        if self._tree is not None:
-            self._tree.refresh()
 
     def _status_message(self) -> DiagnosticStatus:
         return status_message(

@@ -17,6 +17,7 @@ from .intake import FollowingSubscription
 from .messages import matrix_from_pose
 from .tf_tree import TfTree, TreeError
 
+OUT_OF_ORDER_NS = 500_000_000
 QUEUE = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST)
 
 
@@ -30,7 +31,7 @@ class OdometryIntake:
         self.odom_frame = prefixed(self._prefix, config.odom_frame)
         self._tree, self._complain = tree, complain
         self._history = OdometryHistory(odometry)
-        self._base_frame = ""
+        self._base_frame = prefixed(self._prefix, config.base_frame)
         self._offset_ns = round(odometry.odom_time_offset_s * 1e9)
         self._subscription = (
             FollowingSubscription(node, Odometry, "odom", self._on_message, "auto", QUEUE)
@@ -51,12 +52,20 @@ class OdometryIntake:
         camera_frame = prefixed(self._prefix, frame_id)
         try:
             if self._subscription is None:
-                return CameraInOdom(self._tree.look_up(self.odom_frame, camera_frame, stamp_ns + self._offset_ns), 0)
+                self._read_tree(stamp_ns + self._offset_ns)
             found = self._history.at(stamp_ns)
             base_from_cam = self._tree.look_up(self._base_frame, camera_frame, stamp_ns)
         except TreeError as error:
             raise OdometryError(str(error)) from error
         return CameraInOdom(found.odom_from_base @ base_from_cam, found.stretch)
+
+    def _read_tree(self, stamp_ns: int) -> None:
+        """The same history as from messages, with its checks; frames of other cameras fall between two readings."""
+        latest_ns = self._history.latest_ns
+        if latest_ns is None or not 0 <= latest_ns - stamp_ns < OUT_OF_ORDER_NS:
+            odom_from_base = self._tree.look_up(self.odom_frame, self._base_frame, stamp_ns)
+            if (reason := self._history.add(stamp_ns, odom_from_base)) is not None:
+                self._complain(reason)
 
     def _on_message(self, message: Odometry, _: dict[str, int]) -> None:
         try:

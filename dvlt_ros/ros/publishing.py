@@ -41,6 +41,7 @@ class PublishingThread:
         ``published`` is called after each window.
         """
         self.latency: Latency | None = None
+        self.problem = ""  # of the latest frame; empty: it was published
         self.last_published_ns: int | None = None
         self._outputs, self._builder, self._counters = outputs, builder, counters
         self._config, self._budget_ms, self._now_ns = config, budget_ms, now_ns
@@ -59,8 +60,7 @@ class PublishingThread:
         with self._changed:
             self._windows.append((placed, time.monotonic_ns()))
             if len(self._windows) > QUEUED_WINDOWS:
-                lost, _ = self._windows.popleft()
-                self._counters.add(dropped=len(lost.window.reconstructions))
+                self._lose(self._windows.popleft()[0])
             self._changed.notify()
 
     def stop(self) -> None:
@@ -69,9 +69,14 @@ class PublishingThread:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
-        for placed, _ in self._windows:
-            self._counters.add(dropped=len(placed.window.reconstructions))
-        self._windows.clear()
+        while self._windows:
+            self._lose(self._windows.popleft()[0])
+
+    def _lose(self, placed: PlacedWindow) -> None:
+        """What it says of the frames before it is not lost."""
+        self._counters.add(dropped=len(placed.window.reconstructions))
+        if placed.map_from_visual is not None:
+            self._builder.place_waiting(placed.map_from_visual, placed.window.map_id)
 
     def _loop(self) -> None:
         next_map_s, map_is_new = time.monotonic(), False
@@ -104,12 +109,20 @@ class PublishingThread:
             except Exception as error:
                 self._counters.add(dropped=1)
                 self._fail(error)
+                self.problem = f"publication failed: {error}"
             else:
                 self._counters.add(published=1)
-                self._builder.add(reconstruction, has_place)
+                self.problem = ""
+                self._remember(reconstruction, has_place)
         if window.reconstructions:
             self._measure(window.reconstructions[0], finished_ns)
         self._published()
+
+    def _remember(self, reconstruction: Reconstruction, has_place: bool) -> None:
+        try:
+            self._builder.add(reconstruction, has_place)
+        except Exception as error:  # it is published all the same, and so will be the next
+            self._fail(error)
 
     def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:
         now_ns = time.monotonic_ns()

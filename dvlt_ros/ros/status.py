@@ -53,13 +53,15 @@ def assess(condition: Condition) -> tuple[bytes, str]:
         return DiagnosticStatus.OK, "paused"
     if missing:
         return DiagnosticStatus.WARN, f"the other cameras go on: {missing[0][1]}"
+    if problem := stream.window_problem or stream.publishing.problem:
+        return DiagnosticStatus.ERROR, problem
     if outputs.tf_problem:
         return DiagnosticStatus.WARN, f"TF: {outputs.tf_problem}"
-    if outputs.tf_is_stale:
-        return DiagnosticStatus.ERROR, f"map -> odom has ended: no window for {node.stale_after_s:g} s"
     if condition.metric is not None:
         if condition.metric.status.state != "locked":
             return DiagnosticStatus.WARN, f"depth, points, poses and TF are withheld: {scale_problem(condition.metric)}"
+        if outputs.tf_is_stale:
+            return DiagnosticStatus.ERROR, f"map -> odom has ended: no metric window for {node.stale_after_s:g} s"
     elif not node.publish_unscaled:
         return (
             DiagnosticStatus.WARN,

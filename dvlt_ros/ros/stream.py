@@ -28,6 +28,7 @@ class Stream:
         """``metric`` is None without a source of metres; ``published`` is called after windows, by the publisher."""
         self.paused = False
         self.last_window: WindowResult | None = None
+        self.window_problem = ""  # of the latest window; empty: there was none
         self._engine, self._metric, self._complain = engine, metric, complain
         self.publishing = PublishingThread(
             outputs, builder, engine.counters,
@@ -37,11 +38,11 @@ class Stream:
             fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
             published=published,
         )  # fmt: skip
-        self.worker = Worker(engine, self._deliver, lambda error: complain(f"a window failed: {describe_error(error)}"))
-        self.publishing.start()
-        self.worker.start()
+        self.worker = Worker(engine, self._deliver, self._on_failure)
         config = parameters.current.node
         self.intakes = [Intake(node, config, self._offer, camera) for camera in config.cameras or ("",)]
+        self.publishing.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """First nothing comes in any more, then both threads end."""
@@ -75,6 +76,11 @@ class Stream:
         if (latency := self.publishing.latency) is not None:
             self._engine.own_ms = latency.own_ms
         self.publishing.deliver(placed)
+        self.window_problem = ""
+
+    def _on_failure(self, error: Exception) -> None:
+        self.window_problem = f"a window failed: {describe_error(error)}"
+        self._complain(self.window_problem)
 
 
 def describe_error(error: Exception) -> str:

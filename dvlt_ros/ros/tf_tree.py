@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import yaml
 from geometry_msgs.msg import TransformStamped
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
-from tf2_ros import Buffer, TransformBroadcaster, TransformException, TransformListener
+from tf2_msgs.msg import TFMessage
+from tf2_ros import Buffer, TransformBroadcaster, TransformException
 
 from ..errors import DvltError
 from .config import NodeConfig
 from .messages import matrix_from_transform, transform_message
 
 REBROADCAST_S = 0.05
+FORGOTTEN_S = 10.0  # after it, a transform that moves has no publisher any more
+BACKWARDS_NS = 10**9  # a stamp that goes back by more is of another run of the clock
+REMEMBERED = 1000  # transforms of our own that may still come back to us
 LATEST = 0  # instead of a stamp: for mounts, which do not move
 
 
@@ -28,24 +33,61 @@ class TreeError(DvltError):
     """A transform that cannot be found or must not be published."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What somebody else says of a frame."""
+
+    parent: str
+    stamp_ns: int
+    at_s: float  # steady clock
+    is_static: bool
+
+
 class TfTree:
-    """What is known of the tree. Never waits; look-ups may come from any thread."""
+    """What others publish, without what the node itself has sent. Never waits; look-ups may come from any thread."""
 
     def __init__(self, node: Node) -> None:
+        self._node = node
         self._buffer = Buffer(node=node)
-        self._listener = TransformListener(self._buffer, node)
-        self._parents: dict[str, str] = {}
-
-    def refresh(self) -> None:
-        """Reads the parents anew; they seldom change, and reading them costs."""
-        frames: dict[str, Any] = yaml.safe_load(self._buffer.all_frames_as_yaml()) or {}
-        self._parents = {child: entry["parent"] for child, entry in frames.items()}
+        self._broadcaster = TransformBroadcaster(node)
+        self._heard: dict[str, Heard] = {}  # by child
+        self._sent: dict[tuple[str, int], None] = {}  # child and stamp, oldest first
+        moving, static = QoSProfile(depth=100), QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._subscriptions = [
+            node.create_subscription(TFMessage, "/tf", partial(self._on_message, is_static=False), moving),
+            node.create_subscription(TFMessage, "/tf_static", partial(self._on_message, is_static=True), static),
+        ]
 
     def close(self) -> None:
-        self._listener.unregister()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
 
     def parent(self, frame: str) -> str | None:
-        return self._parents.get(frame)
+        """As somebody else publishes it now."""
+        heard = self._heard.get(frame)
+        if heard is None or (not heard.is_static and time.monotonic() - heard.at_s > FORGOTTEN_S):
+            return None
+        return heard.parent
+
+    def send(self, target_from_source: np.ndarray, target: str, source: str, stamp_ns: int) -> None:
+        self._sent[source, stamp_ns] = None
+        if len(self._sent) > REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        self._broadcaster.sendTransform(transform_message(target_from_source, target, source, stamp_ns))
+
+    def _on_message(self, message: TFMessage, is_static: bool) -> None:
+        for transform in message.transforms:
+            child, stamp_ns = transform.child_frame_id, Time.from_msg(transform.header.stamp).nanoseconds
+            if (child, stamp_ns) in self._sent:
+                continue
+            before = self._heard.get(child)
+            if before is not None and not is_static and before.stamp_ns - stamp_ns > BACKWARDS_NS:
+                self._buffer.clear()  # another run of the clock
+                self._heard = {name: heard for name, heard in self._heard.items() if heard.is_static}
+            self._heard[child] = Heard(transform.header.frame_id, stamp_ns, time.monotonic(), is_static)
+            put = self._buffer.set_transform_static if is_static else self._buffer.set_transform
+            put(transform, "default_authority")
 
     def look_up(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         """target_from_source (4, 4) at a stamp, or at the `LATEST`.
@@ -59,7 +101,7 @@ class TfTree:
             found: TransformStamped = self._buffer.lookup_transform(
                 target, source, Time(nanoseconds=stamp_ns), Duration()
             )
-        except TransformException as error:
+        except (TransformException, ValueError) as error:  # a time below zero is a ValueError
             when = " at the image's stamp" if stamp_ns != LATEST else ""
             raise TreeError(f"no transform from '{source}' to '{target}'{when}: {error}") from error
         return matrix_from_transform(found.transform)
@@ -68,10 +110,8 @@ class TfTree:
 class CameraAnchor:
     """Publishes ``map -> root``, the root being that of the camera's own tree, so that the tree stays a tree."""
 
-    def __init__(self, node: Node, tree: TfTree, map_frame: str) -> None:
-        self._node, self._tree, self._map_frame = node, tree, map_frame
-        self._broadcaster = TransformBroadcaster(node)
-        self._published_root: str | None = None
+    def __init__(self, tree: TfTree, map_frame: str) -> None:
+        self._tree, self._map_frame = tree, map_frame
 
     def publish(self, camera_frame: str, stamp_ns: int, map_from_cam: np.ndarray) -> None:
         """``map -> root`` such that the camera (optical frame) is at ``map_from_cam`` (4, 4) at that stamp.
@@ -81,14 +121,16 @@ class CameraAnchor:
         """
         root = self._root(camera_frame)
         map_from_root = map_from_cam @ self._tree.look_up(camera_frame, root, stamp_ns)
-        self._broadcaster.sendTransform(transform_message(map_from_root, self._map_frame, root, stamp_ns))
-        self._published_root = root
+        self._tree.send(map_from_root, self._map_frame, root, stamp_ns)
+
+    def stop(self) -> None:
+        """Nothing goes on by itself."""
 
     def close(self) -> None:
-        self._node.destroy_publisher(self._broadcaster.pub_tf)
+        """Nothing to free."""
 
     def _root(self, frame: str) -> str:
-        """The frame at the top of the camera's tree; below the map only if the node itself put it there.
+        """The frame at the top of the camera's tree.
 
         Raises:
             TreeError: somebody else publishes a transform to the map, or the tree goes in a circle.
@@ -96,8 +138,6 @@ class CameraAnchor:
         seen = [frame]
         while (parent := self._tree.parent(seen[-1])) is not None:
             if parent == self._map_frame:
-                if seen[-1] == self._published_root:
-                    break
                 raise TreeError(other_parent(seen[-1], parent))
             if parent in seen:
                 raise TreeError(f"the TF tree goes in a circle: {' -> '.join([*seen, parent])}")
@@ -110,15 +150,14 @@ class OdomAnchor:
 
     def __init__(self, node: Node, tree: TfTree, map_frame: str, config: Callable[[], NodeConfig]) -> None:
         self._node, self._tree, self._map_frame, self._config = node, tree, map_frame, config
-        self._broadcaster = TransformBroadcaster(node)
         self._latest: tuple[np.ndarray, str, float] | None = None
-        self._has_published = False
         self._timer = node.create_timer(REBROADCAST_S, self._broadcast, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def is_stale(self) -> bool:
         """Whether something was published and no longer is."""
-        return self._latest is not None and time.monotonic() - self._latest[2] > self._config().stale_after_s
+        latest = self._latest  # the publishing thread may take it away
+        return latest is not None and time.monotonic() - latest[2] > self._config().stale_after_s
 
     def publish(self, odom_frame: str, map_from_odom: np.ndarray) -> None:
         """From now on this one (4, 4).
@@ -127,22 +166,25 @@ class OdomAnchor:
             TreeError: odom has another parent.
         """
         parent = self._tree.parent(odom_frame)
-        if parent is not None and not (parent == self._map_frame and self._has_published):
+        if parent is not None:
             self._latest = None
             raise TreeError(other_parent(odom_frame, parent))
         self._latest = map_from_odom, odom_frame, time.monotonic()
 
+    def stop(self) -> None:
+        """Until the next `publish`."""
+        self._latest = None
+
     def close(self) -> None:
         self._node.destroy_timer(self._timer)
-        self._node.destroy_publisher(self._broadcaster.pub_tf)
 
     def _broadcast(self) -> None:
-        if self._latest is None or self.is_stale:
+        latest = self._latest
+        if latest is None or self.is_stale:
             return
-        map_from_odom, odom_frame, _ = self._latest
+        map_from_odom, odom_frame, _ = latest
         stamp_ns = self._node.get_clock().now().nanoseconds + round(self._config().tf_tolerance_s * 1e9)
-        self._has_published = True
-        self._broadcaster.sendTransform(transform_message(map_from_odom, self._map_frame, odom_frame, stamp_ns))
+        self._tree.send(map_from_odom, self._map_frame, odom_frame, stamp_ns)
 
 
 def other_parent(frame: str, parent: str) -> str:

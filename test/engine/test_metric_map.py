@@ -170,3 +170,13 @@ def test_a_restart_begins_another_map_at_odom(make_windows):
 
 def angle(step):
     return float(rotation_angle(torch.from_numpy(step[:3, :3])))
+
+
+def test_a_new_visual_map_is_not_believed_before_it_was_compared(make_windows):
+    windows, poses = make_windows(75, restarts=[40])
+    small = [replace(w, reconstructions=(r,)) for w in windows for r in w.reconstructions]
+    _, placed = place(small, Wheels(poses))
+    begun = next(i for i, window in enumerate(small) if window.map_id == 1)
+    assert placed[begun - 1].is_metric
+    assert not placed[begun].is_metric
+    assert_true([window for window in placed if window.is_metric], poses)

@@ -23,6 +23,8 @@ from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_ros import StaticTransformBroadcaster
 
+from dvlt_ros.ros.messages import transform_message
+
 
 def test_images_in_and_every_output_out(make_robot):
     robot = make_robot()
@@ -91,6 +93,19 @@ def test_two_robots_in_namespaces_do_not_disturb_each_other(make_robot):
     assert len(second.messages["points"]) == 4
     parents = {(t.header.frame_id, t.child_frame_id) for t in first.messages["/tf"]}
     assert parents == {("one/map", "one/cam"), ("two/map", "two/cam")}
+
+
+def test_a_mount_that_comes_late_ends_what_was_taken_for_the_root(make_robot):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(3)
+    robot.until(lambda: len(robot.messages["/tf"]) == 3, "the transforms")
+    mount = StaticTransformBroadcaster(robot.me)
+    mount.sendTransform(transform_message(np.eye(4), "base_link", "cam", 1))
+    robot.until(lambda: robot.node._tree.parent("cam") == "base_link", "the mount")
+    robot.show_and_wait(3)
+    robot.until(lambda: len(robot.messages["/tf"]) == 6, "the transforms")
+    assert [t.child_frame_id for t in robot.messages["/tf"]] == ["cam"] * 3 + ["base_link"] * 3
 
 
 def test_simulated_time_that_stands_still_does_not_stop_the_work(make_robot):
@@ -166,7 +181,7 @@ def test_the_transform_goes_to_the_root_of_the_cameras_tree(make_robot):
     static.transform.translation.x, static.transform.rotation.w = 0.5, 1.0
     StaticTransformBroadcaster(robot.me).sendTransform(static)
     robot.start()
-    robot.until(lambda: robot.node._tree._parents.get("cam") == "base_link", "the camera's tree")
+    robot.until(lambda: robot.node._tree.parent("cam") == "base_link", "the camera's tree")
     robot.show_and_wait(3)
     robot.until(lambda: len(robot.messages["/tf"]) == 3, "the transforms")
     assert {(t.header.frame_id, t.child_frame_id) for t in robot.messages["/tf"]} == {("map", "base_link")}
@@ -181,7 +196,7 @@ def test_a_second_parent_is_refused(make_robot):
     foreign.transform.rotation.w = 1.0
     StaticTransformBroadcaster(robot.me).sendTransform(foreign)
     robot.start()
-    robot.until(lambda: robot.node._tree._parents.get("cam") == "map", "the foreign transform")
+    robot.until(lambda: robot.node._tree.parent("cam") == "map", "the foreign transform")
     robot.show_and_wait(3)
     assert not robot.messages["/tf"]
     assert "another publisher" in robot.status()["message"]

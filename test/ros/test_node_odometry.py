@@ -15,6 +15,7 @@ from nav_msgs.msg import Odometry
 from rclpy.time import Time
 from robot import SETS, as_image
 from room import FRAME_NS, SIZE, FakePredictor, pose, room_depth, walk
+from std_srvs.srv import Trigger
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
 from dvlt_ros.ros.messages import pose_message, transform_message
@@ -76,7 +77,7 @@ def start(robot):
     robot.start()
     if robot.node._odometry._subscription is not None:
         robot.until(lambda: robot.odom.get_subscription_count() > 0, "the node's subscription of odometry")
-    robot.until(lambda: robot.node._tree._buffer.all_frames_as_yaml() != "{}", "the mount")
+    robot.until(lambda: robot.node._tree._heard, "the mount")
 
 
 def number_of(message):
@@ -211,3 +212,39 @@ def test_frames_of_a_robot_with_a_prefix(make_wheeled):
     robot.until(lambda: len(robot.messages["/tf"]) > 2, "map -> odom")
     assert {(t.header.frame_id, t.child_frame_id) for t in robot.messages["/tf"]} == {("one/map", "one/odom")}
     assert {m.header.frame_id for m in robot.messages["points"]} == {"one/cam"}
+
+
+def test_after_a_reset_nothing_has_the_scale_of_the_map_before(make_wheeled):
+    robot = make_wheeled()
+    start(robot)
+    drive(robot, range(1, 30))
+    robot.until(lambda: robot.status()["scale_state"] == "locked", "the lock")
+    assert robot.call(Trigger, "dvlt/reset", Trigger.Request()).success
+    drive(robot, range(30, COUNT))
+    robot.until(lambda: robot.status()["in_flight"] == "0", "the last frame")
+    late = [m for m in robot.messages["depth/image"] if number_of(m) >= 30]
+    for message in late:
+        true = room_depth(robot.poses[number_of(message) * FRAME_NS])
+        np.testing.assert_allclose(as_image(message), true, rtol=2e-2)
+
+
+def test_a_jump_of_odometry_in_tf_leaves_the_map_where_it_is(make_wheeled):
+    robot = make_wheeled(odom_source="tf")
+    broadcaster = TransformBroadcaster(robot.me)
+
+    def wheels(robot, number):
+        jump = np.eye(4)
+        jump[0, 3] = 5.0 if number >= 35 else 0.0
+        broadcaster.sendTransform(
+            transform_message(jump @ odom_from_base(robot, number), "odom", "base_link", number * FRAME_NS)
+        )
+        look = robot.node._tree._buffer.can_transform
+        robot.until(lambda: look("odom", "cam", Time(nanoseconds=number * FRAME_NS)), "the transform")
+
+    start(robot)
+    drive(robot, range(1, COUNT), wheels)
+    robot.until(lambda: robot.messages["pose"] and number_of(robot.messages["pose"][-1]) == COUNT - 1, "the last pose")
+    p = robot.messages["pose"][-1].pose.pose.position
+    true = (ODOM_FROM_WORLD @ robot.poses[(COUNT - 1) * FRAME_NS])[:3, 3]
+    np.testing.assert_allclose([p.x, p.y, p.z], true, atol=5e-2)
+    assert any("odometry jumped" in complaint for complaint in robot.complaints)
