@@ -17,6 +17,7 @@ Reliability = Literal["auto", "reliable", "best_effort"]
 ImageTransport = Literal["raw", "compressed"]
 TfMode = Literal["auto", "map_to_odom", "map_to_camera", "none"]
 OdomSource = Literal["none", "topic", "tf"]
+NodePrecision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class NodeConfig:
 
     weights: str = parameter("", "checkpoint: directory, .safetensors file or Hugging Face id; empty: the embedded one")
     device: str = parameter("auto", "cpu, cuda, cuda:1, ...; auto: the GPU if there is one")
+    precision: NodePrecision = parameter(
+        "auto", "what the network multiplies in; auto: float32 on a CPU, bfloat16 autocast on a GPU; int8: CPU only"
+    )
     max_gpu_memory_mb: int = parameter(0, "what this process may take of the GPU's memory; 0: all", 0, 1_000_000)
     image_transport: ImageTransport = parameter("raw", "raw: image; compressed: image/compressed")
     image_reliability: Reliability = parameter("auto", "reliability of the image subscription; auto: what is offered")

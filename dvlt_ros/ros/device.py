@@ -20,7 +20,7 @@ def load_predictor(config: NodeConfig, image_rotation: ImageRotation) -> DvltPre
     """The configured checkpoint on the configured device.
 
     Raises:
-        ConfigError: no such device, or a limit of memory that it cannot have.
+        ConfigError: no such device, a precision that it lacks, or a limit of memory that it cannot have.
         WeightsError: no such checkpoint.
     """
     device = choose_device(config.device)
@@ -28,7 +28,7 @@ def load_predictor(config: NodeConfig, image_rotation: ImageRotation) -> DvltPre
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, config.max_gpu_memory_mb * 2**20 / total), device)
     model = Dvlt.from_pretrained(config.weights or EMBEDDED_WEIGHTS)
-    return DvltPredictor(model, device, image_rotation)
+    return DvltPredictor(model, device, image_rotation, None if config.precision == "auto" else config.precision)
 
 
 def warm_up(predictor: DvltPredictor, num_steps: int, image_size: int) -> None:

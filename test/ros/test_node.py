@@ -230,6 +230,14 @@ def test_weights_that_do_not_exist_fail_the_configuration_with_the_reason(make_r
     assert robot.set(weights=str(robot.node.get_parameter("weights").value))[0].successful  # it lives
 
 
+def test_the_precision_is_that_of_the_network(make_robot):
+    robot = make_robot(precision="int8")
+    robot.start()
+    robot.show_and_wait(3)
+    assert robot.node._engine.predictor.model.precision == "int8"
+    assert not robot.set(precision="int4")[0].successful
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
