@@ -8,4 +8,3 @@ from .exceptions import LookupException as LookupException
 from .exceptions import TransformException as TransformException
 from .static_transform_broadcaster import StaticTransformBroadcaster as StaticTransformBroadcaster
 from .transform_broadcaster import TransformBroadcaster as TransformBroadcaster
-from .transform_listener import TransformListener as TransformListener
