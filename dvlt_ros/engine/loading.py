@@ -1,0 +1,36 @@
+"""A model by its name, ready for windows of a stream."""
+
+from __future__ import annotations
+
+import torch
+
+from ..checkpoints import EMBEDDED_WEIGHTS
+from ..errors import ConfigError
+from ..fast import Precision
+from ..model import Dvlt
+from ..models import DEFAULT_MODEL, load_model
+from .config import ImageRotation
+from .prediction import Predictor
+from .predictor import DvltPredictor
+from .window_predictor import WindowPredictor
+
+
+def load_predictor(
+    model: str,
+    weights: str,
+    device: torch.device,
+    image_rotation: ImageRotation = 0,
+    precision: Precision | None = None,
+) -> Predictor:
+    """``weights`` may be empty: the model's own; ``precision`` is that of Déjà View's fast path.
+
+    Raises:
+        ConfigError: no such model, its package is not installed, or it does not know a ``precision``.
+        WeightsError: no such weights, or they do not fit.
+    """
+    if model == DEFAULT_MODEL:
+        network = Dvlt.from_pretrained(weights or EMBEDDED_WEIGHTS)
+        return DvltPredictor(network, device, image_rotation, precision)
+    if precision is not None:
+        raise ConfigError(f"precision is for model {DEFAULT_MODEL}; {model} has its own, got {precision!r}")
+    return WindowPredictor(load_model(model, weights, device), image_rotation)
