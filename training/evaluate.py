@@ -3,6 +3,7 @@
 ros2 run dvlt_ros evaluate outputs/nano/best --steps 4 8 16
 ros2 run dvlt_ros evaluate outputs/mine/best --data recordings/kitchen --first 75 --pictures grid.png
 ros2 run dvlt_ros evaluate outputs/new/best --gate outputs/old/best     # exit status 1 when new is worse
+ros2 run dvlt_ros evaluate outputs/mine/best da3-base vggt=WEIGHTS --data recordings/kitchen    # docs/models.md
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from tqdm import tqdm
 
 from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
-from dvlt_ros.model import Dvlt
 
+from .contenders import Contender, require_device
 from .data.layouts import open_dataset
 from .data.types import Views
 from .evaluation import means, recording_windows, window_metrics
 from .pictures import picture_grid
+from .recorded import record_windows
 from .synthetic import load_benchmark
 
 COLUMNS = ("abs_rel", "delta1", "rel_l2", "inlier_ratio", "auc@3", "auc@30")
@@ -50,18 +52,18 @@ class Result:
         return {"checkpoint": self.checkpoint, "K": self.steps} | means(self.windows) | figures
 
 
-def evaluate(checkpoint: str, windows: Sequence[Views], steps: int, device: torch.device, bf16: bool) -> Result:
-    model = Dvlt.from_pretrained(checkpoint).to(device)
+def evaluate(contender: Contender, windows: Sequence[Views], steps: int, device: torch.device, bf16: bool) -> Result:
+    run = contender.load(device)
     reset_peak_memory(device)
     found, times = [], []
-    for views in tqdm(windows, desc=f"{checkpoint} K={steps}", unit="window"):
+    for views in tqdm(windows, desc=f"{contender.label} K={steps}", unit="window"):
         views = views.to(device)
         start = time.perf_counter()
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            prediction = model(views.images, num_steps=steps)
+            prediction = run(views.images, steps)
             found += window_metrics(prediction, views)  # reads the result, so the clock stops after the device
         times.append(1e3 * (time.perf_counter() - start))
-    return Result(checkpoint, steps, found, float(np.median(times)), peak_memory_mib(device))
+    return Result(contender.label, steps, found, float(np.median(times)), peak_memory_mib(device))
 
 
 def table(results: Sequence[Result]) -> str:
@@ -114,19 +116,23 @@ def compare(new: Result, old: Result, margin: float) -> list[Comparison]:
     return comparisons
 
 
-def load_windows(args: argparse.Namespace, image_size: int, device: torch.device) -> list[Views]:
+def load_windows(args: argparse.Namespace, image_size: int, patch_size: int, device: torch.device) -> list[Views]:
     if args.data is None:
         windows = load_benchmark().batches(batch=1, device=device, count=args.windows)
     else:
         options = {} if args.intrinsics is None else {"intrinsics": args.intrinsics}
         sequences = open_dataset(args.data, args.layout, first=args.first, last=args.last, **options)
-        windows = chain.from_iterable(recording_windows(s, image_size, args.views, args.stride) for s in sequences)
+        windows = chain.from_iterable(
+            recording_windows(s, image_size, args.views, args.stride, patch_size) for s in sequences
+        )
     return list(islice(windows, args.windows))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Evaluate checkpoints on windows with ground truth.")
-    parser.add_argument("checkpoints", nargs="+", help="directory, .safetensors file or Hugging Face id")
+    parser.add_argument(
+        "checkpoints", nargs="+", help="directory, .safetensors file or Hugging Face id; or MODEL[=WEIGHTS]"
+    )
     parser.add_argument("--data", type=Path, help="posed RGB-D folder; the frozen synthetic benchmark by default")
     parser.add_argument("--layout", default="auto", help="layout of --data")
     parser.add_argument(
@@ -135,13 +141,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="first frame of --data to use")
     parser.add_argument("--last", type=int, help="frame of --data to stop before")
     parser.add_argument("--stride", type=int, default=1, help="frames of --data between the views of a window")
-    parser.add_argument("--steps", type=int, nargs="+", metavar="K", help="the checkpoint's own K by default")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", metavar="K", help="of Déjà View; the checkpoint's own K by default"
+    )
     parser.add_argument("--views", type=int, default=6, help="views per window of --data")
     parser.add_argument("--windows", type=int, help="use only the first so many windows")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="run the network under bfloat16 autocast")
     parser.add_argument("--json", type=Path, help="write every figure of every window to this file")
     parser.add_argument("--pictures", type=Path, help="write a PNG grid of images, true and predicted depth, error")
+    parser.add_argument("--rrd", type=Path, help="write windows beside their truth for Rerun (extra: rerun)")
     parser.add_argument("--gate", metavar="BASELINE", help="fail when the checkpoint is worse than this one")
     parser.add_argument("--margin", type=float, default=0.01, help="relative difference that the gate lets pass")
     return parser.parse_args(argv)
@@ -159,28 +168,33 @@ def run(args: argparse.Namespace) -> bool:
     """Whether the gate was asked for and did not hold."""
     if args.gate is not None and len(args.checkpoints) != 1:
         raise ConfigError(f"--gate compares one checkpoint with a baseline, got {len(args.checkpoints)} checkpoints")
-    device = torch.device(args.device)
+    device = require_device(args.device)
     checkpoints = [*args.checkpoints, *([args.gate] if args.gate else [])]
-    configs = [Dvlt.from_pretrained(checkpoint).config for checkpoint in checkpoints]
-    windows = load_windows(args, configs[0].image_size, device)
+    contenders = [Contender.parse(checkpoint) for checkpoint in checkpoints]
+    patch_size = math.lcm(*(contender.patch_size for contender in contenders))  # the same pixels for all
+    windows = load_windows(args, contenders[0].image_size, patch_size, device)
     print(f"{machine(device)}; {len(windows)} windows of {windows[0].images.shape[1]} views")
-    results = [
-        evaluate(checkpoint, windows, steps, device, args.bf16)
-        for checkpoint, config in zip(checkpoints, configs, strict=True)
-        for steps in args.steps or [config.num_steps]
+    per_contender = [
+        [
+            evaluate(contender, windows, steps, device, args.bf16)
+            for steps in (contender.has_loop and args.steps) or [contender.num_steps]
+        ]
+        for contender in contenders
     ]
+    results = list(chain.from_iterable(per_contender))
     print(table(results))
     if args.json is not None:
         rows = [result.row() | {"per_window": result.windows} for result in results]
         args.json.write_text(json.dumps({"machine": machine(device), "results": rows}, indent=2) + "\n")
     if args.pictures is not None:
-        picture_grid(args.pictures, Dvlt.from_pretrained(checkpoints[0]).to(device), windows, results[0].steps)
+        picture_grid(args.pictures, contenders[0].load(device), windows, results[0].steps)
+    if args.rrd is not None:
+        record_windows(args.rrd, contenders[0].load(device), windows, results[0].steps)
     if args.gate is None:
         return False
-    half = len(results) // 2
-    comparisons = [
-        c for new, old in zip(results[:half], results[half:], strict=True) for c in compare(new, old, args.margin)
-    ]
+    count = max(map(len, per_contender))  # one result without a loop stands beside every K of the other
+    ours, baseline = (found * count if len(found) == 1 else found for found in per_contender)
+    comparisons = [c for new, old in zip(ours, baseline, strict=True) for c in compare(new, old, args.margin)]
     print("metric, baseline, difference to it with its 95 % interval over windows", *comparisons, sep="\n")
     return any(comparison.worse for comparison in comparisons)
 

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from dvlt_ros.errors import AlignmentError, DataError
 from dvlt_ros.geometry import transform_points, unproject
-from dvlt_ros.model import Dvlt, Prediction, prepare_images
+from dvlt_ros.model import Dvlt
+from dvlt_ros.model.config import PATCH_SIZE
+from dvlt_ros.models.images import prepare_for
 
 from .augment import Frame
+from .contenders import Geometry
 from .data.sequence import RgbdSequence
 from .data.types import Views
 from .metrics import aggregate, depth_metrics, point_metrics, pose_metrics
@@ -34,7 +37,7 @@ def evaluate_windows(model: Dvlt, batches: Iterable[Views], num_steps: int) -> l
     return results
 
 
-def window_metrics(prediction: Prediction, views: Views) -> list[dict[str, float]]:
+def window_metrics(prediction: Geometry, views: Views) -> list[dict[str, float]]:
     """Depth, pose and point metrics of each window of a batch; NaN where a window has no answer.
 
     ``abs_rel`` and ``delta1`` are after one median scale per window, ``auc@k`` over the pairs of views whose
@@ -68,7 +71,9 @@ def means(results: list[dict[str, float]]) -> dict[str, float]:
     return {name: value.mean for name, value in aggregate(results).items()}
 
 
-def recording_windows(sequence: RgbdSequence, image_size: int, views: int, stride: int = 1) -> Iterator[Views]:
+def recording_windows(
+    sequence: RgbdSequence, image_size: int, views: int, stride: int = 1, patch_size: int = PATCH_SIZE
+) -> Iterator[Views]:
     """Windows (1, S, ...) that tile a recording: every ``stride``-th frame, none used twice.
 
     Images as the network gets them on a robot: longest edge ``image_size``, cropped to whole patches.
@@ -80,12 +85,12 @@ def recording_windows(sequence: RgbdSequence, image_size: int, views: int, strid
     if len(sequence) < span - stride + 1:
         raise DataError(f"{sequence.name}: {len(sequence)} frames are too few for {views} views {stride} frames apart")
     for start in range(0, len(sequence) - span + stride, span):
-        yield recorded_window([sequence.frame(start + i * stride) for i in range(views)], image_size)
+        yield recorded_window([sequence.frame(start + i * stride) for i in range(views)], image_size, patch_size)
 
 
-def recorded_window(frames: Sequence[Frame], image_size: int) -> Views:
+def recorded_window(frames: Sequence[Frame], image_size: int, patch_size: int = PATCH_SIZE) -> Views:
     """One window (1, S, ...) of frames of equal size, as inference prepares them."""
-    prepared = prepare_images([frame.image for frame in frames], image_size)
+    prepared = prepare_for(patch_size, [frame.image for frame in frames], image_size)
     depth, intrinsics = [], []
     for frame, mapping in zip(frames, prepared.mappings, strict=True):
         depth.append(mapping.map_to_network(torch.from_numpy(frame.depth)).nan_to_num(0.0))

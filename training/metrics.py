@@ -16,9 +16,10 @@ from dvlt_ros.geometry import invert_pose, rotation_angle
 
 THRESHOLDS_DEG = (1, 3, 5, 20, 30)
 WEISZFELD_ROUNDS = 10
+L1_ROUNDS = 100
 INLIER_ERROR = 0.03  # relative
 
-DepthAlignment = Literal["none", "median", "median_scale", "scale"]
+DepthAlignment = Literal["none", "median", "median_scale", "scale", "scale_shift"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def align_depth(found: Tensor, truth: Tensor, align: DepthAlignment) -> Tensor:
 
     ``median``: the lower median of truth / found, then the median of what remains as a shift;
     ``median_scale`` stops before the shift. ``scale``: ten Weiszfeld rounds towards the scale of least
-    absolute error, not converged, as published.
+    absolute error, not converged, as published. ``scale_shift``: the scale and shift of least absolute error.
     """
     if align not in get_args(DepthAlignment):
         raise ConfigError(f"align must be one of {get_args(DepthAlignment)}, got {align!r}")
@@ -148,11 +149,34 @@ def align_depth(found: Tensor, truth: Tensor, align: DepthAlignment) -> Tensor:
     if align in ("median", "median_scale"):
         scaled = found * (truth / found).median()
         return scaled if align == "median_scale" else scaled + (truth - scaled).median()
+    if align == "scale_shift":
+        return _least_absolute_line(found, truth)
     scale = truth.mean() / found.mean()
     for _ in range(WEISZFELD_ROUNDS):
         weights = 1 / ((scale * found - truth).abs() + 1e-8)
         scale = (weights * found * truth).sum() / (weights * found.square()).sum()
     return scale * found
+
+
+def _least_absolute_line(found: Tensor, truth: Tensor) -> Tensor:
+    """``scale * found + shift`` (N,) of least absolute error, by reweighted least squares."""
+    line = align_depth(found, truth, "median")
+    floor = 1e-6 * float(truth.mean())  # of the residuals, so that an exact fit keeps finite weights
+    for _ in range(L1_ROUNDS):
+        weights = 1 / (line - truth).abs().clamp_min(floor)
+        weights = weights / weights.sum()
+        found_mean, truth_mean = (weights * found).sum(), (weights * truth).sum()
+        centred = found - found_mean
+        spread = (weights * centred.square()).sum().clamp_min(torch.finfo(found.dtype).tiny)  # 0 for a constant
+        scale = (weights * centred * (truth - truth_mean)).sum() / spread
+        line = scale * centred + truth_mean
+    return line
+
+
+def relative_distances(found: Tensor, truth: Tensor) -> Tensor:
+    """Distances of points (N, 3) over the true point's distance to the origin; a true point there is left out."""
+    distance = truth.norm(dim=-1)
+    return ((found - truth).norm(dim=-1) / distance)[distance > 0]
 
 
 @dataclass(frozen=True)
@@ -178,8 +202,7 @@ def point_metrics(found: Tensor, truth: Tensor, valid: Tensor) -> PointMetrics:
         raise InputError(f"found and truth must be (..., 3) and valid (...), got {shapes}")
     found_v, truth_v = found[valid].double(), truth[valid].double()
     truth_from_found = fit_sim3_robust(found_v, truth_v)
-    distance = truth_v.norm(dim=-1)
-    error = ((truth_from_found.apply(found_v) - truth_v).norm(dim=-1) / distance)[distance > 0]
+    error = relative_distances(truth_from_found.apply(found_v), truth_v)
     return PointMetrics(float(error.mean()), float((error < INLIER_ERROR).double().mean()), truth_from_found)
 
 

@@ -3,46 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from dvlt_ros.model import Dvlt
-
+from .contenders import Run
 from .data.types import Views
 
 TITLES = ("image", "true depth", "predicted depth", "relative error", "confidence")
 
 
-def picture_grid(path: Path, model: Dvlt, windows: Sequence[Views], num_steps: int, most: int = 8) -> None:
-    """One row per window, evenly chosen: its middle view. Depths of a row share one colour scale."""
-    import matplotlib
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One view, its maps (H, W) in the truth's unit, NaN where unknown."""
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    image: Tensor  # (3, H, W) in [0, 1]
+    depth: Tensor
+    found_depth: Tensor
+    error: Tensor  # relative
+    confidence: Tensor | None  # on any scale
+    title: str = ""
 
+
+def picture_grid(path: Path, run: Run, windows: Sequence[Views], num_steps: int, most: int = 8) -> None:
+    """One row per window, evenly chosen: its middle view."""
     chosen = [windows[i] for i in torch.linspace(0, len(windows) - 1, min(most, len(windows))).long()]
-    figure, axes = pyplot.subplots(len(chosen), len(TITLES), figsize=(12, 1.9 * len(chosen)), squeeze=False)
-    device = next(model.parameters()).device
-    for row, views in zip(axes, chosen, strict=True):
+    rows = []
+    for views in chosen:
         with torch.inference_mode():
-            prediction = model(views.to(device).images, num_steps=num_steps)
+            prediction = run(views.images, num_steps)
         middle = views.images.shape[1] // 2
         truth, valid = views.depth[0].cpu(), views.valid[0].cpu()
         found = prediction.depth[0].cpu()
         scaled = found * (truth[valid] / found[valid]).median() if valid.any() else found
         error = ((scaled - truth).abs() / truth).where(valid, torch.nan)
-        near, far = torch.quantile(truth[middle][valid[middle]], torch.tensor([0.02, 0.98])).tolist()
-        true = truth[middle].where(valid[middle], torch.nan)
-        row[0].imshow(views.images[0, middle].permute(1, 2, 0).cpu().numpy())
-        row[1].imshow(true.numpy(), cmap="turbo", vmin=near, vmax=far)
-        row[2].imshow(scaled[middle].numpy(), cmap="turbo", vmin=near, vmax=far)
-        row[3].imshow(error[middle].numpy(), cmap="magma", vmin=0, vmax=0.3)
-        row[4].imshow(prediction.depth_confidence[0, middle].cpu().log().numpy(), cmap="viridis")
+        true, confidence = truth[middle].where(valid[middle], torch.nan), prediction.depth_confidence[0, middle].cpu()
+        rows.append(Row(views.images[0, middle].cpu(), true, scaled[middle], error[middle], confidence.log()))
+    write_rows(path, rows)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """A PNG with one line of pictures per row. Depths of a row share one colour scale."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(rows), len(TITLES), figsize=(12, 1.9 * len(rows)), squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        known = row.depth[row.depth.isfinite()]
+        near, far = torch.quantile(known, known.new_tensor([0.02, 0.98])).tolist() if len(known) else (0.0, 1.0)
+        line[0].imshow(row.image.permute(1, 2, 0).numpy())
+        line[0].set_ylabel(row.title, fontsize=8)
+        line[1].imshow(row.depth.numpy(), cmap="turbo", vmin=near, vmax=far)
+        line[2].imshow(row.found_depth.numpy(), cmap="turbo", vmin=near, vmax=far)
+        line[3].imshow(row.error.numpy(), cmap="magma", vmin=0, vmax=0.3)
+        if row.confidence is not None:
+            line[4].imshow(row.confidence.numpy(), cmap="viridis")
     for axis, title in zip(axes[0], TITLES, strict=True):
         axis.set_title(title, fontsize=9)
     for axis in axes.flat:
-        axis.axis("off")
+        axis.set(xticks=[], yticks=[], frame_on=False)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from dvlt_ros.errors import DataError
 
+from .benchmark_sequence import BenchmarkSequence, ImageView, evenly
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence
 from .nerfstudio import lens_of, load_json, pose_of
 
+logger = logging.getLogger(__name__)
+
 LOOKED_FOR = "nerfstudio/transforms_undistorted.json, undistorted_images and undistorted_depth"
 CODING = DepthCoding(kind="float16")
+UNDISTORTED = "scannetpp_undistort"
+BENCHMARK_SPLIT = "nvs_sem_val"
+BENCHMARK_FILES = f"{BENCHMARK_SPLIT}.txt and {UNDISTORTED}/<id>/{{undistorted_images, undistorted_depth, nerfstudio}}"
+MAX_VIEWS = 100
 # The published loader's world: x and y swapped, z negated. A rotation, so that only the world's axes change.
 WORLD_FROM_FILE = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]])
 
@@ -39,6 +47,9 @@ def read(path: Path) -> FolderSequence:
     ]
     if not images:
         raise DataError(f"{path}: none of the {len(entries)} listed frames has an image and a depth image on disk")
+    if len(images) < len(entries):
+        missing = len(entries) - len(images)
+        logger.warning("%s: %d of %d listed frames are not on disk with their depth", path, missing, len(entries))
     lens = lens_of(meta, {}, str(images[0]), str(source))
 
     def load(image: Path) -> tuple[FrameFiles, np.ndarray]:
@@ -54,8 +65,37 @@ def in_split(path: Path, split: str) -> bool:
     Raises:
         DataError: no such list.
     """
-    listing = path.resolve().parent.parent / f"{split}.txt"
+    return path.resolve().name in scenes_of(path.resolve().parent.parent / f"{split}.txt")
+
+
+def scenes_of(listing: Path) -> list[str]:
+    """Ids of a split's scenes.
+
+    Raises:
+        DataError: no such list.
+    """
     try:
-        return path.resolve().name in listing.read_text(encoding="utf-8").split()
+        return listing.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{listing}: unreadable list of scenes: {error}") from error
+
+
+def sequences(folder: Path) -> list[str]:
+    """The scenes of the benchmark's split.
+
+    Raises:
+        DataError: no such list.
+    """
+    return scenes_of(folder / f"{BENCHMARK_SPLIT}.txt")
+
+
+def open_sequence(folder: Path, name: str) -> BenchmarkSequence:
+    """At most 100 of the frames on disk, evenly spaced, sorted by name.
+
+    Raises:
+        DataError: a missing scene, an unreadable list, or no frame on disk.
+    """
+    scene = read(folder / UNDISTORTED / name)
+    chosen = evenly(len(scene), MAX_VIEWS)
+    views = tuple(ImageView(scene.files[index], scene.coding) for index in chosen)
+    return BenchmarkSequence(name, views, scene.world_from_cam[chosen])

@@ -16,12 +16,28 @@ import numpy as np
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens
 
+from .benchmark_sequence import BenchmarkSequence, ImageView, require_files, require_one_of
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
+from .sequence import rigid_pose
 
 LOOKED_FOR = "frame-NNNNNN.color.png, .depth.png (or .depth.proj.png) and .pose.txt"
 CODING = DepthCoding(metres_per_unit=1e-3, invalid=(65535,))
 FOCAL_PX = {"depth.png": 585.0, "depth.proj.png": 525.0}  # at 640 x 480
 SPLITS = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
+
+TEST_SEQUENCES = {
+    "chess": (3, 5),
+    "fire": (3, 4),
+    "heads": (1,),
+    "office": (2, 6, 7, 9),
+    "pumpkin": (1, 7),
+    "redkitchen": (3, 4, 6, 12, 14),
+    "stairs": (1, 4),
+}
+BENCHMARK_FILES = "<scene>/seq-NN/frame-NNNNNN.{color.png, depth.proj.png, pose.txt}"
+BENCHMARK_SIZE = (480, 640)
+BENCHMARK_RANGE_M = (0.1, 10.0)
+BENCHMARK_STRIDE = 11
 
 
 def is_root(path: Path) -> bool:
@@ -77,3 +93,39 @@ def _read_pose(path: Path) -> np.ndarray:
         return np.loadtxt(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: unreadable pose: {error}") from error
+
+
+def sequences(folder: Path) -> list[str]:
+    """The 18 test sequences of the benchmark, as scene/sequence."""
+    return [f"{scene}/seq-{number:02d}" for scene, numbers in TEST_SEQUENCES.items() for number in numbers]
+
+
+def open_sequence(folder: Path, name: str) -> BenchmarkSequence:
+    """Every 11th frame with projected depth between 0.1 and 10 m; the camera is the same for all.
+
+    Raises:
+        DataError: a missing file, also a gap in the numbers: every 11th would be another frame.
+    """
+    require_one_of(name, sequences(folder), str(folder))
+    path = folder / name
+    count = _frame_count(path)
+    require_files((path / f"frame-{number:06d}.color.png" for number in range(count)), "image")
+    focal, (height, width) = FOCAL_PX["depth.proj.png"], BENCHMARK_SIZE
+    lens = Lens(focal, focal, width / 2, height / 2, BENCHMARK_SIZE, source=str(path))
+    stems = [str(path / f"frame-{number:06d}.") for number in range(0, count, BENCHMARK_STRIDE)]
+    require_files((Path(f"{stem}depth.proj.png") for stem in stems), "depth: `prepare sevenscenes` makes it")
+    views = tuple(ImageView(FrameFiles(f"{stem}color.png", f"{stem}depth.proj.png", lens), CODING) for stem in stems)
+    poses = np.stack([rigid_pose(_read_pose(Path(f"{stem}pose.txt")), f"{stem}pose.txt") for stem in stems])
+    return BenchmarkSequence(name, views, poses, depth_range=BENCHMARK_RANGE_M)
+
+
+def _frame_count(path: Path) -> int:
+    """One more than the highest number that any file of a frame has: an image that is not there counts, too.
+
+    Raises:
+        DataError: no frames.
+    """
+    numbers = [int(match[1]) for file in path.glob("frame-*") if (match := re.match(r"frame-(\d{6})\.", file.name))]
+    if not numbers:
+        raise DataError(f"{path}: no frame-NNNNNN.color.png")
+    return max(numbers) + 1
