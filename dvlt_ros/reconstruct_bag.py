@@ -19,14 +19,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .checkpoints import EMBEDDED_WEIGHTS
 from .engine.config import EngineConfig
 from .engine.engine import Engine, WindowResult
 from .engine.frames import Frame, Picture
-from .engine.predictor import DvltPredictor, choose_device
+from .engine.loading import load_predictor
+from .engine.predictor import choose_device
 from .errors import DvltError
 from .lens import rectification
-from .model import Dvlt
+from .models import DEFAULT_MODEL, model_names
 from .results import Results
 from .sources import SourceImage, open_source
 
@@ -47,9 +47,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("reconstruction"), help="folder (default: reconstruction)")
     parser.add_argument("--topic", help="image topic of a bag, where there are several")
     parser.add_argument("--rate-hz", type=float, default=10.0, help="of images without stamps (default: 10)")
-    parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS), help="checkpoint (default: the embedded one)")
+    parser.add_argument("--model", choices=model_names(), default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    parser.add_argument("--weights", default="", help="checkpoint (default: the model's own; dvlt's is embedded)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--no-recording", action="store_true", help="leave out the MCAP recording")
+    parser.add_argument("--rrd", type=Path, help="also write this file for Rerun (extra: rerun)")
     parser.add_argument("--points-stride", type=int, default=2, help="of the recording's points (default: 2)")
     for field in fields(EngineConfig):
         if field.name not in ("latency_budget_ms", "max_wait_s"):  # of time that passes; here none does
@@ -64,10 +66,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     config = EngineConfig(**{f.name: getattr(args, f.name) for f in fields(EngineConfig) if hasattr(args, f.name)})
     source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz)
-    predictor = DvltPredictor(Dvlt.from_pretrained(args.weights), choose_device(args.device), config.image_rotation)
+    predictor = load_predictor(args.model, args.weights, choose_device(args.device), config.image_rotation)
     engine = Engine(predictor, config, notify=tqdm.write, clock_ns=lambda: 0)
     start_s = time.perf_counter()
-    with Results(args.output, config, None if args.no_recording else args.points_stride) as results:
+    stride = None if args.no_recording else args.points_stride
+    with Results(args.output, config, stride, args.rrd) as results:
         for window in windows(engine, iter(tqdm(source, unit="frame", disable=None))):
             for reconstruction in window.reconstructions:
                 results.add(reconstruction)

@@ -1,4 +1,4 @@
-"""Reconstructions as files, written as they come: depth images, a recording, and per map a cloud, a path and a page."""
+"""Reconstructions as files, written as they come: depth images, recordings, and per map a cloud, a path and a page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .engine.frames import Reconstruction
 from .engine.rendering import RenderedFrame, point_records
 from .errors import InputError
 from .export import McapRecording, Shown, write_depth, write_page, write_ply, write_tum
+from .viewing import StreamRecording
 
 SHOWN = 12  # frames that are kept in memory for the page
 MAP_FRAME = "map"
@@ -20,11 +21,12 @@ MAP_FRAME = "map"
 class Results:
     """A context: what is begun is finished when it ends, after an error too."""
 
-    def __init__(self, folder: Path, config: EngineConfig, points_stride: int | None) -> None:
-        """``points_stride``: of the points in the recording; None: no recording.
+    def __init__(self, folder: Path, config: EngineConfig, points_stride: int | None, rrd: Path | None = None) -> None:
+        """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder, or ``rrd``, cannot be written.
+            ConfigError: ``rrd`` is asked for, and Rerun is not installed.
         """
         self.num_maps = 0
         self._folder, self._points_stride = folder, points_stride
@@ -39,6 +41,7 @@ class Results:
             (folder / "depth").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+        self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=False)
         self._recording = None if points_stride is None else McapRecording(folder / "recording", overwrite=True)
 
     def __enter__(self) -> Results:
@@ -46,8 +49,9 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         self._end_map()
-        if self._recording is not None:
-            self._recording.close()
+        for recording in (self._recording, self._viewed):
+            if recording is not None:
+                recording.close()
 
     def add(self, reconstruction: Reconstruction) -> None:
         if reconstruction.map_id != self._map_id:
@@ -65,6 +69,8 @@ class Results:
             self._shown.append(Shown(seconds(reconstruction.stamp_ns), frame.rgb, frame.depth, frame.confidence))
             if len(self._shown) > SHOWN:
                 self._shown, self._stride = self._shown[::2], 2 * self._stride
+        if self._viewed is not None:
+            self._viewed.add(reconstruction)
         if self._recording is not None and self._points_stride is not None:
             record(self._recording, reconstruction, frame, self._points_stride)
 
@@ -78,6 +84,8 @@ class Results:
         caption = f"{len(poses)} frames, {len(snapshot.cloud.points)} points; lengths up to one unknown factor"
         points, colors, _ = snapshot.cloud
         write_page(self._path("page", "png"), self._shown, points, colors, poses[:, :3, 3], caption)
+        if self._viewed is not None:
+            self._viewed.add_map(self._map_id, snapshot.cloud)
         if self._recording is not None:
             records = point_records(snapshot.cloud)
             self._recording.write_cloud("map_points", records, MAP_FRAME, self._stamps_ns[-1])

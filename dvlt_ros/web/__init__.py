@@ -1,0 +1,1 @@
+"""A page in the browser: photos, a video or a bag in, a 3D scene out. Only page, panels and viewer know the toolkit."""

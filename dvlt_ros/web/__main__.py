@@ -1,0 +1,86 @@
+"""Photos, a video or a bag as a 3D scene, in the browser or, with --offline, as files.
+
+python -m dvlt_ros.web                                                    # http://localhost:7860
+python -m dvlt_ros.web --offline --input room/ walk.mp4 --models dvlt --output-root demo_outputs
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..errors import ConfigError, DvltError
+from ..models import DEFAULT_MODEL, is_installed, model_card, model_names
+from .offline import Job, report, run_job
+from .residence import Residence
+from .scene import ShowOptions
+
+PORT = 7860
+MAX_VIEWS = 12
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    try:
+        residence = Residence(torch.device(args.device))
+        if not args.offline:
+            serve(args, residence)
+            return
+        failures = run_job(job(args), residence, print)
+    except DvltError as error:
+        sys.exit(f"dvlt_ros.web: {error}")
+    if failures:
+        sys.exit(report(failures))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m dvlt_ros.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    shown = ShowOptions()
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    page = parser.add_argument_group("the page")
+    page.add_argument("--host", default="127.0.0.1", help="0.0.0.0: others in the network may come, too")
+    page.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
+    page.add_argument("--no-open", action="store_true", help="do not open a browser")
+    offline = parser.add_argument_group("files instead of the page")
+    offline.add_argument("--offline", action="store_true", help="write OUTPUT_ROOT/<sequence>/<model>.{glb,ply,rrd}")
+    offline.add_argument("--input", type=Path, nargs="+", default=[], help="folders of images, videos, bags, images")
+    offline.add_argument("--models", default=DEFAULT_MODEL, help="names with commas between, or all (default: dvlt)")
+    offline.add_argument("--output-root", type=Path, default=Path("demo_outputs"), help="default: %(default)s")
+    offline.add_argument("--overwrite", action="store_true", help="also what exists; else it is skipped")
+    offline.add_argument("--steps", type=int, metavar="K", help="the models' own by default")
+    offline.add_argument("--max-views", type=int, default=MAX_VIEWS, help="of each input (default: %(default)s)")
+    offline.add_argument("--max-points", type=int, default=shown.max_points, help="default: %(default)s")
+    offline.add_argument("--percentile", type=float, default=shown.percentile, help="of confidence, below: left out")
+    offline.add_argument("--frustum", type=float, default=shown.frustum_percent, help="in percent of the scene")
+    return parser.parse_args(argv)
+
+
+def job(args: argparse.Namespace) -> Job:
+    """Raises ConfigError: nothing to do, or a model that does not exist."""
+    if not args.input:
+        raise ConfigError("--offline needs --input: folders of images, videos, bags or images")
+    installed = [name for name in model_names() if is_installed(name)]
+    names = installed if args.models == "all" else [name.strip() for name in args.models.split(",")]
+    for name in names:
+        model_card(name)
+    options = ShowOptions(args.max_points, args.percentile, args.frustum)
+    inputs = tuple(dict.fromkeys(args.input))
+    return Job(inputs, tuple(names), args.output_root, options, args.max_views, args.steps, args.overwrite)
+
+
+def serve(args: argparse.Namespace, residence: Residence) -> None:
+    try:
+        from .page import run_page
+    except ImportError as error:
+        raise ConfigError(f"the page needs NiceGUI ({error}): pip install 'dvlt_ros[web]'") from error
+    run_page(residence, args.host, args.port, open_browser=not args.no_open)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The page's files without the page: many inputs, many models."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from ..errors import DvltError, InputError
+from .files import Kind, write_scene
+from .photos import read_photos
+from .residence import Residence
+from .scene import ShowOptions
+
+SOURCE = "source.txt"  # in each sequence's folder: which input it is of
+
+
+@dataclass(frozen=True)
+class Job:
+    inputs: tuple[Path, ...]
+    models: tuple[str, ...]
+    root: Path
+    options: ShowOptions
+    max_views: int
+    num_steps: int | None = None
+    overwrite: bool = False
+
+
+def run_job(job: Job, residence: Residence, say: Callable[[str], object]) -> list[str]:
+    """Writes ``<root>/<sequence>/<model>.{glb,ply,rrd}``; returns what failed, and goes on to the next.
+
+    One model after the other is loaded; what exists is skipped unless told otherwise.
+    """
+    failures: list[str] = []
+    folders: dict[Path, Path] = {}
+    for path in job.inputs:
+        try:
+            folders[path] = claim_folder(job.root, path)
+        except DvltError as error:
+            failures.append(f"{path}: {error}")
+    for model, (path, folder) in itertools.product(job.models, folders.items()):
+        missing = [kind for kind in get_args(Kind) if job.overwrite or not (folder / f"{model}.{kind}").exists()]
+        if not missing:
+            say(f"{folder / model}: there already")
+            continue
+        try:
+            scene = residence.reconstruct(model, read_photos([path], job.max_views), 0, job.num_steps)
+            for kind in missing:
+                write_scene(folder / f"{model}.{kind}", scene, job.options)
+        except Exception as error:  # whatever a model does with one input, the others have their turn
+            kind = "" if isinstance(error, DvltError) else f"{type(error).__name__}: "
+            failures.append(f"{path}, {model}: {kind}{error}")
+            say(f"{folder / model}: failed")
+        else:
+            say(f"{folder / model}: {', '.join(missing)} of {len(scene.titles)} views")
+    return failures
+
+
+def claim_folder(root: Path, path: Path) -> Path:
+    """The folder of an input, named after it; one of an equal name gets a number. The same each time.
+
+    Raises:
+        InputError: no such input, or the folder cannot be made.
+    """
+    source = path.expanduser().resolve()
+    if not source.exists():
+        raise InputError("no such file or folder")
+    name = source.name if source.is_dir() else source.stem
+    try:
+        for number in itertools.count(1):
+            folder = root / (name if number == 1 else f"{name}_{number}")
+            folder.mkdir(parents=True, exist_ok=True)
+            owner = folder / SOURCE
+            if not owner.exists():
+                owner.write_text(f"{source}\n")
+            if owner.read_text() == f"{source}\n":
+                return folder
+    except OSError as error:
+        raise InputError(f"{root}: cannot be written: {error.strerror}") from error
+    raise AssertionError("numbers do not end")
+
+
+def report(failures: Sequence[str]) -> str:
+    return "\n".join([f"{len(failures)} failed:", *(f"  {failure}" for failure in failures)])

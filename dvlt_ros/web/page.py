@@ -1,0 +1,279 @@
+"""The page: photos on the left become a scene on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from fastapi.responses import FileResponse
+from nicegui import app, events, run, ui
+
+from ..errors import DvltError
+from ..models import DEFAULT_MODEL, is_installed, model_card, model_names
+from ..sources.folder import SUFFIXES
+from .files import WRITERS
+from .panels import downloads, how_to_install, pictures_of, sliders, thumbnails
+from .residence import Residence
+from .scene import ShowOptions
+from .session import Session
+from .viewer import Viewer
+
+MAX_UPLOAD_BYTES = 2 * 2**30
+ACCEPTED = ",".join([*sorted(SUFFIXES), ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mcap", ".db3"])
+VIEWS, MOST_VIEWS = 12, 48
+STYLE = (Path(__file__).parent / "page.css").read_text()
+
+sessions: dict[str, Session] = {}
+
+
+@app.get("/results/{token}/scene.{kind}")
+def result(token: str, kind: str) -> FileResponse:
+    """The visitor's scene as the sliders show it; runs on a thread."""
+    session = sessions.get(token)
+    if session is None or kind not in WRITERS:
+        raise HTTPException(404, "no such scene")
+    try:
+        path = session.file(kind)  # type: ignore[arg-type]  # checked above
+    except DvltError as error:
+        raise HTTPException(409, str(error)) from error
+    name = f"{session.name}_{session.scene.model}.{kind}" if session.scene else f"scene.{kind}"
+    headers = {"Cache-Control": "no-store", "Content-Encoding": "identity"}  # packing points again gains nothing
+    return FileResponse(path, filename=name, headers=headers)
+
+
+@app.on_shutdown
+def close_sessions() -> None:
+    """Visitors' folders do not outlive the server."""
+    for session in sessions.values():
+        session.close()
+
+
+class Page:
+    """One visitor's page."""
+
+    def __init__(self, residence: Residence) -> None:
+        self.session = Session(residence)
+        self._residence = residence
+        self._reference = 0
+        self._busy = False
+        sessions[self.session.token] = self.session
+        with ui.header().classes("dvlt-header"):
+            ui.label("dvlt_ros").classes("dvlt-logo")
+            ui.label("Photos, a video or a robot's recording in, a 3D scene out").classes("dvlt-motto")
+        with ui.element("main").classes("dvlt-main"):
+            with ui.column().classes("dvlt-side"):
+                self._build_input()
+                self._build_model()
+            with ui.column().classes("dvlt-stage"):
+                self._build_stage()
+
+    def close(self) -> None:
+        sessions.pop(self.session.token, None)
+        self.session.close()
+
+    def _build_input(self) -> None:
+        with step(1, "Choose photos"):
+            self.upload = ui.upload(
+                multiple=True, auto_upload=True, max_file_size=MAX_UPLOAD_BYTES, label="Drop photos, a video or a bag",
+                on_multi_upload=self._on_upload, on_rejected=self._on_rejected,
+            ).props(f'accept="{ACCEPTED}" flat bordered hide-upload-btn').classes("dvlt-upload")  # fmt: skip
+            ui.button("Try the example", icon="auto_awesome", on_click=self._on_example).props(
+                "outline no-caps"
+            ).classes("w-full")
+            self.input_status = ui.label("A handful of photos of one room works best.").classes("dvlt-hint")
+            self.thumbnails = ui.row().classes("dvlt-thumbnails")
+            with ui.row().classes("dvlt-line"):
+                ui.label("At most")
+                self.max_views = (
+                    ui.number(value=VIEWS, min=1, max=MOST_VIEWS, precision=0)
+                    .props('dense outlined suffix="views" aria-label="views at most"')
+                    .classes("dvlt-number")
+                    .on("change", self._on_max_views)
+                )
+
+    def _build_model(self) -> None:
+        with step(2, "Reconstruct"):
+            installed = {name: model_card(name).title for name in model_names() if is_installed(name)}
+            self.model = ui.select(installed, value=DEFAULT_MODEL, label="Model", on_change=self._on_model).classes(
+                "w-full"
+            )
+            with ui.row().classes("dvlt-line") as self.steps_row:
+                ui.label("Steps (K)")
+                self.steps = ui.slider(min=1, max=16, value=8).props("label snap").classes("dvlt-grow")
+                self.steps_label = ui.label().classes("dvlt-value").bind_text_from(self.steps, "value")
+                ui.tooltip("How often the network's one block is applied: more is better and slower.")
+            self.start = ui.button("Reconstruct", icon="view_in_ar", on_click=self._on_start).props("no-caps")
+            self.start.classes("w-full dvlt-start").disable()
+            with ui.row().classes("dvlt-line dvlt-busy") as self.busy_row:
+                ui.spinner(size="1.4em")
+                self.busy_label = ui.label()
+            self.busy_row.set_visibility(False)
+            how_to_install()
+
+    def _build_stage(self) -> None:
+        with ui.element("div").classes("dvlt-view"):
+            self.viewer = Viewer().classes("dvlt-canvas")
+            self.empty = ui.label("Choose photos on the left, or try the example: the scene appears here.")
+            self.empty.classes("dvlt-empty")
+            self.caption = ui.label().classes("dvlt-caption")
+            with ui.row().classes("dvlt-look") as self.look:
+                ui.label("drag to turn · wheel to zoom · right button to move")
+                with ui.button(icon="center_focus_strong", on_click=self.viewer.reset_view).props("round flat dense"):
+                    ui.tooltip("Back to the first view")
+        with ui.row().classes("dvlt-below") as self.below:
+            sliders(self._on_options, self.viewer.set_point_size)
+            downloads(f"/results/{self.session.token}/scene")
+        self.below.set_visibility(False)
+        self.look.set_visibility(False)
+        self.pictures = ui.column().classes("dvlt-pictures")
+
+    # What the visitor does
+
+    async def _on_upload(self, upload: events.MultiUploadEventArguments) -> None:
+        folder, paths = self.session.new_upload(), []
+        for index, file in enumerate(upload.files):
+            name = Path(file.name).name.lstrip(".") or "upload"  # a browser may send a path
+            path = folder / name if not (folder / name).exists() else folder / f"{index}_{name}"
+            await file.save(path)
+            paths.append(path)
+        self.upload.reset()
+        await self._take(lambda: self.session.take(paths, self._views))
+
+    def _on_rejected(self) -> None:
+        self._say(f"This is not one of {ACCEPTED.replace(',', ' ')}, or it has more than 2 GiB.")
+
+    async def _on_example(self) -> None:
+        await self._take(lambda: self.session.take_example(self._views))
+
+    async def _on_max_views(self) -> None:
+        await self._take(lambda: self.session.limit(self._views))
+
+    async def _take(self, take: Callable[[], object]) -> None:
+        """Shows the photos that come out of ``take``."""
+        self.input_status.set_text("Reading …")
+        found = await self._attempt(take)
+        photos = self.session.photos
+        self.start.set_enabled(photos is not None)
+        self._reference = 0
+        if photos is None:
+            self.thumbnails.clear()
+            self.input_status.set_text("Nothing to reconstruct yet." if found is None else str(found))
+            return
+        of_all = f"{len(photos)} of {photos.total} images" if len(photos) < photos.total else f"{len(photos)} images"
+        self.input_status.set_text(
+            f"{self.session.name}: {of_all}. A click makes one the reference: the scene's origin."
+        )
+        thumbnails(self.thumbnails, photos, self._reference, self._on_reference)
+
+    def _on_reference(self, index: int) -> None:
+        self._reference = index
+        if self.session.photos is not None:
+            thumbnails(self.thumbnails, self.session.photos, index, self._on_reference)
+
+    async def _on_model(self) -> None:
+        """The range of K is known when the model is loaded."""
+        self._set_busy(f"Loading {model_card(self.model.value).title} …")
+        name = self.model.value
+        limits = await self._attempt(lambda: self._residence.steps(name))
+        self._set_busy("")
+        if isinstance(limits, tuple):
+            self.show_steps(*limits)
+
+    def show_steps(self, fewest: int, most: int) -> None:
+        self.steps.props(f"min={fewest} max={most}")
+        self.steps.set_value(most)
+        self.steps_row.set_visibility(fewest < most)
+
+    async def _on_start(self) -> None:
+        photos = self.session.photos
+        if self._busy or photos is None:
+            return
+        name, title = self.model.value, model_card(self.model.value).title
+        steps = int(self.steps.value) if self.steps_row.visible else None
+        many = f"{len(photos)} view{'s' if len(photos) > 1 else ''}"
+        self._set_busy(f"Reconstructing {many} with {title} …")
+        scene = await self._attempt(lambda: self.session.reconstruct(name, self._reference, steps))
+        if scene is not None:
+            await self._show_scene()
+        self._set_busy("")
+
+    async def _show_scene(self) -> None:
+        scene = self.session.scene
+        assert scene is not None
+        unit = "metres" if scene.is_metric else "no unit: lengths are up to one unknown factor"
+        title = model_card(scene.model).title
+        steps = f", K = {scene.num_steps}" if scene.num_steps > 1 else ""
+        self.caption.set_text(f"{title}{steps} · {len(scene.titles)} views · {unit}")
+        self.empty.set_visibility(False)
+        self.below.set_visibility(True)
+        self.look.set_visibility(True)
+        self._refresh()
+        shown = await run.io_bound(pictures_of, scene)
+        if shown is not None:  # else the server is ending
+            shown.build(self.pictures)
+
+    def _on_options(self, **changed: Any) -> None:
+        self.session.options = ShowOptions(**(vars(self.session.options) | changed))
+        if self.session.scene is not None:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Other points or frusta of the same scene: the network has no part in it."""
+        options, number = self.session.options, self.session.scene_number
+        version = f"{number}-{options.max_points}-{options.percentile:g}-{options.frustum_percent:g}"
+        self.viewer.show(f"/results/{self.session.token}/scene.glb?{version}", number)
+
+    # Helpers
+
+    @property
+    def _views(self) -> int:
+        return min(MOST_VIEWS, max(1, int(self.max_views.value or VIEWS)))
+
+    async def _attempt(self, action: Callable[[], object]) -> object:
+        """On a thread; what it refuses is said to the visitor, and gives None."""
+        try:
+            return await run.io_bound(action)
+        except DvltError as error:
+            self._say(str(error))
+        except (RuntimeError, OSError) as error:
+            self._say(f"It did not work: {type(error).__name__}: {error}")
+        return None
+
+    def _say(self, text: str) -> None:
+        ui.notify(text, type="negative", position="top", multi_line=True, close_button="OK", timeout=0)
+
+    def _set_busy(self, text: str) -> None:
+        self._busy = bool(text)
+        self.busy_label.set_text(text)
+        self.busy_row.set_visibility(bool(text))
+        self.start.set_enabled(not text and self.session.photos is not None)
+
+
+def step(number: int, title: str) -> ui.card:
+    """A card with a number."""
+    card = ui.card().classes("dvlt-step")
+    with card, ui.row().classes("dvlt-line"):
+        ui.label(str(number)).classes("dvlt-step-number")
+        ui.label(title).classes("dvlt-step-title")
+    return card
+
+
+def run_page(residence: Residence, host: str, port: int, open_browser: bool) -> None:
+    """Serves until it is stopped. Everything that a browser needs comes from this process."""
+
+    limits = residence.steps(DEFAULT_MODEL)  # before the first visitor: loading takes its time
+
+    @ui.page("/")
+    def visit() -> None:
+        ui.add_css(STYLE)
+        ui.colors(primary="#1769aa")
+        page = Page(residence)
+        ui.context.client.on_delete(page.close)
+        page.show_steps(*limits)
+
+    ui.run(
+        host=host, port=port, title="dvlt_ros", show=open_browser, reload=False, show_welcome_message=True,
+        favicon="🧊", reconnect_timeout=30.0,
+    )  # fmt: skip

@@ -1,0 +1,51 @@
+"""One model at a time lives on the device."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+
+import torch
+
+from ..models import MultiViewModel, load_model
+from .photos import Photos
+from .scene import Scene, reconstruct
+
+Load = Callable[[str, str, torch.device], MultiViewModel]
+
+
+class Residence:
+    """Loads a model when it is asked for, after the one before has left. Several threads may ask."""
+
+    def __init__(self, device: torch.device, load: Load = load_model) -> None:
+        self.device = device
+        self._load = load
+        self._lock = threading.Lock()
+        self._steps: dict[
+            str, tuple[int, int]
+        ] = {}  # of all that were here: who asks need not wait for a reconstruction
+        self._name = ""
+        self._model: MultiViewModel | None = None
+
+    def steps(self, name: str) -> tuple[int, int]:
+        """Fewest and most steps of a model. Errors are those of `load_model`."""
+        if name not in self._steps:
+            with self._lock:
+                model = self._resident(name)
+                self._steps[name] = model.min_steps, model.max_steps
+        return self._steps[name]
+
+    def reconstruct(self, name: str, photos: Photos, reference: int = 0, num_steps: int | None = None) -> Scene:
+        """One at a time; errors are those of `load_model` and `reconstruct`."""
+        with self._lock:
+            return reconstruct(self._resident(name), photos, reference, num_steps)
+
+    def _resident(self, name: str) -> MultiViewModel:
+        if self._model is None or self._name != name:
+            self._model, self._name = None, ""
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._model, self._name = self._load(name, "", self.device), name
+        return self._model

@@ -1,0 +1,139 @@
+"""One reconstruction as the page, and files, show it: which points, how large the frusta. No toolkit, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ..errors import ConfigError, InputError
+from ..models import MultiViewModel
+from ..models.images import prepare_for
+from .photos import Photos
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """What the sliders say; changing them needs no network."""
+
+    max_points: int = 500_000
+    percentile: float = 50.0  # of the confidence, below which points are left out
+    frustum_percent: float = 1.0  # depth of the frusta in percent of the scene; 0: no cameras
+
+    def __post_init__(self) -> None:
+        if not 1_000 <= self.max_points <= 2_000_000:
+            raise ConfigError(f"max_points must be from 1000 to 2000000, got {self.max_points}")
+        if not 0 <= self.percentile <= 100:
+            raise ConfigError(f"percentile must be from 0 to 100, got {self.percentile}")
+        if not 0 <= self.frustum_percent <= 5:
+            raise ConfigError(f"frustum_percent must be from 0 to 5, got {self.frustum_percent}")
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Points with colour, at random order."""
+
+    points: np.ndarray  # (N, 3) float32, world
+    colors: np.ndarray  # (N, 3) uint8
+    confidence: np.ndarray  # (N,) float32
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """S views in the order they were given. The world is the reference view's camera (OpenCV), as the model has it."""
+
+    titles: tuple[str, ...]
+    images: np.ndarray  # (S, h, w, 3) uint8, as the network saw them
+    usable: np.ndarray  # (S, h, w) bool: a picture, and a point in front of its camera
+    depth: np.ndarray  # (S, h, w) float32, NaN where not usable
+    confidence: np.ndarray  # (S, h, w) float32
+    points: np.ndarray  # (S, h, w, 3) float32, world
+    intrinsics: np.ndarray  # (S, 3, 3), pixels of the maps
+    world_from_cam: np.ndarray  # (S, 4, 4)
+    reference: int
+    is_metric: bool
+    model: str
+    num_steps: int
+
+    def __post_init__(self) -> None:
+        if not self.usable.any():
+            raise InputError(f"{self.model} found no depth in any of {len(self.titles)} views")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the maps."""
+        height, width = self.depth.shape[1:]
+        return height, width
+
+    @cached_property
+    def extent(self) -> float:
+        """Diagonal of the box around most points and all cameras, in the scene's unit."""
+        low, high = np.quantile(self.points[self.usable], [0.05, 0.95], axis=0)
+        centers = self.world_from_cam[:, :3, 3]
+        low, high = np.minimum(low, centers.min(axis=0)), np.maximum(high, centers.max(axis=0))
+        return float(np.linalg.norm(high - low))
+
+    def frustum_size(self, options: ShowOptions) -> float:
+        """In the scene's unit."""
+        return self.extent * options.frustum_percent / 100
+
+    def select(self, options: ShowOptions) -> Selection:
+        """The more points, or the lower the percentile, the more: those of a smaller choice stay."""
+        confidence = self.confidence[self.usable]
+        kept = np.flatnonzero(confidence >= np.percentile(confidence, options.percentile))
+        kept = kept[np.argsort(self._lots[kept])[: options.max_points]]
+        return Selection(self.points[self.usable][kept], self.images[self.usable][kept], confidence[kept])
+
+    @cached_property
+    def _lots(self) -> np.ndarray:
+        """A random rank for every usable pixel, the same each time."""
+        return np.random.default_rng(0).permutation(int(self.usable.sum())).astype(np.int32)
+
+
+def reconstruct(model: MultiViewModel, photos: Photos, reference: int = 0, num_steps: int | None = None) -> Scene:
+    """All views through the network at once, the reference first; ``num_steps`` is K, by default the model's own.
+
+    Raises:
+        InputError: photos that the model cannot take, or no memory for so many.
+    """
+    order = reference_first(len(photos), reference)
+    prepared = prepare_for(model.card.patch_size, [photos.images[i] for i in order], model.image_size)
+    try:
+        found = model.predict(prepared.images[0], num_steps).to("cpu")
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"no memory for {len(photos)} views: use fewer") from error
+    back = np.argsort(order)
+    images = (255 * prepared.images[0]).round().byte().permute(0, 2, 3, 1)
+    depth, points = found.depth, found.points
+    usable = prepared.valid[0] & torch.isfinite(depth) & (depth > 0) & torch.isfinite(points).all(dim=-1)
+    return Scene(
+        titles=photos.titles,
+        images=images.numpy()[back],
+        usable=usable.numpy()[back],
+        depth=depth.where(usable, torch.nan).numpy()[back],
+        confidence=found.confidence.numpy()[back],
+        points=points.numpy()[back],
+        intrinsics=found.intrinsics.double().numpy()[back],
+        world_from_cam=_finite_poses(found.world_from_cam.double().numpy()[back], photos.titles, model.card.title),
+        reference=reference,
+        is_metric=found.is_metric,
+        model=model.card.name,
+        num_steps=num_steps or model.max_steps,
+    )
+
+
+def reference_first(count: int, reference: int) -> list[int]:
+    """Indices of all views, the reference before the others, which keep their order."""
+    if not 0 <= reference < count:
+        raise InputError(f"the reference must be one of {count} views, got {reference}")
+    return [reference, *(i for i in range(count) if i != reference)]
+
+
+def _finite_poses(poses: np.ndarray, titles: Sequence[str], model: str) -> np.ndarray:
+    lost = [title for title, pose in zip(titles, poses, strict=True) if not np.isfinite(pose).all()]
+    if lost:
+        raise InputError(f"{model} found no camera for {', '.join(lost)}: leave them out")
+    return poses
