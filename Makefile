@@ -10,7 +10,7 @@ INPUTS := $(wildcard requirements/*.txt tools/*venv*.py overlay/tf2_msgs/*.* ove
 # Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 2 (Jazzy) and 3.
 DDS := $(if $(filter humble jazzy,$(ROS_DISTRO)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
 
-.PHONY: help venv test lint bench demo clean
+.PHONY: help venv test lint bench demo web clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -39,6 +39,9 @@ bench: $(STAMP)  ## time, operations and memory of the model's stages on this ma
 
 demo: $(STAMP)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
 	$(DDS) $(RUN) -m dvlt_ros.ros.demo $(ARGS)
+
+web: $(STAMP)  ## a page in the browser, http://127.0.0.1:7860: photos, a video or a bag in, a 3D scene out
+	$(RUN) -m dvlt_ros.web $(ARGS)
 
 clean:  ## remove the environment and what tools left
 	rm -rf $(VENV) build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -10,8 +10,8 @@ setup(
     # `training/` reaches the package through the link dvlt_ros/training: never installed under so generic a name.
     packages=find_packages(include=[package_name, f"{package_name}.*"]),
     package_data={
-        package_name: ["**/*.safetensors", "**/*.json", "demo/**/*.jpg", "demo/**/*.yaml"],
-        f"{package_name}.training": ["configs/**/*.yaml"],
+        package_name: ["**/*.safetensors", "**/*.json", "demo/**/*.jpg", "demo/**/*.yaml", "web/*.css", "web/*.js"],
+        f"{package_name}.training": ["configs/**/*.yaml", "**/*.json"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
@@ -34,8 +34,10 @@ setup(
     ],
     extras_require={
         "bags": ["rosbags"],
+        "benchmarks": ["OpenEXR", "embreex", "h5py", "scipy", "small-gicp>=1.0.1,<2", "trimesh"],
         "evaluation": ["evo>=1.31,<2", "scipy"],
         "loops": ["gtsam>=4.3,<5"],
+        "rerun": ["rerun-sdk>=0.41,<0.42"],
         "test": ["hypothesis", "pytest", "pytest-timeout"],
         "training": [
             "accelerate",
@@ -45,6 +47,7 @@ setup(
             "rosbags",
             "tensorboard",
         ],
+        "web": ["nicegui>=3.18,<4"],
     },
     zip_safe=False,
     maintainer="dvlt_ros maintainers",
@@ -57,8 +60,10 @@ setup(
             "benchmark = dvlt_ros.benchmark:main",
             "demo = dvlt_ros.ros.demo:main",
             "evaluate = dvlt_ros.training.evaluate:main",
+            "evaluate_benchmarks = dvlt_ros.training.benchmarking.command:main",
             "evaluate_trajectory = dvlt_ros.evaluate_trajectory:main",
             "play_camera = dvlt_ros.ros.play_camera:main",
+            "prepare = dvlt_ros.training.prepare.command:main",
             "reconstruct = dvlt_ros.ros.node:main",
             "reconstruct_bag = dvlt_ros.reconstruct_bag:main",
             "train = dvlt_ros.training.train:main",

@@ -1,4 +1,10 @@
-"""A network that is nearly perfect: it knows a simulated robot's true poses and depths, and errs by as much as told."""
+"""A network that is nearly perfect: it knows a simulated robot's true poses and depths, and errs by as much as told.
+
+Its features are smooth random functions of the surface that a patch sees, as if every wall had a pattern of its own. A
+part of them repeats every ``REPEAT_M`` metres, as doors and tiles do, and each view adds noise: places look alike that
+are not one, and the same place never looks quite the same. A joint window of two look-alike places is nearly perfect,
+too, which no real network can be trusted to be; ``is_fooled`` is the other end: it always makes one place of them.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +14,20 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import torch
 from simulated_building import INTRINSICS, SIZE, SimulatedRobot
 
 from dvlt_ros.engine.odometry import inverse
-from dvlt_ros.engine.predictor import WindowPrediction
+from dvlt_ros.engine.places import describe
+from dvlt_ros.engine.prediction import WindowPrediction
 from dvlt_ros.engine.windows import View
-from dvlt_ros.model import PixelMapping
+from dvlt_ros.model import Features, PixelMapping
 
+CPU = torch.device("cpu")
 OUTLIER_DEPTHS_M = (0.1, 20.0)
+PATCH = 4  # pixels
+CHANNELS, REPEATING = 48, 24  # of the features, and those of them that repeat
+PATTERN_M, REPEAT_M = 0.6, 5.0  # size of the patterns on the walls, and after how much some of them come again
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class PredictionNoise:
     outliers: float = 0.1  # share of the pixels whose depth is anything
     warp: float = 0.01  # of the depths, smooth over image and window, relative, root mean square
     bend_deg: float = 0.3  # of the path over a window, about any axis
+    features: float = 0.5  # of each feature, beside patterns of root mean square 0.7
 
 
 @dataclass(eq=False)
@@ -35,14 +48,18 @@ class SimulatedPredictor:
     robot: SimulatedRobot
     noise: PredictionNoise = PredictionNoise()
     seed: int = 0
+    is_fooled: bool = False  # what is shown in one joint window is one place to it, wherever it was
     min_steps: int = 2
     max_steps: int = 2
     image_size: int = 28
+    device: torch.device = CPU
     has_fixed_steps: bool = False
     _rendered: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
+        walls = np.random.default_rng(self.seed + 1)
+        self._patterns = walls.normal(size=(3, CHANNELS)) / PATTERN_M, walls.uniform(0, 2 * math.pi, CHANNELS)
 
     def reset(self) -> None:
         """There is nothing to forget."""
@@ -68,6 +85,27 @@ class SimulatedPredictor:
             (scale * depth).astype(np.float32), np.full(depth.shape, 2.0, np.float32), window_from_cam,
             np.tile(INTRINSICS, (len(poses), 1, 1)), PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0)),
         )  # fmt: skip
+
+    def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
+        prediction = self.predict(views, num_steps, image_size, range(len(views)))
+        middle = len(views) // 2
+        if self.is_fooled:
+            poses = prediction.window_from_cam
+            poses[middle:] = poses[middle - 1] @ inverse(poses[-1]) @ poses[middle:]
+        return prediction
+
+    def describe(self, view: View, image_size: int) -> np.ndarray:
+        """(cells, channels) of what the view sees."""
+        key = view.frame.frame_id, view.frame.stamp_ns
+        rows, columns = np.mgrid[PATCH // 2 : SIZE[0] : PATCH, PATCH // 2 : SIZE[1] : PATCH]
+        pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(rows.shape)], axis=-1).reshape(-1, 3)
+        pose, depth = self.robot.truth[key], self._depth(key)[rows, columns].reshape(-1, 1)
+        seen = (pixels @ np.linalg.inv(INTRINSICS).T * depth) @ pose[:3, :3].T + pose[:3, 3]
+        frequencies, phases = self._patterns
+        where = np.where(np.arange(CHANNELS) < REPEATING, seen[..., None] % REPEAT_M, seen[..., None])  # (N, 3, C)
+        tokens = np.cos(np.einsum("nic,ic->nc", where, frequencies) + phases)
+        tokens += self.noise.features * self._rng.normal(size=tokens.shape)
+        return describe(Features(torch.from_numpy(tokens).float()[None, None], rows.shape))[0]
 
     def _depth(self, key: tuple[str, int]) -> np.ndarray:
         if key not in self._rendered:

@@ -1,11 +1,16 @@
 """Trajectory and scale of a robot's drive of 300 m through a building, beside what its wheels alone would give.
 
     python benchmarks/simulated_robot.py
+    python benchmarks/simulated_robot.py --loops
     python benchmarks/simulated_robot.py --length 60 --seeds 0
 
 Robot and wheels are those of ``simulated_building.py``, the network is the nearly perfect one of
 ``simulated_network.py``; engine, seams and metric map are the real ones. ATE: root mean square distance of the camera
 to where it really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
+
+With ``--loops`` places are recognised by simulated features, and loops closed by the real code; a second ATE is that
+of the path as the last loop has left it. ``--fooled``: a network that takes any two visits in a joint window for one
+place.
 """
 
 from __future__ import annotations
@@ -27,9 +32,12 @@ from dvlt_ros.benchmark import machine
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine, WindowResult
 from dvlt_ros.engine.frames import Reconstruction
-from dvlt_ros.engine.metric_map import CameraInOdom, MetricMap, PlacedWindow
+from dvlt_ros.engine.loop_closer import LoopCloser, LoopStatus
+from dvlt_ros.engine.loop_closing import LoopFinder
+from dvlt_ros.engine.map_graph import MapGraph
+from dvlt_ros.engine.metric_map import MetricMap, PlacedWindow
 from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.engine.odometry import CameraInOdom, inverse
 from dvlt_ros.engine.rig import Rig
 from dvlt_ros.geometry import rotation_angle
 
@@ -56,6 +64,7 @@ class Drive:
     robot: SimulatedRobot
     windows: list[WindowResult]  # of the engine: vision alone
     placed: list[PlacedWindow]  # in metres, with the wheels or by the distance of two cameras
+    loops: LoopStatus
 
     @property
     def seen(self) -> np.ndarray:
@@ -74,9 +83,22 @@ class Drive:
         return np.stack([r.map_from_cam for r in found]), self._true(found)
 
     @property
+    def corrected(self) -> np.ndarray:
+        """(M, 4, 4) of the frames from the lock on, as the loops after them have moved them."""
+        poses, segments = np.empty((0, 4, 4)), np.empty(0, np.int64)
+        for placed in (placed for placed in self.placed if placed.is_metric):
+            for correction in placed.corrections:
+                poses = correction.poses(0, segments, poses)
+            found = self._leading([placed.window])
+            poses = np.concatenate([poses, np.stack([r.map_from_cam for r in found])])
+            segments = np.concatenate([segments, np.full(len(found), placed.window.segment)])
+        return poses
+
+    @property
     def steps(self) -> np.ndarray:
-        """(W, 2): by how many metres and degrees map -> odom moved the camera, from window to window."""
-        return np.array([step(before, after) for before, after in pairwise(p for p in self.placed if p.is_metric)])
+        """(W, 2): by how many metres and degrees map -> odom moved the camera, from window to window, but for loops."""
+        metric = [placed for placed in self.placed if placed.is_metric]
+        return np.array([step(before, after) for before, after in pairwise(metric) if not after.corrections])
 
     def _leading(self, windows: Sequence[WindowResult]) -> list[Reconstruction]:
         name = next(iter(self.robot.base_from_cam))
@@ -86,27 +108,39 @@ class Drive:
         return np.stack([self.robot.truth[r.frame_id, r.stamp_ns] for r in found])
 
 
-def run(robot: SimulatedRobot, noise: PredictionNoise, seed: int = 0, has_wheels: bool = True) -> Drive:
+def run(
+    robot: SimulatedRobot,
+    noise: PredictionNoise,
+    seed: int = 0,
+    has_wheels: bool = True,
+    has_loops: bool = False,
+    is_fooled: bool = False,
+) -> Drive:
     """Through engine and map, window by window; without wheels several cameras tell the metre."""
     mounts, history = robot.base_from_cam, robot.odometry()
     problems: list[str] = []
     rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
-    predictor = SimulatedPredictor(robot, noise, seed)
-    engine = Engine(predictor, EngineConfig(), problems.append, rig=rig)  # type: ignore[arg-type]
+    predictor = SimulatedPredictor(robot, noise, seed, is_fooled)
+    finder = LoopFinder(predictor) if has_loops else None
+    engine = Engine(predictor, EngineConfig(), problems.append, rig=rig, loops=finder)
 
     def look_up(stamp_ns: int, frame_id: str) -> CameraInOdom:
         found = history.at(stamp_ns)
         return CameraInOdom(found.odom_from_base @ mounts[frame_id], found.stretch)
 
-    metric, windows, placed = MetricMap(look_up if has_wheels else None, MetricScaleConfig()), [], []
+    graph = MapGraph(is_metric=True) if has_loops else None
+    metric = MetricMap(look_up if has_wheels else None, MetricScaleConfig(), graph=graph)
+    closer = LoopCloser(engine, metric)
+    windows, placed = [], []
     for frame in robot.frames():
         engine.admit(frame)
         if engine.is_full() and (window := engine.run()) is not None:
             windows.append(window)
             placed.append(metric.place(window))
+            closer.work()
     if problems:
         raise RuntimeError(f"the engine complained: {problems[0]} (and {len(problems) - 1} more)")
-    return Drive(robot, windows, placed)
+    return Drive(robot, windows, placed, closer.status)
 
 
 def step(before: PlacedWindow, after: PlacedWindow) -> tuple[float, float]:
@@ -147,32 +181,36 @@ def _aligned(found: np.ndarray, true: np.ndarray, scale: ScaleEstimator) -> floa
     return float(error.square().sum(dim=1).mean().sqrt())
 
 
-def judge(seed: int, length_m: float, noise: PredictionNoise, wheel_noise: WheelNoise) -> str:
+def judge(
+    seed: int, length_m: float, noise: PredictionNoise, wheel_noise: WheelNoise, has_loops: bool, is_fooled: bool
+) -> str:
     """One row of the table."""
     start = time.perf_counter()
     robot = make_robot(seed, length_m, wheels=wheel_noise)
     wheels = TrajectoryError.of(odometry_positions(robot), np.stack(list(robot.truth.values()))[:, :3, 3])
-    drive = run(robot, noise, seed)
+    drive = run(robot, noise, seed, has_loops=has_loops, is_fooled=is_fooled)
     visual = TrajectoryError.of(drive.seen[:, :3, 3], drive.true[:, :3, 3])
     drift = scale_errors(drive.seen[:, :3, 3], drive.true[:, :3, 3])
     found, true = (poses[:, :3, 3] for poses in drive.metric)
     error, metric = scale_errors(found, true), TrajectoryError.of(found, true)
     locked = next(i for i, placed in enumerate(drive.placed) if placed.is_metric)
-    ate = [100 / robot.length_m * value for value in (wheels.se3_m, visual.sim3_m, metric.se3_m)]
+    corrected = TrajectoryError.of(drive.corrected[:, :3, 3], true)
+    ate = [100 / robot.length_m * value for value in (wheels.se3_m, visual.sim3_m, metric.se3_m, corrected.se3_m)]
     scale = [100 * value for value in (drift.max() - drift.min(), error.mean(), np.sqrt((error**2).mean()))]
     metres, degrees = drive.steps.max(axis=0)
     return (
         f"{seed:4d}  {robot.length_m:6.0f} {len(drive.seen):7d} {len(drive.windows):8d}"
         f" {' '.join(f'{value:8.2f}' for value in ate)}  {' '.join(f'{value:8.2f}' for value in scale)}"
-        f"  {100 * metres:7.1f} {degrees:7.2f}  {locked + 1:8d}  {time.perf_counter() - start:5.0f}"
+        f"  {100 * metres:7.1f} {degrees:7.2f}  {locked + 1:8d}  {drive.loops.closed:6d} {drive.loops.refused:7d}"
+        f"  {time.perf_counter() - start:5.0f}"
     )
 
 
 HEADER = (
-    "seed  path m  frames  windows   wheels   visual   metric     drift    scale    scale"
-    "     step    step    locked      s\n"
-    "                                   SE3     Sim3      SE3  of scale     mean      rms"
-    "       cm     deg  at window"
+    "seed  path m  frames  windows   wheels   visual   metric     path     drift    scale    scale"
+    "     step    step    locked   loops   loops      s\n"
+    "                                   SE3     Sim3      SE3      SE3  of scale     mean      rms"
+    "       cm     deg  at window  closed refused"
 )
 
 
@@ -182,6 +220,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     usual = WheelNoise().heading_per_metre
     parser.add_argument("--heading-per-metre", type=float, default=usual, help="rad after 1 m driven straight on")
+    parser.add_argument("--loops", action="store_true", help="close loops")
+    parser.add_argument("--fooled", action="store_true", help="with a network that a joint window always fools")
     args = parser.parse_args()
     torch.set_num_threads(1)
     noise, wheels = PredictionNoise(), WheelNoise(heading_per_metre=args.heading_per_metre)
@@ -190,8 +230,8 @@ def main() -> None:
     print("step: largest one of map -> odom between two windows, at the camera")
     print(HEADER)
     for seed in args.seeds:
-        print(judge(seed, args.length, noise, wheels), flush=True)
-    for seed in args.seeds:
+        print(judge(seed, args.length, noise, wheels, args.loops, args.fooled), flush=True)
+    for seed in () if args.loops else args.seeds:
         rig = make_robot(seed, args.length, TWO_CAMERAS)
         errors = 100 * baseline_scale_errors(rig, noise, seed)
         mean, rms, most = errors.mean(), np.sqrt((errors**2).mean()), np.abs(errors).max()

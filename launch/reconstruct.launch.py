@@ -2,6 +2,7 @@
 
     ros2 launch dvlt_ros reconstruct.launch.py image:=/camera/image_raw rviz:=true
     ros2 launch dvlt_ros reconstruct.launch.py image:=/camera/image_raw odom:=/odom odom_source:=topic
+    ros2 launch dvlt_ros reconstruct.launch.py image:=/camera/image_raw depth_source:=cloud sparse_depth:=/lidar/points
     ros2 launch dvlt_ros reconstruct.launch.py bag:=recording.mcap rviz:=true
 
 Starts the lifecycle node `dvlt`, configures and activates it. An argument that is not given leaves its parameter to
@@ -35,17 +36,23 @@ ARGUMENTS = {  # name: type, default, description
     "image": (str, "image", "topic of the images; with image_transport:=compressed without its /compressed"),
     "camera_info": (str, "", "topic of the camera_info (empty: camera_info beside the image topic)"),
     "odom": (str, "odom", "topic of the odometry, for odom_source:=topic"),
+    "sparse_depth": (str, "", "topic for depth_source (empty: sparse_depth/image, sparse_depth/points or scan)"),
+    "imu": (str, "imu", "topic of the IMU, for gravity_source:=imu"),
     "bag": (str, "", "a bag (MCAP or db3), a video or a folder of images to play as the camera"),
     "bag_speed": (float, "1", "factor on the rate of the bag; 0: as fast as it goes"),
     "autostart": (bool, "true", "configure and activate the node; false: that is left to `ros2 lifecycle set`"),
     "rviz": (bool, "false", "open RViz, of the package rviz2"),
 }
 PARAMETERS = {  # of the node; name: type, description
+    "model": (str, "the network: dvlt, or another one that is installed (docs/models.md)"),
     "weights": (str, "checkpoint: a directory, a .safetensors file or a Hugging Face id"),
     "device": (str, "auto, cpu, cuda, cuda:1, ..."),
     "latency_budget_ms": (float, "from an image's arrival to its publication; 0: always the best quality"),
     "image_transport": (str, "raw or compressed"),
     "odom_source": (str, "where metres come from: none, topic (the argument odom) or tf"),
+    "depth_source": (str, "where metres come from, too: none, image, cloud or scan (the argument sparse_depth)"),
+    "gravity_source": (str, "where new maps have up from: auto, mount or imu (the argument imu)"),
+    "rerun": (str, "show it live in Rerun: spawn, host:port or a file .rrd"),
     "map_frame": (str, "frame of the map"),
     "camera_frame": (str, "optical frame of images that come without a frame_id"),
     "frame_prefix": (str, "put before all frames, for several robots in one TF tree"),
@@ -85,6 +92,8 @@ def start(context: LaunchContext) -> list[Action]:
             ("image", values["image"]),
             ("camera_info", values["camera_info"] or beside(values["image"])),
             ("odom", values["odom"]),
+            ("imu", values["imu"]),
+            *measured_depth(values["sparse_depth"]),
         ],
         "output": "screen",
         "emulate_tty": True,
@@ -116,6 +125,12 @@ def argument(context: LaunchContext, name: str, kind: type) -> Any:
 def beside(image_topic: str) -> str:
     """Where drivers publish camera_info."""
     return "".join(image_topic.rpartition("/")[:2]) + "camera_info"
+
+
+def measured_depth(topic: str) -> list[tuple[str, str]]:
+    """Remappings to the one topic that depth_source makes the node subscribe to."""
+    names = ("sparse_depth/image", "sparse_depth/points", "scan")
+    return [*((name, topic) for name in names), ("sparse_depth/camera_info", beside(topic))] if topic else []
 
 
 def transport() -> dict[str, str]:

@@ -28,7 +28,7 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 WITHOUT_ROSDEP_KEY = {"safetensors"}
-OPTIONAL = {"evo", "rosbags", "scipy"}  # extras, imported when they are needed
+OPTIONAL = {"evo", "fastapi", "nicegui", "rerun", "rosbags", "scipy"}  # extras, imported when they are needed
 TRAINING = {"accelerate", "dacite", "hydra", "omegaconf", "PIL", "tensorboard"}
 
 

@@ -11,6 +11,7 @@ from .frames import Frame, Picture
 from .keyframes import Thumbnail
 from .rig import Rig
 
+BLANK = "the image shows nothing; is the camera covered?"
 OUT_OF_ORDER_S = 0.5  # a stamp that goes back by less is a late frame, by more another run of the clock
 
 
@@ -29,6 +30,7 @@ class Admission:
         self._rig, self._counters, self._notify = rig, counters, notify
         self._latest_ns: dict[str, int] = {}  # stamps by camera
         self._reported = ""  # of what is wrong with the cameras together
+        self.covered: frozenset[str] = frozenset()  # cameras whose latest image shows nothing
 
     @property
     def latest_stamp_ns(self) -> int:
@@ -70,8 +72,9 @@ class Admission:
     def _open(self, frame: Frame, others: Sequence[Opened]) -> Opened:
         picture = frame.load()
         thumbnail = Thumbnail.of(picture.image)
+        self.covered = self.covered | {frame.camera} if thumbnail.is_blank else self.covered - {frame.camera}
         if thumbnail.is_blank:
-            raise InputError("the image shows nothing; is the camera covered?")
+            raise InputError(BLANK)
         if self._rig is None:
             return Opened(frame, picture, thumbnail)
         if picture.intrinsics is None:

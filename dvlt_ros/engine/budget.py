@@ -162,6 +162,24 @@ class BudgetController:
         fits = not limits.budget_ms or percentile_ms <= limits.budget_ms
         return Plan(num_steps, waited_ms + estimate.median_ms + self._own_ms, percentile_ms, fits)
 
+    def steps_apart(self, num_views: int, waited_ms: float) -> int | None:
+        """K of a window that is not the stream's, after which a full one with k_min still keeps the budget.
+
+        None: there is no such K, or not enough is known. ``waited_ms``: of the oldest new frame.
+        """
+        limits, rung = self._limits, self.rung
+        if not limits.budget_ms:
+            return limits.k_max
+        if self._model.num_windows < LEARNING:
+            return None
+        following = self._model.predict(rung.window_size, rung.image_size, limits.k_min)
+        for num_steps in range(limits.k_max, limits.k_min - 1, -1):
+            apart = self._model.predict(num_views, rung.image_size, num_steps)
+            apart_ms = apart.median_ms + apart.margin_ms(self._model.quantile)
+            if self._percentile_ms(waited_ms + apart_ms, following) <= limits.budget_ms:
+                return num_steps
+        return None
+
     def observe(self, num_views: int, num_steps: int, image_size: int, window_ms: float, own_ms: float) -> None:
         """What a window took, and what followed until its publication; then the ladder may be moved."""
         self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
@@ -173,6 +191,11 @@ class BudgetController:
                 self._move(self._memory_index, "no latency budget")
         elif self._model.is_settled and self._model.num_windows >= LEARNING:
             self._climb()
+
+    def expect(self, num_views: int, num_steps: int, image_size: int, window_ms: float) -> None:
+        """What such a window took before the stream began; until there is more, the estimate rests on the last one."""
+        self._model = LatencyModel()
+        self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
 
     def out_of_memory(self, num_views: int) -> bool:
         """A window of so many views did not fit on the device; False: there is nothing smaller."""

@@ -82,6 +82,9 @@ class EngineConfig:
     distrusted_share: float = parameter(
         0.1, "share of a frame's pixels, the least confident, whose depth is NaN", 0.0, 1.0, live=True
     )
+    min_trusted_share: float = parameter(
+        0.05, "a frame with a smaller share of pixels of min_confidence sees nothing: dropped", 0.0, 1.0, live=True
+    )
     max_seam_residual: float = parameter(
         0.1, "median relative distance of shared points above which a window does not join the map", 0.0, 1.0, live=True
     )

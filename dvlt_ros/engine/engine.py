@@ -19,18 +19,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import ConfigError
-from .admission import OUT_OF_ORDER_S, Admission, Opened
+from .admission import BLANK, OUT_OF_ORDER_S, Admission, Opened
 from .budget import BudgetController, Limits, Plan
 from .config import EngineConfig
 from .counters import Counters
 from .frames import Frame, Reconstruction, SeamReport
+from .graph_config import Loop
+from .gravity import Gravity, GravityError
 from .keyframes import KeyframeGate
-from .placing import MAP_FROM_OPTICAL, MapFrame, anchor_views, reconstruct
-from .predictor import DeviceMemoryError, DvltPredictor, WindowPrediction
+from .loop_closing import LoopFinder
+from .loops import NoLoop
+from .placing import MAP_FROM_OPTICAL, MapFrame, anchor_views, reconstruct, without_the_blind
+from .prediction import DeviceMemoryError, Predictor, WindowPrediction
 from .rig import Rig, RigFit
 from .scale_sources import NoObservation, ScaleObservation
+from .stations import Station
 from .windows import Anchor, View, Window, WindowBuffer, last_moments
 
+NO_CAMERA = "no camera explains their rays"
+NOTHING_SEEN = "too few pixels reach min_confidence; is the camera covered?"
+NO_STATION = -1
 SEAM_VIEWS = 3  # shared views that are decoded again to join a window
 REMEMBERED_ARRIVALS = 20
 
@@ -56,6 +64,8 @@ class WindowResult:
     waited_ms: float  # of the oldest new frame, before the window began
     window_ms: float  # network and joining, copies included
     rig: RigReport | None = None  # None with one camera
+    station: Station | None = None  # if it is one
+    segment: int = NO_STATION  # number of the latest station: what a loop moves together
 
     @property
     def leading_camera(self) -> str:
@@ -68,15 +78,22 @@ class Engine:
 
     def __init__(
         self,
-        predictor: DvltPredictor,
+        predictor: Predictor,
         config: EngineConfig,
         notify: Callable[[str], None] = lambda _: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         rig: Rig | None = None,
+        gravity: Gravity | None = None,
+        loops: LoopFinder | None = None,
     ) -> None:
-        """``rig`` is None with one camera."""
+        """``rig`` is None with one camera; without ``gravity`` maps begin as the camera or the rig stands.
+
+        ``loops`` is None if places are not recognised.
+        """
         self.predictor = predictor
         self.rig = rig
+        self.gravity = gravity
+        self.loops = loops
         self.counters = Counters()
         self.own_ms = 0.0  # what follows a window until its frames are published; the publisher measures it
         self._config = config
@@ -89,6 +106,9 @@ class Engine:
         self._map = MapFrame()
         self._arrivals_ns: deque[int] = deque(maxlen=REMEMBERED_ARRIVALS)
         self._number = 0
+        self._lost = ""  # why none of the latest window's new frames has a place
+        self._placed: tuple[Anchor, ...] = ()  # of the latest window
+        self._segment = NO_STATION
 
     @property
     def config(self) -> EngineConfig:
@@ -105,6 +125,16 @@ class Engine:
         return self._admission.latest_stamp_ns
 
     @property
+    def covered(self) -> frozenset[str]:
+        """Cameras whose latest image shows nothing."""
+        return self._admission.covered
+
+    @property
+    def sight_problem(self) -> str:
+        """Why nothing new has a place in the map; empty: something has."""
+        return BLANK if len(self.covered) == self._num_cameras else self._lost
+
+    @property
     def ladder(self) -> str:
         """Where the budget's ladder stands and why."""
         return self._budget.ladder
@@ -117,6 +147,14 @@ class Engine:
         """
         self._budget.update(limits(config, self.predictor, self._num_cameras))
         self._config = config
+
+    def rehearse(self, views: Sequence[View]) -> None:
+        """A window with k_min steps that leads nowhere: only the budget learns from it."""
+        num_steps, image_size = self.limits.k_min, self.limits.image_size
+        start_ns = self._clock_ns()
+        self.predictor.predict(views, num_steps, image_size, range(len(views)))
+        self._budget.expect(len(views), num_steps, image_size, (self._clock_ns() - start_ns) * 1e-6)
+        self.predictor.reset()
 
     def admit(self, frame: Frame) -> None:
         """Takes a frame into the next window, or counts why not; those of a rig wait for each other."""
@@ -145,9 +183,14 @@ class Engine:
         self._number += len(opened)
         self._make_room()
 
-    def restart(self, reason: str) -> None:
-        """What comes next begins another map; frames that still wait for their window count as dropped."""
+    def restart(self, reason: str, forget_places: bool = False) -> None:
+        """What comes next begins another map; frames that still wait for their window count as dropped.
+
+        ``forget_places``: it will not be joined to those before.
+        """
         self._clear()
+        if forget_places and self.loops is not None:
+            self.loops.forget()
         self._notify(f"a new map begins: {reason}")
 
     def forget(self) -> None:
@@ -163,6 +206,7 @@ class Engine:
         self._gate = KeyframeGate()
         self._map.restart()
         self._arrivals_ns.clear()
+        self._lost = ""
 
     def is_full(self) -> bool:
         """Whether another frame would push one out."""
@@ -201,35 +245,77 @@ class Engine:
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, rung.image_size, decoded)
         new, seam, rig = self._place(window, shared, prediction)
+        station = self._station(rung.image_size)
         reconstructions = tuple(
             reconstruct(anchor, prediction.mapping, self._map.map_id, self._config) for anchor in new
         )
         window_ms = (self._clock_ns() - start_ns) * 1e-6
         self._budget.observe(len(window.views), plan.num_steps, rung.image_size, window_ms, self.own_ms)
         return WindowResult(
-            reconstructions, seam, self._map.map_id, plan, len(window.views), rung.image_size, waited_ms, window_ms, rig
-        )
+            reconstructions, seam, self._map.map_id, plan, len(window.views), rung.image_size, waited_ms, window_ms,
+            rig, station, self._segment,
+        )  # fmt: skip
+
+    def _station(self, image_size: int) -> Station | None:
+        """The latest window as one, if it is new enough."""
+        if self.loops is None:
+            return None
+        station = self.loops.see(self._placed, self._map.map_id, image_size)
+        if station is not None:
+            self._segment = station.number
+        return station
+
+    def check_loop(
+        self, waited_ms: float, expected_scale: Callable[[int, int], float | None] = lambda *_: None
+    ) -> Loop | NoLoop | None:
+        """One more window over two visits of what may be one place; None: there is none, or no time for it.
+
+        Between two windows, and only where the next one keeps the latency budget all the same: ``waited_ms`` is what
+        the oldest frame for it has waited. For ``expected_scale`` see `LoopFinder.check`.
+        """
+        if self.loops is None or not self.loops.is_due:
+            return None
+        num_steps = self._budget.steps_apart(self.loops.num_views, waited_ms)
+        return None if num_steps is None else self.loops.check(num_steps, expected_scale)
 
     def _place(
         self, window: Window, shared: Sequence[Anchor], prediction: WindowPrediction
     ) -> tuple[list[Anchor], SeamReport, RigReport | None]:
         """The new views in the map, and how they came there; those without a camera are dropped."""
-        posed = np.isfinite(prediction.window_from_cam[len(shared) :]).all(axis=(-2, -1))
-        if not posed.all():
-            self.counters.add(dropped=int((~posed).sum()))
-            self._notify(f"{(~posed).sum()} of {len(posed)} frames dropped: no camera explains their rays")
-        if not posed.any():
-            return [], SeamReport("refused", None, "no camera explains the rays of any new frame"), None
+        self._placed = ()
+        prediction, self._lost = self._without_the_lost(prediction, len(shared))
+        if self._lost:
+            return [], SeamReport("refused", None, self._lost), None
         views = [*(anchor.view for anchor in shared), *window.new]
         prediction, fit = self._constrained(views, prediction)
-        map_from_window, seam = self._map.place(prediction, shared, self._config.max_seam_residual, self._axes(views))
+        try:
+            map_from_window, seam = self._map.place(
+                prediction, shared, self._config.max_seam_residual, lambda index: self._axes(views[index].frame)
+            )
+        except GravityError as error:
+            self._lost = f"a new map cannot begin before gravity is known: {error}"
+            self.counters.add(dropped=int(np.isfinite(prediction.window_from_cam[len(shared) :, 0, 0]).sum()))
+            self._notify(self._lost)
+            return [], SeamReport("refused", None, self._lost), None
         if seam.state == "refused":
             self._notify(f"a new map begins: a window does not join it, {seam.reason}")
         placed = anchor_views(views, prediction, map_from_window)
         new = [anchor for anchor in placed if anchor.view in window.new]
         known = list(window.shared) if seam.state == "joined" else [a for a in placed if a.view not in window.new]
-        self._buffer.retain(last_moments([*known, *new], self._config.window_overlap))
+        self._placed = (*known, *new)
+        self._buffer.retain(last_moments(self._placed, self._config.window_overlap))
         return new, seam, None if fit is None else RigReport(fit.scale_in(map_from_window), fit.residual_deg)
+
+    def _without_the_lost(self, prediction: WindowPrediction, num_shared: int) -> tuple[WindowPrediction, str]:
+        """Drops new views that have no place; and why, if none has one."""
+        seeing = without_the_blind(prediction, num_shared, self._config)
+        posed, placed = (np.isfinite(p.window_from_cam[num_shared:]).all(axis=(-2, -1)) for p in (prediction, seeing))
+        reasons = {NO_CAMERA: ~posed, NOTHING_SEEN: posed & ~placed}
+        for reason, lost in reasons.items():
+            if lost.any():
+                self.counters.add(dropped=int(lost.sum()))
+                self._notify(f"{lost.sum()} of {len(lost)} frames dropped: {reason}")
+        return seeing, "" if placed.any() else next(reason for reason, lost in reasons.items() if lost.any())
 
     def _constrained(
         self, views: Sequence[View], prediction: WindowPrediction
@@ -240,11 +326,10 @@ class Engine:
         fit = self.rig.fit(views, prediction.window_from_cam)
         return replace(prediction, window_from_cam=fit.window_from_cam), fit
 
-    def _axes(self, views: Sequence[View]) -> list[np.ndarray]:
-        """map_from_cam rotations (3, 3) for a map that begins at one of these views."""
-        if self.rig is None:
-            return [MAP_FROM_OPTICAL] * len(views)
-        return [self.rig.base_from_cam(view.frame.camera)[:3, :3] for view in views]
+    def _axes(self, frame: Frame) -> np.ndarray:
+        """map_from_cam rotation (3, 3) of a map that begins at this frame. Raises GravityError: it should wait."""
+        standing = MAP_FROM_OPTICAL if self.rig is None else self.rig.base_from_cam(frame.camera)[:3, :3]
+        return standing if self.gravity is None else self.gravity.map_from_cam(frame, standing)
 
     def _make_room(self) -> None:
         rung = self._budget.rung
@@ -277,7 +362,7 @@ class Engine:
         return (self._arrivals_ns[-1] - self._arrivals_ns[0]) * 1e-6 / (len(self._arrivals_ns) - 1)
 
 
-def limits(config: EngineConfig, predictor: DvltPredictor, num_cameras: int) -> Limits:
+def limits(config: EngineConfig, predictor: Predictor, num_cameras: int) -> Limits:
     """What configuration, checkpoint and cameras allow together.
 
     Raises:
@@ -293,7 +378,7 @@ def limits(config: EngineConfig, predictor: DvltPredictor, num_cameras: int) -> 
     if k_min > k_max:
         raise ConfigError(f"k_min {k_min} is above k_max {k_max} (0 stands for the checkpoint's own)")
     if predictor.has_fixed_steps and not k_min == k_max == predictor.max_steps:
-        raise ConfigError(f"this checkpoint has one block per step: k_min and k_max must be 0 or {predictor.max_steps}")
+        raise ConfigError(f"this model has one number of steps: k_min and k_max must be 0 or {predictor.max_steps}")
     return Limits(
         config.latency_budget_ms, k_min, k_max, config.window_size, config.window_overlap,
         config.image_size or predictor.image_size, 2 * num_cameras,

@@ -11,9 +11,16 @@ import numpy as np
 from .config import EngineConfig
 
 THUMBNAIL = (32, 24)  # width, height
+MIN_CONTRAST = 0.01  # standard deviation of grey values, 0 to 1, beside light that changes smoothly over the image
 
 
-MIN_CONTRAST = 0.01  # standard deviation of grey values, 0 to 1
+def _smooth_basis() -> np.ndarray:
+    """(768, 6) orthonormal: all thumbnails whose grey values are of second order in x and y."""
+    y, x = np.mgrid[-1 : 1 : THUMBNAIL[1] * 1j, -1 : 1 : THUMBNAIL[0] * 1j].reshape(2, -1)
+    return np.linalg.qr(np.stack([x**0, x, y, x * x, x * y, y * y], axis=-1))[0].astype(np.float32)
+
+
+SMOOTH = _smooth_basis()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +36,9 @@ class Thumbnail:
 
     @property
     def is_blank(self) -> bool:
-        """No contrast at all: a covered lens, or a white wall close by."""
-        return float(self.grey.std()) < MIN_CONTRAST
+        """Nothing but smooth light: a covered lens, through which some of it may leak, or a white wall close by."""
+        grey = self.grey.ravel()
+        return float((grey - SMOOTH @ (SMOOTH.T @ grey)).std()) < MIN_CONTRAST
 
     def change(self, other: Thumbnail) -> float:
         """Mean absolute difference, 0 to 1."""

@@ -34,17 +34,19 @@ class LoopConfig:
     """What a loop must show."""
 
     max_loop_residual: float = parameter(
-        0.05, "median relative distance of each visit's points in the joint window", 0.0, 1.0, True
+        0.05, "loops: median relative distance of each visit's points in the joint window", 0.0, 1.0, True
     )
     min_loop_overlap: float = parameter(
-        0.25, "share of each visit's pixels that the other one sees too", 0.0, 1.0, True
+        0.25, "loops: share of each visit's pixels that the other one sees too", 0.0, 1.0, True
     )
     max_seen_through: float = parameter(
-        0.15, "share of what both should see where one sees something farther away instead", 0.0, 1.0, True
+        0.15, "loops: share of what both should see where one sees something farther away instead", 0.0, 1.0, True
     )
-    loop_depth_tolerance: float = parameter(0.1, "relative difference of depths that are the same", 1e-3, 1.0, True)
+    loop_depth_tolerance: float = parameter(
+        0.1, "loops: relative difference of depths that are the same", 1e-3, 1.0, True
+    )
     max_loop_scale: float = parameter(
-        1.5, "factor by which the visits' units may differ from expectation", 1.0, 100.0, True
+        1.5, "loops: factor by which the visits' units may differ from expectation", 1.0, 100.0, True
     )
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@
 
 Within the map the wheels tell how the camera moves from frame to frame; the visual map tells, slowly, where they have
 drifted to: that is ``map_from_odom``. Without odometry the map is the visual one in metres, and each visual map, and
-each lock of the scale, is another map.
+each lock of the scale, is another map. A closed loop moves everything at once, and may make two maps one.
 """
 
 from __future__ import annotations
@@ -19,23 +19,20 @@ import numpy as np
 import torch
 
 from ..alignment import Sim3
+from .corrections import Correction
 from .engine import WindowResult
 from .frames import Reconstruction
+from .graph_config import Loop, RefusedLoop
 from .map_from_odom import step_towards
+from .map_graph import MapGraph, similarity_between
 from .metric_scale import MetricScale, MetricScaleConfig, ScaleStatus, rescale_about
-from .odometry import OdometryError, inverse
+from .odometry import CameraInOdom, OdometryError, inverse
 from .scale_sources import NoObservation, ScaleObservation, mean_rotation, scale_from_odometry
+from .sparse_depth import SparseDepth
 
 COMPARED_FRAMES = 8  # at a time, with the odometry
 NEW_FRAMES = 5  # before they are compared again
-
-
-@dataclass(frozen=True, eq=False)
-class CameraInOdom:
-    """The camera at one moment, by the robot's wheels and the camera's mount."""
-
-    odom_from_cam: np.ndarray  # (4, 4) float64, metres, rigid
-    stretch: int  # poses of different stretches have no known relation
+MAX_BEHIND_M = 1.0  # of map_from_odom; wheels that slip or stand still while the camera moves are further off
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +43,7 @@ class PlacedWindow:
     is_metric: bool
     map_from_odom: np.ndarray | None = None  # (4, 4), metres, at the newest frame
     map_from_visual: Sim3 | None = None  # the frames of this visual map that came before have become known by it
+    corrections: tuple[Correction, ...] = ()  # of what came before
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +55,21 @@ class _Sample:
 class MetricMap:
     """Takes every window of the engine, in order. Not thread-safe; ``status`` may be read from anywhere."""
 
-    def __init__(self, look_up: Callable[[int, str], CameraInOdom] | None, config: MetricScaleConfig) -> None:
-        """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError; None: no odometry."""
+    def __init__(
+        self,
+        look_up: Callable[[int, str], CameraInOdom] | None,
+        config: MetricScaleConfig,
+        depth: SparseDepth | None = None,
+        graph: MapGraph | None = None,
+    ) -> None:
+        """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError; None: no odometry.
+
+        ``depth`` is None without measured depth, ``graph`` if no loops are closed.
+        """
         self.problem = ""  # why frames have no odometry; empty: they have
+        self.disagreement = ""  # by how much more the wheels are wrong than small steps can mend, or the images
         self.map_id = 0
+        self.depth = depth
         self._look_up = look_up
         self._scale = MetricScale(config)
         self._samples: deque[_Sample] = deque(maxlen=COMPARED_FRAMES)
@@ -73,6 +82,10 @@ class MetricMap:
         self._map_from_odom = np.eye(4)
         self._map_from_visual: Sim3 | None = None
         self._map_from_seen = np.eye(4)  # map_from_odom lags behind what is seen: its part that is still missing
+        self._num_maps = 1
+        self._latest: tuple[np.ndarray, np.ndarray] | None = None  # visual_from_cam and map_from_cam of a frame
+        self._graph = graph
+        self._corrections: tuple[Correction, ...] = ()  # nobody has been told yet
 
     @property
     def has_odometry(self) -> bool:
@@ -86,10 +99,36 @@ class MetricMap:
         self._scale.config = config
 
     def restart(self) -> None:
-        """Another map begins, where odom is now."""
-        self.map_id += 1
+        """Another map begins, where odom is now; no loop will join it to those before."""
+        if self._graph is not None:
+            self._graph.forget()
+        self._corrections = ()
+        self._begin_another()
+
+    def _begin_another(self) -> None:
+        self.map_id, self._num_maps = self._num_maps, self._num_maps + 1
         self._holds_frames = False
         self._map_from_odom, self._map_from_visual, self._visual_id = np.eye(4), None, None
+
+    def expected_scale(self, first: int, second: int) -> float | None:
+        """The first station's units per unit of the second, as far as anybody knows."""
+        return None if self._graph is None else self._graph.expected_scale(first, second)
+
+    def close(self, loop: Loop) -> Correction | RefusedLoop:
+        """Between two windows. The map moves once, and ``map_from_odom`` with it; odom itself does not."""
+        if self._graph is None:
+            return RefusedLoop(loop, "no loops are closed")
+        found = self._graph.close(loop)
+        if isinstance(found, RefusedLoop):
+            return found
+        self._corrections += (found,)
+        latest = self._graph.latest(found, self._visual_id)
+        if latest is not None and self._map_from_visual is not None and self._latest is not None:
+            self._map_from_visual, self.map_id = latest
+            visual_from_cam, map_from_cam = self._latest
+            self._map_from_odom = self._seen(visual_from_cam) @ inverse(map_from_cam) @ self._map_from_odom
+            self._map_from_seen = np.eye(4)
+        return found
 
     def place(self, window: WindowResult) -> PlacedWindow:
         if window.map_id != self._visual_id:
@@ -104,9 +143,11 @@ class MetricMap:
         self._follow_breaks(window.reconstructions, found)
         if self.status.state != "locked" or self.status.metres_per_unit is None:
             self._map_from_visual = None
+            self._hold_station(window, found)
             return PlacedWindow(window, is_metric=False)
         is_new = self._map_from_visual is None
         if is_new and not self._anchor(self.status.metres_per_unit):
+            self._hold_station(window, found)
             return PlacedWindow(window, is_metric=False)
         self._follow(window.reconstructions[-1].map_from_cam, found[-1], self.status.metres_per_unit)
         self._holds_frames = True
@@ -114,10 +155,37 @@ class MetricMap:
             self._placed(reconstruction, pose)
             for reconstruction, pose in zip(window.reconstructions, found, strict=True)
         )
+        self._latest = window.reconstructions[-1].map_from_cam, reconstructions[-1].map_from_cam
+        self._add_stations(window, found, reconstructions, is_new)
+        corrections, self._corrections = self._corrections, ()
         return PlacedWindow(
             replace(window, reconstructions=reconstructions, map_id=self.map_id), True,
             None if self._look_up is None else self._map_from_odom, self._map_from_visual if is_new else None,
+            corrections,
         )  # fmt: skip
+
+    def _hold_station(self, window: WindowResult, found: Sequence[CameraInOdom | None]) -> None:
+        if self._graph is not None and window.station is not None:
+            self._graph.hold(window.station, found[window.station.index_in(window.reconstructions)])
+
+    def _add_stations(
+        self,
+        window: WindowResult,
+        found: Sequence[CameraInOdom | None],
+        placed: Sequence[Reconstruction],
+        is_new: bool,
+    ) -> None:
+        """To the graph, as they leave: by the wheels, beside which the map as it is seen lags a little."""
+        assert self._map_from_visual is not None
+        unit = self.status.metres_per_unit if self._look_up is None else None
+        if self._graph is not None and is_new:
+            self._graph.place_waiting(self._map_from_visual, self.map_id, window.map_id, unit)
+        if self._graph is not None and window.station is not None:
+            at = window.station.index_in(placed)
+            map_from_visual = similarity_between(
+                placed[at].map_from_cam, window.reconstructions[at].map_from_cam, self._map_from_visual.scale
+            )
+            self._graph.add(window.station, map_from_visual, self.map_id, found[at], unit)
 
     def _found(self, reconstruction: Reconstruction) -> CameraInOdom | None:
         if self._look_up is None:
@@ -133,6 +201,8 @@ class MetricMap:
     def _compare(self, window: WindowResult, found: Sequence[CameraInOdom | None]) -> None:
         """Hands the scale what the sources say, the odometry as many frames at a time as make an observation."""
         findings = [] if window.rig is None else [window.rig.baseline]
+        if self.depth is not None:
+            findings.append(self.depth.compare(window.reconstructions, [*findings, self._by_wheels]))
         if self._look_up is not None:
             self._sample(window.reconstructions, found)
             is_due = self._uncompared >= NEW_FRAMES
@@ -168,7 +238,7 @@ class MetricMap:
                 continue
             if self._stretch is not None:
                 if self._map_from_visual is None:
-                    self.restart()
+                    self._begin_another()
                 else:
                     self._map_from_odom = self._seen(reconstruction.map_from_cam) @ inverse(pose.odom_from_cam)
                     self._map_from_seen = np.eye(4)
@@ -196,7 +266,7 @@ class MetricMap:
     def _begin(self, metres_per_unit: float) -> bool:
         """The visual map in metres, where it is: without odometry nothing relates it to one before."""
         if self._holds_frames:
-            self.map_id += 1
+            self.map_id, self._num_maps = self._num_maps, self._num_maps + 1
         unit = torch.tensor(metres_per_unit, dtype=torch.float64)
         self._map_from_visual = Sim3(unit, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
         return True
@@ -207,11 +277,15 @@ class MetricMap:
         position = torch.from_numpy(self._seen(visual_from_cam)[:3, 3])
         change = rescale_about(position, metres_per_unit / self._map_from_visual.scale.item())
         self._map_from_visual = change.compose(self._map_from_visual)
+        self.disagreement = ""
         if found is None:
             return
         seen_from_odom = self._seen(visual_from_cam) @ inverse(found.odom_from_cam)
         self._map_from_odom = step_towards(self._map_from_odom, seen_from_odom, found.odom_from_cam)
         self._map_from_seen = self._map_from_odom @ inverse(seen_from_odom)
+        behind_m = float(np.linalg.norm(((self._map_from_odom - seen_from_odom) @ found.odom_from_cam)[:3, 3]))
+        if behind_m > MAX_BEHIND_M:
+            self.disagreement = f"odometry and images are {behind_m:.1f} m apart; do the wheels slip?"
 
     def _placed(self, reconstruction: Reconstruction, found: CameraInOdom | None) -> Reconstruction:
         """By the wheels, as TF has it too; where they are not known, by what is seen."""

@@ -56,6 +56,14 @@ class OdometryPose:
 
 
 @dataclass(frozen=True, eq=False)
+class CameraInOdom:
+    """A camera at one moment, by the robot's wheels and the camera's mount."""
+
+    odom_from_cam: np.ndarray  # (4, 4) float64, metres, rigid
+    stretch: int  # poses of different stretches have no known relation
+
+
+@dataclass(frozen=True, eq=False)
 class _Sample:
     stamp_ns: int
     odom_from_base: np.ndarray  # (4, 4)

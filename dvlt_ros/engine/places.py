@@ -33,14 +33,18 @@ NORMAL = 1.4826  # standard deviation of a normal distribution over its median a
 @dataclass(frozen=True)
 class PlacesConfig:
     max_places: int = parameter(
-        1000, "keyframes remembered; of those that look alike the older one leaves", 20, 100_000
+        500, "loops: places remembered, about 0.3 MB each; of those that look alike the older one leaves", 20, 100_000
     )
-    loop_min_age_s: float = parameter(20.0, "keyframes younger than this are not a return", 0.0, 3600.0, True)
-    loop_min_apart: int = parameter(10, "keyframes in between, at least, before it is a return", 1, 10_000, True)
+    loop_min_age_s: float = parameter(20.0, "loops: places younger than this are not a return", 0.0, 3600.0, True)
+    loop_min_apart: int = parameter(10, "loops: places in between, at least, before it is a return", 1, 10_000, True)
     loop_strictness: float = parameter(
-        3.0, "spreads of the similarity of far places above its median, at least, to be worth a window", 0.0, 20.0, True
+        3.0,
+        "loops: spreads of the similarity of far places above its median, at least, to be worth a window",
+        0.0,
+        20.0,
+        True,
     )
-    max_candidates: int = parameter(2, "places looked up for one keyframe", 1, 20, True)
+    max_candidates: int = parameter(2, "loops: places looked up for a new one", 1, 20, True)
 
     def __post_init__(self) -> None:
         check_parameters(self)

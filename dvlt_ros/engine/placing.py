@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -41,11 +42,12 @@ class MapFrame:
         prediction: WindowPrediction,
         shared: Sequence[Anchor],
         max_residual: float,
-        axes: Sequence[np.ndarray],
+        axes: Callable[[int], np.ndarray],
     ) -> tuple[Sim3, SeamReport]:
-        """map_from_window, and how it was found; ``axes`` are map_from_cam (3, 3) should it begin at that view.
+        """map_from_window, and how it was found; ``axes`` gives map_from_cam (3, 3) should it begin at that view.
 
-        The prediction holds the shared views first, then at least one new one with a pose that is known.
+        The prediction holds the shared views first, then at least one new one with a pose that is known. What ``axes``
+        raises leaves a map that is still to begin.
         """
         report = SeamReport("first", None)
         if shared and not self._is_empty:
@@ -58,10 +60,11 @@ class MapFrame:
             except AlignmentError as error:
                 report = SeamReport("refused", None, str(error))
             self.restart()
-        self._is_empty = False
         known = np.isfinite(prediction.window_from_cam).all(axis=(-2, -1))
         first = len(shared) + int(known[len(shared) :].argmax())
-        return begin_at(prediction.window_from_cam[first], axes[first]), report
+        map_from_window = begin_at(prediction.window_from_cam[first], axes(first))
+        self._is_empty = False
+        return map_from_window, report
 
 
 def begin_at(window_from_cam: np.ndarray, map_from_optical: np.ndarray) -> Sim3:
@@ -77,7 +80,8 @@ def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> Sha
     stride = max(1, round((len(shared) * height * width / POINTS_PER_SEAM) ** 0.5))
     thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
     found: list[tuple[np.ndarray, ...]] = []
-    for view, anchor in enumerate(shared):
+    for view, known in enumerate(shared):
+        anchor = on_grid(known, (height, width), prediction.intrinsics[view])
         depth, anchor_depth = prediction.depth[view][thin], anchor.depth[thin]
         window_from_cam, map_from_cam = prediction.window_from_cam[view], anchor.map_from_cam
         found.append(
@@ -92,6 +96,17 @@ def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> Sha
             )
         )
     return SharedPoints(*(torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True)))
+
+
+def on_grid(anchor: Anchor, size: tuple[int, int], intrinsics: np.ndarray) -> Anchor:
+    """Its maps at the pixels of maps of another size (height, width), nearest: the network's resolution may change."""
+    if anchor.depth.shape == size:
+        return anchor
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    pixels = np.stack([columns, rows, np.ones(size)], axis=-1) @ (anchor.intrinsics @ np.linalg.inv(intrinsics)).T
+    pixels, (height, width) = np.nan_to_num(pixels), anchor.depth.shape  # without a camera any pixel will do
+    here = pixels[..., 1].clip(0, height - 1).astype(np.intp), pixels[..., 0].clip(0, width - 1).astype(np.intp)
+    return replace(anchor, depth=anchor.depth[here], confidence=anchor.confidence[here], intrinsics=intrinsics)
 
 
 def _points(depth: np.ndarray, intrinsics: np.ndarray, target_from_cam: np.ndarray, stride: int) -> np.ndarray:
@@ -123,6 +138,14 @@ def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: Engi
         np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan)),
         anchor.confidence, anchor.intrinsics, anchor.map_from_cam, mapping, frame.camera,
     )  # fmt: skip
+
+
+def without_the_blind(prediction: WindowPrediction, num_shared: int, config: EngineConfig) -> WindowPrediction:
+    """New views of which too little is trusted have no camera: wherever the network has it, it is a guess."""
+    is_trusted = (prediction.depth > 0) & (prediction.confidence >= config.min_confidence)
+    is_blind = is_trusted.mean(axis=(1, 2)) < config.min_trusted_share
+    is_blind[:num_shared] = False
+    return replace(prediction, window_from_cam=np.where(is_blind[:, None, None], np.nan, prediction.window_from_cam))
 
 
 def trusted(anchor: Anchor, config: EngineConfig) -> np.ndarray:

@@ -40,7 +40,7 @@ from .graph_factors import (
 HUBER = 4.0  # standard deviations of a loop's seven numbers together; their root mean square is 2.6
 ODOMETRY_FLOOR_RAD, ODOMETRY_FLOOR_M = 5e-4, 2e-3  # wheels that stand still are right to an encoder's tick
 UNKNOWN_SCALE = 3.0  # of log scale: odometry will tell
-REMEMBERED_REFUSALS = 5
+REMEMBERED_REFUSALS = 3  # each costs some solving when a loop is contradicted
 
 
 class PoseGraph:
@@ -57,6 +57,7 @@ class PoseGraph:
         self._loops: dict[tuple[int, int], tuple[Loop, Edge]] = {}
         self._trial: list[Loop] = []
         self._contradicted: deque[Loop] = deque(maxlen=REMEMBERED_REFUSALS)
+        self._lonely: deque[Loop] = deque(maxlen=REMEMBERED_REFUSALS)  # the only ones between their two parts
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -68,6 +69,11 @@ class PoseGraph:
     def loops(self) -> tuple[Loop, ...]:
         """Those that are believed."""
         return tuple(loop for loop, _ in self._loops.values())
+
+    def are_connected(self, first: int, second: int) -> bool:
+        """Whether seams, odometry and loops tell how they lie to each other."""
+        self._require(first, second)
+        return self._part[first] == self._part[second]
 
     def map_from_window(self, window: int) -> Sim3:
         """As it is known now."""
@@ -92,8 +98,10 @@ class PoseGraph:
         self._nodes[window] = from_sim3(map_from_window) * from_pose(window_from_cam)
         self._part[window] = window
 
-    def add_window(self, window: int, latest_from_window: Sim3, window_from_cam: np.ndarray, depth: float) -> None:
-        """A window that a seam joins to the latest one before; the others as in `begin`."""
+    def add_window(
+        self, window: int, latest_from_window: Sim3, window_from_cam: np.ndarray, depth: float, num_seams: int = 1
+    ) -> None:
+        """A window that so many seams in a row join to the latest one before; the others as in `begin`."""
         if not self._nodes:
             raise InputError(f"window {window} has no window before it that a seam could join it to")
         latest = next(reversed(self._nodes))
@@ -102,7 +110,7 @@ class PoseGraph:
         self._nodes[window], self._part[window] = self._nodes[latest] * relative, self._part[latest]
         c = self.config
         covariance = _covariance(np.radians(c.seam_rotation_deg), c.seam_translation * depth, c.seam_scale)
-        self._chain["seam", window] = Edge("seam", latest, window, relative, covariance)
+        self._chain["seam", window] = Edge("seam", latest, window, relative, num_seams * covariance)
 
     def add_odometry(self, before: int, after: int, before_from_after: np.ndarray) -> None:
         """How the wheels moved the one window's reference camera (4, 4) to the other's, metres."""
@@ -146,17 +154,21 @@ class PoseGraph:
         placed = {window: self.map_from_window(window) for window in moving}
         return Solution(placed, tuple(loop for loop in self.loops if loop not in before), tuple(refused + outdone))
 
-    def shrink(self, pinned: Collection[int] = ()) -> tuple[int, ...]:
-        """Merges windows until there are at most ``max_windows``; returns those that are gone.
+    def shrink(self, pinned: Collection[int] = ()) -> dict[int, tuple[int, Sim3] | None]:
+        """Merges windows until there are at most ``max_windows``.
 
         A merged window's two seams become one, its odometry too. Windows with loops and the newest quarter stay;
         ``pinned`` ones too, unless nothing else is left.
+
+        Returns:
+            Of each window that is gone, one beside it that stays, and that one's frame from its own; None: was alone.
         """
-        gone: list[int] = []
+        gone: dict[int, tuple[int, Sim3] | None] = {}
         while len(self._nodes) > self.config.max_windows:
-            gone.append(self._least_missed(frozenset(pinned)))
-            self._merge(gone[-1])
-        return tuple(gone)
+            window = self._least_missed(frozenset(pinned))
+            gone[window] = self._beside(window)
+            self._merge(window)
+        return gone
 
     def _solve(self, moving: Sequence[int], loops: Iterable[Edge], trial: Sequence[Edge] = ()) -> float:
         """Moves these windows; returns the squared error of all that they take part in. Trials are not softened."""
@@ -184,9 +196,7 @@ class PoseGraph:
         """Puts a loop into the graph, or says why not."""
         edge, windows, loops = self._loop_edge(loop), list(self._nodes), self._loop_edges()
         if self._part[loop.first] != self._part[loop.second]:
-            self._join(loop.first, loop.second, self._nodes[loop.first] * edge.relative)
-            self._believe(loop)
-            return None
+            return self._try_to_join(loop)
         cost = self._solve(windows, loops)
         before = dict(self._nodes)
         self._bend(edge)
@@ -195,7 +205,56 @@ class PoseGraph:
             self._believe(loop)
             return None
         self._nodes = before
+        if self._cut_bridge(loop):
+            return None
         return self._outvote(loop) or self._remember(loop, rise)
+
+    def _cut_bridge(self, loop: Loop) -> bool:
+        """Wheels do not feel how a robot is carried: where no seam confirms them, two loops that agree weigh more."""
+        for other in [old for old in self._contradicted if old.first in self and old.second in self]:
+            start, end = max(loop.first, other.first), min(loop.second, other.second)
+            bridges = [e for e in self._chain.values() if e.kind == "odometry" and ("seam", e.after) not in self._chain]
+            for bridge in [edge for edge in bridges if start < edge.after <= end]:
+                before, pair = dict(self._nodes), [self._loop_edge(other), self._loop_edge(loop)]
+                del self._chain["odometry", bridge.after]
+                self._carry(bridge, pair[0])
+                cost = self._solve(list(self._nodes), self._loop_edges(), trial=pair[:1])
+                if (
+                    self._solve(list(self._nodes), self._loop_edges(), trial=pair) - cost
+                    <= self.config.max_contradiction
+                ):
+                    self._contradicted.remove(other)
+                    self._believe(other)
+                    self._believe(loop)
+                    return True
+                self._chain["odometry", bridge.after], self._nodes = bridge, before
+        return False
+
+    def _carry(self, bridge: Edge, edge: Edge) -> None:
+        """A start for the solver: what comes after the bridge lies where a loop has it."""
+        change = self._nodes[edge.before] * edge.relative * self._nodes[edge.after].inverse()
+        for window, part in self._part.items():
+            if window >= bridge.after and part == self._part[edge.after]:
+                self._nodes[window] = change * self._nodes[window]
+
+    def _try_to_join(self, loop: Loop) -> RefusedLoop | None:
+        """Two parts become one only where two loops say the same: nothing else is known that could contradict one."""
+        parts = self._part[loop.first], self._part[loop.second]
+        for other in [known for known in self._lonely if known.first in self and known.second in self]:
+            if (self._part[other.first], self._part[other.second]) != parts:
+                continue
+            nodes, known_parts = dict(self._nodes), dict(self._part)
+            self._join(other.first, other.second, self._nodes[other.first] * self._loop_edge(other).relative)
+            cost = self._solve(list(self._nodes), [*self._loop_edges(), self._loop_edge(other)])
+            pair = [self._loop_edge(other), self._loop_edge(loop)]
+            if self._solve(list(self._nodes), self._loop_edges(), trial=pair) - cost <= self.config.max_contradiction:
+                self._lonely.remove(other)
+                self._believe(other)
+                self._believe(loop)
+                return None
+            self._nodes, self._part = nodes, known_parts
+        self._lonely.append(loop)
+        return RefusedLoop(loop, "it alone would join two maps; it waits for a second one that says the same")
 
     def _outvote(self, loop: Loop) -> RefusedLoop | None:
         """A loop that contradicts the rest is right where another such loop agrees and one of the rest does not.
@@ -283,6 +342,14 @@ class PoseGraph:
         spans = {windows[i]: windows[i + 1] - windows[max(0, i - 1)] for i in old if windows[i] not in looped}
         loose = {window: span for window, span in spans.items() if window not in pinned}
         return min(loose or spans, key=lambda window: spans[window])
+
+    def _beside(self, window: int) -> tuple[int, Sim3] | None:
+        """The nearest window of the same part, and its frame from this one's."""
+        others = [other for other, part in self._part.items() if part == self._part[window] and other != window]
+        if not others:
+            return None
+        nearest = min(others, key=lambda other: abs(other - window))
+        return nearest, self.map_from_window(nearest).inverse.compose(self.map_from_window(window))
 
     def _merge(self, window: int) -> None:
         for kind in ("seam", "odometry"):

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..errors import ConfigError, DvltError
+from ..errors import ConfigError, InputError
 from ..fast import FastDvlt, Precision
 from ..model import Dvlt, Features, PixelMapping, State, prepare_images
 from .config import ImageRotation
-from .upright import Upright
+from .places import describe
+from .prediction import DeviceMemoryError, WindowPrediction, predict_within_memory
+from .window_cameras import WindowCameras
 from .windows import View
 
-REMEMBERED_FITS = 25  # windows whose fitted intrinsics are averaged while no camera_info tells them
-
-
-class DeviceMemoryError(DvltError):
-    """The device has no room for a window of this size."""
-
-
-@dataclass(frozen=True, eq=False)
-class WindowPrediction:
-    """The decoded views of a window, on the CPU, in the cameras' own orientation, up to one scale per window."""
-
-    depth: np.ndarray  # (D, h, w) float32, along the optical axis
-    confidence: np.ndarray  # (D, h, w) float32, from 1 upwards
-    window_from_cam: np.ndarray  # (D, 4, 4) float64; NaN where no camera explains the rays
-    intrinsics: np.ndarray  # (D, 3, 3) float64, pixels of the maps
-    mapping: PixelMapping  # from the pictures' pixels to those of the maps
+__all__ = ["DeviceMemoryError", "DvltPredictor", "WindowPrediction", "choose_device"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +47,8 @@ class DvltPredictor:
         model = model.to(self.device).eval()
         is_plain = precision is None and self.device.type == "cuda"
         self.model: Dvlt | FastDvlt = model if is_plain else FastDvlt(model, precision or "float32")
-        self.upright = Upright(image_rotation)
+        self._cameras = WindowCameras(self.device, image_rotation)
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
-        self._fits: deque[Tensor] = deque(maxlen=REMEMBERED_FITS)
 
     @property
     def min_steps(self) -> int:
@@ -85,7 +69,7 @@ class DvltPredictor:
     def reset(self) -> None:
         """Forgets the stream: another camera, or another place."""
         self._encoded.clear()
-        self._fits.clear()
+        self._cameras.reset()
 
     def predict(
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
@@ -95,34 +79,47 @@ class DvltPredictor:
         Raises:
             DeviceMemoryError: the device has no room for it; the views can be tried again, fewer or smaller.
         """
+        return predict_within_memory(
+            lambda: self._predict(views, num_steps, image_size, decoded),
+            self._release,
+            self.device,
+            f"{len(views)} views at {image_size} pixels",
+        )
+
+    def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
+        """See `Recogniser.predict_apart`."""
+        kept, self._encoded = self._encoded, {}
         try:
-            with torch.inference_mode(), self._autocast():
-                return self._predict(views, num_steps, image_size, decoded)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self._encoded.clear()
-            if isinstance(self.model, FastDvlt):
-                self.model.release()
-            message = f"no memory for {len(views)} views at {image_size} pixels: {str(error).splitlines()[0]}"
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # outside of the handler, whose traceback holds tensors
-        raise DeviceMemoryError(message)
+            return self.predict(views, num_steps, image_size, range(len(views)))
+        finally:
+            self._encoded = kept
+
+    def describe(self, view: View, image_size: int) -> np.ndarray:
+        """See `Recogniser.describe`."""
+        if (view.number, image_size) not in self._encoded:
+            raise InputError(f"view {view.number} at {image_size} pixels is not in the latest window")
+        return describe(self._encoded[view.number, image_size].features)[0]
+
+    def _release(self) -> None:
+        self._encoded.clear()
+        if isinstance(self.model, FastDvlt):
+            self.model.release()
 
     def _predict(
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
     ) -> WindowPrediction:
-        encoded = self._encode(views, image_size)
-        mapping = encoded[-1].mapping
-        state = self.model.begin(Features.concatenate([view.features for view in encoded]))
-        prediction = self.model.decode(self._run(state, num_steps), views=decoded)
-        known = self._known_intrinsics(views, decoded, mapping)
-        if known is None:
-            known = self._shared_fit(prediction.cameras().intrinsics[0])
-        cameras = prediction.cameras(known.expand(1, -1, -1, -1))
-        return self._restored(
-            prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
-        )
+        with torch.inference_mode(), self._autocast():
+            encoded = self._encode(views, image_size)
+            mapping = encoded[-1].mapping
+            state = self.model.begin(Features.concatenate([view.features for view in encoded]))
+            prediction = self.model.decode(self._run(state, num_steps), views=decoded)
+            known = self._cameras.known_intrinsics(views, decoded, mapping)
+            if known is None:
+                known = self._cameras.shared_fit(prediction.cameras().intrinsics[0])
+            cameras = prediction.cameras(known.expand(1, -1, -1, -1))
+            return self._cameras.restored(
+                prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
+            )
 
     def _run(self, state: State, num_steps: int) -> State:
         if isinstance(self.model, FastDvlt):
@@ -140,67 +137,13 @@ class DvltPredictor:
         keys = [(view.number, image_size) for view in views]
         fresh = [i for i, key in enumerate(keys) if key not in self._encoded]
         if fresh:
-            images = [self._on_device(self.upright.image(views[i].picture.image)) for i in fresh]
+            images = [self._cameras.image(views[i]) for i in fresh]
             prepared = prepare_images(images, image_size)
             features = self.model.encode(prepared.images)
             for place, i in enumerate(fresh):
                 self._encoded[keys[i]] = Encoded(features.views([place]), prepared.mappings[place])
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())
-
-    def _on_device(self, image: np.ndarray) -> np.ndarray | Tensor:
-        """On a GPU a tensor (3, H, W) that is still on its way there while the next image is made ready."""
-        if self.device.type != "cuda":
-            return image
-        pinned = torch.from_numpy(np.require(image, requirements=("C", "W"))).pin_memory()
-        return pinned.to(self.device, non_blocking=True).permute(2, 0, 1)
-
-    def _known_intrinsics(self, views: Sequence[View], decoded: Sequence[int], mapping: PixelMapping) -> Tensor | None:
-        """(D, 3, 3) of the network's upright pixels; None if no view comes with any.
-
-        A window is of one camera: a view that came before the first camera_info gets that of the others.
-        """
-        known = [view.picture.intrinsics for view in views if view.picture.intrinsics is not None]
-        if not known:
-            return None
-        upright = []
-        for index in decoded:
-            picture = views[index].picture
-            own = known[-1] if picture.intrinsics is None else picture.intrinsics
-            upright.append(self.upright.intrinsics(own, picture.image.shape[:2]))
-        return mapping.intrinsics_to_network(torch.tensor(np.stack(upright), dtype=torch.float32)).to(self.device)
-
-    def _shared_fit(self, fitted: Tensor) -> Tensor:
-        """One camera for all views (D, 3, 3): the median over this window's and the last windows' fits."""
-        usable = fitted[torch.isfinite(fitted).all(dim=(-2, -1))]
-        if len(usable):
-            self._fits.append(usable.median(dim=0).values)
-        if not self._fits:
-            return fitted
-        return torch.stack(list(self._fits)).median(dim=0).values.expand(len(fitted), 3, 3)
-
-    def _restored(
-        self, depth: Tensor, confidence: Tensor, window_from_upright: Tensor, intrinsics: Tensor, mapping: PixelMapping
-    ) -> WindowPrediction:
-        turned, size = self.upright, self.upright.restored_mapping(mapping).network_size
-        results = (depth, confidence, window_from_upright.double(), intrinsics.double())
-        depth, confidence, window_from_upright, intrinsics = (x.to("cpu", non_blocking=True) for x in results)
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()  # once, for all four copies
-        window_from_cam = window_from_upright.numpy().copy()
-        window_from_cam[:, :3, :3] = window_from_cam[:, :3, :3] @ turned.upright_from_cam
-        return WindowPrediction(
-            turned.restored(depth.numpy()),
-            turned.restored(confidence.numpy()),
-            window_from_cam,
-            turned.restored_intrinsics(intrinsics.numpy(), size),
-            turned.restored_mapping(mapping),
-        )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a class for it, the CPU's allocator only a text."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def choose_device(name: str) -> torch.device:

@@ -20,6 +20,9 @@ MIN_FRAMES = 3
 MIN_PIXELS = 20
 MIN_DISPLACEMENT_M = 0.03  # root mean square about the mean: 10 cm along a line; below, wheels tell no length
 MIN_COHERENCE = 0.5  # squared correlation of both sides: below, they have nothing to do with each other
+MAX_LIKENESS = 0.7  # width of the depth ratios over that with the pixels shuffled: above, the same as for MIN_COHERENCE
+VARIED = 0.1  # half the width of shuffled ratios: what varies less, as a wall does, tells nothing by it
+INDEPENDENT = 4  # measured pixels of one frame at most: the network's errors are smooth
 TURNING_RAD = 0.1
 COMMON_ERROR = 0.01  # of all lengths in a window at once: a smooth error of the network, a worn tyre
 ROUNDS = 8  # of reweighting
@@ -92,11 +95,13 @@ def scale_from_baseline(
         return NoObservation("baseline", "no stamp has a frame of both cameras")
     found = np.einsum("nji,nj->ni", first[:, :3, :3], second[:, :3, 3] - first[:, :3, 3])
     # Only the part along the baseline: noise across it would lengthen what is short.
-    along, share = _robust_mean(found @ baseline / length_m)
+    lengths = found @ baseline / length_m
+    middle = float(np.median(lengths))
+    along, share = _robust_mean(lengths, middle, float(np.median(np.abs(lengths - middle))))
     if not along > 0:
         return NoObservation("baseline", "the map has the cameras the other way round")
     aside = np.linalg.norm(found - along * baseline / length_m, axis=1) / along
-    scatter = math.sqrt(float(share @ (found @ baseline / length_m / along - 1) ** 2) / len(found))
+    scatter = math.sqrt(float(share @ (lengths / along - 1) ** 2) / len(found))
     spread = math.hypot(scatter, COMMON_ERROR)
     return ScaleObservation("baseline", math.log(length_m / along), spread, float(np.median(aside)))
 
@@ -105,6 +110,9 @@ def scale_from_depth(
     measured_m: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None = None
 ) -> ScaleObservation | NoObservation:
     """From pixels whose depth was measured: a depth image, or a laser's points projected into the frame.
+
+    Less than half of them may be wrong, and all on one side: what one sensor sees past an edge that hides it from the
+    other is always farther away.
 
     Args:
         measured_m: (N,), metres along the optical axis.
@@ -120,9 +128,17 @@ def scale_from_depth(
         usable &= np.isfinite(values) & (values > 0)
     if usable.sum() < MIN_PIXELS:
         return NoObservation("depth", f"{usable.sum()} pixels have a measured depth, at least {MIN_PIXELS} must")
-    ratio = np.log(measured_m[usable].astype(np.float64) / predicted[usable])
-    mean, share = _robust_mean(ratio, weights[usable])
-    scatter = math.sqrt(float(share @ (ratio - mean) ** 2) / len(ratio))
+    measured, seen = (np.log(values[usable].astype(np.float64)) for values in (measured_m, predicted))
+    ratio, weights = measured - seen, weights[usable]
+    middle, width = _densest_half(ratio, weights)
+    _, chance = _densest_half(np.random.default_rng(0).permutation(measured) - seen, weights)
+    if chance > VARIED and width > MAX_LIKENESS * chance:
+        return NoObservation(
+            "depth", "measured and seen depth have nothing to do with each other; do sensor and camera look the same "
+            "way, and are transform and stamps right?",
+        )  # fmt: skip
+    mean, share = _robust_mean(ratio, middle, width, weights)
+    scatter = math.sqrt(float(share @ (ratio - mean) ** 2) / min(len(ratio), INDEPENDENT))
     return ScaleObservation("depth", mean, math.hypot(scatter, COMMON_ERROR), float(np.median(np.abs(ratio - mean))))
 
 
@@ -181,14 +197,29 @@ def mean_rotation(rotations: np.ndarray) -> np.ndarray:
     return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
 
 
-def _robust_mean(values: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-    """Of (N,), and how much each counts (N,), in all 1."""
-    mean = float(np.median(values))
-    typical = float(np.median(np.abs(values - mean)))
+def _robust_mean(
+    values: np.ndarray, mean: float, typical: float, weights: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """Of (N,), from a first guess of it and of how far values typically are from it; and how much each counts (N,)."""
     for _ in range(ROUNDS):
         share = _soften(values - mean, typical, weights)
         mean = float(share @ values)
     return mean, share
+
+
+def _densest_half(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Middle and half the width of the shortest interval that holds half the weight of (N,).
+
+    Unlike the median it does not move with outliers that are all on one side.
+    """
+    order = np.argsort(values)
+    values, total = values[order], np.cumsum(weights[order])
+    before = total - weights[order]
+    last = np.searchsorted(total, before + total[-1] / 2)
+    first = np.flatnonzero(last < len(values))
+    width = values[last[first]] - values[first]
+    best = int(width.argmin())
+    return float(values[first[best]] + width[best] / 2), float(width[best]) / 2
 
 
 def _soften(residual: np.ndarray, typical: float, weights: np.ndarray | None = None) -> np.ndarray:

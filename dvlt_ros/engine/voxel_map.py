@@ -30,22 +30,37 @@ class VoxelMap:
         self._keys = np.empty(0, np.int64)  # sorted
         self._rows = np.empty(0, np.int32)  # of each key in _means
         self._means = np.empty((FIRST_ROOM, 7), np.float32)  # x y z, r g b, weight; len(self) of them in use
+        self._segments = np.empty(FIRST_ROOM, np.int32)  # beside the means
+
+    @property
+    def segments(self) -> np.ndarray:
+        """(V,) int32: which part of the drive saw each point of the cloud first."""
+        return self._segments[: len(self)].copy()
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray, camera_position: np.ndarray) -> None:
+    def add(
+        self,
+        points: np.ndarray,
+        colors: np.ndarray,
+        weights: np.ndarray,
+        camera_position: np.ndarray,
+        segments: np.ndarray | int = 0,
+    ) -> None:
         """points (N, 3) in the map, colors (N, 3) uint8, weights (N,) above 0; rows that are not finite do not count.
 
-        When the map is full, the voxels farthest from ``camera_position`` (3,) leave first.
+        When the map is full, the voxels farthest from ``camera_position`` (3,) leave first. ``segments``: of each
+        point (N,) or of all; a voxel keeps its first one.
         """
-        keys, sums = self._by_voxel(points, colors, weights)
+        keys, sums, sources = self._by_voxel(points, colors, weights)
         places = np.searchsorted(self._keys, keys)
         known = np.zeros(len(keys), bool)
         inside = places < len(self._keys)
         known[inside] = self._keys[places[inside]] == keys[inside]
         self._update(self._rows[places[known]], sums[known])
-        self._append(places[~known], keys[~known], sums[~known])
+        newcomers = np.broadcast_to(segments, len(points))[sources[~known]]
+        self._append(places[~known], keys[~known], sums[~known], newcomers)
         if len(self) > self.max_points:
             self._make_room(np.asarray(camera_position, np.float32))
 
@@ -54,8 +69,10 @@ class VoxelMap:
         means = self._means[: len(self)]
         return Cloud(means[:, :3].copy(), np.rint(means[:, 3:6]).astype(np.uint8), means[:, 6].copy())
 
-    def _by_voxel(self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted keys (V,), each once, and the weighted sums (V, 7) of x y z, r g b and of the weight itself."""
+    def _by_voxel(
+        self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sorted keys (V,), each once, weighted sums (V, 7) of x y z, r g b, weight itself, and a row of each (V,)."""
         cells = np.floor(np.asarray(points, np.float64) / self.voxel_size)
         usable = np.flatnonzero((np.abs(cells) < HALF).all(axis=-1) & np.isfinite(weights) & (weights > 0))  # no NaN
         cells = cells[usable].astype(np.int64) + HALF
@@ -66,7 +83,7 @@ class VoxelMap:
         values[:, :3], values[:, 3:6], values[:, 6] = points[rows], colors[rows], 1.0
         values *= weights[rows, None]
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        return keys[starts], np.add.reduceat(values, starts) if len(starts) else values
+        return keys[starts], np.add.reduceat(values, starts) if len(starts) else values, rows[starts]
 
     def _update(self, rows: np.ndarray, sums: np.ndarray) -> None:
         """Voxels that the map has: the mean moves by the newcomers' share of the weight."""
@@ -76,13 +93,15 @@ class VoxelMap:
         old[:, 6:] = np.minimum(total, MAX_WEIGHT)
         self._means[rows] = old
 
-    def _append(self, places: np.ndarray, keys: np.ndarray, sums: np.ndarray) -> None:
+    def _append(self, places: np.ndarray, keys: np.ndarray, sums: np.ndarray, segments: np.ndarray) -> None:
         """Voxels that the map does not have; ``places`` (V,) are where their keys belong among the sorted ones."""
         first, last = len(self), len(self) + len(keys)
         if last > len(self._means):
             self._means = np.concatenate([self._means, np.empty((last, 7), np.float32)])
+            self._segments = np.concatenate([self._segments, np.empty(last, np.int32)])
         self._means[first:last, :6] = sums[:, :6] / sums[:, 6:]
         self._means[first:last, 6] = np.minimum(sums[:, 6], MAX_WEIGHT)
+        self._segments[first:last] = segments
         self._keys = np.insert(self._keys, places, keys)
         self._rows = np.insert(self._rows, places, np.arange(first, last, dtype=np.int32))
 
@@ -92,6 +111,7 @@ class VoxelMap:
         kept = np.zeros(len(self), bool)
         kept[np.argpartition(np.einsum("ij,ij->i", offsets, offsets), number)[:number]] = True
         self._means[:number] = self._means[: len(self)][kept]
+        self._segments[:number] = self._segments[: len(self)][kept]
         row_after = np.cumsum(kept, dtype=np.int32) - 1
         alive = kept[self._rows]
         self._keys, self._rows = self._keys[alive], row_after[self._rows[alive]]

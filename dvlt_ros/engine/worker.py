@@ -18,12 +18,20 @@ class Worker:
     """Runs an engine on its own thread. Frames that come faster than windows wait undecoded; the newest win."""
 
     def __init__(
-        self, engine: Engine, deliver: Callable[[WindowResult], None], fail: Callable[[Exception], None]
+        self,
+        engine: Engine,
+        deliver: Callable[[WindowResult], None],
+        fail: Callable[[Exception], None],
+        between: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """``deliver`` gets every window, ``fail`` every error that nobody expected; both on the worker's thread."""
+        """``deliver`` gets every window, ``fail`` every error that nobody expected; both on the worker's thread.
+
+        ``between`` runs there after a window has been delivered; it gets how many ms the oldest frame has waited.
+        """
         self.engine = engine
         self._deliver = deliver
         self._fail = fail
+        self._between = between
         self._changed = threading.Condition()
         self._frames: deque[Frame] = deque()
         self._requests: deque[Callable[[], None]] = deque()
@@ -72,6 +80,7 @@ class Worker:
                 result = self.engine.run(flush=self._until_flush_s() == 0.0)
                 if result is not None:
                     self._hand_over(result)
+                    self._between(self._waited_ms())
             except Exception as error:
                 self._fail(error)
 
@@ -81,6 +90,11 @@ class Worker:
         except Exception:
             self.engine.counters.add(dropped=len(result.reconstructions))
             raise
+
+    def _waited_ms(self) -> float:
+        with self._changed:
+            received_ns = self._frames[0].received_ns if self._frames else None
+        return 0.0 if received_ns is None else (time.monotonic_ns() - received_ns) * 1e-6
 
     def _next(self, waiting: deque[T]) -> T | None:
         with self._changed:

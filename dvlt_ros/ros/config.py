@@ -7,16 +7,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..engine.config import EngineConfig, check_parameters, parameter
+from ..engine.gravity import GravityConfig, GravitySource
+from ..engine.loop_closing import LoopClosingConfig
+from ..engine.loops import LoopConfig
 from ..engine.metric_scale import MetricScaleConfig
 from ..engine.odometry import OdometryConfig
+from ..engine.places import PlacesConfig
 from ..engine.rig_config import RigConfig
+from ..engine.sparse_depth import SparseDepthConfig
 from ..errors import ConfigError
+from ..export.rerun import check_target
+from ..models import DEFAULT_MODEL, model_card
 
 NAME = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*")
 Reliability = Literal["auto", "reliable", "best_effort"]
 ImageTransport = Literal["raw", "compressed"]
 TfMode = Literal["auto", "map_to_odom", "map_to_camera", "none"]
 OdomSource = Literal["none", "topic", "tf"]
+DepthSource = Literal["none", "image", "cloud", "scan"]
 NodePrecision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
@@ -24,7 +32,10 @@ NodePrecision = Literal["auto", "float32", "bfloat16", "int8"]
 class NodeConfig:
     """What the node reads, publishes and calls things."""
 
-    weights: str = parameter("", "checkpoint: directory, .safetensors file or Hugging Face id; empty: the embedded one")
+    model: str = parameter(DEFAULT_MODEL, "which model: dvlt, or one of docs/models.md, each with its own licence")
+    weights: str = parameter(
+        "", "checkpoint: directory, .safetensors file or Hugging Face id; empty: the model's own, dvlt's is embedded"
+    )
     device: str = parameter("auto", "cpu, cuda, cuda:1, ...; auto: the GPU if there is one")
     precision: NodePrecision = parameter(
         "auto", "what the network multiplies in; auto: float32 on a CPU, bfloat16 autocast on a GPU; int8: CPU only"
@@ -44,8 +55,19 @@ class NodeConfig:
         "auto: map_to_odom with odometry, else map_to_camera",
     )  # fmt: skip
     tf_tolerance_s: float = parameter(0.1, "map -> odom is stamped this far ahead", 0.0, 5.0, live=True)
+    tf_timeout_s: float = parameter(
+        0.1, "a transform that is later than its image is waited for so long, if the one before it came", 0.0, 1.0
+    )
     odom_source: OdomSource = parameter("none", "where metres come from: topic: odom; tf: odom_frame in the TF tree")
     odom_frame: str = parameter("odom", "frame of odometry from TF; messages on odom name their own")
+    depth_source: DepthSource = parameter(
+        "none", "where metres come from, too: image: sparse_depth/image with its sparse_depth/camera_info; "
+        "cloud: sparse_depth/points; scan: scan, of a laser",
+    )  # fmt: skip
+    gravity_source: GravitySource = parameter(
+        "auto", "where a new map has up from; imu: imu; mount: base_frame in TF, taken to be level; auto: with "
+        "odometry its frame, with several cameras their mounts, else the first image is taken to be level",
+    )  # fmt: skip
     publish_unscaled: bool = parameter(
         False, "publish depth, points, poses and TF although their unit is unknown; REP-103 wants metres", live=True
     )
@@ -63,12 +85,16 @@ class NodeConfig:
     )
     map_rate_hz: float = parameter(1.0, "map_points and path are published this often", 0.01, 30.0, live=True)
     map_directory: str = parameter("~/.ros/dvlt_maps", "where ~/save_map writes; nothing is written elsewhere")
+    rerun: str = parameter("", "live view in Rerun: spawn, host:port of a viewer, or a file.rrd; empty: none")
     stale_after_s: float = parameter(
         2.0, "without images for so long the diagnostics are an error", 0.1, 600.0, live=True
     )
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        model_card(self.model)
+        if self.rerun:
+            check_target(self.rerun)
         if len(self.cameras) == 1 or len(set(self.cameras)) < len(self.cameras):
             raise ConfigError(f"cameras must be empty or two names or more, each once, got {list(self.cameras)}")
         if unfit := [name for name in self.cameras if not NAME.fullmatch(name)]:
@@ -80,14 +106,18 @@ class NodeConfig:
             )
         if self.tf_mode == "map_to_odom" and self.odom_source == "none":
             raise ConfigError("tf_mode map_to_odom needs odometry: set odom_source to topic or tf")
+        if self.gravity_source != "auto" and self.odom_source != "none":
+            raise ConfigError(
+                f"gravity_source must be auto beside odometry, whose frame is z up, got {self.gravity_source!r}"
+            )
         lowest, highest = self.obstacle_min_height_m, self.obstacle_max_height_m
         if lowest >= highest:
             raise ConfigError(f"obstacle_max_height_m must be above obstacle_min_height_m, got {highest} and {lowest}")
 
     @property
     def has_metric_source(self) -> bool:
-        """Whether lengths can become metres: by odometry, or by the distance of two cameras."""
-        return self.odom_source != "none" or bool(self.cameras)
+        """Whether lengths can become metres: by odometry, by the distance of two cameras, or by measured depth."""
+        return self.odom_source != "none" or bool(self.cameras) or self.depth_source != "none"
 
     @property
     def placement(self) -> TfMode:
@@ -106,3 +136,8 @@ class Settings:
     odometry: OdometryConfig
     scale: MetricScaleConfig
     rig: RigConfig
+    depth: SparseDepthConfig
+    gravity: GravityConfig
+    closing: LoopClosingConfig
+    places: PlacesConfig
+    loops: LoopConfig

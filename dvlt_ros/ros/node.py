@@ -28,19 +28,26 @@ from std_srvs.srv import SetBool, Trigger
 
 from ..engine.builder import MapBuilder
 from ..engine.engine import Engine
+from ..engine.gravity import Gravity
+from ..engine.loop_closer import LoopParts, prepare_loops
 from ..engine.metric_map import MetricMap
 from ..engine.rig import Rig
+from ..engine.sparse_depth import SparseDepth
+from ..engine.unscaled_map import UnscaledMap
+from ..engine.warming import warm_up
 from ..errors import ConfigError, DvltError, InputError
 from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import NodeConfig, Settings
-from .device import load_predictor, warm_up
+from .device import load_predictor
 from .frame_outputs import prefixed
+from .imu import ImuIntake, gravity_of_mount
 from .odometry import OdometryIntake
 from .outputs import Outputs
 from .parameters import Parameters
 from .process import settle_process
 from .saving import save_map
+from .sparse_depth import SparseDepthIntake
 from .status import Condition, status_message
 from .stream import Stream
 from .tf_tree import LATEST, CameraAnchor, OdomAnchor, TfTree, TreeError
@@ -62,6 +69,9 @@ class ReconstructNode(LifecycleNode):
         self._anchor: CameraAnchor | OdomAnchor | None = None
         self._odometry: OdometryIntake | None = None
         self._metric: MetricMap | None = None
+        self._unscaled = UnscaledMap()  # in place of it, without a source of metres
+        self._loops = LoopParts()
+        self._sensors: list[SparseDepthIntake | ImuIntake] = []
         self._stream: Stream | None = None
         self._label = "unconfigured"
         self._complaints = Complaints(self.get_logger().warning)
@@ -125,21 +135,25 @@ class ReconstructNode(LifecycleNode):
         settings = self._settings.current
         node, config = settings.node, settings.engine
         predictor = load_predictor(node, config.image_rotation)
-        if node.placement != "none" or node.has_metric_source:
-            self._tree = TfTree(self)
+        if node.placement != "none" or node.has_metric_source or node.gravity_source != "auto":
+            self._tree = TfTree(self, node.tf_timeout_s)
             self._anchor = self._make_anchor(node, self._tree)
         rig = Rig(node.cameras, self._mount, settings.rig) if node.cameras else None
-        engine = Engine(predictor, config, self._complaints, rig=rig)
-        warm_up(predictor, engine.limits.k_min, engine.limits.image_size)
+        loops = prepare_loops(settings.closing, settings.places, settings.loops, predictor, node.has_metric_source)
+        gravity = self._find_gravity(settings)
+        engine = Engine(predictor, config, self._complaints, rig=rig, gravity=gravity, loops=loops.finder)
+        warm_up(engine)
         if node.odom_source != "none" and self._tree is not None:
             self._odometry = OdometryIntake(self, node, settings.odometry, self._tree, self._complaints)
         if node.has_metric_source:
-            self._metric = MetricMap(None if self._odometry is None else self._odometry.camera, settings.scale)
+            camera_in_odom = None if self._odometry is None else self._odometry.camera
+            self._metric = MetricMap(camera_in_odom, settings.scale, self._find_depth(settings), loops.graph)
+        self._loops, self._unscaled = loops, UnscaledMap(loops.graph)
         self._outputs = Outputs(self, node, self._anchor, self._odometry, self._tree)
         self._builder = MapBuilder(config, node.cameras[0] if node.cameras else "")
         self._engine = engine
         gc.freeze()  # collections in the middle of a window need not look at the network
-        what = f"{node.weights or 'the embedded checkpoint'} on {predictor.device}"
+        what = f"model {node.model}, {node.weights or 'its own weights'}, on {predictor.device}"
         self.get_logger().info(f"ready with {what}, K from {engine.limits.k_min} to {engine.limits.k_max}")
         if node.publish_unscaled and self._metric is None:
             self.get_logger().warning("publish_unscaled: lengths are NOT metres but up to one unknown factor")
@@ -154,6 +168,23 @@ class ReconstructNode(LifecycleNode):
         except TreeError as error:
             raise InputError(f"its mount is not known: {error}") from error
 
+    def _find_gravity(self, settings: Settings) -> Gravity | None:
+        if self._tree is None or settings.node.gravity_source == "auto":
+            return None
+        if settings.node.gravity_source == "mount":
+            return gravity_of_mount(settings.node, settings.gravity, self._tree)
+        imu = ImuIntake(self, settings.node, settings.gravity, self._tree, self._complaints)
+        self._sensors.append(imu)
+        return Gravity("imu", imu.level_from_cam, settings.gravity)
+
+    def _find_depth(self, settings: Settings) -> SparseDepth | None:
+        if self._tree is None or settings.node.depth_source == "none":
+            return None
+        camera_in_odom = None if self._odometry is None else self._odometry.camera
+        sensor = SparseDepthIntake(self, settings.node, settings.depth, self._tree, camera_in_odom)
+        self._sensors.append(sensor)
+        return SparseDepth(sensor.points)
+
     def _make_anchor(self, config: NodeConfig, tree: TfTree) -> CameraAnchor | OdomAnchor | None:
         map_frame = config.frame_prefix + config.map_frame
         if config.placement == "map_to_camera":
@@ -167,8 +198,8 @@ class ReconstructNode(LifecycleNode):
         assert self._outputs is not None
         assert self._builder is not None
         self._stream = Stream(
-            self, self._engine, self._metric, self._outputs, self._builder, self._settings, self._complaints,
-            self._publish_status,
+            self, self._engine, self._metric or self._unscaled, self._outputs, self._builder, self._settings,
+            self._complaints, self._publish_status,
         )  # fmt: skip
 
     def _deactivate(self) -> None:
@@ -181,11 +212,13 @@ class ReconstructNode(LifecycleNode):
     def _cleanup(self) -> None:
         if self._outputs is not None:
             self._outputs.close()
-        for part in (self._anchor, self._odometry, self._tree):
+        for part in (self._anchor, self._odometry, *self._sensors, self._tree):
             if part is not None:
                 part.close()
         self._outputs = self._anchor = self._odometry = self._tree = None
         self._metric = self._engine = self._builder = None
+        self._unscaled, self._loops = UnscaledMap(), LoopParts()
+        self._sensors.clear()
         gc.unfreeze()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -197,6 +230,8 @@ class ReconstructNode(LifecycleNode):
             self._engine.configure(settings.engine)
         if self._metric is not None:
             self._metric.configure(settings.scale)
+        if self._loops.finder is not None:
+            self._loops.finder.configure(settings.closing, settings.places, settings.loops)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """A new map begins with the next frame."""
@@ -210,7 +245,11 @@ class ReconstructNode(LifecycleNode):
         try:
             if self._builder is None:
                 raise ConfigError(f"the node is {self._label}")
-            response.message = str(save_map(self._builder.snapshot(), self._settings.current.node.map_directory))
+            directory = self._settings.current.node.map_directory
+            response.message = str(save_map(self._builder.snapshot(), directory))
+            for ended in self._builder.kept():  # no loop has joined them
+                if len(ended.cloud.points):
+                    save_map(ended, directory)
             response.success = True
         except DvltError as error:
             response.message = f"not saved: {error}"
@@ -230,12 +269,15 @@ class ReconstructNode(LifecycleNode):
                 intake.follow()
         if self._odometry is not None:
             self._odometry.follow()
+        for sensor in self._sensors:
+            sensor.follow()
 
     def _status_message(self) -> DiagnosticStatus:
         return status_message(
             Condition(
                 self.get_fully_qualified_name(), self._label, self._settings.current,
                 self._engine, self._metric, self._outputs, self._stream, self._complaints.latest,
+                self._loops.reason,
             )
         )  # fmt: skip
 

@@ -9,8 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from rclpy.time import Time
 
-from ..engine.metric_map import CameraInOdom
-from ..engine.odometry import OdometryConfig, OdometryError, OdometryHistory
+from ..engine.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory
 from .config import NodeConfig
 from .frame_outputs import prefixed
 from .intake import FollowingSubscription

@@ -16,6 +16,7 @@ from ..engine.rendering import point_records
 from . import messages
 from .config import NodeConfig
 from .frame_outputs import QUEUE, FrameOutputs, may_be_unscaled, wanted
+from .live_view import LiveView
 from .odometry import OdometryIntake
 from .tf_tree import CameraAnchor, OdomAnchor, TfTree, TreeError
 
@@ -40,6 +41,7 @@ class Outputs(FrameOutputs):
         self._path = self._publisher(Path, "path", LATCHED)
         self._map_points = self._publisher(PointCloud2, "map_points", LATCHED)
         self._map_listeners = 0
+        self._live_view = LiveView(config.rerun, node.get_logger().warning) if config.rerun else None
 
     @property
     def tf_problem(self) -> str:
@@ -53,6 +55,8 @@ class Outputs(FrameOutputs):
 
     def publish(self, reconstruction: Reconstruction, placed: PlacedWindow, config: NodeConfig) -> None:
         """One frame; what has a length only in metres, or if lengths may be unscaled."""
+        if self._live_view is not None and (placed.is_metric or not config.has_metric_source):
+            self._live_view.show(reconstruction, placed.is_metric)  # where it says that lengths are unscaled
         outputs = self._others.get(reconstruction.camera, self)
         outputs.publish_frame(reconstruction, placed.is_metric, config)
         if not (placed.is_metric or may_be_unscaled(config)):
@@ -79,6 +83,8 @@ class Outputs(FrameOutputs):
             self._map_points.publish(messages.cloud_message(point_records(snapshot.cloud), path.header))
 
     def close(self) -> None:
+        if self._live_view is not None:
+            self._live_view.stop()
         for outputs in self._others.values():
             outputs.close()
         super().close()

@@ -75,6 +75,12 @@ class PublishingThread:
     def _lose(self, placed: PlacedWindow) -> None:
         """What it says of the frames before it is not lost."""
         self._counters.add(dropped=len(placed.window.reconstructions))
+        self._learn(placed)
+
+    def _learn(self, placed: PlacedWindow) -> None:
+        """What a window says of the frames before it."""
+        for correction in placed.corrections:
+            self._builder.correct(correction)
         if placed.map_from_visual is not None:
             self._builder.place_waiting(placed.map_from_visual, placed.window.map_id)
 
@@ -101,8 +107,7 @@ class PublishingThread:
     def _publish(self, placed: PlacedWindow, finished_ns: int) -> None:
         config, window = self._config(), placed.window
         has_place = placed.is_metric or not config.has_metric_source
-        if placed.map_from_visual is not None:
-            self._builder.place_waiting(placed.map_from_visual, window.map_id)
+        self._learn(placed)
         for reconstruction in window.reconstructions:
             try:
                 self._outputs.publish(reconstruction, placed, config)
@@ -113,14 +118,14 @@ class PublishingThread:
             else:
                 self._counters.add(published=1)
                 self.problem = ""
-                self._remember(reconstruction, has_place)
+                self._remember(reconstruction, has_place, window.segment)
         if window.reconstructions:
             self._measure(window.reconstructions[0], finished_ns)
         self._published()
 
-    def _remember(self, reconstruction: Reconstruction, has_place: bool) -> None:
+    def _remember(self, reconstruction: Reconstruction, has_place: bool, segment: int) -> None:
         try:
-            self._builder.add(reconstruction, has_place)
+            self._builder.add(reconstruction, has_place, segment)
         except Exception as error:  # it is published all the same, and so will be the next
             self._fail(error)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from ..engine.admission import BLANK
 from ..engine.engine import Engine
 from ..engine.metric_map import MetricMap
 from .config import Settings
@@ -28,6 +29,7 @@ class Condition:
     outputs: Outputs | None
     stream: Stream | None
     complaint: str
+    loops_off: str = ""  # why none are closed
 
 
 def status_message(condition: Condition) -> DiagnosticStatus:
@@ -57,6 +59,9 @@ def assess(condition: Condition) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, problem
     if outputs.tf_problem:
         return DiagnosticStatus.WARN, f"TF: {outputs.tf_problem}"
+    if condition.engine is not None and (problem := condition.engine.sight_problem):
+        level = DiagnosticStatus.ERROR if outputs.tf_is_stale else DiagnosticStatus.WARN
+        return level, f"the map waits: {problem}"
     if condition.metric is not None:
         if condition.metric.status.state != "locked":
             return DiagnosticStatus.WARN, f"depth, points, poses and TF are withheld: {scale_problem(condition.metric)}"
@@ -67,7 +72,7 @@ def assess(condition: Condition) -> tuple[bytes, str]:
             DiagnosticStatus.WARN,
             "depth, points, poses and TF are withheld: their scale is unknown (publish_unscaled, or odom_source)",
         )
-    if problem := camera_problem(condition, stream):
+    if problem := camera_problem(condition, stream) or gravity_problem(condition) or odometry_problem(condition):
         return DiagnosticStatus.WARN, problem
     lengths = "lengths up to one unknown scale" if condition.metric is None else "in metres"
     return DiagnosticStatus.OK, f"reconstructing, {lengths}"
@@ -92,6 +97,8 @@ def camera_problem(condition: Condition, stream: Stream) -> str:
     rig = None if condition.engine is None else condition.engine.rig
     if rig is not None and rig.synchroniser.problem:
         return f"cameras: {rig.synchroniser.problem}"
+    if condition.engine is not None and (covered := condition.engine.covered):
+        return f"cameras: {', '.join(sorted(covered))}: {BLANK}"
     residual_deg = _mount_residual_deg(stream)
     if rig is not None and residual_deg is not None and residual_deg > rig.config.rig_max_residual_deg:
         return f"cameras: seen {residual_deg:.1f} degrees from their mounts, which are not believed; is TF right?"
@@ -99,36 +106,66 @@ def camera_problem(condition: Condition, stream: Stream) -> str:
 
 
 def scale_problem(metric: MetricMap) -> str:
-    reasons = filter(None, (metric.status.reason, metric.problem))
+    reasons = [reason for reason in (metric.status.reason, metric.problem) if reason]
+    if metric.depth is not None and metric.depth.problem not in metric.status.reason:
+        reasons.append(metric.depth.problem)
     return f"their scale is {metric.status.state}: {'; '.join(reasons) or 'no window yet'}"
+
+
+def odometry_problem(condition: Condition) -> str:
+    """Why lengths are in metres but poses may be wrong."""
+    return "" if condition.metric is None else condition.metric.disagreement
+
+
+def gravity_problem(condition: Condition) -> str:
+    """Why the map is not level although it should be."""
+    gravity = None if condition.engine is None else condition.engine.gravity
+    if gravity is None or gravity.state or not gravity.problem:
+        return ""
+    return f"the map is not level by gravity: {gravity.problem}"
+
+
+def gravity_values(condition: Condition) -> dict[str, str]:
+    metric, engine = condition.metric, condition.engine
+    values = {"gravity": "assumed" if engine is None or engine.rig is None else "mount"}
+    if metric is not None and metric.has_odometry:
+        values["gravity"] = "odometry"
+    if engine is None or engine.gravity is None:
+        return values
+    values["gravity"] = engine.gravity.state or values["gravity"]
+    return values | {"gravity_problem": engine.gravity.problem or "none"}
 
 
 def configuration_values(condition: Condition) -> dict[str, str]:
     engine = condition.engine
-    values = scale_values(condition.metric)
+    values = scale_values(condition.metric) | gravity_values(condition)
     values["latency_budget_ms"] = f"{condition.settings.engine.latency_budget_ms:.0f}"
     if engine is None:
         return values
     device = engine.predictor.device
-    values["device"] = str(device)
+    values |= {"model": condition.settings.node.model, "device": str(device)}
     if device.type == "cuda":
         values["gpu_memory_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.0f}"
+    values["loops"] = "on" if engine.loops is not None else f"off: {condition.loops_off}"
     limits = engine.limits
     return values | {"k_range": f"{limits.k_min} to {limits.k_max}"}
 
 
 def scale_values(metric: MetricMap | None) -> dict[str, str]:
     if metric is None:
-        return {"scale_state": "unscaled", "scale_source": "none", "gravity": "assumed"}
+        return {"scale_state": "unscaled", "scale_source": "none"}
     status = metric.status
     values = {
         "scale_state": status.state,
         "scale_source": status.source or "none",
-        "gravity": "odometry" if metric.has_odometry else "mount",
         "metres_per_unit": _number(status.metres_per_unit, 4),
         "scale_residual": _number(status.residual, 3),
     }
-    return values | ({"odometry_problem": metric.problem or "none"} if metric.has_odometry else {})
+    if metric.has_odometry:
+        values["odometry_problem"] = metric.problem or metric.disagreement or "none"
+    if metric.depth is not None:
+        values["depth_problem"] = metric.depth.problem or "none"
+    return values
 
 
 def stream_values(condition: Condition) -> dict[str, str]:
@@ -150,6 +187,15 @@ def stream_values(condition: Condition) -> dict[str, str]:
             "seam": window.seam.state,
             "seam_residual": _number(window.seam.residual, 4),
             "ladder": engine.ladder,
+        }
+    if engine.loops is not None:
+        loops = stream.loops.status
+        values |= {
+            "places": str(len(engine.loops)),
+            "loops_closed": str(loops.closed),
+            "loops_refused": str(loops.refused),
+            "loop_residual": _number(loops.residual, 4),
+            "loop_refusal": loops.refusal or "none",
         }
     if engine.rig is not None:
         values |= {

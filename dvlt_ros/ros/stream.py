@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode
@@ -9,7 +10,9 @@ from rclpy.lifecycle import LifecycleNode
 from ..engine.builder import MapBuilder
 from ..engine.engine import Engine, WindowResult
 from ..engine.frames import Frame
-from ..engine.metric_map import MetricMap, PlacedWindow
+from ..engine.loop_closer import LoopCloser
+from ..engine.metric_map import MetricMap
+from ..engine.unscaled_map import UnscaledMap
 from ..engine.worker import Worker
 from .complaints import Complaints
 from .intake import Intake
@@ -22,14 +25,15 @@ class Stream:
     """Runs from construction to `stop`. Frames that come while it is paused are not looked at."""
 
     def __init__(
-        self, node: LifecycleNode, engine: Engine, metric: MetricMap | None, outputs: Outputs, builder: MapBuilder,
+        self, node: LifecycleNode, engine: Engine, map_: MetricMap | UnscaledMap, outputs: Outputs, builder: MapBuilder,
         parameters: Parameters, complain: Complaints, published: Callable[[], None],
     ) -> None:  # fmt: skip
-        """``metric`` is None without a source of metres; ``published`` is called after windows, by the publisher."""
+        """``published`` is called after windows, by the publisher."""
         self.paused = False
         self.last_window: WindowResult | None = None
         self.window_problem = ""  # of the latest window; empty: there was none
-        self._engine, self._metric, self._complain = engine, metric, complain
+        self._engine, self._map, self._complain = engine, map_, complain
+        self.loops = LoopCloser(engine, map_, node.get_logger().info)
         self.publishing = PublishingThread(
             outputs, builder, engine.counters,
             config=lambda: parameters.current.node,
@@ -38,7 +42,7 @@ class Stream:
             fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
             published=published,
         )  # fmt: skip
-        self.worker = Worker(engine, self._deliver, self._on_failure)
+        self.worker = Worker(engine, self._deliver, self._on_failure, self._close_loops)
         config = parameters.current.node
         self.intakes = [Intake(node, config, self._offer, camera) for camera in config.cameras or ("",)]
         self.publishing.start()
@@ -60,9 +64,8 @@ class Stream:
         """Between two windows; the next one begins another map."""
 
         def action() -> None:
-            self._engine.restart(reason)
-            if self._metric is not None:
-                self._metric.restart()
+            self._engine.restart(reason, forget_places=True)
+            self._map.restart()
 
         self.worker.request(action)
 
@@ -71,12 +74,20 @@ class Stream:
             self.worker.offer(frame)
 
     def _deliver(self, result: WindowResult) -> None:
-        placed = PlacedWindow(result, is_metric=False) if self._metric is None else self._metric.place(result)
+        start_ns = time.monotonic_ns()
+        placed = self._map.place(result)
+        placing_ms = (time.monotonic_ns() - start_ns) * 1e-6  # it may wait for transforms
         self.last_window = placed.window
         if (latency := self.publishing.latency) is not None:
-            self._engine.own_ms = latency.own_ms
+            self._engine.own_ms = placing_ms + latency.own_ms
         self.publishing.deliver(placed)
         self.window_problem = ""
+
+    def _close_loops(self, waited_ms: float) -> None:
+        try:
+            self.loops.work(waited_ms)
+        except Exception as error:  # the stream goes on without this loop
+            self._complain(f"a loop could not be checked: {describe_error(error)}")
 
     def _on_failure(self, error: Exception) -> None:
         self.window_problem = f"a window failed: {describe_error(error)}"

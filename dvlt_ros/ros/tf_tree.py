@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,10 +45,16 @@ class Heard:
 
 
 class TfTree:
-    """What others publish, without what the node itself has sent. Never waits; look-ups may come from any thread."""
+    """What others publish, without what the node itself has sent.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    Look-ups may come from any thread but the executor's, whose callbacks bring what they wait for.
+    """
+
+    def __init__(self, node: Node, timeout_s: float) -> None:
+        """``timeout_s``: how long a look-up waits for a transform that is late, by a steady clock."""
+        self._node, self._timeout_s = node, timeout_s
+        self._news = threading.Condition()
+        self._hopeless: set[tuple[str, str]] = set()  # target and source that were waited for in vain
         self._buffer = Buffer(node=node)
         self._broadcaster = TransformBroadcaster(node)
         self._heard: dict[str, Heard] = {}  # by child
@@ -88,15 +95,35 @@ class TfTree:
             self._heard[child] = Heard(transform.header.frame_id, stamp_ns, time.monotonic(), is_static)
             put = self._buffer.set_transform_static if is_static else self._buffer.set_transform
             put(transform, "default_authority")
+        with self._news:
+            self._news.notify_all()
 
     def look_up(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         """target_from_source (4, 4) at a stamp, or at the `LATEST`.
+
+        Waits for it, but not again for what it has waited for in vain until that has been found.
 
         Raises:
             TreeError: it is not known.
         """
         if target == source:
             return np.eye(4)
+        pair, deadline_s = (target, source), time.monotonic() + self._timeout_s
+        with self._news:
+            while True:
+                try:
+                    found = self._look_up(target, source, stamp_ns)
+                except TreeError:
+                    remaining_s = deadline_s - time.monotonic()
+                    if pair in self._hopeless or remaining_s <= 0:
+                        self._hopeless.add(pair)
+                        raise
+                    self._news.wait(remaining_s)
+                else:
+                    self._hopeless.discard(pair)
+                    return found
+
+    def _look_up(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         try:
             found: TransformStamped = self._buffer.lookup_transform(
                 target, source, Time(nanoseconds=stamp_ns), Duration()

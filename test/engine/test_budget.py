@@ -388,3 +388,16 @@ def test_ladder_goes_down_in_steps_that_the_network_takes(window_size, image_siz
 def test_limits_refuse(change, message):
     with pytest.raises(ConfigError, match=message):
         replace(LIMITS, **change)
+
+
+def test_a_rehearsal_gives_the_first_window_an_estimate():
+    controller = BudgetController(LIMITS)
+    controller.expect(2, LIMITS.k_min, 504, 4000.0)  # kernels are still being chosen
+    controller.expect(2, LIMITS.k_min, 504, 10.0)
+    plan = controller.plan(2, 2, 0.0, None)
+    assert plan.num_steps > LIMITS.k_min  # there is room
+    assert plan.predicted_ms < 30
+    assert controller.plan(8, 8, 0.0, None).predicted_ms > 2 * plan.predicted_ms
+    slow = BudgetController(LIMITS)
+    slow.expect(2, LIMITS.k_min, 504, 200.0)
+    assert slow.plan(2, 2, 0.0, None).num_steps == LIMITS.k_min

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from room import FRAME_NS, INTRINSICS, SIZE, picture
 
+from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Frame, Picture
+from dvlt_ros.engine.predictor import DvltPredictor
+from dvlt_ros.engine.warming import warm_up
 from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.model import Dvlt
 
 
 @pytest.fixture
@@ -212,7 +217,7 @@ def test_out_of_memory_shrinks_the_window_and_work_goes_on(make_engine, make_pre
 
 
 def test_the_confidence_decides_what_is_trusted(make_engine, make_predictor, make_frame):
-    engine, _ = make_engine(make_predictor(), min_confidence=2.5)
+    engine, _ = make_engine(make_predictor(), min_confidence=2.5, min_trusted_share=0.0)
     found, _ = feed(engine, [make_frame(1), make_frame(2)])
     assert all(np.isnan(r.depth).all() and not len(r.cloud().points) for r in found)
     engine.configure(EngineConfig(min_confidence=1.5))
@@ -237,3 +242,31 @@ def test_memory_is_bounded(make_engine, make_predictor, make_frame):
         held = engine._buffer
         assert held.num_waiting <= 8
         assert len(held._retained) <= 3
+
+
+def test_the_first_window_after_warming_up_is_planned_for_this_machine(make_engine, make_predictor, make_frame):
+    predictor = make_predictor()
+    predictor.poses[1] = np.eye(4)  # the pictures that it warms up with have this stamp
+    engine, _ = make_engine(predictor, latency_budget_ms=1000.0)
+    warm_up(engine)
+    for number in (1, 2):
+        engine.admit(make_frame(number))
+    result = engine.run()
+    assert result.plan.predicted_ms is not None
+    assert result.plan.num_steps == predictor.max_steps > predictor.min_steps
+    assert engine.counters.read().accepted == 2
+
+
+def test_another_resolution_of_the_network_joins_the_same_map(make_frame):
+    """As the budget's ladder may choose with any window, and back again."""
+    model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
+    engine = Engine(DvltPredictor(model, "cpu"), EngineConfig(k_max=2, keyframe_min_change=0.0, max_seam_residual=1.0))
+    shapes, seams = [], []
+    for number, size in enumerate([112, 112, 84, 84, 112, 112], start=1):
+        engine.configure(replace(engine.config, image_size=size))
+        engine.admit(make_frame(number, shows=picture(number, (84, 112))))
+        if (result := engine.run()) is not None:
+            shapes += [r.depth.shape for r in result.reconstructions]
+            seams.append(result.seam.state)
+    assert shapes == [(84, 112), (84, 112), (56, 84), (56, 84), (84, 112), (84, 112)]
+    assert seams == ["first", *["joined"] * 4]

@@ -13,9 +13,9 @@ from room import FRAME_NS, room_depth, turn
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.map_from_odom import MAX_STEP_M, MAX_STEP_RAD
-from dvlt_ros.engine.metric_map import CameraInOdom, MetricMap
+from dvlt_ros.engine.metric_map import MetricMap
 from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import OdometryError, inverse
+from dvlt_ros.engine.odometry import CameraInOdom, OdometryError, inverse
 from dvlt_ros.geometry import rotation_angle
 
 COUNT = 40

@@ -326,10 +326,69 @@ def test_a_part_of_its_own_is_joined(by):
     assert errors(graph, robot)[1] > 10
     if by == "loop":
         graph.add_loop(Loop(5, 53, robot.between(5, 53), 0.0))
+        assert "waits for a second one" in graph.optimise().refused[0].reason
+        assert errors(graph, robot)[1] > 10
+        graph.add_loop(Loop(9, 57, robot.between(9, 57), 0.0))
     else:
         graph.add_odometry(29, 30, robot.odometry(29, 30))
     graph.optimise()
     assert errors(graph, robot).max() < 1e-3
+
+
+def test_a_robot_that_was_carried_unfelt_by_its_wheels_is_found_by_two_loops():
+    """The second part begins where the wheels have it, which is where the robot was lifted; it stands elsewhere."""
+    robot = exact(6, windows=60)
+    felt = np.linalg.inv(planar(4.0, -7.0, 2.0))
+    graph = PoseGraph()
+    for window in range(robot.windows):
+        inside, depth = robot.window_from_cam[window], robot.depth(window)
+        if window in (0, 30):
+            graph.begin(window, robot.world_from_window(window), inside, depth)
+        else:
+            graph.add_window(window, robot.seam(window), inside, depth)
+        if window:
+            moved = robot.odometry(window - 1, window)
+            graph.add_odometry(window - 1, window, moved @ felt if window == 30 else moved)
+    assert errors(graph, robot)[1] > 4
+    graph.add_loop(Loop(5, 53, robot.between(5, 53), 0.0))
+    assert "contradicts it" in graph.optimise().refused[0].reason
+    graph.add_loop(Loop(9, 57, robot.between(9, 57), 0.0))
+    assert len(graph.optimise().accepted) == 2
+    assert errors(graph, robot).max() < 1e-2
+
+
+def test_two_loops_that_contradict_each_other_join_nothing():
+    robot = exact(6, windows=60)
+    graph = PoseGraph()
+    for window in range(robot.windows):
+        inside, depth = robot.window_from_cam[window], robot.depth(window)
+        if window in (0, 30):
+            graph.begin(window, robot.world_from_window(window), inside, depth)
+        else:
+            graph.add_window(window, robot.seam(window), inside, depth)
+    before = graph.map_from_cam(59)
+    graph.add_loop(Loop(5, 53, robot.between(5, 53), 0.0))
+    graph.add_loop(Loop(20, 57, robot.between(5, 57), 0.0))  # another corridor that looks the same
+    solution = graph.optimise()
+    assert not solution.accepted
+    assert len(solution.refused) == 2
+    np.testing.assert_allclose(graph.map_from_cam(59), before, atol=1e-6)
+
+
+def test_a_merged_window_is_known_by_the_one_beside_it():
+    robot = exact(4, windows=60)
+    graph = PoseGraph(PoseGraphConfig(max_windows=20, max_loops=5))
+    for window in range(robot.windows):
+        if window == 0:
+            graph.begin(0, robot.world_from_window(0), robot.window_from_cam[0], robot.depth(0))
+        else:
+            graph.add_window(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
+        for gone, found in graph.shrink().items():
+            beside, beside_from_gone = found
+            torch.testing.assert_close(
+                beside_from_gone.matrix, robot.between(beside, gone).matrix, atol=1e-6, rtol=1e-6
+            )
+    assert len(graph) == 20
 
 
 def test_only_the_latest_move_between_loops(closed):

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -21,8 +22,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.ros.config import NodeConfig
+from dvlt_ros.ros.config import NodeConfig, Settings
 from dvlt_ros.ros.outputs import Outputs
 from dvlt_ros.ros.play_camera import PlayConfig
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = ROOT / "launch" / "reconstruct.launch.py"
 PARAMETERS = ROOT / "config" / "reconstruct.yaml"
 RVIZ = ROOT / "config" / "reconstruct.rviz"
-DEFAULTS = {field.name: field.default for config in (EngineConfig, NodeConfig) for field in fields(config)}
+DEFAULTS = {f.name: f.default for config in get_type_hints(Settings).values() for f in fields(config)}
 OWN = DEFAULTS.keys() | PlayConfig.__dataclass_fields__.keys() | {"use_sim_time"}  # not those of rclpy
 MESSAGES = {
     "PointCloud2": PointCloud2,

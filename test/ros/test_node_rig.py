@@ -59,8 +59,8 @@ class TwoCameras:
             info.publish(message)
         robot.until(lambda: all(intake._lenses for intake in robot.node._stream.intakes), "the camera_info")
 
-    def show(self, name, number, late_ns):
-        image = picture(2 * number + (name == "right")).image
+    def show(self, name, number, late_ns, image=None):
+        image = picture(2 * number + (name == "right")).image if image is None else image
         message = Image(height=SIZE[0], width=SIZE[1], encoding="rgb8", step=3 * SIZE[1])
         message.data.frombytes(image.tobytes())
         stamp_ns = number * FRAME_NS + late_ns
@@ -145,6 +145,25 @@ def test_a_camera_that_dies_leaves_the_other_at_work_until_it_comes_back(make_ri
     rig.drive(range(number + 1, number + 4))
     assert robot.status()["cameras_silent"] == "none"
     assert {t.child_frame_id for t in robot.messages["/tf"]} == {"base_link"}
+
+
+def test_a_covered_camera_is_said_and_leaves_the_other_at_work(make_rig):
+    rig = make_rig()
+    robot = rig.robot
+    rig.start()
+    rig.drive(range(1, 16))
+    for number in range(16, 20):
+        left_ns = rig.show("left", number, 0)
+        rig.show("right", number, LATER_NS, image=np.full((*SIZE, 3), 3, np.uint8))
+        robot.until(lambda s=left_ns: s in robot.stamps("left/depth/image"), "the left camera alone")
+    status = robot.status()
+    assert status["level"] == DiagnosticStatus.WARN
+    assert status["message"] == "cameras: right: the image shows nothing; is the camera covered?"
+    assert (status["refused"], status["map_id"]) == ("4", "0")
+    assert max(robot.stamps("right/depth/image")) < 16 * FRAME_NS
+    rig.drive(range(20, 23))
+    status = robot.status()
+    assert (status["level"], status["map_id"]) == (DiagnosticStatus.OK, "0")
 
 
 def test_a_wrong_mount_is_said_and_nothing_gets_a_length(make_rig):

@@ -173,7 +173,7 @@ def test_the_heights_change_while_it_runs_and_the_lower_one_stays_below(make_whe
 def test_a_camera_that_sees_nothing_does_not_say_that_nothing_is_there(make_wheeled):
     robot = make_wheeled()
     drive(robot, range(1, LOCKED))
-    assert robot.set(min_confidence=100.0)[0].successful
+    assert robot.set(min_confidence=100.0, min_trusted_share=0.0)[0].successful
     drive(robot, range(LOCKED, LOCKED + 3))
     robot.until(lambda: robot.messages["points"][-1].width == 0, "a frame in metres without depth")
     assert all(obstacles.width for obstacles in robot.messages["obstacles"])

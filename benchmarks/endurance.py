@@ -1,0 +1,164 @@
+"""A day's worth of windows: does the time per window stay what it was, and the memory bounded?
+
+    python benchmarks/endurance.py --windows 100000
+    python benchmarks/endurance.py --windows 100000 --no-loops
+
+A robot goes round and round in a room, with odometry; the network is a stub that knows every view beforehand, so that
+what is measured is everything else: admission, seams, scale, places, loops, pose graph and the map that grows. One
+window per frame. Times are the processor's, so that other work on the machine does not count; memory is what the
+process holds; each row stands for a part of the drive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from simulated_building import INTRINSICS, SIZE, Building, SimulatedRobot, make_building, mount, planar_pose
+from simulated_network import PredictionNoise, SimulatedPredictor
+
+from dvlt_ros.benchmark import machine
+from dvlt_ros.engine.builder import MapBuilder
+from dvlt_ros.engine.config import EngineConfig
+from dvlt_ros.engine.engine import Engine
+from dvlt_ros.engine.frames import Frame, Picture
+from dvlt_ros.engine.loop_closer import LoopCloser
+from dvlt_ros.engine.loop_closing import LoopClosingConfig, LoopFinder
+from dvlt_ros.engine.map_graph import MapGraph
+from dvlt_ros.engine.metric_map import MetricMap
+from dvlt_ros.engine.metric_scale import MetricScaleConfig
+from dvlt_ros.engine.odometry import CameraInOdom
+
+LAP, RADIUS_M = 60, 0.9  # frames, metres
+FRAME_NS = 500_000_000
+ROOM = 7  # a place of the building that is the middle of a room
+DRIFT_RAD = 2e-4  # of the wheels' heading, per frame
+ROWS = 40
+CONFIG = EngineConfig(window_size=4, max_map_points=100_000)  # a map that is soon full
+LOOPS = LoopClosingConfig(loop_rest=30)  # one in two laps; each comes with a solution of the whole graph
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part of the drive."""
+
+    windows: int  # so far
+    median_ms: float
+    worst_ms: float
+    memory_mb: float
+    stations: int  # in the graph
+    places: int
+    points: int  # of the map
+    loops: int  # closed so far
+
+
+class Circuit:
+    """Frames without end, from the same few poses; what the wheels say of them drifts."""
+
+    def __init__(self, building: Building) -> None:
+        (x, y), base_from_cam = building.places[ROOM], mount()
+        angles = (np.arange(LAP) * 2 * math.pi / LAP).tolist()
+        bases = [planar_pose(x + RADIUS_M * math.cos(a), y + RADIUS_M * math.sin(a), a + math.pi / 2) for a in angles]
+        self.world_from_cam = [base @ base_from_cam for base in bases]
+        self._pictures = [
+            Picture(np.random.default_rng(i).integers(0, 255, (*SIZE, 3), dtype=np.uint8), INTRINSICS)
+            for i in range(LAP)
+        ]
+
+    def frame(self, number: int) -> Frame:
+        picture = self._pictures[number % LAP]
+        return Frame((number + 1) * FRAME_NS, "front", (number + 1) * FRAME_NS, lambda: picture)
+
+    def camera(self, stamp_ns: int, _: str) -> CameraInOdom:
+        number = stamp_ns // FRAME_NS - 1
+        return CameraInOdom(planar_pose(0, 0, DRIFT_RAD * number) @ self.world_from_cam[number % LAP], 0)
+
+
+class Truth(dict[tuple[str, int], np.ndarray]):
+    """world_from_cam by camera and stamp, of any stamp."""
+
+    def __init__(self, circuit: Circuit) -> None:
+        super().__init__()
+        self._circuit = circuit
+
+    def __missing__(self, key: tuple[str, int]) -> np.ndarray:
+        return self._circuit.world_from_cam[(key[1] // FRAME_NS - 1) % LAP]
+
+
+class StubPredictor(SimulatedPredictor):
+    """Renders nothing that it has rendered before."""
+
+    def _depth(self, key: tuple[str, int]) -> np.ndarray:
+        return super()._depth((key[0], (key[1] // FRAME_NS - 1) % LAP * FRAME_NS + FRAME_NS))
+
+
+def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> None:
+    """``report`` gets a row for each part."""
+    building = make_building(np.random.default_rng(0))
+    circuit = Circuit(building)
+    nothing = np.empty((0, 4, 4))
+    robot = SimulatedRobot(building, {}, np.empty(0), nothing, nothing, np.empty(0), nothing)
+    robot.__dict__["truth"] = Truth(circuit)
+    predictor = StubPredictor(robot, PredictionNoise(bend_deg=0.1))
+    finder, graph = (LoopFinder(predictor, LOOPS), MapGraph(is_metric=True)) if has_loops else (None, None)
+    engine = Engine(predictor, CONFIG, loops=finder)
+    metric, builder = MetricMap(circuit.camera, MetricScaleConfig(), graph=graph), MapBuilder(CONFIG)
+    closer, took_ms = LoopCloser(engine, metric), []
+    for number in range(num_windows + 1):
+        start = time.process_time()
+        engine.admit(circuit.frame(number))
+        if (window := engine.run()) is None:
+            continue
+        placed = metric.place(window)
+        for correction in placed.corrections:
+            builder.correct(correction)
+        if placed.map_from_visual is not None:
+            builder.place_waiting(placed.map_from_visual, placed.window.map_id)
+        for reconstruction in placed.window.reconstructions:
+            builder.add(reconstruction, placed.is_metric, placed.window.segment)
+        closer.work()
+        took_ms.append(1e3 * (time.process_time() - start))
+        if len(took_ms) >= num_windows / ROWS:
+            points, places = len(builder.snapshot().cloud.points), 0 if finder is None else len(finder)
+            report(
+                Row(
+                    number, float(np.median(took_ms)), max(took_ms), memory_mb(), 0 if graph is None else len(graph),
+                    places, points, closer.status.closed,
+                )
+            )  # fmt: skip
+            took_ms.clear()
+
+
+def memory_mb() -> float:
+    """What this process holds now, in MiB; Linux."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--windows", type=int, default=100_000)
+    parser.add_argument("--no-loops", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(machine(torch.device("cpu")))
+    print("windows  median ms  worst ms  memory MiB  stations  places  map points  loops closed")
+
+    def report(row: Row) -> None:
+        print(
+            f"{row.windows:7d}  {row.median_ms:9.2f}  {row.worst_ms:8.0f}  {row.memory_mb:10.0f}  {row.stations:8d}"
+            f"  {row.places:6d}  {row.points:10d}  {row.loops:12d}",
+            flush=True,
+        )
+
+    drive(args.windows, not args.no_loops, report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The engine with a real checkpoint on recorded and rendered frames, beside pycolmap and odometry alone.
+
+    python benchmarks/real_trajectory.py --synthetic tabletop:3 corridor:1 --classical
+    python benchmarks/real_trajectory.py --folder rgbd_kitchen --intrinsics 585 585 320 240 --rate-hz 7.5 --classical
+
+Every frame goes through engine and metric map as in the node. The odometry is the true poses, which ``--drift`` lets
+walk away at random. Figures are those of ``evaluate_trajectory``: after SE(3) where lengths are metres, else after
+Sim(3). Needs `pip install 'dvlt_ros[training,evaluation]'`, with ``--classical`` pycolmap too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import classical
+import numpy as np
+import torch
+from real_sequences import FAMILIES, Recording, drifting, from_folder, rendered
+from trajectory_report import Figures, table, write_plot
+
+from dvlt_ros.benchmark import machine
+from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
+from dvlt_ros.engine.config import EngineConfig
+from dvlt_ros.engine.engine import Engine
+from dvlt_ros.engine.frames import Reconstruction
+from dvlt_ros.engine.metric_map import MetricMap
+from dvlt_ros.engine.metric_scale import MetricScaleConfig
+from dvlt_ros.engine.odometry import CameraInOdom
+from dvlt_ros.engine.predictor import DvltPredictor, choose_device
+from dvlt_ros.errors import AlignmentError, DataError, DvltError
+from dvlt_ros.evaluation.reading import Trajectory
+from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match
+from dvlt_ros.geometry import quaternion_from_matrix
+from dvlt_ros.lens import Lens
+from dvlt_ros.model import Dvlt
+from dvlt_ros.reconstruct_bag import windows
+from dvlt_ros.sources import SourceImage
+
+STRETCHES = 5  # of the path, whose scales are compared
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a system says of a recording; of several maps that of the most frames."""
+
+    system: str
+    is_metric: bool
+    poses: dict[int, np.ndarray]  # map_from_cam (4, 4) by frame
+    depths: list[tuple[np.ndarray, np.ndarray]]  # found (P,) and true (P,) of each frame
+    maps: int
+    seconds: float
+    problem: str = ""  # why frames have no pose
+
+
+def by_engine(recording: Recording, predictor: DvltPredictor, config: EngineConfig, odom: np.ndarray | None) -> Run:
+    """Through the engine; with ``odom`` (N, 4, 4) in metres, of which the frames from the lock on count."""
+    predictor.reset()
+    height, width = recording.images[0].shape[:2]
+    (fx, _, cx), (_, fy, cy) = recording.intrinsics[:2]
+    lens = Lens(fx, fy, cx, cy, (height, width), source=recording.name)
+    stamps_ns = recording.stamps_ns.tolist()
+    index_of = {stamp_ns: index for index, stamp_ns in enumerate(stamps_ns)}
+
+    def look_up(stamp_ns: int, _: str) -> CameraInOdom:
+        assert odom is not None
+        return CameraInOdom(odom[index_of[stamp_ns]], 0)
+
+    metric = None if odom is None else MetricMap(look_up, MetricScaleConfig())
+    source = (SourceImage(s, "camera", image, lens) for s, image in zip(stamps_ns, recording.images, strict=True))
+    found: list[Reconstruction] = []
+    start_s = time.perf_counter()
+    for window in windows(Engine(predictor, config, clock_ns=lambda: 0), source):
+        placed = None if metric is None else metric.place(window)
+        if placed is None or placed.is_metric:
+            found += window.reconstructions if placed is None else placed.window.reconstructions
+    seconds = time.perf_counter() - start_s
+    counts = Counter(r.map_id for r in found)
+    kept = {index_of[r.stamp_ns]: r for r in found if r.map_id == counts.most_common(1)[0][0]}
+    depths = [_depths(r, recording.depths[index]) for index, r in kept.items()]
+    poses = {index: r.map_from_cam for index, r in kept.items()}
+    if metric is None:
+        return Run("Déjà View", False, poses, depths, len(counts), seconds)
+    status = metric.status
+    problem = "" if poses else f"scale {status.state}: {status.reason}"
+    return Run("Déjà View, odometry", True, poses, depths, len(counts), seconds, problem)
+
+
+def _depths(reconstruction: Reconstruction, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth = reconstruction.mapping.map_to_network(torch.from_numpy(true)).nan_to_num(0.0).numpy()
+    both = np.isfinite(reconstruction.depth) & (truth > 0)
+    return reconstruction.depth[both], truth[both]
+
+
+def by_wheels(recording: Recording, odom: np.ndarray) -> Run:
+    return Run("odometry alone", True, dict(enumerate(odom)), [], 1, 0.0)
+
+
+def by_pycolmap(recording: Recording, num_threads: int) -> Run:
+    start_s = time.perf_counter()
+    models = classical.reconstruct(recording, num_threads)
+    seconds, depths = time.perf_counter() - start_s, []
+    model = models[0] if models else classical.Model({}, {})
+    for index, (columns, rows, found) in ((index, points.T) for index, points in model.points.items()):
+        height, width = recording.depths[index].shape
+        true = recording.depths[index][rows.astype(int).clip(0, height - 1), columns.astype(int).clip(0, width - 1)]
+        depths.append((found[true > 0], true[true > 0]))
+    return Run("pycolmap", False, model.world_from_cam, depths, len(models), seconds)
+
+
+def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figures, Matched | None]:
+    alignment: Alignment = "se3" if run.is_metric else "sim3"
+    frames = sorted(run.poses)
+    figures = Figures(
+        recording.name, run.system, alignment, len(frames), len(recording), run.maps,
+        abs_rel=depth_error(run), seconds=run.seconds,
+    )  # fmt: skip
+    try:
+        matched = match(
+            trajectory(run.system, recording, frames, [run.poses[i] for i in frames]),
+            trajectory(recording.name, recording, range(len(recording)), list(recording.world_from_cam)), 1e-3,
+        )  # fmt: skip
+    except (DataError, AlignmentError) as error:
+        return replace(figures, problem=run.problem or str(error)), None
+    found = evaluate(matched, [rpe_length_m], STRETCHES)
+    (rpe,) = found.rpe
+    return replace(
+        figures,
+        path_m=found.path_m,
+        ate_m=found.ate_m[alignment].rmse,
+        ate_percent=found.ate_percent[alignment].rmse,
+        rpe_percent=None if rpe.translation_percent is None else rpe.translation_percent[alignment],
+        rpe_deg_per_m=rpe.rotation_deg_per_m,
+        scale=found.scale.overall if run.is_metric else None,
+        scale_drift_percent=found.scale.drift_percent,
+    ), matched
+
+
+def standing_still(recording: Recording) -> Figures:
+    """What is no better than this has not seen the motion."""
+    positions = recording.world_from_cam[:, :3, 3]
+    path_m = float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
+    ate_m = float(np.sqrt(np.square(positions - positions.mean(axis=0)).sum(axis=1).mean()))
+    count = len(recording)
+    return Figures(
+        recording.name, "(standing still)", "sim3", count, count, 1, path_m, ate_m, 100 * ate_m / path_m, seconds=0.0
+    )
+
+
+def trajectory(name: str, recording: Recording, frames: Sequence[int], poses: Sequence[np.ndarray]) -> Trajectory:
+    """Raises DataError: it has no poses."""
+    if not len(poses):
+        raise DataError(f"{name}: no frame of {recording.name} has a pose")
+    stacked = torch.from_numpy(np.stack(poses))
+    quaternions = quaternion_from_matrix(stacked[:, :3, :3]).numpy()
+    return Trajectory(name, recording.stamps_ns[list(frames)] * 1e-9, stacked[:, :3, 3].numpy(), quaternions)
+
+
+def depth_error(run: Run) -> float | None:
+    """Mean |found - true| / true over all frames' pixels; lengths that are no metres get one factor first."""
+    if not any(len(true) for _, true in run.depths):
+        return None
+    found, true = (np.concatenate(part) for part in zip(*run.depths, strict=True))
+    factor = 1.0 if run.is_metric else float(np.median(true / found))
+    return float(np.mean(np.abs(factor * found - true) / true))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, help="posed RGB-D frames, in a layout that training reads")
+    parser.add_argument("--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="of the folder")
+    parser.add_argument("--synthetic", nargs="*", default=[], metavar="FAMILY:SEED", help=f"one of {FAMILIES}")
+    parser.add_argument("--frames", type=int, default=60, help="of each; a folder's first ones (default: 60)")
+    parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="of rendered frames")
+    parser.add_argument("--rate-hz", type=float, default=10.0)
+    parser.add_argument("--drift", type=float, nargs="+", default=[0.0, 0.02], help="of odometry, rad and m per root m")
+    parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
+    parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--max-seam-residual", type=float, default=EngineConfig.max_seam_residual)
+    parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
+    parser.add_argument("--threads", type=int, default=2, help="of pycolmap and of PyTorch (default: 2)")
+    parser.add_argument("--output", type=Path, help="folder for trajectories.json and trajectories.png")
+    return parser.parse_args(argv)
+
+
+def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredictor) -> list[Run]:
+    # Every frame counts: none is passed over for showing little new.
+    config = EngineConfig(keyframe_min_change=0.0, max_seam_residual=args.max_seam_residual)
+    found = [by_engine(recording, predictor, config, None)]
+    for drift in args.drift:
+        odom = drifting(recording.world_from_cam, drift)
+        for run in (by_engine(recording, predictor, config, odom), by_wheels(recording, odom)):
+            found.append(replace(run, system=f"{run.system} ({100 * drift:g} %)"))
+    return [*found, by_pycolmap(recording, args.threads)] if args.classical else found
+
+
+def main(argv: Sequence[str] | None = None) -> list[Figures]:
+    args = parse(argv)
+    if args.classical:
+        classical.load()
+    torch.set_num_threads(args.threads)
+    named = [(family, int(seed or 0)) for family, _, seed in (name.partition(":") for name in args.synthetic)]
+    recordings = [rendered(*name, args.frames, args.rate_hz, tuple(args.size)) for name in named]
+    if args.folder is not None:
+        recordings.append(from_folder(args.folder, args.intrinsics, args.rate_hz, args.frames))
+    predictor = DvltPredictor(Dvlt.from_pretrained(args.weights), choose_device(args.device))
+    print(machine(predictor.device))
+    results: list[tuple[Figures, Matched | None]] = []
+    for recording in recordings:
+        results += [measured(recording, run, args.rpe_length) for run in runs(recording, args, predictor)]
+        results.append((standing_still(recording), None))
+    figures = [found for found, _ in results]
+    print(table(figures))
+    if args.output is not None:
+        args.output.mkdir(parents=True, exist_ok=True)
+        content = {"machine": machine(predictor.device), "results": [asdict(found) for found in figures]}
+        (args.output / "trajectories.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_plot(args.output / "trajectories.png", results)
+    return figures
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DvltError as error:
+        raise SystemExit(f"real_trajectory: {error}") from error

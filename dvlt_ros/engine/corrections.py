@@ -1,0 +1,57 @@
+"""How closed loops move what is already in the map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..alignment import Sim3
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """One closed loop. A frame moves as the station does that was the latest one when it came: its segment.
+
+    The maps of all these stations are one from now on.
+    """
+
+    map_id: int  # of the map that they are
+    stations: np.ndarray  # (N,) int64, ascending
+    map_ids: np.ndarray  # (N,) int64, of the map that each station was in until now
+    new_from_old: Sim3  # of each station: scale (N,), rotation (N, 3, 3), translation (N, 3)
+
+    def points(self, map_id: int, segments: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """points (P, 3) of frames (P,) of a map, where they are now."""
+        moved, movers = points.copy(), self._movers(map_id, segments)
+        if movers is None:
+            return moved
+        new_from_old, order = self.new_from_old.matrix.numpy(), np.argsort(movers, kind="stable")
+        rows, starts = np.unique(movers[order], return_index=True)
+        for row, members in zip(rows, np.split(order, starts[1:]), strict=True):  # a matrix per point would be large
+            moved[members] = points[members] @ new_from_old[row, :3, :3].T + new_from_old[row, :3, 3]
+        return moved
+
+    def poses(self, map_id: int, segments: np.ndarray, map_from_cam: np.ndarray) -> np.ndarray:
+        """(P, 4, 4), rigid: the scale is that of the depths."""
+        movers = self._movers(map_id, segments)
+        if movers is None:
+            return map_from_cam.copy()
+        every = self.new_from_old
+        new_from_old = Sim3(every.scale[movers], every.rotation[movers], every.translation[movers])
+        return new_from_old.apply_to_poses(torch.from_numpy(map_from_cam)).numpy()
+
+    def _movers(self, map_id: int, segments: np.ndarray) -> np.ndarray | None:
+        """(P,) rows of the stations that they move with: of one that is gone the one before; None: nothing moves."""
+        known = np.flatnonzero(self.map_ids == map_id)
+        if not (len(known) and len(segments)):
+            return None
+        return known[np.maximum(np.searchsorted(self.stations[known], segments, side="right") - 1, 0)]
+
+
+def stacked(similarities: Sequence[Sim3]) -> Sim3:
+    """Of scalars (), at least one: scale (N,), rotation (N, 3, 3), translation (N, 3)."""
+    parts = zip(*((one.scale, one.rotation, one.translation) for one in similarities), strict=True)
+    return Sim3(*(torch.stack(part) for part in parts))

@@ -1,0 +1,174 @@
+"""Which windows stay as stations, and which of them the robot may have come back to.
+
+    station = finder.see(...)            with every window: a new station, or None
+    loop = finder.check(num_steps, ...)  one joint window of two visits
+
+A joint window costs the time of one more window, so it is run at most once in `loop_every` windows, and where the
+latency budget has room for it; until then the candidates wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from ..geometry import rotation_angle
+from .config import check_parameters, parameter
+from .graph_config import Loop
+from .loops import LoopConfig, NoLoop, verify
+from .places import Place, PlaceIndex, PlacesConfig
+from .prediction import DeviceMemoryError, Recogniser
+from .stations import VISIT_VIEWS, Station, StoredVisit, thinned
+from .windows import Anchor, last_moments
+
+LoopMode = Literal["auto", "always", "never"]
+MAX_PAIRS = 5  # that wait for their check
+
+
+@dataclass(frozen=True)
+class LoopClosingConfig:
+    """Whether loops are closed, and how much work they may be."""
+
+    loops: LoopMode = parameter(
+        "auto", "whether they are closed; auto: where GTSAM is installed; always: do not start without it"
+    )
+    loop_every: int = parameter(5, "loops: windows from one check of a place to the next, at least", 1, 10_000, True)
+    loop_rest: int = parameter(
+        5, "loops: remembered places from one closed loop to the next, at least", 0, 10_000, True
+    )
+    place_distance: float = parameter(
+        0.3, "loops: a window is remembered as a place after this way, relative to the median depth", 0.01, 10.0, True
+    )
+    place_turn_deg: float = parameter(20.0, "loops: ... or after this turn", 1.0, 180.0, True)
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+
+class _Pair(NamedTuple):
+    """Two stations that look alike."""
+
+    similarity: float
+    first: int
+    second: int
+
+
+class LoopFinder:
+    """Stations by their looks. Memory is bounded by ``max_places``. Not thread-safe."""
+
+    num_views = 2 * VISIT_VIEWS  # of a joint window, at most
+
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        config: LoopClosingConfig | None = None,
+        places: PlacesConfig | None = None,
+        loops: LoopConfig | None = None,
+    ) -> None:
+        self.config = config or LoopClosingConfig()
+        self._recogniser, self._places, self._loops = recogniser, places or PlacesConfig(), loops or LoopConfig()
+        self._number = 0
+        self._time_ns = 0  # goes on where stamps go back: a bag that is played again
+        self.forget()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def configure(self, config: LoopClosingConfig, places: PlacesConfig, loops: LoopConfig) -> None:
+        """Takes effect with the next window."""
+        self.config, self._places, self._loops, self._index.config = config, places, loops, places
+
+    def forget(self) -> None:
+        """All places; numbers go on."""
+        self._index = PlaceIndex(self._places)
+        self._visits: dict[int, StoredVisit] = {}
+        self._latest: Station | None = None
+        self._latest_stamp_ns: int | None = None
+        self._num_seams = 0  # since the latest station
+        self._since_check = 0  # windows
+        self._pairs: list[_Pair] = []  # to be checked, the most alike first
+        self._closed = -self.config.loop_rest  # newer station of the latest closed loop
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is a place to be checked, and its turn."""
+        return bool(self._pairs) and self._since_check >= self.config.loop_every
+
+    def see(self, anchors: Sequence[Anchor], map_id: int, image_size: int) -> Station | None:
+        """Takes the views of the latest window in the map, the new ones last."""
+        self._since_check += 1
+        self._num_seams += 1
+        if len(anchors) < 2:  # alone, a view has no parallax
+            return None
+        reference = last_moments(anchors, 1)[0]
+        depth = _median_depth(reference)
+        if depth is None or not self._has_moved(reference, map_id, depth):
+            return None
+        is_joined = self._latest is not None and self._latest.map_id == map_id
+        frame = reference.view.frame
+        known = frozenset(self._visits)
+        self._remember(reference, anchors, image_size)
+        station = Station(
+            self._number, map_id, frame.stamp_ns, frame.frame_id, reference.map_from_cam, depth,
+            self._num_seams if is_joined else 0, tuple(sorted(known - frozenset(self._visits))),
+        )  # fmt: skip
+        self._latest, self._num_seams, self._number = station, 0, self._number + 1
+        return station
+
+    def check(self, num_steps: int, expected_scale: Callable[[int, int], float | None]) -> Loop | NoLoop:
+        """Shows the network the two visits that look most alike, together; they are not tried again.
+
+        ``expected_scale`` gives the first station's units per unit of the second, or None if nobody knows.
+        """
+        self._since_check = 0
+        _, first, second = self._pairs.pop(0)
+        if not {first, second} <= self._visits.keys():
+            return NoLoop(first, second, "one of the places has been forgotten meanwhile")
+        visits = self._visits[first], self._visits[second]
+        views = [stored.view() for visit in visits for stored in visit.views]
+        try:
+            prediction = self._recogniser.predict_apart(views, num_steps, visits[1].image_size)
+        except DeviceMemoryError as error:
+            return NoLoop(first, second, str(error))
+        scale = expected_scale(first, second)
+        return verify(thinned(prediction), visits[0].visit, visits[1].visit, self._loops, scale)
+
+    def closed(self, loop: Loop) -> None:
+        """It is believed: places beside it would say the same."""
+        self._closed = max(self._closed, loop.second)
+        self._pairs = [pair for pair in self._pairs if pair.second - self._closed >= self.config.loop_rest]
+
+    def _has_moved(self, reference: Anchor, map_id: int, depth: float) -> bool:
+        latest = self._latest
+        if latest is None or latest.map_id != map_id:
+            return True
+        moved = np.linalg.inv(latest.map_from_cam) @ reference.map_from_cam
+        turned = float(rotation_angle(torch.from_numpy(moved[:3, :3])))
+        far = float(np.linalg.norm(moved[:3, 3])) >= self.config.place_distance * depth
+        return far or turned >= np.radians(self.config.place_turn_deg)
+
+    def _remember(self, reference: Anchor, anchors: Sequence[Anchor], image_size: int) -> None:
+        descriptor, stamp_ns = self._recogniser.describe(reference.view, image_size), reference.view.frame.stamp_ns
+        self._time_ns += max(0, stamp_ns - (self._latest_stamp_ns or stamp_ns))
+        self._latest_stamp_ns = stamp_ns
+        visit = StoredVisit.of(self._number, anchors, image_size)
+        found = [
+            _Pair(candidate.similarity, candidate.place.window, self._number)
+            for candidate in self._index.look_up(descriptor, self._time_ns)
+            if self._visits[candidate.place.window].looks == visit.looks
+            and self._number - self._closed >= self.config.loop_rest
+        ]
+        self._pairs = sorted([*found, *self._pairs], key=lambda pair: -pair.similarity)[:MAX_PAIRS]
+        self._index.add(Place(self._number, self._time_ns, reference.view.number), descriptor)
+        self._visits[self._number] = visit
+        for number in self._visits.keys() - self._index.windows:
+            del self._visits[number]
+
+
+def _median_depth(anchor: Anchor) -> float | None:
+    usable = anchor.depth[np.isfinite(anchor.depth) & (anchor.depth > 0)]
+    return float(np.median(usable)) if len(usable) else None

@@ -1,0 +1,193 @@
+"""The stations of all maps as a pose graph: what a loop says, and how far everything moves for it.
+
+The graph's frame is the map's as it leaves: metres where they are known, and REP-105's map. Until a loop is closed
+nobody hears of it. Stations that the graph has merged are still known beside one that stayed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..alignment import Sim3
+from ..errors import AlignmentError
+from .corrections import Correction, stacked
+from .graph_config import Loop, PoseGraphConfig, RefusedLoop
+from .metric_scale import rescale_about
+from .odometry import CameraInOdom, inverse
+from .pose_graph import PoseGraph
+from .stations import Station
+
+CONFIG = PoseGraphConfig(max_windows=250, max_loops=60)  # more are slower: others wait while it is solved
+WAITING = 100  # stations that may wait for their place
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """A station in the graph as it was published."""
+
+    map_id: int
+    visual_id: int
+    map_from_visual: Sim3
+    unit: float | None
+
+
+class MapGraph:
+    """Takes stations in their order. Not thread-safe."""
+
+    def __init__(self, is_metric: bool, config: PoseGraphConfig = CONFIG) -> None:
+        """``is_metric``: all maps have one unit. Raises ConfigError: GTSAM is not installed."""
+        self._is_metric, self._config = is_metric, config
+        self.forget()
+
+    def __len__(self) -> int:
+        return len(self._graph)
+
+    @property
+    def num_loops(self) -> int:
+        """Those that are believed."""
+        return len(self._graph.loops)
+
+    def forget(self) -> None:
+        """Everything: a map begins that nobody wants to be joined to those before."""
+        self._graph = PoseGraph(self._config)
+        self._known: dict[int, _Known] = {}
+        self._beside: dict[int, tuple[int, Sim3]] = {}  # merged stations, by one that stayed
+        self._waiting: deque[tuple[Station, CameraInOdom | None]] = deque(maxlen=WAITING)
+        self._latest: int | None = None
+        self._latest_odom: tuple[int, CameraInOdom] | None = None
+
+    def hold(self, station: Station, camera: CameraInOdom | None) -> None:
+        """A station whose place nobody knows yet."""
+        self._waiting.append((station, camera))
+
+    def place_waiting(self, map_from_visual: Sim3, map_id: int, visual_id: int, unit: float | None) -> None:
+        """Those of one visual map have become known; others never will."""
+        for station, camera in self._waiting:
+            if station.map_id == visual_id:
+                self.add(station, map_from_visual, map_id, camera, unit)
+        self._waiting.clear()
+
+    def add(
+        self,
+        station: Station,
+        map_from_visual: Sim3,
+        map_id: int,
+        camera: CameraInOdom | None,
+        unit: float | None = None,
+    ) -> None:
+        """A station as it is published.
+
+        Args:
+            camera: where the wheels have its reference view; None: they do not say.
+            unit: metres per unit of the visual map, if that is measured and no wheels tell it.
+        """
+        before = None if self._latest is None else self._known.get(self._latest)
+        is_next = station.num_seams > 0 and self._latest == station.number - 1
+        where = station.map_from_cam, station.depth
+        if before is not None and is_next and (before.map_id, before.visual_id) == (map_id, station.map_id):
+            latest_from_this = _rescaled(station, before.unit, unit)
+            self._graph.add_window(station.number, latest_from_this, *where, station.num_seams)
+        else:
+            self._graph.begin(station.number, map_from_visual, *where)
+        self._known[station.number] = _Known(map_id, station.map_id, map_from_visual, unit)
+        self._latest = station.number
+        self._add_odometry(station.number, map_id, camera)
+        self._shrink(station.forgotten)
+
+    def expected_scale(self, first: int, second: int) -> float | None:
+        """The first station's units per unit of the second, as far as anybody knows."""
+        one_end, other_end = self._resolve(first), self._resolve(second)
+        if one_end is None or other_end is None:
+            return None
+        (one, one_from_first), (other, other_from_second) = one_end, other_end
+        if not self._is_metric and self._known[one].map_id != self._known[other].map_id:
+            return None
+        units = self._graph.map_from_window(one).scale, self._graph.map_from_window(other).scale
+        return float(units[1] * other_from_second.scale / (units[0] * one_from_first.scale))
+
+    def close(self, loop: Loop) -> Correction | RefusedLoop:
+        """How everything moves, or why the loop is not believed."""
+        one_end, other_end = self._resolve(loop.first), self._resolve(loop.second)
+        if one_end is None or other_end is None:
+            return RefusedLoop(loop, "the graph does not know its ends any more")
+        (first, one_from_first), (second, other_from_second) = one_end, other_end
+        if first >= second:
+            return RefusedLoop(loop, "its ends have been merged into one")
+        between = one_from_first.compose(loop.first_from_second).compose(other_from_second.inverse)
+        self._graph.add_loop(replace(loop, first=first, second=second, first_from_second=between))
+        try:
+            solution = self._graph.optimise()
+        except AlignmentError as error:
+            return RefusedLoop(loop, str(error))
+        if not solution.accepted:
+            return replace(solution.refused[-1], loop=loop)
+        return self._correction(first)
+
+    def latest(self, correction: Correction, visual_id: int | None) -> tuple[Sim3, int] | None:
+        """map_from_visual of a visual map's station that came last of all, and its map; None: it has not moved."""
+        if self._latest is None or self._latest not in correction.stations:
+            return None
+        if self._known[self._latest].visual_id != visual_id:
+            return None
+        return self._graph.map_from_window(self._latest), self._known[self._latest].map_id
+
+    def _add_odometry(self, number: int, map_id: int, camera: CameraInOdom | None) -> None:
+        if camera is None:
+            return
+        if self._latest_odom is not None:
+            before, its_camera = self._latest_odom
+            is_same_map = before in self._graph and self._known[before].map_id == map_id
+            if is_same_map and its_camera.stretch == camera.stretch:
+                self._graph.add_odometry(before, number, inverse(its_camera.odom_from_cam) @ camera.odom_from_cam)
+        self._latest_odom = number, camera
+
+    def _shrink(self, forgotten: tuple[int, ...]) -> None:
+        for number in forgotten:
+            self._beside.pop(number, None)
+        for gone, found in self._graph.shrink().items():
+            del self._known[gone]
+            moved = {number: pair for number, pair in self._beside.items() if pair[0] == gone}
+            for number, (_, gone_from_it) in moved.items():
+                del self._beside[number]
+                if found is not None:
+                    self._beside[number] = found[0], found[1].compose(gone_from_it)
+            if found is not None:
+                self._beside[gone] = found
+
+    def _resolve(self, number: int) -> tuple[int, Sim3] | None:
+        """A station of the graph, and its frame from this one's."""
+        return (number, IDENTITY) if number in self._graph else self._beside.get(number)
+
+    def _correction(self, first: int) -> Correction:
+        """From where everything was published to where it is now; what hangs together is one map from now on."""
+        map_id = self._known[first].map_id
+        numbers = [n for n in self._known if self._graph.are_connected(first, n)]
+        map_ids = np.array([self._known[n].map_id for n in numbers])
+        old = [self._known[n].map_from_visual for n in numbers]
+        new = [self._graph.map_from_window(n) for n in numbers]
+        for number, placed in zip(numbers, new, strict=True):
+            self._known[number] = replace(self._known[number], map_from_visual=placed, map_id=map_id)
+        return Correction(map_id, np.array(numbers), map_ids, stacked(new).compose(stacked(old).inverse))
+
+
+def similarity_between(a_from_cam: np.ndarray, b_from_cam: np.ndarray, a_per_b: torch.Tensor) -> Sim3:
+    """a_from_b of two frames, by one camera's rigid poses (4, 4) in them and the ratio of their units."""
+    rotation = a_from_cam[:3, :3] @ b_from_cam[:3, :3].T
+    translation = a_from_cam[:3, 3] - float(a_per_b) * rotation @ b_from_cam[:3, 3]
+    return Sim3(a_per_b.double(), torch.from_numpy(rotation), torch.from_numpy(translation))
+
+
+def _rescaled(station: Station, unit_before: float | None, unit: float | None) -> Sim3:
+    """The visual map as it was at the station before from what it is now: its unit drifts, and is measured anew."""
+    if unit_before is None or unit is None:
+        return IDENTITY
+    return rescale_about(torch.from_numpy(station.map_from_cam[:3, 3]), unit / unit_before)
+
+
+IDENTITY = Sim3(
+    torch.tensor(1.0, dtype=torch.float64), torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+)

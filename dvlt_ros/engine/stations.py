@@ -1,0 +1,141 @@
+"""Windows that stay: places that may be seen again, and the nodes of the map's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from .frames import Frame, Picture, Reconstruction
+from .loops import Visit
+from .prediction import WindowPrediction
+from .windows import Anchor, View
+
+VISIT_VIEWS = 3  # of a window that are kept: with fewer there is little parallax
+KEPT_PIXELS = 5_000  # of each of their depth maps, about
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, eq=False)
+class Station:
+    """A window of the engine, in the frame that the engine's map had then."""
+
+    number: int  # counts up over the engine's life
+    map_id: int  # the engine's
+    stamp_ns: int  # of the reference view
+    frame_id: str
+    map_from_cam: np.ndarray  # (4, 4) of the reference view
+    depth: float  # its median, the map's unit
+    num_seams: int  # since the station before; 0: nothing joins it to one
+    forgotten: tuple[int, ...] = ()  # older ones that will not be recognised any more
+
+    def index_in(self, reconstructions: Sequence[Reconstruction]) -> int:
+        """Of the reference view, which is one of the window's new ones."""
+        return next(
+            i for i, r in enumerate(reconstructions) if (r.stamp_ns, r.frame_id) == (self.stamp_ns, self.frame_id)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredView:
+    """A view and what its window knew of it, small: the picture as JPEG, every n-th pixel of the maps."""
+
+    number: int
+    moment: int
+    frame: Frame
+    jpeg: np.ndarray  # bytes
+    picture_intrinsics: np.ndarray | None  # (3, 3), pixels of the stored picture
+    anchor: Anchor  # thinned; its own view is this one, without its pixels
+
+    @classmethod
+    def of(cls, anchor: Anchor, image_size: int) -> StoredView:
+        """``image_size``: the network's longest edge, beyond which it would not look."""
+        view = anchor.view
+        picture = _smaller(view.picture, image_size)
+        done, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if not done:
+            raise InputError(f"a picture of {picture.image.shape} cannot be kept as JPEG")
+        frame = replace(view.frame, load=_has_been_loaded)
+        light = View(view.number, frame, Picture(np.empty((0, 0, 3), np.uint8), None), view.moment)
+        stride = stride_of(anchor.depth)
+        thin = thinned_maps(anchor.depth, stride), thinned_maps(anchor.confidence, stride)
+        intrinsics = thinned_intrinsics(anchor.intrinsics, stride)
+        return cls(
+            view.number, view.moment, frame, jpeg, picture.intrinsics,
+            Anchor(light, *thin, intrinsics, anchor.map_from_cam),
+        )  # fmt: skip
+
+    def view(self) -> View:
+        """With its pixels again."""
+        image = np.ascontiguousarray(np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR))[..., ::-1])
+        return View(self.number, self.frame, Picture(image, self.picture_intrinsics), self.moment)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVisit:
+    """A station as it was seen."""
+
+    number: int
+    views: tuple[StoredView, ...]
+    image_size: int  # the network's longest edge
+    looks: tuple[object, ...]  # equal for visits that can share a window
+
+    @classmethod
+    def of(cls, number: int, anchors: Sequence[Anchor], image_size: int) -> StoredVisit:
+        """Of views spread over the window, the newest one among them."""
+        kept = np.unique(np.linspace(0, len(anchors) - 1, VISIT_VIEWS).round().astype(int))
+        views = tuple(StoredView.of(anchors[i], image_size) for i in kept)
+        looks = image_size, anchors[0].view.picture.image.shape, anchors[0].depth.shape
+        return cls(number, views, image_size, looks)
+
+    @property
+    def visit(self) -> Visit:
+        return Visit(self.number, tuple(view.anchor for view in self.views))
+
+
+def thinned(prediction: WindowPrediction) -> WindowPrediction:
+    """Like the maps of stored views."""
+    stride = stride_of(prediction.depth[0])
+    return replace(
+        prediction,
+        depth=thinned_maps(prediction.depth, stride),
+        confidence=thinned_maps(prediction.confidence, stride),
+        intrinsics=thinned_intrinsics(prediction.intrinsics, stride),
+    )
+
+
+def stride_of(depth: np.ndarray) -> int:
+    return max(1, round((depth.size / KEPT_PIXELS) ** 0.5))
+
+
+def thinned_maps(values: np.ndarray, stride: int) -> np.ndarray:
+    """(..., h, w) of (..., H, W), a copy."""
+    return np.ascontiguousarray(values[..., stride // 2 :: stride, stride // 2 :: stride])
+
+
+def thinned_intrinsics(intrinsics: np.ndarray, stride: int) -> np.ndarray:
+    """(..., 3, 3) of the maps' pixels: the n-th that stays had its centre at ``stride * n + stride // 2 + 0.5``."""
+    thin = intrinsics.copy()
+    thin[..., :2, :] /= stride
+    thin[..., :2, 2] += 0.5 - (stride // 2 + 0.5) / stride
+    return thin
+
+
+def _smaller(picture: Picture, image_size: int) -> Picture:
+    """As large as the network takes it, so that preparing it again changes nothing."""
+    height, width = picture.image.shape[:2]
+    share = image_size / max(height, width)
+    if share >= 1:
+        return picture
+    size = round(height * share), round(width * share)
+    image = cv2.resize(picture.image, size[::-1], interpolation=cv2.INTER_AREA)
+    if picture.intrinsics is None:
+        return Picture(image, None)
+    return Picture(image, np.diag([size[1] / width, size[0] / height, 1.0]) @ picture.intrinsics)
+
+
+def _has_been_loaded() -> Picture:
+    raise InputError("a stored view has no frame to load any more")

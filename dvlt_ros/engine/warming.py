@@ -1,0 +1,24 @@
+"""What happens before the first frame comes: kernels are chosen, memory is reserved, the budget learns the machine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .engine import Engine
+from .frames import Frame, Picture
+from .windows import View
+
+PICTURE_SIZE = (480, 640)  # height, width
+
+
+def warm_up(engine: Engine) -> None:
+    """Two windows of noise, as small as they get. The first one waits for kernels, the second tells what they take.
+
+    So the first window of a stream has an estimate: that of this machine, for another number of views by the law of
+    cost in `latency.py`.
+    """
+    image = np.random.default_rng(0).integers(0, 255, (*PICTURE_SIZE, 3), dtype=np.uint8)
+    picture = Picture(image, None)
+    frame = Frame(1, "warm_up", 0, lambda: picture)
+    engine.rehearse([View(-1, frame, picture), View(-2, frame, picture)])
+    engine.rehearse([View(-1, frame, picture), View(-2, frame, picture)])

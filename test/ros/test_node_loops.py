@@ -1,0 +1,109 @@
+"""Loops in the node, over real DDS: closed where a place is seen again, and configured away."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+
+from lifecycle_msgs.msg import Transition
+from room import FRAME_NS, SIZE, FakePredictor, pose
+from std_srvs.srv import Trigger
+
+from dvlt_ros.engine.graph_factors import library
+
+LAP = 36  # frames
+PLACES = {"loops": "always", "loop_min_age_s": 1.0, "loop_every": 1, "place_distance": 0.05}
+
+
+def on_the_lap(number):
+    angle = 2 * np.pi * number / LAP
+    return pose((np.sin(angle), 0, 1 - np.cos(angle)), 3 * angle)
+
+
+@dataclass
+class RecognisingPredictor(FakePredictor):
+    """Knows each place of the lap when it sees it again."""
+
+    joint_windows: int = 0
+
+    def describe(self, view, image_size):
+        return np.random.default_rng(view.frame.stamp_ns // FRAME_NS % LAP).normal(size=(8, 24)).astype(np.float32)
+
+    def predict_apart(self, views, num_steps, image_size):
+        self.joint_windows += 1
+        return self.predict(views, num_steps, image_size, range(len(views)))
+
+
+@pytest.fixture
+def make_returning(make_robot, monkeypatch):
+    """Robots that go round and round."""
+
+    def make(**parameters):
+        poses = {n * FRAME_NS: on_the_lap(n) for n in range(4 * LAP)} | {1: on_the_lap(0)}
+        predictor = RecognisingPredictor(poses)
+        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: predictor)
+        monkeypatch.setattr("dvlt_ros.ros.node.warm_up", lambda *_: None)
+        robot = make_robot(image_size=28, distrusted_share=0.0, max_seam_residual=0.1, **PLACES | parameters)
+        robot.predictor = predictor
+        return robot
+
+    return make
+
+
+def go(robot, numbers):
+    for number in numbers:
+        robot.show(stamp_ns=number * FRAME_NS, size=SIZE)
+        robot.until(lambda n=number: n * FRAME_NS in robot.stamps("rgb/image_rect") or n == numbers[0], "the frame")
+
+
+def test_a_place_seen_again_closes_a_loop_and_the_status_says_so(make_returning):
+    robot = make_returning()
+    robot.start()
+    go(robot, range(1, 2 * LAP))
+    robot.until(lambda: int(robot.status()["loops_closed"]) > 0, "the loop")
+    status = robot.status()
+    assert status["loops"] == "on"
+    assert int(status["places"]) > 20
+    assert float(status["loop_residual"]) < 0.01
+    assert status["map_id"] == "0"
+    assert robot.predictor.joint_windows >= 1
+    poses = {stamp: m.pose.pose.position for stamp, m in zip(robot.stamps("pose"), robot.messages["pose"], strict=True)}
+    first, again = (poses[n * FRAME_NS] for n in (5, 5 + LAP))  # nothing was wrong, so nothing has moved
+    np.testing.assert_allclose([again.x, again.y, again.z], [first.x, first.y, first.z], atol=0.02)
+
+
+def test_a_reset_forgets_the_places(make_returning):
+    robot = make_returning()
+    robot.start()
+    go(robot, range(1, LAP))
+    before = int(robot.status()["places"])
+    assert robot.call(Trigger, "dvlt/reset", Trigger.Request()).success
+    robot.until(lambda: int(robot.status()["places"]) < before, "the new index")
+
+
+def test_loops_can_be_switched_off(make_returning):
+    robot = make_returning(loops="never")
+    robot.start()
+    go(robot, range(1, 8))
+    status = robot.status()
+    assert status["loops"] == "off: loops: never"
+    assert "places" not in status
+    assert robot.predictor.joint_windows == 0
+
+
+def test_without_gtsam_the_node_does_not_start_if_loops_must_be_closed(make_returning, monkeypatch, capfd):
+    library.cache_clear()
+    monkeypatch.setitem(sys.modules, "gtsam", None)
+    robot = make_returning()
+    assert not robot.change(Transition.TRANSITION_CONFIGURE)
+    assert "pip install 'dvlt_ros[loops]'" in capfd.readouterr().err
+    automatic = make_returning(loops="auto", namespace="/automatic")
+    assert automatic.change(Transition.TRANSITION_CONFIGURE)
+    assert "GTSAM" in automatic.status()["loops"]
+    library.cache_clear()
