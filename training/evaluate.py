@@ -24,6 +24,7 @@ from tqdm import tqdm
 from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
 
+from .calibration import plot_curves, window_curves
 from .contenders import Contender, require_device
 from .data.layouts import open_dataset
 from .data.types import Views
@@ -150,6 +151,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bf16", action="store_true", help="run the network under bfloat16 autocast")
     parser.add_argument("--json", type=Path, help="write every figure of every window to this file")
     parser.add_argument("--pictures", type=Path, help="write a PNG grid of images, true and predicted depth, error")
+    parser.add_argument("--sparsification", type=Path, help="write a PNG: does confidence know where depth is wrong?")
     parser.add_argument("--rrd", type=Path, help="write windows beside their truth for Rerun (extra: rerun)")
     parser.add_argument("--gate", metavar="BASELINE", help="fail when the checkpoint is worse than this one")
     parser.add_argument("--margin", type=float, default=0.01, help="relative difference that the gate lets pass")
@@ -188,6 +190,9 @@ def run(args: argparse.Namespace) -> bool:
         args.json.write_text(json.dumps({"machine": machine(device), "results": rows}, indent=2) + "\n")
     if args.pictures is not None:
         picture_grid(args.pictures, contenders[0].load(device), windows, results[0].steps)
+    if args.sparsification is not None:
+        curves = window_curves(contenders[0].load(device), windows, results[0].steps)
+        print(plot_curves(args.sparsification, curves, f"{contenders[0].label}, K = {results[0].steps}"))
     if args.rrd is not None:
         record_windows(args.rrd, contenders[0].load(device), windows, results[0].steps)
     if args.gate is None:

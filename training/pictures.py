@@ -36,12 +36,16 @@ def picture_grid(path: Path, run: Run, windows: Sequence[Views], num_steps: int,
             prediction = run(views.images, num_steps)
         middle = views.images.shape[1] // 2
         truth, valid = views.depth[0].cpu(), views.valid[0].cpu()
-        found = prediction.depth[0].cpu()
-        scaled = found * (truth[valid] / found[valid]).median() if valid.any() else found
-        error = ((scaled - truth).abs() / truth).where(valid, torch.nan)
+        scaled, error = scaled_depth(prediction.depth[0].cpu(), truth, valid)
         true, confidence = truth[middle].where(valid[middle], torch.nan), prediction.depth_confidence[0, middle].cpu()
         rows.append(Row(views.images[0, middle].cpu(), true, scaled[middle], error[middle], confidence.log()))
     write_rows(path, rows)
+
+
+def scaled_depth(found: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Depth of a window in the truth's unit, by the median ratio, and its relative error, NaN where it is unknown."""
+    scaled = found * (truth[valid] / found[valid]).median() if valid.any() else found
+    return scaled, ((scaled - truth).abs() / truth).where(valid, torch.nan)
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
