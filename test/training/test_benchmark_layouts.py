@@ -194,6 +194,7 @@ def test_eth3d_and_scannetpp_skip_views_without_files(tmp_path, box_scene, caplo
     with caplog.at_level(logging.WARNING):
         sequence = BENCHMARKS[dataset].open(tmp_path, name)
     box_scene.check(sequence, poses[[0, 2]])
+    assert sequence.left_out == 1
     assert "1 of 3" in caplog.text
 
 

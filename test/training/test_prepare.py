@@ -333,9 +333,11 @@ def test_dtu_is_checked_as_it_is_downloaded(tmp_path, box_scene, capsys):
             "no sequence kitchen; there are courtyard",
         ),
         (["scannetpp", "{root}", "--source", "{root}"], "nvs_sem_val.txt: unreadable list of scenes"),
+        (["sevenscenes", "{root}/file", "--source", "{root}"], "file/sevenscenes/prepared.json: cannot be made"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path, capsys, arguments, message):
+    (tmp_path / "file").touch()  # where a folder would be
     assert main([argument.format(root=tmp_path) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("prepare: ")

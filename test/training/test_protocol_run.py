@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -147,6 +148,7 @@ def test_sequences_without_a_figure_are_left_out_and_counted_and_sets_weigh_the_
     assert some.summary()["rel_depth"].mean == pytest.approx(0.2)
     assert some.summary()["rel_depth"].std == pytest.approx(0.1)
     assert (some.summary()["rel_depth"].sequences, some.summary()["rel_depth"].skipped) == (2, 1)
+    assert report.reservations(some) == ["dtu: 1 of these without an answer, which the mean leaves out"]
     assert mean_over_sets([some, all_], "rel_depth") == pytest.approx(0.4)
     assert np.isnan(mean_over_sets([some, of("nuscenes", 1, float("nan"))], "rel_depth"))
 
@@ -165,15 +167,20 @@ def test_the_published_table_gives_the_published_means():
 
 
 def test_the_report_puts_ours_beside_theirs_and_marks_what_does_not_compare(tmp_path):
-    results = [of("eth3d", 13, *[0.25] * 13), of("sevenscenes", 18, 0.5), of("mine", 1, 0.1)]
+    eth3d = of("eth3d", 13, *[0.25] * 13)
+    eth3d = replace(eth3d, sequences=(replace(eth3d.sequences[0], left_out=2), *eth3d.sequences[1:]))
+    results = [eth3d, of("sevenscenes", 18, 0.5), of("mine", 1, 0.1)]
     path = tmp_path / "report.md"
     write_report(path, RUN, results, {result.name: Path("sets") / result.name for result in results})
     text = path.read_text()
     assert "| method | ETH3D | 7-Scenes | mine | mean |" in text
     assert "| **Stand-in** | 0.2500 / 25.0 / 50.0 / 50.0 | 0.5000 / 50.0 / 50.0 / 50.0 \\* |" in text
+    assert "| 0.1000 / 10.0 / 50.0 / 50.0 | 28.3 / 50.0 \\* |" in text  # the mean is of what does not compare
     assert "| VGGT | 0.053 / 52.6 / 35.4 / 82.8 | 0.042 / 70.8 / 11.1 / 79.1 | – | – |" in text
     assert "7-Scenes: 1 of 18 sequences, published over 18" in text
     assert "ETH3D: 13 of 13" not in text.split("## ETH3D")[0]  # complete, so not among the marked ones
+    assert "| eth3d0 | 3, 2 not on disk | 112 × 84 |" in text
+    assert "| eth3d1 | 3 | 112 × 84 |" in text
     for is_table, lines in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("|")):
         assert not is_table or len({line.count("|") for line in lines}) == 1
 
@@ -223,6 +230,8 @@ def test_the_command_refuses_before_it_begins(tmp_path, capsys):
         ("--data-root", tmp_path, "--image-size", "100"): "must be a multiple of 14, got 100",
         ("--data-root", tmp_path, "--first", "0"): "at least 1",
         ("--data-root", tmp_path, "--weights", missing): "missing",
+        ("--data-root", tmp_path, "--device", "abacus"): "device 'abacus' is not here",
+        ("--data-root", tmp_path, "--preset", "benchmark", "--datasets", "dtu"): "not allowed with argument",
     }.items():
         assert run_command(*options) == 2
         assert words in capsys.readouterr().err

@@ -43,7 +43,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data-root", type=Path, required=True, help="folder with one folder per data set")
     sets = parser.add_mutually_exclusive_group()
-    sets.add_argument("--preset", choices=sorted(PRESETS), default="benchmark", help="(default: benchmark)")
+    sets.add_argument("--preset", choices=sorted(PRESETS), help="(default: benchmark)")
     sets.add_argument("--datasets", nargs="+", metavar="NAME", help=f"instead of a preset: {', '.join(BENCHMARKS)}")
     parser.add_argument("--first", type=int, metavar="N", help="only the first N sequences of each, to try it out")
     parser.add_argument("--model", choices=model_names(), default="dvlt", help="(default: dvlt)")

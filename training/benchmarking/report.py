@@ -106,6 +106,9 @@ def reservations(result: SetResult) -> list[str]:
     reasons = []
     if len(result.sequences) < max(result.listed, published().sequences.get(result.name, 0)):
         reasons.append(_extent(result))
+    summary = result.summary()
+    if without := max(summary[name].skipped for name in COLUMNS):
+        reasons.append(f"{result.title}: {without} of these without an answer, which the mean leaves out")
     if result.prepared != "published":
         reasons.append(f"{result.title}: depth prepared with {result.prepared} half-pixels")
     return reasons
@@ -158,7 +161,8 @@ def _by_sequence(result: SetResult, convention: HalfPixel) -> Iterator[str]:
     for sequence in result.sequences:
         figures = " | ".join(figure(name, sequence.metrics[convention][name]) for name in PER_SEQUENCE)
         height, width = sequence.size
-        yield f"| {sequence.name} | {sequence.views} | {width} × {height} | {figures} | {sequence.seconds:.1f} |"
+        views = f"{sequence.views}" + (f", {sequence.left_out} not on disk" if sequence.left_out else "")
+        yield f"| {sequence.name} | {views} | {width} × {height} | {figures} | {sequence.seconds:.1f} |"
 
 
 def _all_figures(result: SetResult) -> Iterator[str]:

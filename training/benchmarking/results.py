@@ -36,6 +36,7 @@ class SequenceResult:
     size: tuple[int, int]  # (height, width) of the network's images
     seconds: float  # of the prediction
     metrics: dict[HalfPixel, dict[str, float]]
+    left_out: int = 0  # views without files, where the protocol skips them
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from dvlt_ros.errors import DataError, DvltError
 from dvlt_ros.models.protocol import MultiViewModel, MultiViewPrediction
 
+from ..data.benchmark_sequence import BenchmarkSequence
 from ..data.sequence import RgbdSequence
 from ..metrics import DepthAlignment
 from ..pictures import Row, write_rows
@@ -101,7 +102,8 @@ def run_sequence(
     }
     size = scene.images.shape[-2], scene.images.shape[-1]
     metrics = {convention: value.metrics for convention, value in scores.items()}
-    result = SequenceResult(name, len(scene.images), size, seconds, metrics)
+    left_out = sequence.left_out if isinstance(sequence, BenchmarkSequence) else 0
+    result = SequenceResult(name, len(scene.images), size, seconds, metrics, left_out)
     return result, _row(name, scene, prediction, scores["published"])
 
 

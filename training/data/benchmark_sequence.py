@@ -50,6 +50,7 @@ class BenchmarkSequence:
     metres_per_unit: float = 1.0
     depth_range: tuple[float, float] = EVERYTHING  # in the data set's unit; other depths are invalid
     is_synthetic: bool = False
+    left_out: int = 0  # views that the data set lists and whose files are not there, where the protocol skips them
     step_m: float = field(init=False)
 
     def __post_init__(self) -> None:

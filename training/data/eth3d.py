@@ -57,7 +57,8 @@ def open_sequence(folder: Path, name: str) -> BenchmarkSequence:
     if missing:
         logger.warning("%s: %d of %d views left out: missing %s", name, len(views) - len(kept), len(views), missing[0])
     chosen = [kept[index] for index in evenly(len(kept), MAX_VIEWS)]
-    return BenchmarkSequence(name, tuple(chosen), np.stack([view.image.world_from_cam for view in chosen]))
+    poses = np.stack([view.image.world_from_cam for view in chosen])
+    return BenchmarkSequence(name, tuple(chosen), poses, left_out=len(views) - len(kept))
 
 
 @dataclass(frozen=True, eq=False)

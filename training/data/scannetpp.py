@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,18 @@ WORLD_FROM_FILE = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 
 
 
 def is_root(path: Path) -> bool:
-    return (path / "nerfstudio" / "transforms_undistorted.json").is_file()
+    return _listing(path).is_file()
+
+
+def _listing(path: Path) -> Path:
+    return path / "nerfstudio" / "transforms_undistorted.json"
+
+
+def _listed(source: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The camera of a scene, and its frames by the names of their images. Raises DataError: an unreadable list."""
+    meta = load_json(source)
+    frames = meta["frames"] + meta.get("test_frames", [])
+    return meta, {PurePosixPath(str(entry.get("file_path"))).name: entry for entry in frames}
 
 
 def read(path: Path) -> FolderSequence:
@@ -35,10 +47,8 @@ def read(path: Path) -> FolderSequence:
     Raises:
         DataError: an unreadable list, or no frame on disk.
     """
-    source = path / "nerfstudio" / "transforms_undistorted.json"
-    meta = load_json(source)
-    listed = meta["frames"] + meta.get("test_frames", [])
-    entries = {PurePosixPath(str(entry.get("file_path"))).name: entry for entry in listed}
+    source = _listing(path)
+    meta, entries = _listed(source)
     with_depth = {file.stem for file in (path / "undistorted_depth").glob("*.png")}
     images = [
         file
@@ -95,7 +105,9 @@ def open_sequence(folder: Path, name: str) -> BenchmarkSequence:
     Raises:
         DataError: a missing scene, an unreadable list, or no frame on disk.
     """
-    scene = read(folder / UNDISTORTED / name)
+    path = folder / UNDISTORTED / name
+    scene = read(path)
     chosen = evenly(len(scene), MAX_VIEWS)
     views = tuple(ImageView(scene.files[index], scene.coding) for index in chosen)
-    return BenchmarkSequence(name, views, scene.world_from_cam[chosen])
+    left_out = len(_listed(_listing(path))[1]) - len(scene)
+    return BenchmarkSequence(name, views, scene.world_from_cam[chosen], left_out=left_out)
