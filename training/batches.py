@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from dvlt_ros.model import DvltConfig
 
@@ -17,21 +15,10 @@ from .augment import ColourRule
 from .config import TrainConfig
 from .data.dataset import JoinedDataset, open_recordings
 from .data.types import Views, concatenate
+from .rendering import SyntheticWindows
 from .sampling import BatchSampler, Item, image_shape, sample_num_steps
-from .synthetic import (
-    BENCHMARK_SEED,
-    AugmentConfig,
-    SyntheticConfig,
-    augment,
-    compiled_renderer,
-    sample_windows,
-)
 
-Size = tuple[int, int]  # (height, width)
-
-RENDERED_AT_ONCE = 8  # windows
 SYNTHETIC_SEQUENCES = 1000  # of the endless source, as far as the sampler counts
-TRAINING_SEEDS = BENCHMARK_SEED - 2**21  # validation and the frozen benchmark have the seeds above
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ class Batches(Iterator[Batch]):
     ) -> None:
         self.seed, self.model, self.device = config.seed, model, device
         self.image_size = config.shapes.image_size
-        self.synthetic = SyntheticWindows(config, device)
+        self.synthetic = SyntheticWindows(config.data, config.shapes.views[1], device)
         self.recordings = None
         if config.data.folder_share > 0:
             colour = ColourRule() if config.data.augment else None
@@ -95,52 +82,6 @@ class Batches(Iterator[Batch]):
             return []
         size = image_shape(self.image_size, items[0].aspect)
         return self.synthetic.windows([item.seed for item in items], items[0].num_views, size)
-
-
-class SyntheticWindows:
-    """Windows of synthetic scenes by seed: endless, or a fixed number that is rendered once and kept.
-
-    A kept window has the most views that training asks for; each use takes some of them in a new order, with new
-    photometric augmentation. That serves machines on which rendering costs more than learning.
-    """
-
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        self.most_views, self.distinct = config.shapes.views[1], config.data.synthetic_windows or 0
-        self.photometric = AugmentConfig() if config.data.augment else None
-        self.device = device
-        self.render = compiled_renderer() if config.data.compile_renderer else None
-        self._kept: dict[Size, list[Views]] = {}
-
-    def windows(self, seeds: list[int], num_views: int, size: Size) -> list[Views]:
-        """One window (1, num_views, ...) per seed."""
-        if not self.distinct:
-            return self._rendered([seed % TRAINING_SEEDS for seed in seeds], num_views, size, self.photometric)
-        if size not in self._kept:
-            self._kept[size] = self._all(size)
-        kept = self._kept[size]
-        return [self._varied(kept[seed % self.distinct], seed, num_views) for seed in seeds]
-
-    def _all(self, size: Size) -> list[Views]:
-        """Every distinct window, in pieces of one size, for which a compiled renderer is compiled once."""
-        pieces = range(0, self.distinct, RENDERED_AT_ONCE)
-        return [
-            window
-            for first in tqdm(pieces, desc=f"rendering {self.distinct} windows", unit="batch")
-            for window in self._rendered(list(range(first, first + RENDERED_AT_ONCE)), self.most_views, size, None)
-        ]
-
-    def _rendered(self, seeds: list[int], num_views: int, size: Size, photometric: AugmentConfig | None) -> list[Views]:
-        config = SyntheticConfig(augment=photometric)
-        views = sample_windows(seeds, config, self.device, views=num_views, size=size, render=self.render)
-        return [views[i : i + 1] for i in range(len(seeds))]
-
-    def _varied(self, window: Views, seed: int, num_views: int) -> Views:
-        order = np.random.default_rng(seed).permutation(self.most_views)[:num_views]
-        chosen = window.select_views(torch.from_numpy(order))
-        if self.photometric is None:
-            return chosen
-        images = augment(chosen.images, torch.tensor([seed], device=self.device), self.photometric)
-        return replace(chosen, images=images)
 
 
 class _Recorded(Dataset):

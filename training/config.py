@@ -18,6 +18,21 @@ FinetuneMode = Literal["depth_output", "depth_decoder", "depth_decoder_and_loop"
 
 
 @dataclass(frozen=True)
+class Start:
+    """How the weights of a new network start; the defaults are the published ones."""
+
+    layer_scale: float = 0.01  # of the loop
+    tokens: float = 1e-6  # standard deviation of camera and register tokens
+    positions: Literal["noise", "waves"] = "noise"  # the encoder's position embedding
+    alike_attends: bool = False  # keys start as queries: tokens attend to what resembles them
+
+    def __post_init__(self) -> None:
+        for name in ("layer_scale", "tokens"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"model.start.{name} must be above 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class ModelSource:
     """Where the network starts: a configuration of its own, or a checkpoint to go on from."""
 
@@ -25,6 +40,7 @@ class ModelSource:
     checkpoint: str | None = None  # directory, .safetensors file or Hugging Face id; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
     gradient_checkpointing: bool = False
+    start: Start = field(default_factory=Start)  # of a new network; a checkpoint's weights stay as they are
 
     def __post_init__(self) -> None:
         try:
@@ -132,13 +148,16 @@ class TrainConfig:
     trainable: FinetuneMode = "everything"
     total_steps: int = 200_000
     schedule_steps: int | None = None  # length of the learning rate schedule; total_steps by default
+    total_minutes: float | None = None  # of all processes that go on from each other: ends the run and its schedule
+    pause_after_minutes: float | None = None  # of this process: it saves and ends; started again, it goes on
     accumulation: int = 1  # batches per update
     precision: Literal["no", "bf16"] = "bf16"
-    compile: bool = False
+    compile: bool = False  # the network's transformer blocks; minutes to start
     seed: int = 0
     output: str = "outputs/train"
     resume: bool = True  # go on from the newest state under `output`, if there is one
     save_every: int = 1000
+    transfer: str | None = None  # folder with a state in files of a few MB, read at the start and written at the end
     log_with: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     log_every: int = 10
     max_bad_steps: int = 20  # updates in a row without a finite gradient before the run stops
@@ -147,6 +166,10 @@ class TrainConfig:
         for name in ("total_steps", "accumulation", "save_every", "log_every", "max_bad_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("total_minutes", "pause_after_minutes"):
+            minutes = getattr(self, name)
+            if minutes is not None and not minutes > 0:
+                raise ConfigError(f"{name} must be above 0, got {minutes}")
 
     @property
     def schedule(self) -> int:

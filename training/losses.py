@@ -43,6 +43,7 @@ class LossConfig:
     ray: float = 1.0
     camera: float = 1.0
     field_of_view: float = 0.5  # within the camera term; translation and rotation have 1
+    gauge: float = 0.0  # of (log scale)^2, which the published losses leave free; holds predictions near unit size
     confidence: bool = False  # weigh the depth errors by the predicted confidence
     confidence_reward: float = 0.2  # of log c
     confidence_quantile: float = 0.98  # weighted errors above it are left out
@@ -51,7 +52,7 @@ class LossConfig:
     gradient_strides: tuple[int, ...] = (1, 2, 4, 8)
 
     def __post_init__(self) -> None:
-        for name in ("point", "depth", "ray", "camera", "field_of_view", "confidence_reward", "min_pixels"):
+        for name in ("point", "depth", "ray", "camera", "field_of_view", "gauge", "confidence_reward", "min_pixels"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"loss.{name} must be at least 0, got {getattr(self, name)}")
         if not 0 < self.confidence_quantile <= 1:
@@ -116,6 +117,7 @@ class LossTerms:
     translation: Tensor
     rotation: Tensor
     field_of_view: Tensor
+    gauge: Tensor  # mean squared logarithm of the prediction's scale
     nonfinite: Tensor  # how many values were NaN or infinite; their errors count as 0
     clamped: Tensor  # how many errors were above the maximum
 
@@ -152,9 +154,11 @@ def compute_losses(prediction: PredictionLike, targets: Targets, config: LossCon
         camera = translation + rotation + config.field_of_view * fov
         point, depth = _per_sample(point_error, valid), depth + gradient
         total = config.point * point + config.depth * depth + config.ray * ray + config.camera * camera
+        gauge = found.scale.log().square().mean()
+        total = total + config.gauge * gauge
         pooled = [_mean(error.detach(), valid) for error in (point_error, depth_error)]
     guard.warn()
-    explained = *pooled, gradient, log_confidence, translation, rotation, fov, guard.nonfinite, guard.clamped
+    explained = *pooled, gradient, log_confidence, translation, rotation, fov, gauge, guard.nonfinite, guard.clamped
     return LossTerms(total, point, depth, ray, camera, *explained)
 
 
@@ -196,6 +200,7 @@ class _Guard:
 class _Maps:
     """A prediction or a ground truth, divided by its own scale, and where it is finite."""
 
+    scale: Tensor  # (B,), mean distance of the valid points before the division
     depth: Tensor  # (B, S, H, W)
     depth_known: Tensor  # (B, S, H, W), bool
     points: Tensor  # (B, S, H, W, 3)
@@ -223,7 +228,7 @@ def _maps(depth: Tensor, rays: tuple[Tensor, Tensor], pose: Tensor, valid: Tenso
     scale = mean_distance(points, valid & known)[:, None, None]
     per_pixel = scale[..., None, None]
     return _Maps(
-        depth / scale[..., None], depth_known, points / per_pixel, known,
+        scale[:, 0, 0], depth / scale[..., None], depth_known, points / per_pixel, known,
         torch.cat([directions, origins / per_pixel], dim=-1), rays_known,
         torch.cat([pose[..., :3] / scale, pose[..., 3:]], dim=-1), pose_known,
     )  # fmt: skip

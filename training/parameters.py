@@ -10,6 +10,7 @@ from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import Dvlt, DvltConfig
 
 from .config import FinetuneMode, ModelSource, Optimizer
+from .start import start_weights
 
 # Part of the network: the prefixes of its parameters' names. The first match counts.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -33,6 +34,7 @@ def build_model(source: ModelSource) -> Dvlt:
     """A new network, or a checkpoint's; with ``new_depth_head`` a checkpoint under a depth decoder of ``config``'s."""
     if source.checkpoint is None:
         model = Dvlt(source.dvlt)
+        start_weights(model, source.start)
     else:
         model = Dvlt.from_pretrained(source.checkpoint)
         if source.new_depth_head:

@@ -27,6 +27,14 @@ class Progress:
     bad_updates: int = 0
     bad_in_a_row: int = 0
     best_abs_rel: float = math.inf
+    minutes: float = 0.0  # of all processes that went on from each other
+
+    def spent(self, total_minutes: float | None) -> float:
+        """Share of the time, 0 without a limit."""
+        return 0.0 if total_minutes is None else self.minutes / total_minutes
+
+    def finished(self, total_steps: int, total_minutes: float | None) -> bool:
+        return self.step >= total_steps or self.spent(total_minutes) >= 1
 
     def count(self, finite: bool) -> None:
         self.step += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ import hydra
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, gather_object
+from accelerate.utils import ProjectConfiguration, broadcast, gather_object
 from omegaconf import DictConfig
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -33,8 +34,10 @@ from .data.types import Views
 from .evaluation import evaluate_windows, means
 from .losses import LossTerms, Targets, compute_losses
 from .parameters import build_model, freeze, groups
+from .rendering import RENDERED_AT_ONCE
 from .state import Progress, restore_latest, save_latest, save_weights
 from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
+from .transfer import Moving, read_transfer, write_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -54,33 +57,39 @@ def main(hydra_config: DictConfig) -> None:
 
 
 def train(config: TrainConfig) -> Dvlt:
-    """Run to ``total_steps`` and return the averaged model, in evaluation mode.
+    """Run to ``total_steps`` or ``total_minutes`` and return the averaged model, in evaluation mode.
 
     Leaves ``last`` and ``best`` checkpoints, training states and logs under ``config.output``.
 
     Raises:
         DivergedError: ``max_bad_steps`` updates in a row without a finite gradient; the state before them is saved.
     """
+    started = time.monotonic()
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)  # the same first weights in every process
     network = build_model(config.model)
     freeze(network, config.trainable)
     parameters = groups(network, config.optimizer)
     optimizer = torch.optim.AdamW(parameters, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay)
-    scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, config.optimizer, config.schedule))
+    progress = Progress()
+    scheduler = make_scheduler(optimizer, config, progress)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
     averaged_network = cast(Dvlt, averaged.to(accelerator.device).module)
+    if config.compile:
+        compile_blocks(network)
     model, optimizer = accelerator.prepare(network, optimizer)
-    progress = Progress()
     batches = Batches(config, network.config, accelerator.device, accelerator.process_index, accelerator.num_processes)
     accelerator.register_for_checkpointing(progress, batches, scheduler, averaged)
-    if config.resume:
-        restore_latest(accelerator, Path(config.output))
+    moving = Moving(network, averaged, optimizer, scheduler, batches, progress)
+    if config.resume and not restore_latest(accelerator, Path(config.output)) and config.transfer is not None:
+        read_transfer(Path(config.transfer), moving)
+    before = progress.minutes
 
     windows = validation_windows(config.validation, accelerator)
     bar = tqdm(total=config.total_steps, initial=progress.step, disable=not accelerator.is_main_process, unit="step")
     model.train()
-    while progress.step < config.total_steps:
+    paused = False
+    while not paused and not progress.finished(config.total_steps, config.total_minutes):
         terms, gradient_norm = update(model, optimizer, batches, config, accelerator, progress.step)
         finite = math.isfinite(gradient_norm)
         progress.count(finite)
@@ -91,13 +100,18 @@ def train(config: TrainConfig) -> Dvlt:
         if progress.bad_in_a_row >= config.max_bad_steps:
             save_latest(accelerator, Path(config.output), progress.step)
             raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
-        last = progress.step == config.total_steps
+        minutes = minutes_since(started, accelerator)
+        progress.minutes = before + minutes
+        paused = config.pause_after_minutes is not None and minutes >= config.pause_after_minutes
+        last = progress.finished(config.total_steps, config.total_minutes)
         if config.validation.windows and (last or progress.step % config.validation.every == 0):
             validate(accelerator, config, averaged_network, windows, progress)
-        if last or progress.step % config.save_every == 0:
+        if last or paused or progress.step % config.save_every == 0:
             save_latest(accelerator, Path(config.output), progress.step)
             save_weights(accelerator, averaged_network, Path(config.output, "last"))
     bar.close()
+    if config.transfer is not None and accelerator.is_main_process:
+        write_transfer(Path(config.transfer), moving)
     accelerator.end_training()
     return averaged_network.eval()
 
@@ -146,21 +160,43 @@ def update(
     return terms, norm
 
 
-def learning_rate_factor(step: int, config: Optimizer, total_steps: int) -> float:
-    """Linear warm-up, then a cosine from 1 to ``final_factor``."""
+def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> LambdaLR:
+    def factor(step: int) -> float:
+        return learning_rate_factor(step, config.optimizer, config.schedule, progress.spent(config.total_minutes))
+
+    return LambdaLR(optimizer, factor)
+
+
+def minutes_since(started: float, accelerator: Accelerator) -> float:
+    """The main process's, so that all of them end with the same update."""
+    minutes = torch.tensor((time.monotonic() - started) / 60, device=accelerator.device)
+    return float(broadcast(minutes)) if accelerator.num_processes > 1 else float(minutes)
+
+
+def compile_blocks(network: Dvlt) -> None:
+    """Everything with blocks of attention, in place; parameters keep their names."""
+    for part in (network.patch_embed_encoder, *network.recurrent_blocks, network.ray_decoder, network.depth_decoder):
+        part.compile()
+
+
+def learning_rate_factor(step: int, config: Optimizer, total_steps: int, spent: float = 0.0) -> float:
+    """Linear warm-up, then a cosine from 1 to ``final_factor``, over the steps or the share of time ``spent``.
+
+    Whichever is further along: a run that has to end by the clock ends with the learning rate of an end.
+    """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    done = max((step - config.warmup_steps) / max(1, total_steps - config.warmup_steps), spent)
     return config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def validation_windows(config: Validation, accelerator: Accelerator) -> list[Views]:
     """This process's share of the fixed validation windows, rendered once; their seeds are never trained on."""
-    seeds = range(VALIDATION_SEED, VALIDATION_SEED + config.windows)[
-        accelerator.process_index :: accelerator.num_processes
-    ]
+    every = range(VALIDATION_SEED, VALIDATION_SEED + config.windows)
+    seeds = every[accelerator.process_index :: accelerator.num_processes]
     synthetic = SyntheticConfig(views=config.views, height=config.height, width=config.width, augment=None)
-    return [sample_windows([seed], synthetic, accelerator.device) for seed in seeds]
+    pieces = [seeds[i : i + RENDERED_AT_ONCE] for i in range(0, len(seeds), RENDERED_AT_ONCE)]
+    return [sample_windows(piece, synthetic, accelerator.device) for piece in pieces]
 
 
 def validate(

@@ -11,6 +11,7 @@ from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
 from dvlt_ros.model import Prediction
 from dvlt_ros.training.data.types import Views
 from dvlt_ros.training.losses import LossConfig, Targets, _quantile, compute_losses
+from dvlt_ros.training.normalize import mean_distance
 from dvlt_ros.types import Cameras
 
 RELATIVE = 1e-4
@@ -113,6 +114,28 @@ def test_the_unit_of_the_prediction_changes_nothing_and_has_no_gradient():
     slope = slope + (prediction.pose_encoding * prediction.pose_encoding.grad)[..., :3].sum()
     assert prediction.depth.grad.abs().sum() > 0.01
     assert abs(slope.item()) < 1e-5
+
+
+@pytest.mark.parametrize("unit", [0.2, 1.0, 5.0])
+def test_the_gauge_holds_predictions_at_unit_size_and_is_off_by_default(unit):
+    prediction, targets = scene()
+    points = prediction.rays[..., 3:] + prediction.rays[..., :3] * prediction.depth.unsqueeze(-1)
+    size = unit / mean_distance(points.detach(), targets.valid)[:, None, None]  # every sample's own becomes `unit`
+    scaled = leaves(
+        depth=size[..., None] * prediction.depth.detach(),
+        depth_confidence=prediction.depth_confidence.detach(),
+        rays=torch.cat([prediction.rays[..., :3], size[..., None, None] * prediction.rays[..., 3:]], dim=-1).detach(),
+        pose_encoding=torch.cat(
+            [size * prediction.pose_encoding[..., :3], prediction.pose_encoding[..., 3:]], -1
+        ).detach(),
+    )
+    free, held = compute_losses(scaled, targets, LossConfig()), compute_losses(scaled, targets, LossConfig(gauge=0.1))
+    torch.testing.assert_close(held.gauge, torch.tensor(unit).log().square(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(held.total, free.total + 0.1 * held.gauge)
+    held.total.backward()
+    outwards = (scaled.depth * scaled.depth.grad).sum() + (scaled.rays * scaled.rays.grad)[..., 3:].sum()
+    outwards = outwards + (scaled.pose_encoding * scaled.pose_encoding.grad)[..., :3].sum()
+    assert outwards.item() == pytest.approx(0.2 * torch.tensor(unit).log().item(), abs=1e-3)  # 0 at unit size
 
 
 def test_point_and_depth_losses_by_hand():

@@ -1,5 +1,6 @@
 """The trainer end to end, on a small recording: it learns, resumes exactly, and splits over processes."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ pytest.importorskip("hydra", reason="needs the training extra: pip install 'dvlt
 
 from hydra import compose, initialize_config_module
 
-from dvlt_ros.errors import ConfigError
+from dvlt_ros.errors import ConfigError, WeightsError
 from dvlt_ros.model import Dvlt, DvltConfig
 from dvlt_ros.training.augment import Frame
 from dvlt_ros.training.config import ModelSource, Optimizer, TrainConfig, from_hydra
@@ -65,6 +66,47 @@ def test_a_resumed_run_equals_the_uninterrupted_one_exactly(recording, tmp_path)
     assert whole.keys() == split.keys()
     different = [name for name in whole if not torch.equal(whole[name], split[name])]
     assert different == []
+
+
+def test_a_run_that_pauses_by_the_clock_goes_on_and_ends_by_it(recording, tmp_path, monkeypatch):
+    """Whatever a machine manages in its time, the run ends complete: rate at its end, checkpoints, a good state."""
+    from dvlt_ros.training import train as module
+
+    def run(*overrides: str) -> list[str]:
+        minutes = itertools.count(1)  # every update takes one
+        monkeypatch.setattr(module, "minutes_since", lambda started, accelerator: float(next(minutes)))
+        train(configuration(recording, tmp_path, "total_steps=1000", "total_minutes=10", "save_every=1000", *overrides))
+        return sorted(state.name for state in (tmp_path / "states").iterdir())
+
+    assert run("pause_after_minutes=3") == ["step-0000003"]
+    assert run("log_with=tensorboard") == ["step-0000003", "step-0000010"]
+    assert logged(tmp_path, "train/learning_rate")[-1] < 0.05 * Optimizer().learning_rate
+    assert weights(tmp_path)
+    assert run() == ["step-0000003", "step-0000010"]  # nothing is left to do
+
+
+def test_a_state_that_travels_goes_on_with_small_files(recording, tmp_path):
+    halfway = ["total_steps=10", "schedule_steps=20", "optimizer.ema_decay=0.8"]
+    train(configuration(recording, tmp_path / "one", *halfway, f"transfer={tmp_path / 'moving'}"))
+    (tmp_path / "one").rename(tmp_path / "left behind")
+    rest = ["optimizer.ema_decay=0.8", f"transfer={tmp_path / 'moving'}"]
+    train(configuration(recording, tmp_path / "one", *rest))
+    train(configuration(recording, tmp_path / "left behind", "optimizer.ema_decay=0.8"))
+    moved, exact = weights(tmp_path / "one"), weights(tmp_path / "left behind")
+    for name in exact:
+        torch.testing.assert_close(moved[name], exact[name], rtol=5e-3, atol=2e-3, msg=name)
+    counters = json.loads((tmp_path / "moving" / "counters.json").read_text())
+    assert counters["progress"]["step"] == counters["optimizer_steps"] == 20
+    parameters = sum(value.numel() for value in exact.values())
+    largest = max(file.stat().st_size for file in (tmp_path / "moving").rglob("*.safetensors"))
+    assert largest < 2.2 * parameters + 100_000
+
+
+def test_a_travelling_state_of_another_network_is_refused(recording, tmp_path):
+    moving = f"transfer={tmp_path / 'moving'}"
+    train(configuration(recording, tmp_path / "one", "total_steps=1", moving))
+    with pytest.raises(WeightsError, match="another network"):
+        train(configuration(recording, tmp_path / "two", "model.config.num_steps=5", moving))
 
 
 def test_training_lowers_the_loss_and_leaves_a_loadable_checkpoint(recording, tmp_path):
@@ -159,11 +201,16 @@ def test_the_learning_rate_warms_up_and_falls_to_its_end():
     assert factors[10] == pytest.approx(1.0)
     assert factors[100] == pytest.approx(0.1)
     assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert learning_rate_factor(20, optimizer, 100, spent=1.0) == pytest.approx(0.1)  # the clock is further along
+    assert learning_rate_factor(0, optimizer, 100, spent=1.0) == pytest.approx(0.1)  # still warming up
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("total_minutes=0", "total_minutes must be above 0"),
+        ("model.start.layer_scale=0", "model.start.layer_scale must be above 0"),
+        ("loss.gauge=-1", "loss.gauge must be at least 0"),
         ("optimizer.learning_rate=-1", "optimizer.learning_rate must be above 0"),
         ("+optimizer.speed=3", "speed"),
         ("+model.config.colour=red", "colour"),
@@ -178,7 +225,7 @@ def test_bad_configurations_are_refused_by_name(recording, tmp_path, override, m
         configuration(recording, tmp_path, override)
 
 
-@pytest.mark.parametrize("recipe", ["stage1", "stage2", "tiny"])
+@pytest.mark.parametrize("recipe", ["stage1", "stage2", "tiny", "nano", "nano_cpu", "nano_overfit"])
 def test_every_recipe_is_a_valid_configuration(recipe):
     with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
         assert from_hydra(compose("train", [f"recipe={recipe}"])).total_steps > 0
@@ -193,14 +240,16 @@ def test_evaluate_prints_a_row_per_k_and_the_gate_refuses_a_worse_network(record
     good, bad = str(tmp_path / "good/last"), str(tmp_path / "bad")
     common = ["--data", str(recording), "--views", "2", "--steps", "4", "--device", "cpu"]
 
-    report, picture = tmp_path / "report.json", tmp_path / "grid.png"
+    report, picture, curves = (tmp_path / name for name in ("report.json", "grid.png", "curves.png"))
+    written = ["--json", str(report), "--pictures", str(picture), "--sparsification", str(curves)]
     with pytest.raises(SystemExit) as passed:
-        evaluate.main([good, *common, "--gate", bad, "--json", str(report), "--pictures", str(picture)])
+        evaluate.main([good, *common, "--gate", bad, *written])
     assert passed.value.code == 0
     rows = json.loads(report.read_text())["results"]
     assert [row["K"] for row in rows] == [4, 4]
     assert rows[0]["abs_rel"] < rows[1]["abs_rel"]
-    assert picture.stat().st_size > 10_000
+    assert min(picture.stat().st_size, curves.stat().st_size) > 10_000
+    assert "a ranking that knows nothing" in capsys.readouterr().out
     with pytest.raises(SystemExit) as refused:
         evaluate.main([bad, *common, "--gate", good])
     assert refused.value.code == 1
