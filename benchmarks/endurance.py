@@ -40,7 +40,7 @@ FRAME_NS = 500_000_000
 ROOM = 7  # a place of the building that is the middle of a room
 DRIFT_RAD = 2e-4  # of the wheels' heading, per frame
 ROWS = 40
-CONFIG = EngineConfig(window_size=4, max_map_points=100_000)  # a map that is soon full
+CONFIG = EngineConfig(window_size=3, window_overlap=2, max_map_points=100_000)  # a map that is soon full
 LOOPS = LoopClosingConfig(loop_rest=30)  # one in two laps; each comes with a solution of the whole graph
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -197,6 +197,7 @@ class SimulatedRobot:
     odom_from_base: np.ndarray  # (T, 4, 4)
     stamps_ns: np.ndarray  # (F,), of the images
     world_from_base: np.ndarray  # (F, 4, 4)
+    _depths: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)  # that have been rendered
 
     @property
     def length_m(self) -> float:
@@ -211,6 +212,12 @@ class SimulatedRobot:
             for name, base_from_cam in self.base_from_cam.items()
         }
 
+    def depth(self, key: tuple[str, int]) -> np.ndarray:
+        """(H, W), metres, of a camera at a stamp."""
+        if key not in self._depths:
+            self._depths[key] = self.building.depth(self.truth[key])
+        return self._depths[key]
+
     def frames(self) -> list[Frame]:
         """Of all cameras, in order of time; pictures of noise, so that every one differs from the one before."""
         return [self._frame(name, stamp_ns) for stamp_ns in self.stamps_ns.tolist() for name in self.base_from_cam]
@@ -222,6 +229,7 @@ class SimulatedRobot:
 
         return Frame(stamp_ns, name, stamp_ns, load, camera=name)
 
+    @cached_property
     def odometry(self) -> OdometryHistory:
         """All messages of the wheels."""
         history = OdometryHistory(max_samples=len(self.wheel_stamps_ns))

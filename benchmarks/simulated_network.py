@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -54,7 +54,6 @@ class SimulatedPredictor:
     image_size: int = 28
     device: torch.device = CPU
     has_fixed_steps: bool = False
-    _rendered: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
@@ -108,9 +107,7 @@ class SimulatedPredictor:
         return describe(Features(torch.from_numpy(tokens).float()[None, None], rows.shape))[0]
 
     def _depth(self, key: tuple[str, int]) -> np.ndarray:
-        if key not in self._rendered:
-            self._rendered[key] = self.robot.building.depth(self.robot.truth[key])
-        return self._rendered[key]
+        return self.robot.depth(key)
 
     def _bent(self, world_from_cam: np.ndarray) -> np.ndarray:
         """Nearly the same steps, with a turn between them that adds up to ``bend_deg``."""

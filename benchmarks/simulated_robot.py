@@ -117,7 +117,7 @@ def run(
     is_fooled: bool = False,
 ) -> Drive:
     """Through engine and map, window by window; without wheels several cameras tell the metre."""
-    mounts, history = robot.base_from_cam, robot.odometry()
+    mounts, history = robot.base_from_cam, robot.odometry
     problems: list[str] = []
     rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
     predictor = SimulatedPredictor(robot, noise, seed, is_fooled)
@@ -154,7 +154,7 @@ def step(before: PlacedWindow, after: PlacedWindow) -> tuple[float, float]:
 
 def odometry_positions(robot: SimulatedRobot) -> np.ndarray:
     """(F, 3) of the camera by the wheels alone."""
-    (base_from_cam,), history = robot.base_from_cam.values(), robot.odometry()
+    (base_from_cam,), history = robot.base_from_cam.values(), robot.odometry
     return np.stack([(history.at(s).odom_from_base @ base_from_cam)[:3, 3] for s in robot.stamps_ns.tolist()])
 
 

@@ -7,6 +7,7 @@ ended are kept as long as there is room, for a loop may join them to the one tha
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from ..alignment import Sim3
 from .config import EngineConfig
 from .corrections import Correction
 from .frames import Cloud, Reconstruction
+from .map_graph import IDENTITY
+from .stations import Station
 from .voxel_map import VoxelMap
 
 AUTOMATIC_VOXEL = 0.01  # of the first frame's median depth
@@ -30,6 +33,9 @@ class MapSnapshot:
     cloud: Cloud
     stamps_ns: np.ndarray  # (P,) int64
     map_from_cam: np.ndarray  # (P, 4, 4) float64
+    voxel_size: float
+    map_from_visual: Mapping[int, Sim3]  # of each station, by its number: where it has its own window's frame
+    is_as_loaded: bool = False  # nothing has come to a map that was loaded
 
 
 class MapBuilder:
@@ -61,6 +67,26 @@ class MapBuilder:
             median_depth = float(np.nanmedian(reconstruction.depth)) if len(cloud.points) else 0.0
             part.extend_cloud(cloud, median_depth, reconstruction.map_from_cam[:3, 3], segment)
 
+    def add_station(self, station: Station, map_id: int, map_from_visual: Sim3 | None) -> None:
+        """``map_from_visual`` is None if its place in the map is not known yet."""
+        with self._lock:
+            if map_from_visual is not None:
+                self._turn_to(map_id)
+                self._map.stations[station.number] = map_from_visual
+            else:
+                if map_id != self._waiting.map_id:
+                    self._waiting.begin(map_id)
+                self._waiting.stations[station.number] = IDENTITY
+            for part in (*self._kept, self._map, self._waiting):
+                part.forget(station.forgotten)
+
+    def load(self, saved: MapSnapshot, segment: int) -> None:
+        """A map from elsewhere is the current one, until a frame of another one comes."""
+        with self._lock:
+            ended, self._map = self._map, self._part(saved.map_id)
+            self._map.load(saved, segment)
+            self._keep(ended, self._kept)
+
     def correct(self, correction: Correction) -> None:
         """A loop has been closed: maps that it joins become one."""
         with self._lock:
@@ -91,10 +117,10 @@ class MapBuilder:
         self._keep(ended, rest)
 
     def _keep(self, part: _Part, others: list[_Part]) -> None:
-        """As many as there is room for; the oldest ones leave."""
+        """As many as there is room for; the oldest ones leave, those of saved maps, numbered below zero, last."""
         self._kept = [*others, part] if part.stamps_ns else others
         while len(self._kept) > MAX_KEPT or sum(map(len, self._kept)) > self._max_points:
-            self._kept.pop(0)
+            self._kept.remove(next((part for part in self._kept if part.map_id >= 0), self._kept[0]))
 
     def place_waiting(self, map_from_waiting: Sim3, map_id: int) -> None:
         """The frames that waited join the map ``map_id``."""
@@ -109,6 +135,7 @@ class MapBuilder:
             position = map_from_waiting.apply(torch.from_numpy(waiting.camera_position)).numpy()
             depth = scale * waiting.first_depth
             self._map.extend_cloud(cloud._replace(points=points), depth, position, waiting.cloud_segments())
+            self._map.stations |= dict.fromkeys(waiting.stations, map_from_waiting)
             self._waiting.begin(waiting.map_id)
 
     def snapshot(self) -> MapSnapshot:
@@ -135,7 +162,9 @@ class _Part:
         self.stamps_ns: list[int] = []
         self.poses: list[np.ndarray] = []
         self.pose_segments: list[int] = []
+        self.stations: dict[int, Sim3] = {}  # map_from_visual of each
         self._voxels: VoxelMap | None = None
+        self._is_as_loaded = False
         self._stride, self._num_poses = 1, 0  # of the path
 
     def __len__(self) -> int:
@@ -151,7 +180,24 @@ class _Part:
 
     def snapshot(self) -> MapSnapshot:
         stamps = np.array(self.stamps_ns, dtype=np.int64)
-        return MapSnapshot(self.map_id, self.cloud(), stamps, self._stacked_poses())
+        voxel_size = 0.0 if self._voxels is None else self._voxels.voxel_size
+        return MapSnapshot(
+            self.map_id, self.cloud(), stamps, self._stacked_poses(), voxel_size, self.stations.copy(),
+            self._is_as_loaded,
+        )  # fmt: skip
+
+    def load(self, saved: MapSnapshot, segment: int) -> None:
+        """All of it moves together."""
+        self.stamps_ns, self.poses = saved.stamps_ns.tolist(), list(saved.map_from_cam)
+        self.pose_segments, self._num_poses = [segment] * len(self.poses), len(self.poses)
+        self.stations, self._is_as_loaded = dict(saved.map_from_visual), True
+        self.camera_position = self.poses[-1][:3, 3]
+        self._voxels = VoxelMap(saved.voxel_size, self._max_points)
+        self._voxels.add(*saved.cloud, camera_position=self.camera_position, segments=segment)
+
+    def forget(self, stations: Iterable[int]) -> None:
+        for number in stations:
+            self.stations.pop(number, None)
 
     def extend(self, other: _Part, correction: Correction) -> None:
         """By a map that came later, moved as a loop says."""
@@ -160,6 +206,7 @@ class _Part:
         self.stamps_ns += other.stamps_ns
         self.poses += list(poses)
         self.pose_segments += other.pose_segments
+        self.stations |= correction.stations_of(other.map_id, other.stations)
         self._stride, self._num_poses = max(self._stride, other._stride), self._num_poses + other._num_poses
         while len(self.poses) >= MAX_PATH:
             self._thin_path()
@@ -193,6 +240,7 @@ class _Part:
     def extend_path(self, stamp_ns: int, pose: np.ndarray, segment: int) -> None:
         """Every pose at first; whenever the path is full, every second one goes and only every second one comes."""
         self._num_poses += 1
+        self._is_as_loaded = False
         if (self._num_poses - 1) % self._stride:
             return
         self.stamps_ns.append(stamp_ns)

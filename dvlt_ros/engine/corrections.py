@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +39,21 @@ class Correction:
         movers = self._movers(map_id, segments)
         if movers is None:
             return map_from_cam.copy()
+        return self._of(movers).apply_to_poses(torch.from_numpy(map_from_cam)).numpy()
+
+    def stations_of(self, map_id: int, map_from_visual: Mapping[int, Sim3]) -> dict[int, Sim3]:
+        """Stations of a map, by their numbers, where they are now."""
+        movers = self._movers(map_id, np.fromiter(map_from_visual, np.int64))
+        if movers is None:
+            return dict(map_from_visual)
+        moved = self._of(movers).compose(stacked(list(map_from_visual.values())))
+        parts = zip(moved.scale, moved.rotation, moved.translation, strict=True)
+        return {number: Sim3(*part) for number, part in zip(map_from_visual, parts, strict=True)}
+
+    def _of(self, rows: np.ndarray) -> Sim3:
+        """new_from_old of these stations."""
         every = self.new_from_old
-        new_from_old = Sim3(every.scale[movers], every.rotation[movers], every.translation[movers])
-        return new_from_old.apply_to_poses(torch.from_numpy(map_from_cam)).numpy()
+        return Sim3(every.scale[rows], every.rotation[rows], every.translation[rows])
 
     def _movers(self, map_id: int, segments: np.ndarray) -> np.ndarray | None:
         """(P,) rows of the stations that they move with: of one that is gone the one before; None: nothing moves."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from .admission import BLANK, OUT_OF_ORDER_S, Admission, Opened
 from .budget import BudgetController, Limits, Plan
 from .config import EngineConfig
@@ -260,7 +260,11 @@ class Engine:
         """The latest window as one, if it is new enough."""
         if self.loops is None:
             return None
-        station = self.loops.see(self._placed, self._map.map_id, image_size)
+        try:
+            station = self.loops.see(self._placed, self._map.map_id, image_size)
+        except InputError as error:  # the frames have their place all the same
+            self._notify(f"a window cannot be remembered as a place: {error}")
+            return None
         if station is not None:
             self._segment = station.number
         return station

@@ -58,6 +58,5 @@ class RefusedLoop:
 class Solution:
     """What `PoseGraph.optimise` found."""
 
-    map_from_window: dict[int, Sim3]  # of the windows that could move, oldest first
     accepted: tuple[Loop, ...]  # new ones: the map has moved at once
     refused: tuple[RefusedLoop, ...]  # new ones, and older ones that later loops contradict

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 
 from ..checkpoints import EMBEDDED_WEIGHTS
 from ..errors import ConfigError
 from ..fast import Precision
 from ..model import Dvlt
+from ..model.weights import locate_checkpoint
 from ..models import DEFAULT_MODEL, load_model
 from .config import ImageRotation
 from .prediction import Predictor
 from .predictor import DvltPredictor
 from .window_predictor import WindowPredictor
+
+
+def digest_of(weights: str) -> str:
+    """SHA-256 of Déjà View's checkpoint, empty for the embedded one.
+
+    Raises:
+        WeightsError: no such weights.
+    """
+    path = locate_checkpoint(weights or EMBEDDED_WEIGHTS)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_predictor(

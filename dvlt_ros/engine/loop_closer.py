@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -62,9 +62,15 @@ class LoopStatus:
 class LoopMap(Protocol):
     """`MetricMap` or `UnscaledMap`."""
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether the camera has a place in the map, which a loop could move."""
+
     def expected_scale(self, first: int, second: int) -> float | None: ...
 
     def close(self, loop: Loop) -> Correction | RefusedLoop: ...
+
+    def load(self, stations: Sequence[int]) -> int: ...
 
 
 class LoopCloser:
@@ -77,6 +83,8 @@ class LoopCloser:
 
     def work(self, waited_ms: float = 0.0) -> Correction | None:
         """Between two windows: checks at most one place. ``waited_ms``: of the oldest frame for the next window."""
+        if not self._map.is_placed:  # candidates wait: those of a robot that begins in a saved map are its best ones
+            return None
         loop = self._engine.check_loop(waited_ms, self._map.expected_scale)
         if loop is None:
             return None
@@ -97,4 +105,5 @@ def _movement(correction: Correction) -> str:
     turned = torch.rad2deg(rotation_angle(correction.new_from_old.rotation[-1]))
     joined = len(set(correction.map_ids.tolist())) - 1
     said = f"the map turns by {float(turned):.1f} degrees here"
-    return f"{said}, and is joined to an older one" if joined else said
+    older = "an older one" if correction.map_id >= 0 else "the saved one"
+    return f"{said}, and is joined to {older}" if joined else said

@@ -10,7 +10,7 @@ latency budget has room for it; until then the candidates wait.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..geometry import rotation_angle
 from .config import check_parameters, parameter
 from .graph_config import Loop
 from .loops import LoopConfig, NoLoop, verify
-from .places import Place, PlaceIndex, PlacesConfig
+from .places import LONG_AGO_NS, Place, PlaceIndex, PlacesConfig
 from .prediction import DeviceMemoryError, Recogniser
 from .stations import VISIT_VIEWS, Station, StoredVisit, thinned
 from .windows import Anchor, last_moments
@@ -92,6 +92,23 @@ class LoopFinder:
         self._since_check = 0  # windows
         self._pairs: list[_Pair] = []  # to be checked, the most alike first
         self._closed = -self.config.loop_rest  # newer station of the latest closed loop
+        self._saved_looks: frozenset[tuple[int, ...]] = frozenset()
+        self.saved_problem = ""  # why no place of a saved map can be recognised
+
+    def load(self, visits: Sequence[StoredVisit]) -> tuple[int, ...]:
+        """All places are forgotten but those of a saved map, as many as there is room for; returns their numbers."""
+        self.forget()
+        renumbered = [replace(visit, number=self._number + i) for i, visit in enumerate(visits)]
+        self._number += len(renumbered)
+        for visit in renumbered:
+            self._index.add(Place(visit.number, LONG_AGO_NS, visit.views[-1].number), visit.descriptor)
+        self._visits = {visit.number: visit for visit in renumbered if visit.number in self._index.windows}
+        self._saved_looks = frozenset(visit.looks for visit in self._visits.values())
+        return tuple(self._visits)
+
+    def visits(self) -> dict[int, StoredVisit]:
+        """Those that are remembered, by their station; may be called from any thread."""
+        return self._visits.copy()  # in one step: the interpreter's lock is enough
 
     @property
     def is_due(self) -> bool:
@@ -155,7 +172,8 @@ class LoopFinder:
         descriptor, stamp_ns = self._recogniser.describe(reference.view, image_size), reference.view.frame.stamp_ns
         self._time_ns += max(0, stamp_ns - (self._latest_stamp_ns or stamp_ns))
         self._latest_stamp_ns = stamp_ns
-        visit = StoredVisit.of(self._number, anchors, image_size)
+        visit = StoredVisit.of(self._number, anchors, image_size, descriptor)
+        self._compare_looks(visit)
         found = [
             _Pair(candidate.similarity, candidate.place.window, self._number)
             for candidate in self._index.look_up(descriptor, self._time_ns)
@@ -167,6 +185,15 @@ class LoopFinder:
         self._visits[self._number] = visit
         for number in self._visits.keys() - self._index.windows:
             del self._visits[number]
+
+    def _compare_looks(self, visit: StoredVisit) -> None:
+        self.saved_problem = ""
+        if self._saved_looks and visit.looks not in self._saved_looks:
+            saved, ours = (
+                f"{width} x {height} at image_size {size}"
+                for size, height, width, *_ in (next(iter(self._saved_looks)), visit.looks)
+            )
+            self.saved_problem = f"its images were {saved}, these are {ours}"
 
 
 def _median_depth(anchor: Anchor) -> float | None:

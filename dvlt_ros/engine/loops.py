@@ -22,7 +22,7 @@ from ..errors import AlignmentError, InputError
 from .config import check_parameters, parameter
 from .graph_config import Loop
 from .placing import shared_points
-from .predictor import WindowPrediction
+from .prediction import WindowPrediction
 from .seams import Seam, fit_seam
 from .windows import Anchor
 

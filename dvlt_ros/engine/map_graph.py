@@ -7,6 +7,7 @@ nobody hears of it. Stations that the graph has merged are still known beside on
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,15 +42,11 @@ class MapGraph:
     def __init__(self, is_metric: bool, config: PoseGraphConfig = CONFIG) -> None:
         """``is_metric``: all maps have one unit. Raises ConfigError: GTSAM is not installed."""
         self._is_metric, self._config = is_metric, config
+        self._num_saved = 0
         self.forget()
 
     def __len__(self) -> int:
         return len(self._graph)
-
-    @property
-    def num_loops(self) -> int:
-        """Those that are believed."""
-        return len(self._graph.loops)
 
     def forget(self) -> None:
         """Everything: a map begins that nobody wants to be joined to those before."""
@@ -59,10 +56,25 @@ class MapGraph:
         self._waiting: deque[tuple[Station, CameraInOdom | None]] = deque(maxlen=WAITING)
         self._latest: int | None = None
         self._latest_odom: tuple[int, CameraInOdom] | None = None
+        self.saved_id: int | None = None  # of the saved map; None: there is none
+
+    def load(self, stations: Sequence[int]) -> int:
+        """Everything is forgotten but a saved map, whose stations see it in its own frame: it stands fast.
+
+        Returns its number, below zero: those of the engine count up from it.
+        """
+        self.forget()
+        self._num_saved += 1
+        self.saved_id, first = -self._num_saved, stations[0]
+        self._graph.begin(first, IDENTITY, np.eye(4), depth=1.0, stands_fast=True)
+        self._known[first] = _Known(self.saved_id, self.saved_id, IDENTITY, None)
+        self._beside = dict.fromkeys(stations[1:], (first, IDENTITY))
+        return self.saved_id
 
     def hold(self, station: Station, camera: CameraInOdom | None) -> None:
         """A station whose place nobody knows yet."""
         self._waiting.append((station, camera))
+        self._forget(station.forgotten)
 
     def place_waiting(self, map_from_visual: Sim3, map_id: int, visual_id: int, unit: float | None) -> None:
         """Those of one visual map have become known; others never will."""
@@ -96,7 +108,8 @@ class MapGraph:
         self._known[station.number] = _Known(map_id, station.map_id, map_from_visual, unit)
         self._latest = station.number
         self._add_odometry(station.number, map_id, camera)
-        self._shrink(station.forgotten)
+        self._forget(station.forgotten)
+        self._shrink()
 
     def expected_scale(self, first: int, second: int) -> float | None:
         """The first station's units per unit of the second, as far as anybody knows."""
@@ -145,9 +158,12 @@ class MapGraph:
                 self._graph.add_odometry(before, number, inverse(its_camera.odom_from_cam) @ camera.odom_from_cam)
         self._latest_odom = number, camera
 
-    def _shrink(self, forgotten: tuple[int, ...]) -> None:
-        for number in forgotten:
+    def _forget(self, stations: Sequence[int]) -> None:
+        """They will not be recognised any more."""
+        for number in stations:
             self._beside.pop(number, None)
+
+    def _shrink(self) -> None:
         for gone, found in self._graph.shrink().items():
             del self._known[gone]
             moved = {number: pair for number, pair in self._beside.items() if pair[0] == gone}

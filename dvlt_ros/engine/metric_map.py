@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ..alignment import Sim3
+from ..errors import InputError
 from .corrections import Correction
 from .engine import WindowResult
 from .frames import Reconstruction
@@ -44,6 +45,7 @@ class PlacedWindow:
     map_from_odom: np.ndarray | None = None  # (4, 4), metres, at the newest frame
     map_from_visual: Sim3 | None = None  # the frames of this visual map that came before have become known by it
     corrections: tuple[Correction, ...] = ()  # of what came before
+    map_from_station: Sim3 | None = None  # map_from_visual at the window's station; None: its place is not known
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,11 @@ class MetricMap:
         return self._look_up is not None
 
     @property
+    def is_placed(self) -> bool:
+        """Whether the camera has a place in the map now."""
+        return self._map_from_visual is not None and self._latest is not None
+
+    @property
     def status(self) -> ScaleStatus:
         return self._scale.status
 
@@ -110,6 +117,13 @@ class MetricMap:
         self._holds_frames = False
         self._map_from_odom, self._map_from_visual, self._visual_id = np.eye(4), None, None
 
+    def load(self, stations: Sequence[int]) -> int:
+        """Begins anew beside a saved map, to which loops may join what comes. Returns its number."""
+        if self._graph is None:
+            raise InputError("no loops are closed")
+        self.restart()
+        return self._graph.load(stations)
+
     def expected_scale(self, first: int, second: int) -> float | None:
         """The first station's units per unit of the second, as far as anybody knows."""
         return None if self._graph is None else self._graph.expected_scale(first, second)
@@ -118,12 +132,13 @@ class MetricMap:
         """Between two windows. The map moves once, and ``map_from_odom`` with it; odom itself does not."""
         if self._graph is None:
             return RefusedLoop(loop, "no loops are closed")
+        if self._map_from_visual is None or self._latest is None:
+            return RefusedLoop(loop, "the camera has no place in the map now that could move with it")
         found = self._graph.close(loop)
         if isinstance(found, RefusedLoop):
             return found
         self._corrections += (found,)
-        latest = self._graph.latest(found, self._visual_id)
-        if latest is not None and self._map_from_visual is not None and self._latest is not None:
+        if (latest := self._graph.latest(found, self._visual_id)) is not None:
             self._map_from_visual, self.map_id = latest
             visual_from_cam, map_from_cam = self._latest
             self._map_from_odom = self._seen(visual_from_cam) @ inverse(map_from_cam) @ self._map_from_odom
@@ -156,12 +171,12 @@ class MetricMap:
             for reconstruction, pose in zip(window.reconstructions, found, strict=True)
         )
         self._latest = window.reconstructions[-1].map_from_cam, reconstructions[-1].map_from_cam
-        self._add_stations(window, found, reconstructions, is_new)
+        map_from_station = self._add_stations(window, found, reconstructions, is_new)
         corrections, self._corrections = self._corrections, ()
         return PlacedWindow(
             replace(window, reconstructions=reconstructions, map_id=self.map_id), True,
             None if self._look_up is None else self._map_from_odom, self._map_from_visual if is_new else None,
-            corrections,
+            corrections, map_from_station,
         )  # fmt: skip
 
     def _hold_station(self, window: WindowResult, found: Sequence[CameraInOdom | None]) -> None:
@@ -174,18 +189,23 @@ class MetricMap:
         found: Sequence[CameraInOdom | None],
         placed: Sequence[Reconstruction],
         is_new: bool,
-    ) -> None:
-        """To the graph, as they leave: by the wheels, beside which the map as it is seen lags a little."""
+    ) -> Sim3 | None:
+        """To the graph, as they leave: by the wheels, beside which the map as it is seen lags a little.
+
+        Returns where the visual map is at the window's own station, if it is one.
+        """
         assert self._map_from_visual is not None
         unit = self.status.metres_per_unit if self._look_up is None else None
         if self._graph is not None and is_new:
             self._graph.place_waiting(self._map_from_visual, self.map_id, window.map_id, unit)
-        if self._graph is not None and window.station is not None:
-            at = window.station.index_in(placed)
-            map_from_visual = similarity_between(
-                placed[at].map_from_cam, window.reconstructions[at].map_from_cam, self._map_from_visual.scale
-            )
-            self._graph.add(window.station, map_from_visual, self.map_id, found[at], unit)
+        if self._graph is None or window.station is None:
+            return None
+        at = window.station.index_in(placed)
+        map_from_visual = similarity_between(
+            placed[at].map_from_cam, window.reconstructions[at].map_from_cam, self._map_from_visual.scale
+        )
+        self._graph.add(window.station, map_from_visual, self.map_id, found[at], unit)
+        return map_from_visual
 
     def _found(self, reconstruction: Reconstruction) -> CameraInOdom | None:
         if self._look_up is None:

@@ -97,15 +97,6 @@ class MetricScale:
             self.status = self._judge(elapsed_s, has_news, unheard)
         return self.status
 
-    def unit_changed(self, factor: float) -> None:
-        """The map was rescaled: its lengths are now ``factor`` times the numbers they were."""
-        if not 0 < factor < math.inf:
-            raise InputError(f"a map is rescaled by a factor above 0, got {factor}")
-        for track in self._tracks.values():
-            track.shift(-math.log(factor))
-        if self.status.metres_per_unit is not None:
-            self.status = replace(self.status, metres_per_unit=self.status.metres_per_unit / factor)
-
     def _judge(self, elapsed_s: float, has_news: bool, unheard: str) -> ScaleStatus:
         estimates = {source: track.estimate() for source, track in self._tracks.items()}
         found = _combined(list(estimates.values()))
@@ -180,7 +171,6 @@ class _Track:
     def __init__(self) -> None:
         self._observations: deque[tuple[int, ScaleObservation]] = deque(maxlen=REMEMBERED)  # window, what it says
         self._window = 0
-        self._shift = 0.0
         self._latest: Estimate | None = None
 
     def __len__(self) -> int:
@@ -192,29 +182,22 @@ class _Track:
         self._latest = None
 
     def add(self, observation: ScaleObservation) -> None:
-        in_first_unit = replace(observation, log_scale=observation.log_scale - self._shift)
-        self._observations.append((self._window, in_first_unit))
-        self._latest = None
-
-    def shift(self, log_factor: float) -> None:
-        """Of all scales so far: the unit has changed."""
-        self._shift += log_factor
+        self._observations.append((self._window, observation))
         self._latest = None
 
     def residual(self) -> float:
         """Median over the observations."""
-        scale = self.estimate().value - self._shift
+        scale = self.estimate().value
         return float(np.median([math.hypot(o.log_scale - scale, o.residual) for _, o in self._observations]))
 
     def estimate(self) -> Estimate:
         if self._latest is None:
             windows, observations = zip(*self._observations, strict=True)
-            found = present_value(
+            self._latest = present_value(
                 self._window - np.array(windows, dtype=np.float64),
                 np.array([o.log_scale for o in observations]),
                 np.array([o.spread for o in observations]),
             )
-            self._latest = found._replace(value=found.value + self._shift)
         return self._latest
 
 

@@ -27,6 +27,7 @@ PROJECTION_SEED = 0
 FLATNESS = 1.0  # of the mean variance, added to each direction's: rare directions are mostly noise
 REFRESH_GROWTH = 1.1  # statistics are taken anew when the index has grown by this factor or been renewed by it
 MIN_PLACES = 20  # with fewer nobody knows what is alike
+LONG_AGO_NS = -(10**18)  # stamp of places from before this stream
 NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute value
 
 
@@ -139,7 +140,8 @@ class PlaceIndex:
         """Places of long ago that look like this keyframe (cells, channels), best first, one per window."""
         self._check(descriptor)
         old = sum(stamp_ns - place.stamp_ns >= 1e9 * self.config.loop_min_age_s for place in self._places)
-        old = min(old, len(self) - self.config.loop_min_apart)
+        from_before = sum(place.stamp_ns == LONG_AGO_NS for place in self._places)
+        old = min(old, max(from_before, len(self) - self.config.loop_min_apart))
         if self.likeness is None or old <= 0:
             return ()
         similar = self._codes[:old] @ self._code(descriptor[None])[0]

@@ -13,7 +13,7 @@ from ..errors import AlignmentError
 from ..model import PixelMapping
 from .config import EngineConfig
 from .frames import Reconstruction, SeamReport
-from .predictor import WindowPrediction
+from .prediction import WindowPrediction
 from .seams import SharedPoints, fit_seam
 from .windows import Anchor, View
 

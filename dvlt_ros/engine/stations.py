@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
 
+from ..alignment import Sim3
 from ..errors import InputError
 from .frames import Frame, Picture, Reconstruction
 from .loops import Visit
@@ -58,20 +60,32 @@ class StoredView:
         done, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise InputError(f"a picture of {picture.image.shape} cannot be kept as JPEG")
-        frame = replace(view.frame, load=_has_been_loaded)
-        light = View(view.number, frame, Picture(np.empty((0, 0, 3), np.uint8), None), view.moment)
         stride = stride_of(anchor.depth)
         thin = thinned_maps(anchor.depth, stride), thinned_maps(anchor.confidence, stride)
-        intrinsics = thinned_intrinsics(anchor.intrinsics, stride)
-        return cls(
-            view.number, view.moment, frame, jpeg, picture.intrinsics,
-            Anchor(light, *thin, intrinsics, anchor.map_from_cam),
-        )  # fmt: skip
+        maps = *thin, thinned_intrinsics(anchor.intrinsics, stride), anchor.map_from_cam
+        return cls.kept(view.number, view.moment, view.frame, jpeg, picture.intrinsics, *maps)
+
+    @classmethod
+    def kept(
+        cls, number: int, moment: int, frame: Frame, jpeg: np.ndarray, picture_intrinsics: np.ndarray | None,
+        depth: np.ndarray, confidence: np.ndarray, intrinsics: np.ndarray, map_from_cam: np.ndarray,
+    ) -> StoredView:  # fmt: skip
+        """Of small maps; the frame's own pixels are let go."""
+        frame = replace(frame, load=has_been_loaded)
+        light = View(number, frame, Picture(np.empty((0, 0, 3), np.uint8), None), moment)
+        anchor = Anchor(light, depth, confidence, intrinsics, map_from_cam)
+        return cls(number, moment, frame, jpeg, picture_intrinsics, anchor)
 
     def view(self) -> View:
         """With its pixels again."""
         image = np.ascontiguousarray(np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR))[..., ::-1])
         return View(self.number, self.frame, Picture(image, self.picture_intrinsics), self.moment)
+
+    def moved(self, other_from_map: Sim3) -> StoredView:
+        """Its pose and depth in another frame and unit."""
+        pose = other_from_map.apply_to_poses(torch.from_numpy(self.anchor.map_from_cam)).numpy()
+        depth = np.float32(other_from_map.scale.item()) * self.anchor.depth
+        return replace(self, anchor=replace(self.anchor, depth=depth, map_from_cam=pose))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +95,24 @@ class StoredVisit:
     number: int
     views: tuple[StoredView, ...]
     image_size: int  # the network's longest edge
-    looks: tuple[object, ...]  # equal for visits that can share a window
+    looks: tuple[int, ...]  # that edge, sizes of picture and maps: equal for visits that can share a window
+    descriptor: np.ndarray  # (cells, channels) of the reference view
 
     @classmethod
-    def of(cls, number: int, anchors: Sequence[Anchor], image_size: int) -> StoredVisit:
+    def of(cls, number: int, anchors: Sequence[Anchor], image_size: int, descriptor: np.ndarray) -> StoredVisit:
         """Of views spread over the window, the newest one among them."""
         kept = np.unique(np.linspace(0, len(anchors) - 1, VISIT_VIEWS).round().astype(int))
         views = tuple(StoredView.of(anchors[i], image_size) for i in kept)
-        looks = image_size, anchors[0].view.picture.image.shape, anchors[0].depth.shape
-        return cls(number, views, image_size, looks)
+        looks = image_size, *anchors[0].view.picture.image.shape, *anchors[0].depth.shape
+        return cls(number, views, image_size, looks, descriptor)
 
     @property
     def visit(self) -> Visit:
         return Visit(self.number, tuple(view.anchor for view in self.views))
+
+    def moved(self, other_from_map: Sim3) -> StoredVisit:
+        """In another frame and unit."""
+        return replace(self, views=tuple(view.moved(other_from_map) for view in self.views))
 
 
 def thinned(prediction: WindowPrediction) -> WindowPrediction:
@@ -137,5 +156,5 @@ def _smaller(picture: Picture, image_size: int) -> Picture:
     return Picture(image, np.diag([size[1] / width, size[0] / height, 1.0]) @ picture.intrinsics)
 
 
-def _has_been_loaded() -> Picture:
+def has_been_loaded() -> Picture:
     raise InputError("a stored view has no frame to load any more")

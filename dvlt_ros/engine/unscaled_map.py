@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from ..alignment import Sim3
+from ..errors import InputError
 from .corrections import Correction
 from .engine import WindowResult
 from .frames import Reconstruction
@@ -27,11 +29,22 @@ class UnscaledMap:
         self._map_from_visual = IDENTITY
         self._corrections: tuple[Correction, ...] = ()  # nobody has been told yet
 
+    @property
+    def is_placed(self) -> bool:
+        return True
+
     def restart(self) -> None:
         """No loop will join what comes to what was before."""
         if self._graph is not None:
             self._graph.forget()
         self._corrections = ()
+
+    def load(self, stations: Sequence[int]) -> int:
+        """Begins anew beside a saved map, to which loops may join what comes. Returns its number."""
+        if self._graph is None:
+            raise InputError("no loops are closed")
+        self.restart()
+        return self._graph.load(stations)
 
     def expected_scale(self, first: int, second: int) -> float | None:
         """The first station's units per unit of the second, as far as anybody knows."""
@@ -48,7 +61,7 @@ class UnscaledMap:
         reconstructions = tuple(self._moved(reconstruction) for reconstruction in window.reconstructions)
         corrections, self._corrections = self._corrections, ()
         moved = replace(window, reconstructions=reconstructions, map_id=self._map_id)
-        return PlacedWindow(moved, is_metric=False, corrections=corrections)
+        return PlacedWindow(moved, is_metric=False, corrections=corrections, map_from_station=self._map_from_visual)
 
     def close(self, loop: Loop) -> Correction | RefusedLoop:
         """Between two windows. The map moves once."""

@@ -85,6 +85,9 @@ class NodeConfig:
     )
     map_rate_hz: float = parameter(1.0, "map_points and path are published this often", 0.01, 30.0, live=True)
     map_directory: str = parameter("~/.ros/dvlt_maps", "where ~/save_map writes; nothing is written elsewhere")
+    map_file: str = parameter(
+        "", "what ~/load_map loads, in map_directory, named as ~/save_map has; empty: the newest map", live=True
+    )
     rerun: str = parameter("", "live view in Rerun: spawn, host:port of a viewer, or a file.rrd; empty: none")
     stale_after_s: float = parameter(
         2.0, "without images for so long the diagnostics are an error", 0.1, 600.0, live=True

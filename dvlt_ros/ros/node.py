@@ -29,8 +29,10 @@ from std_srvs.srv import SetBool, Trigger
 from ..engine.builder import MapBuilder
 from ..engine.engine import Engine
 from ..engine.gravity import Gravity
+from ..engine.loading import digest_of
 from ..engine.loop_closer import LoopParts, prepare_loops
 from ..engine.metric_map import MetricMap
+from ..engine.relocalisation import load_saved_map
 from ..engine.rig import Rig
 from ..engine.sparse_depth import SparseDepth
 from ..engine.unscaled_map import UnscaledMap
@@ -46,7 +48,7 @@ from .odometry import OdometryIntake
 from .outputs import Outputs
 from .parameters import Parameters
 from .process import settle_process
-from .saving import save_map
+from .saving import open_map, save_map
 from .sparse_depth import SparseDepthIntake
 from .status import Condition, status_message
 from .stream import Stream
@@ -71,6 +73,7 @@ class ReconstructNode(LifecycleNode):
         self._metric: MetricMap | None = None
         self._unscaled = UnscaledMap()  # in place of it, without a source of metres
         self._loops = LoopParts()
+        self._checkpoint = ""  # digest; empty: no places are recognised
         self._sensors: list[SparseDepthIntake | ImuIntake] = []
         self._stream: Stream | None = None
         self._label = "unconfigured"
@@ -78,6 +81,7 @@ class ReconstructNode(LifecycleNode):
         self._settings = Parameters(self, lambda: self._engine is not None, self._on_parameters)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/save_map", self._on_save_map)
+        self.create_service(Trigger, "~/load_map", self._on_load_map)
         self.create_service(SetBool, "~/pause", self._on_pause)
         self._status = self.create_publisher(DiagnosticStatus, "status", 5)
         self._updater = Updater(self)
@@ -149,6 +153,7 @@ class ReconstructNode(LifecycleNode):
             camera_in_odom = None if self._odometry is None else self._odometry.camera
             self._metric = MetricMap(camera_in_odom, settings.scale, self._find_depth(settings), loops.graph)
         self._loops, self._unscaled = loops, UnscaledMap(loops.graph)
+        self._checkpoint = "" if loops.finder is None else digest_of(node.weights)
         self._outputs = Outputs(self, node, self._anchor, self._odometry, self._tree)
         self._builder = MapBuilder(config, node.cameras[0] if node.cameras else "")
         self._engine = engine
@@ -245,14 +250,33 @@ class ReconstructNode(LifecycleNode):
         try:
             if self._builder is None:
                 raise ConfigError(f"the node is {self._label}")
-            directory = self._settings.current.node.map_directory
-            response.message = str(save_map(self._builder.snapshot(), directory))
+            config = self._settings.current.node
+            visits = {} if self._loops.finder is None else self._loops.finder.visits()
             for ended in self._builder.kept():  # no loop has joined them
-                if len(ended.cloud.points):
-                    save_map(ended, directory)
+                if len(ended.cloud.points) and not ended.is_as_loaded:
+                    save_map(ended, visits, config, self._checkpoint)
+            response.message = str(save_map(self._builder.snapshot(), visits, config, self._checkpoint))  # the newest
             response.success = True
         except DvltError as error:
             response.message = f"not saved: {error}"
+        return response
+
+    def _on_load_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """A file that is refused changes nothing."""
+        try:
+            if self._engine is None or self._builder is None:
+                raise ConfigError(f"the node is {self._label}")
+            if self._loops.graph is None:
+                raise ConfigError(f"no loops are closed: {self._loops.reason}")
+            path, saved = open_map(self._settings.current.node, self._checkpoint)
+            if self._stream is None:
+                load_saved_map(saved, self._engine, self._metric or self._unscaled, self._builder)
+            else:
+                self._stream.load(saved)
+            response.message = f"{path}: {len(saved.visits)} places, {len(saved.cloud.points)} points"
+            response.success = True
+        except DvltError as error:
+            response.message = f"not loaded: {error}"
         return response
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -277,7 +301,7 @@ class ReconstructNode(LifecycleNode):
             Condition(
                 self.get_fully_qualified_name(), self._label, self._settings.current,
                 self._engine, self._metric, self._outputs, self._stream, self._complaints.latest,
-                self._loops.reason,
+                self._loops,
             )
         )  # fmt: skip
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from ..engine.builder import MapBuilder
 from ..engine.counters import Counters
@@ -29,7 +29,7 @@ class Latency:
 
 
 class PublishingThread:
-    """Publishes windows in order. If it falls behind, the oldest frames are dropped and counted."""
+    """Publishes windows in order, then brings the map up to date. If it falls behind, the oldest frames are dropped."""
 
     def __init__(
         self, outputs: Outputs, builder: MapBuilder, counters: Counters,
@@ -47,9 +47,11 @@ class PublishingThread:
         self._config, self._budget_ms, self._now_ns = config, budget_ms, now_ns
         self._fail, self._published = fail, published
         self._windows: deque[tuple[PlacedWindow, int]] = deque()
+        self._lost: list[PlacedWindow] = []  # before the next window; they say something of those before them
         self._changed = threading.Condition()
         self._stopping = False
         self._misses = 0
+        self._map_is_new = True  # one may have been loaded before there was a stream
         self._thread = threading.Thread(target=self._loop, name="dvlt publisher", daemon=True)
 
     def start(self) -> None:
@@ -63,6 +65,10 @@ class PublishingThread:
                 self._lose(self._windows.popleft()[0])
             self._changed.notify()
 
+    def renew_map(self) -> None:
+        """It is another one, though no window has come."""
+        self._map_is_new = True
+
     def stop(self) -> None:
         """Publishes what is under way and ends; the windows that still wait count as dropped."""
         with self._changed:
@@ -71,43 +77,54 @@ class PublishingThread:
         self._thread.join()
         while self._windows:
             self._lose(self._windows.popleft()[0])
+        self._learn(self._lost)
+        self._lost = []
 
     def _lose(self, placed: PlacedWindow) -> None:
-        """What it says of the frames before it is not lost."""
+        """Its frames; what it says of the frames before it is kept."""
         self._counters.add(dropped=len(placed.window.reconstructions))
-        self._learn(placed)
+        if placed.corrections or placed.map_from_visual is not None or placed.window.station is not None:
+            self._lost.append(replace(placed, window=replace(placed.window, reconstructions=())))
 
-    def _learn(self, placed: PlacedWindow) -> None:
-        """What a window says of the frames before it."""
-        for correction in placed.corrections:
-            self._builder.correct(correction)
-        if placed.map_from_visual is not None:
-            self._builder.place_waiting(placed.map_from_visual, placed.window.map_id)
+    def _learn(self, windows: Sequence[PlacedWindow]) -> None:
+        """What they say of the frames before them. Moving a large map takes a while."""
+        for placed in windows:
+            for correction in placed.corrections:
+                self._builder.correct(correction)
+            if placed.map_from_visual is not None:
+                self._builder.place_waiting(placed.map_from_visual, placed.window.map_id)
+            if placed.window.station is not None:
+                self._builder.add_station(placed.window.station, placed.window.map_id, placed.map_from_station)
 
     def _loop(self) -> None:
-        next_map_s, map_is_new = time.monotonic(), False
+        next_map_s = time.monotonic()
         while True:
             with self._changed:
                 wait_s = max(0.0, next_map_s - time.monotonic())
                 self._changed.wait_for(lambda: self._stopping or bool(self._windows), timeout=wait_s)
                 if self._stopping:
                     return
-                window = self._windows.popleft() if self._windows else None
+                if self._windows:
+                    window, lost, self._lost = self._windows.popleft(), self._lost, []
+                else:
+                    window, lost = None, []
             try:
                 if window is not None:
-                    self._publish(*window)
-                    map_is_new = True
+                    placed, finished_ns = window
+                    published = self._publish(placed, finished_ns)
+                    self._learn([*lost, placed])
+                    self._remember(published, placed)
+                    self._map_is_new = True
                 if time.monotonic() >= next_map_s:
                     next_map_s = time.monotonic() + 1 / self._config().map_rate_hz
-                    self._outputs.publish_map(self._builder, map_is_new, self._config())
-                    map_is_new = False
+                    is_new, self._map_is_new = self._map_is_new, False
+                    self._outputs.publish_map(self._builder, is_new, self._config())
             except Exception as error:
                 self._fail(error)
 
-    def _publish(self, placed: PlacedWindow, finished_ns: int) -> None:
-        config, window = self._config(), placed.window
-        has_place = placed.is_metric or not config.has_metric_source
-        self._learn(placed)
+    def _publish(self, placed: PlacedWindow, finished_ns: int) -> list[Reconstruction]:
+        """Returns the frames that have left."""
+        config, window, published = self._config(), placed.window, []
         for reconstruction in window.reconstructions:
             try:
                 self._outputs.publish(reconstruction, placed, config)
@@ -118,16 +135,16 @@ class PublishingThread:
             else:
                 self._counters.add(published=1)
                 self.problem = ""
-                self._remember(reconstruction, has_place, window.segment)
+                published.append(reconstruction)
         if window.reconstructions:
             self._measure(window.reconstructions[0], finished_ns)
         self._published()
+        return published
 
-    def _remember(self, reconstruction: Reconstruction, has_place: bool, segment: int) -> None:
-        try:
-            self._builder.add(reconstruction, has_place, segment)
-        except Exception as error:  # it is published all the same, and so will be the next
-            self._fail(error)
+    def _remember(self, published: Sequence[Reconstruction], placed: PlacedWindow) -> None:
+        has_place = placed.is_metric or not self._config().has_metric_source
+        for reconstruction in published:
+            self._builder.add(reconstruction, has_place, placed.window.segment)
 
     def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:
         now_ns = time.monotonic_ns()

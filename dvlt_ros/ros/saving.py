@@ -1,24 +1,39 @@
-"""`~/save_map`: the map as PLY and PCD in the map directory, and the path in TUM format."""
+"""`~/save_map` and `~/load_map`: maps in the map directory.
+
+PLY, PCD and the path in TUM format are for others; what the node itself needs to find its way in a map again is in one
+file beside them.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..engine.builder import MapSnapshot
+from ..engine.saved_map import SavedMap, read_saved_map
+from ..engine.stations import StoredVisit
 from ..errors import InputError
 from ..export import write_pcd, write_ply, write_tum
+from ..export.files import write_atomically
+from .config import NodeConfig
+
+PLACES = ".places.safetensors"
 
 
-def save_map(snapshot: MapSnapshot, directory: str) -> Path:
-    """Writes three files of one name, which is the time; returns the PLY.
+def save_map(snapshot: MapSnapshot, visits: Mapping[int, StoredVisit], config: NodeConfig, checkpoint: str) -> Path:
+    """Writes files of one name, which is the time; returns the PLY.
+
+    Args:
+        visits: what is remembered of stations, this map's among them; without those it cannot be loaded again.
+        checkpoint: the digest of what has seen them.
 
     Raises:
         InputError: nothing to save, or a directory that cannot be written.
     """
     if not len(snapshot.cloud.points):
         raise InputError("the map is empty")
-    folder = Path(directory).expanduser()
+    folder = Path(config.map_directory).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -27,4 +42,37 @@ def save_map(snapshot: MapSnapshot, directory: str) -> Path:
     write_ply(base.with_suffix(".ply"), *snapshot.cloud)
     write_pcd(base.with_suffix(".pcd"), *snapshot.cloud)
     write_tum(base.with_suffix(".txt"), snapshot.stamps_ns, snapshot.map_from_cam)
+    if visits.keys() & snapshot.map_from_visual.keys():
+        saved = SavedMap.of(snapshot, visits, checkpoint, config.has_metric_source)
+        write_atomically(base.with_suffix(PLACES), saved.encoded())
     return base.with_suffix(".ply")
+
+
+def open_map(config: NodeConfig, checkpoint: str) -> tuple[Path, SavedMap]:
+    """The map that ``map_file`` names, or the newest one.
+
+    Raises:
+        InputError: there is none, it lies elsewhere, cannot be read, or belongs to another checkpoint or unit.
+    """
+    folder = Path(config.map_directory).expanduser().resolve()
+    path = _named(folder, config.map_file) if config.map_file else _newest(folder)
+    saved = read_saved_map(path)
+    try:
+        saved.check(checkpoint, config.has_metric_source)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return path, saved
+
+
+def _named(folder: Path, name: str) -> Path:
+    path = (folder / f"{name.removesuffix(PLACES).removesuffix('.ply')}{PLACES}").resolve()
+    if not path.is_relative_to(folder):
+        raise InputError(f"map_file {name!r} is not in map_directory {folder}")
+    return path
+
+
+def _newest(folder: Path) -> Path:
+    try:
+        return max(folder.glob(f"*{PLACES}"), key=lambda path: path.stat().st_mtime_ns)
+    except ValueError:
+        raise InputError(f"no map to load in map_directory {folder} (*{PLACES})") from None

@@ -10,7 +10,9 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ..engine.admission import BLANK
 from ..engine.engine import Engine
+from ..engine.loop_closer import LoopParts
 from ..engine.metric_map import MetricMap
+from ..engine.relocalisation import relocalised
 from .config import Settings
 from .intake import Intake
 from .outputs import Outputs
@@ -29,7 +31,7 @@ class Condition:
     outputs: Outputs | None
     stream: Stream | None
     complaint: str
-    loops_off: str = ""  # why none are closed
+    loops: LoopParts
 
 
 def status_message(condition: Condition) -> DiagnosticStatus:
@@ -146,7 +148,7 @@ def configuration_values(condition: Condition) -> dict[str, str]:
     values |= {"model": condition.settings.node.model, "device": str(device)}
     if device.type == "cuda":
         values["gpu_memory_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.0f}"
-    values["loops"] = "on" if engine.loops is not None else f"off: {condition.loops_off}"
+    values["loops"] = "on" if engine.loops is not None else f"off: {condition.loops.reason}"
     limits = engine.limits
     return values | {"k_range": f"{limits.k_min} to {limits.k_max}"}
 
@@ -196,6 +198,7 @@ def stream_values(condition: Condition) -> dict[str, str]:
             "loops_refused": str(loops.refused),
             "loop_residual": _number(loops.residual, 4),
             "loop_refusal": loops.refusal or "none",
+            "relocalised": relocalised(condition.loops, None if window is None else window.map_id, loops.refusal),
         }
     if engine.rig is not None:
         values |= {

@@ -12,6 +12,8 @@ from ..engine.engine import Engine, WindowResult
 from ..engine.frames import Frame
 from ..engine.loop_closer import LoopCloser
 from ..engine.metric_map import MetricMap
+from ..engine.relocalisation import load_saved_map
+from ..engine.saved_map import SavedMap
 from ..engine.unscaled_map import UnscaledMap
 from ..engine.worker import Worker
 from .complaints import Complaints
@@ -32,7 +34,7 @@ class Stream:
         self.paused = False
         self.last_window: WindowResult | None = None
         self.window_problem = ""  # of the latest window; empty: there was none
-        self._engine, self._map, self._complain = engine, map_, complain
+        self._engine, self._map, self._builder, self._complain = engine, map_, builder, complain
         self.loops = LoopCloser(engine, map_, node.get_logger().info)
         self.publishing = PublishingThread(
             outputs, builder, engine.counters,
@@ -66,6 +68,15 @@ class Stream:
         def action() -> None:
             self._engine.restart(reason, forget_places=True)
             self._map.restart()
+
+        self.worker.request(action)
+
+    def load(self, saved: SavedMap) -> None:
+        """Between two windows; the next one begins another map beside it."""
+
+        def action() -> None:
+            load_saved_map(saved, self._engine, self._map, self._builder)
+            self.publishing.renew_map()
 
         self.worker.request(action)
 

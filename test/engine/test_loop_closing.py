@@ -29,6 +29,8 @@ from dvlt_ros.engine.loop_closer import LoopCloser, prepare_loops
 from dvlt_ros.engine.loop_closing import LoopClosingConfig, LoopFinder
 from dvlt_ros.engine.loops import LoopConfig, NoLoop
 from dvlt_ros.engine.map_graph import MapGraph
+from dvlt_ros.engine.metric_map import MetricMap
+from dvlt_ros.engine.metric_scale import MetricScaleConfig
 from dvlt_ros.engine.places import PlacesConfig
 from dvlt_ros.engine.pose_graph import PoseGraphConfig
 from dvlt_ros.engine.predictor import DvltPredictor
@@ -69,7 +71,7 @@ def test_with_odometry_a_loop_moves_the_map_once_and_odom_never(robot):
     assert {placed.window.map_id for placed in drive.placed if placed.is_metric} == {0}
     for placed in corrected:  # REP-105: map -> odom composed with the robot's own odom -> camera is the camera
         newest = placed.window.reconstructions[-1]
-        odom_from_cam = robot.odometry().at(newest.stamp_ns).odom_from_base @ robot.base_from_cam["front"]
+        odom_from_cam = robot.odometry.at(newest.stamp_ns).odom_from_base @ robot.base_from_cam["front"]
         np.testing.assert_allclose(placed.map_from_odom @ odom_from_cam, newest.map_from_cam, atol=1e-9)
 
 
@@ -159,6 +161,27 @@ def test_stations_that_the_graph_has_merged_can_still_be_returned_to():
     assert correction.map_id == 0
     assert len(correction.stations) == 12
     assert "does not know its ends" in graph.close(Loop(2, 39, IDENTITY, 0.02)).reason
+
+
+def test_a_place_is_forgotten_while_its_successors_still_wait_for_theirs():
+    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_windows=12, max_loops=3))
+    for number in range(30):
+        graph.add(a_station(number, num_seams=min(number, 1)), IDENTITY, 0, None)
+    merged = next(number for number in range(30) if number in graph._beside)
+    assert graph.expected_scale(merged, 29) == pytest.approx(1.0)
+    graph.hold(a_station(30, forgotten=(merged,)), None)
+    assert graph.expected_scale(merged, 29) is None
+
+
+def test_a_loop_moves_no_map_in_which_the_camera_has_no_place():
+    """With the scale lost, where the camera is could not move with the map."""
+    graph = MapGraph(is_metric=True)
+    for number in range(3):
+        graph.add(a_station(number, num_seams=min(number, 1)), IDENTITY, 0, None)
+    metric = MetricMap(None, MetricScaleConfig(), graph=graph)
+    found = metric.close(Loop(0, 2, moved_by(2.0), 0.01))
+    assert isinstance(found, RefusedLoop)
+    assert "the camera has no place" in found.reason
 
 
 def test_scales_of_different_maps_are_comparable_only_in_metres():
@@ -331,6 +354,19 @@ def make_budget():
         return budget
 
     return make
+
+
+def test_a_view_that_cannot_be_described_is_no_place_and_loses_no_frame():
+    robot, said = make_robot(0, 3.0), []
+    predictor = SimulatedPredictor(robot, NO_NOISE)
+    predictor.describe = lambda *_: np.full((8, 48), np.nan, np.float32)
+    engine = Engine(predictor, EngineConfig(), said.append, loops=LoopFinder(predictor, EAGER))
+    for frame in robot.frames():
+        engine.admit(frame)
+    window = engine.run()
+    assert len(window.reconstructions) == EngineConfig.window_size
+    assert window.station is None
+    assert any("cannot be remembered as a place: a descriptor must be" in sentence for sentence in said)
 
 
 def test_a_check_leaves_the_budget_to_the_next_window(make_budget):

@@ -210,7 +210,8 @@ def test_services(make_robot, tmp_path):
     robot.show_and_wait(4)
     saved = robot.call(Trigger, f"{name}/save_map", Trigger.Request())
     assert saved.success, saved.message
-    assert {path.suffix for path in (tmp_path / "maps").iterdir()} == {".ply", ".pcd", ".txt"}
+    suffixes = {path.suffix for path in (tmp_path / "maps").iterdir()}
+    assert suffixes - {".safetensors"} == {".ply", ".pcd", ".txt"}  # with loops its places, too
     assert robot.call(Trigger, f"{name}/reset", Trigger.Request()).success
     robot.show_and_wait(3)
     assert robot.status()["map_id"] == "1"
@@ -332,9 +333,14 @@ def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_ma
     assert "image_reliability" in robot.status()["message"]
     robot.stamp_ns += 60 * 10**9
     robot.show_and_wait(3)
-    assert robot.messages["status"][-1].level == DiagnosticStatus.OK
     assert robot.status()["map_id"] == "1"
     assert any("no frame for 60" in complaint for complaint in robot.complaints)
+
+    def is_well_while_images_come():
+        robot.show()
+        return robot.messages["status"][-1].level == DiagnosticStatus.OK
+
+    robot.until(is_well_while_images_come, "the end of the error")
 
 
 def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_robot, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,69 @@ def test_a_reset_forgets_the_places(make_returning):
     robot.until(lambda: int(robot.status()["places"]) < before, "the new index")
 
 
+def test_a_new_node_finds_itself_in_the_map_that_another_one_has_saved(make_returning, tmp_path):
+    before = make_returning(map_directory=str(tmp_path))
+    before.start()
+    go(before, range(1, LAP + 12))
+    saved = before.call(Trigger, "dvlt/save_map", Trigger.Request())
+    assert saved.success, saved.message
+    assert Path(saved.message).with_suffix(".places.safetensors").exists()
+    robot = make_returning(map_directory=str(tmp_path), namespace="/another")
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    assert robot.status()["loops"] == "on"
+    loaded = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
+    assert loaded.success, loaded.message
+    assert robot.change(Transition.TRANSITION_ACTIVATE)
+    robot.meet()
+    robot.until(lambda: robot.messages["map_points"], "the saved map")  # before there is any image
+    assert f"{robot.messages['map_points'][0].width} points" in loaded.message
+    assert robot.status()["relocalised"].startswith("no: ")
+    go(robot, range(LAP + 20, 2 * LAP + 8))
+    robot.until(lambda: robot.status()["relocalised"] == "yes", "relocalisation")
+    known, found = positions(before), positions(robot)
+    for number in range(2 * LAP, 2 * LAP + 8):
+        np.testing.assert_allclose(found[number % LAP], known[number % LAP], atol=0.05)
+
+
+def positions(robot):
+    """Those published last, by the place on the lap."""
+    points = [message.pose.pose.position for message in robot.messages["pose"]]
+    places = [stamp_ns // FRAME_NS % LAP for stamp_ns in robot.stamps("pose")]
+    return {place: np.array([p.x, p.y, p.z]) for place, p in zip(places, points, strict=True)}
+
+
+def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returning, tmp_path):
+    robot = make_returning(map_directory=str(tmp_path / "maps"))
+    outside = tmp_path / "outside.places.safetensors"
+
+    def refusal(map_file=""):
+        assert robot.set(map_file=map_file)[0].successful
+        answer = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
+        assert not answer.success
+        return answer.message
+
+    assert "unconfigured" in refusal()
+    robot.start()
+    assert "no map to load" in refusal()
+    go(robot, range(1, 8))
+    saved = Path(robot.call(Trigger, "dvlt/save_map", Trigger.Request()).message)
+    data = saved.with_suffix(".places.safetensors").read_bytes()
+    outside.write_bytes(data)
+    (saved.parent / "link.places.safetensors").symlink_to(outside)
+    (saved.parent / "short.places.safetensors").write_bytes(data[:-1])
+    for name in ("../outside", str(outside), "link"):
+        assert "is not in map_directory" in refusal(name)
+    assert "nowhere.places.safetensors: cannot be read" in refusal("nowhere")
+    assert "not a whole map" in refusal("short")
+    robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
+    robot.until(lambda: 8 * FRAME_NS in robot.stamps("pose"), "the next frame")
+    status = robot.status()
+    assert (status["map_id"], status["relocalised"]) == ("0", "no saved map")
+    assert robot.set(map_file=saved.name)[0].successful
+    assert robot.call(Trigger, "dvlt/load_map", Trigger.Request()).success
+    robot.until(lambda: robot.status()["relocalised"].startswith("no: "), "the saved map")
+
+
 def test_loops_can_be_switched_off(make_returning):
     robot = make_returning(loops="never")
     robot.start()
@@ -94,6 +158,9 @@ def test_loops_can_be_switched_off(make_returning):
     status = robot.status()
     assert status["loops"] == "off: loops: never"
     assert "places" not in status
+    refused = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
+    assert not refused.success
+    assert refused.message == "not loaded: no loops are closed: loops: never"
     assert robot.predictor.joint_windows == 0
 
 

@@ -1,0 +1,45 @@
+"""Into a saved map: it stands fast, its places are candidates for loops, and what comes next is another map.
+
+Two loops that say the same join them, as they bring a kidnapped robot back; from then on the map is the saved one.
+"""
+
+from __future__ import annotations
+
+from ..errors import InputError
+from .builder import MapBuilder, MapSnapshot
+from .engine import Engine
+from .loop_closer import LoopMap, LoopParts
+from .map_graph import IDENTITY
+from .saved_map import SavedMap
+
+
+def load_saved_map(saved: SavedMap, engine: Engine, placed: LoopMap, builder: MapBuilder) -> None:
+    """Between two windows. All places of this stream are forgotten, as by a reset.
+
+    Raises:
+        InputError: no loops are closed.
+    """
+    if engine.loops is None:
+        raise InputError("no loops are closed")
+    engine.restart("a saved map is loaded", forget_places=True)
+    stations = engine.loops.load(saved.visits)
+    map_id = placed.load(stations)
+    snapshot = MapSnapshot(
+        map_id, saved.cloud, saved.stamps_ns, saved.map_from_cam, saved.voxel_size, dict.fromkeys(stations, IDENTITY)
+    )
+    builder.load(snapshot, segment=stations[0])
+
+
+def relocalised(loops: LoopParts, map_id: int | None, refusal: str) -> str:
+    """Whether the stream is in the saved map, and why not.
+
+    Args:
+        map_id: of the latest window; None: there was none.
+        refusal: why the latest loop was refused; empty: none was.
+    """
+    saved_id = None if loops.graph is None else loops.graph.saved_id
+    if saved_id is None or loops.finder is None:
+        return "no saved map"
+    if map_id == saved_id:
+        return "yes"
+    return f"no: {loops.finder.saved_problem or refusal or 'no place of it has been recognised yet'}"

@@ -1,0 +1,110 @@
+"""The thread between worker and middleware: what falls behind is counted, and the map hears everything in its order."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+
+from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
+
+from dvlt_ros.engine.budget import Plan
+from dvlt_ros.engine.corrections import Correction, stacked
+from dvlt_ros.engine.counters import Counters
+from dvlt_ros.engine.engine import WindowResult
+from dvlt_ros.engine.frames import Reconstruction, SeamReport
+from dvlt_ros.engine.map_graph import IDENTITY
+from dvlt_ros.engine.metric_map import PlacedWindow
+from dvlt_ros.model import PixelMapping
+from dvlt_ros.ros.config import NodeConfig
+from dvlt_ros.ros.publishing import QUEUED_WINDOWS, PublishingThread
+
+LOOP = Correction(0, np.array([0]), np.array([0]), stacked([IDENTITY]))
+
+
+def window(number, corrections=()):
+    frame = Reconstruction(
+        number * FRAME_NS, "cam", 0, 0, picture(0), room_depth(pose((0, 0, 0))), np.full(SIZE, 2.0, np.float32),
+        INTRINSICS, pose((0, 0, 0)), PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0)),
+    )  # fmt: skip
+    result = WindowResult((frame,), SeamReport("joined", 0.01), 0, Plan(2, 1.0, 1.0, True), 2, 28, 1.0, 1.0)
+    return PlacedWindow(result, is_metric=False, corrections=corrections)
+
+
+@dataclass
+class Map:
+    """Writes down what it is told."""
+
+    told: list = field(default_factory=list)
+    is_broken: bool = False
+
+    def add(self, reconstruction, has_place, segment):
+        self.told.append(reconstruction.stamp_ns // FRAME_NS)
+
+    def correct(self, correction):
+        if self.is_broken:
+            raise RuntimeError("it cannot be moved")
+        self.told.append("loop")
+
+
+@dataclass
+class SlowOutputs:
+    """Publishes nothing before it may."""
+
+    began: threading.Event = field(default_factory=threading.Event)
+    may_go_on: threading.Event = field(default_factory=threading.Event)
+
+    def publish(self, reconstruction, placed, config):
+        self.began.set()
+        assert self.may_go_on.wait(60)
+
+    def publish_map(self, *_):
+        pass
+
+
+@pytest.fixture
+def publisher():
+    outputs, builder, counters, errors, done = SlowOutputs(), Map(), Counters(), [], threading.Semaphore(0)
+    counters.add(accepted=QUEUED_WINDOWS + 2)
+    thread = PublishingThread(
+        outputs, builder, counters, NodeConfig, lambda: 0.0, lambda: 0, errors.append, done.release
+    )  # fmt: skip
+    thread.errors, thread.done = errors, done
+    yield thread
+    outputs.may_go_on.set()
+    thread.stop()
+
+
+def test_a_loop_of_a_window_that_is_lost_reaches_the_map_after_the_window_before_it(publisher):
+    outputs, builder, counters = publisher._outputs, publisher._builder, publisher._counters
+    publisher.start()
+    publisher.deliver(window(1))
+    assert outputs.began.wait(60)
+    publisher.deliver(window(2, corrections=(LOOP,)))
+    for number in range(3, QUEUED_WINDOWS + 3):
+        publisher.deliver(window(number))  # the last of them pushes the second one out
+    assert counters.read().dropped == 1
+    outputs.may_go_on.set()
+    for _ in range(QUEUED_WINDOWS + 1):
+        assert publisher.done.acquire(timeout=60)
+    publisher.stop()
+    assert builder.told == [1, "loop", *range(3, QUEUED_WINDOWS + 3)]
+    assert (counters.read().published, counters.read().in_flight) == (QUEUED_WINDOWS + 1, 0)
+
+
+def test_a_map_that_cannot_be_moved_loses_no_frame(publisher):
+    publisher._outputs.may_go_on.set()
+    publisher._builder.is_broken = True
+    publisher.start()
+    publisher.deliver(window(1, corrections=(LOOP,)))
+    publisher.deliver(window(2))
+    for _ in range(2):
+        assert publisher.done.acquire(timeout=60)
+    publisher.stop()
+    assert [str(error) for error in publisher.errors] == ["it cannot be moved"]
+    assert publisher._counters.read().published == 2
+    assert publisher._builder.told == [2]
