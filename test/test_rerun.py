@@ -102,7 +102,7 @@ def test_a_stream_has_every_frame_at_its_stamp_and_a_space_per_map(tmp_path):
 def test_the_offline_tool_writes_one(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
-    for path in sorted(DEMO_SEQUENCE.glob("*.jpg"))[:8]:
+    for path in sorted(DEMO_SEQUENCE.glob("*.jpg"))[:5]:
         (photos / path.name).symlink_to(path)
     quick = ["--image-size", "56", "--k-max", "2", "--keyframe-min-change", "0", "--max-seam-residual", "0.9"]
     reconstruct_bag.main(
@@ -110,7 +110,7 @@ def test_the_offline_tool_writes_one(tmp_path):
          str(tmp_path / "room.rrd")]
     )  # fmt: skip
     found = read(tmp_path / "room.rrd")
-    assert len(found["/map_0/camera"]["stamp"]) == 8
+    assert len(found["/map_0/camera"]["stamp"]) == 5
     shape = found["/map_0/camera/depth"]["DepthImage:format"][0][0]
     assert (shape["height"], shape["width"]) == (192, 256)
     merged = np.stack(found["/map_0/merged"]["Points3D:positions"][0])
@@ -202,7 +202,26 @@ def test_what_is_shown_live_is_in_the_file(tmp_path, make_live_view):
     assert not warnings
 
 
-def test_a_viewer_that_is_not_there_is_one_warning_and_blocks_nobody(make_live_view):
+def test_a_disk_that_takes_its_time_ends_no_recording(tmp_path, make_live_view, monkeypatch):
+    """A viewer that takes 5 s has gone away; a file that does has every frame all the same."""
+
+    def flush(recording: StreamRecording, timeout_s: float) -> None:
+        if timeout_s < 5:
+            raise InputError("took 5 s")
+
+    monkeypatch.setattr(StreamRecording, "flush", flush)
+    warnings: list[str] = []
+    live = make_live_view(str(tmp_path / "live.rrd"), warnings.append)
+    for number in range(3):
+        live.show(reconstruction(number), is_metric=True)
+    live.stop()
+    assert len(read(tmp_path / "live.rrd")["/map_0/camera"]["stamp"]) == 3
+    assert not warnings
+
+
+def test_a_viewer_that_is_not_there_is_one_warning_and_blocks_nobody(make_live_view, monkeypatch):
+    for patience in ("FLUSH_TIMEOUT_S", "STOP_TIMEOUT_S"):
+        monkeypatch.setattr(f"dvlt_ros.ros.live_view.{patience}", 0.2)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"  # bound, but nobody listens

@@ -120,15 +120,72 @@ def test_a_video_and_a_folder_give_evenly_so_many(tmp_path):
 )
 def test_bad_uploads_are_refused_by_name_and_cause(files, message, residence):
     session = Session(residence)
-    folder = session.new_upload()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
+    paths = session.new_upload(list(files))
+    for path, data in zip(paths, files.values(), strict=True):
+        path.write_bytes(data)
     with pytest.raises(DataError, match=message) as refused:
-        session.take([folder / name for name in files], 12)
-    assert str(folder) not in str(refused.value)
+        session.take(paths, 12)
+    assert "upload" not in str(refused.value)
     assert session.photos is None
     session.close()
+    assert not any(path.parent.exists() for path in paths)
+
+
+HOSTILE = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "..",
+    "",
+    ".bashrc",
+    "a\0b.jpg",
+    "C:\\a\\b.jpg",
+    "é" * 300 + ".jpg",
+    "1_a.jpg",
+    "a.jpg",
+    "a.jpg",
+]
+
+
+def test_uploads_stay_in_their_folder_whatever_a_browser_calls_them(residence):
+    session = Session(residence)
+    paths = session.new_upload(HOSTILE)
+    for path in paths:
+        path.write_bytes(b"x")  # takes every name
+    (folder,) = {path.parent for path in paths}
+    assert len(list(folder.iterdir())) == len(HOSTILE)
+    assert {path.name for path in paths} >= {"passwd", "bashrc", "b.jpg", "a.jpg"}
+    assert max(len(path.name.encode()) for path in paths) <= 255
+    session.close()
+
+
+def test_who_leaves_leaves_nothing_behind():
+    """Neither what was there nor what a run that was under way still brings."""
+
+    class Leaving(Wall):
+        def predict(self, images, num_steps=None):
+            if self.asked:
+                session.close()
+            return super().predict(images, num_steps)
+
+    session = Session(Residence(torch.device("cpu"), load=lambda *_: leaving))
+    leaving = Leaving()
+    session.take(list(PHOTOS), 12)
+    session.reconstruct("dvlt", 0, None)
+    folder = session.file("ply").parent
+    with pytest.raises(InputError, match="has left"):
+        session.reconstruct("dvlt", 0, None)
+    assert session.photos is None
+    assert session.scene is None
     assert not folder.exists()
+
+
+def test_a_scene_keeps_its_name_when_other_photos_come(residence):
+    session = Session(residence)
+    session.take(list(PHOTOS), 12)
+    session.reconstruct("dvlt", 0, None)
+    session.take_example(2)
+    assert session.scene_name == "3_photos_dvlt"
+    session.close()
 
 
 # What is shown
@@ -307,15 +364,11 @@ def test_equal_names_keep_their_folders_from_one_run_to_the_next(tmp_path):
     assert (tmp_path / "out/room" / SOURCE).read_text() == f"{second}\n"
 
 
-def test_the_command_says_what_failed_and_with_status_1(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-m", "dvlt_ros.web", "--offline", "--input", str(tmp_path / "nothing"),
-         "--output-root", str(tmp_path), "--device", "cpu"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 1
-    assert "1 failed:" in run.stderr
-    assert "nothing: no such file or folder" in run.stderr
+def test_the_command_ends_with_what_failed(tmp_path):
+    missing = tmp_path / "nothing"
+    with pytest.raises(SystemExit, match="nothing: no such file or folder") as ended:  # words are status 1
+        command.main(["--offline", "--input", str(missing), "--output-root", str(tmp_path), "--device", "cpu"])
+    assert str(ended.value).startswith("1 failed:")
 
 
 @pytest.mark.parametrize(
@@ -331,59 +384,69 @@ def test_what_cannot_be_done_is_refused_before_anything_is_loaded(arguments, mes
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def server(tmp_path_factory):
     """The page of the real command, with the embedded checkpoint."""
     pytest.importorskip("nicegui", reason="the extra `web` is not installed; pip install 'dvlt_ros[web]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("web") / "log.txt"
-    environment = {
-        name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"
-    }  # changes NiceGUI
+    environment = dict(os.environ)
+    environment.pop("PYTEST_CURRENT_TEST", None)  # changes NiceGUI
     with log.open("w") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "dvlt_ros.web", "--no-open", "--port", str(port), "--device", "cpu"],
             stdout=output, stderr=output, env=environment,
         )  # fmt: skip
-    try:
-        deadline_s = time.monotonic() + 120
-        while True:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline_s, log.read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)
+    yield server, port, log
+    server.terminate()
+    server.wait(30)
 
 
-@pytest.fixture
-def visit(address):
-    """A page in headless Chromium that may talk to the server only."""
+@pytest.fixture(scope="module")
+def address(server, browser):
+    """Where the server listens. The browser starts while it loads."""
+    process, port, log = server
+    deadline_s = time.monotonic() + 120
+    while True:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline_s, log.read_text()
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return f"http://127.0.0.1:{port}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright drives the browser")
     if CHROMIUM is None:
         pytest.skip("no Chromium here; apt-get install chromium")
+    software_3d = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with playwright.sync_playwright() as started:
-        software_3d = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
         browser = started.chromium.launch(executable_path=CHROMIUM, args=software_3d)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
-        page.set_default_timeout(120_000)
-        outside: list[str] = []
-        errors: list[str] = []
-
-        def look(request):
-            if not request.url.startswith((address, "data:", "blob:", address.replace("http", "ws"))):
-                outside.append(request.url)
-
-        page.on("request", look)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(address, browser):
+    """A visitor of their own in headless Chromium, who may talk to the server only."""
+    visitor = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+    page = visitor.new_page()
+    page.set_default_timeout(120_000)
+    outside: list[str] = []
+    errors: list[str] = []
+
+    def look(request):
+        if not request.url.startswith((address, "data:", "blob:", address.replace("http", "ws"))):
+            outside.append(request.url)
+
+    page.on("request", look)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    yield page
+    visitor.close()
     assert outside == []
     assert errors == []
 
@@ -425,6 +488,8 @@ def test_photos_become_a_scene_that_can_be_taken_away(visit, tmp_path):
         assert path.read_bytes().startswith(begins)
     fewer = int(visit.locator(".dvlt-viewer").get_attribute("data-points"))
     assert len(trimesh.load(tmp_path / "3_photos_dvlt.glb").geometry["points"].vertices) == fewer < shown
+    records = (tmp_path / "3_photos_dvlt.ply").read_bytes().split(b"end_header\n", 1)[1]
+    assert len(records) == 19 * fewer
 
 
 def test_a_bad_upload_gets_a_message_that_says_what_is_wrong(visit, tmp_path):
@@ -433,9 +498,25 @@ def test_a_bad_upload_gets_a_message_that_says_what_is_wrong(visit, tmp_path):
     visit.locator("input[type=file]").set_input_files(str(broken))
     visit.get_by_text("holiday.jpg: 23 bytes that are no image").wait_for()
     assert visit.get_by_role("button", name="Reconstruct").is_disabled()
+    visit.locator("input[type=file]").set_input_files(str(PHOTOS[0]))
+    visit.locator(".dvlt-thumbnail").wait_for()
+    visit.locator(".q-notification").wait_for(state="detached")  # what was wrong is so no longer
+    visit.locator(".q-uploader__file").wait_for(state="detached")  # and the field is free for more
 
 
 def test_the_example_is_one_click_away(visit):
     visit.get_by_role("button", name="Try the example").click()
     visit.locator(".dvlt-thumbnail").nth(11).wait_for()
     assert visit.get_by_role("button", name="Reconstruct").is_enabled()
+
+
+@pytest.mark.skipif(not EMBEDDED_WEIGHTS.is_dir(), reason="the embedded checkpoint is not here")
+def test_nothing_else_can_be_begun_while_a_scene_is_made(visit):
+    visit.get_by_role("button", name="Try the example").click()
+    visit.locator(".dvlt-thumbnail").nth(11).wait_for()
+    visit.get_by_role("button", name="Reconstruct").click()
+    find = "[...document.querySelectorAll('button')].find(b => b.innerText.includes(name))"
+    begin = f"['Try the example', 'Reconstruct'].map(name => {find})"
+    visit.wait_for_function(f"document.querySelector('.dvlt-busy').offsetParent && {begin}.every(b => b.disabled)")
+    visit.wait_for_function(f"!document.querySelector('.dvlt-busy').offsetParent && {begin}.every(b => !b.disabled)")
+    assert visit.locator(".dvlt-viewer").get_attribute("data-state") in ("loading", "ready")

@@ -15,8 +15,9 @@ from ..viewing import StreamRecording
 
 QUEUED_FRAMES = 8  # a viewer that falls further behind misses the oldest
 FLUSH_TIMEOUT_S = 2.0
+ONCE_TIMEOUT_S = 20.0  # of a file, or a window, that is not begun again: a busy disk is no reason to give it up
 RETRY_S = 10.0  # after a viewer went away
-STOP_TIMEOUT_S = 2.0
+STOP_TIMEOUT_S = 2.0  # for a viewer; a file is waited for, because what is missing in it stays missing
 
 
 class LiveView:
@@ -46,7 +47,7 @@ class LiveView:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join(STOP_TIMEOUT_S)
+        self._thread.join(ONCE_TIMEOUT_S if self._target.endswith(".rrd") else STOP_TIMEOUT_S)
 
     def _loop(self) -> None:
         while True:
@@ -65,7 +66,7 @@ class LiveView:
             if self._recording is None:
                 self._recording = StreamRecording(self._target, is_metric)
             self._recording.add(reconstruction)
-            self._recording.flush(FLUSH_TIMEOUT_S)
+            self._recording.flush(ONCE_TIMEOUT_S if self._is_once else FLUSH_TIMEOUT_S)
         except (DvltError, RuntimeError, OSError) as error:
             self._give_up(error)
         else:

@@ -1,1 +1,4 @@
-"""A page in the browser: photos, a video or a bag in, a 3D scene out. Only page, panels and viewer know the toolkit."""
+"""A page in the browser: photos, a video or a bag in, a 3D scene out.
+
+Only server, page, panels and viewer know the toolkit.
+"""

@@ -76,7 +76,7 @@ def job(args: argparse.Namespace) -> Job:
 
 def serve(args: argparse.Namespace, residence: Residence) -> None:
     try:
-        from .page import run_page
+        from .server import run_page
     except ImportError as error:
         raise ConfigError(f"the page needs NiceGUI ({error}): pip install 'dvlt_ros[web]'") from error
     run_page(residence, args.host, args.port, open_browser=not args.no_open)

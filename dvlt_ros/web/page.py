@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from fastapi import HTTPException
-from fastapi.responses import FileResponse
-from nicegui import app, events, run, ui
+from nicegui import events, run, ui
 
 from ..errors import DvltError
 from ..models import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..sources.folder import SUFFIXES
-from .files import WRITERS
-from .panels import downloads, how_to_install, pictures_of, sliders, thumbnails
+from .panels import downloads, how_to_install, pictures_of, sliders, step, thumbnails
 from .residence import Residence
 from .scene import ShowOptions
 from .session import Session
@@ -23,31 +21,8 @@ from .viewer import Viewer
 MAX_UPLOAD_BYTES = 2 * 2**30
 ACCEPTED = ",".join([*sorted(SUFFIXES), ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mcap", ".db3"])
 VIEWS, MOST_VIEWS = 12, 48
-STYLE = (Path(__file__).parent / "page.css").read_text()
 
-sessions: dict[str, Session] = {}
-
-
-@app.get("/results/{token}/scene.{kind}")
-def result(token: str, kind: str) -> FileResponse:
-    """The visitor's scene as the sliders show it; runs on a thread."""
-    session = sessions.get(token)
-    if session is None or kind not in WRITERS:
-        raise HTTPException(404, "no such scene")
-    try:
-        path = session.file(kind)  # type: ignore[arg-type]  # checked above
-    except DvltError as error:
-        raise HTTPException(409, str(error)) from error
-    name = f"{session.name}_{session.scene.model}.{kind}" if session.scene else f"scene.{kind}"
-    headers = {"Cache-Control": "no-store", "Content-Encoding": "identity"}  # packing points again gains nothing
-    return FileResponse(path, filename=name, headers=headers)
-
-
-@app.on_shutdown
-def close_sessions() -> None:
-    """Visitors' folders do not outlive the server."""
-    for session in sessions.values():
-        session.close()
+logger = logging.getLogger(__name__)
 
 
 class Page:
@@ -58,7 +33,7 @@ class Page:
         self._residence = residence
         self._reference = 0
         self._busy = False
-        sessions[self.session.token] = self.session
+        self._notice: ui.notification | None = None
         with ui.header().classes("dvlt-header"):
             ui.label("dvlt_ros").classes("dvlt-logo")
             ui.label("Photos, a video or a robot's recording in, a 3D scene out").classes("dvlt-motto")
@@ -69,19 +44,14 @@ class Page:
             with ui.column().classes("dvlt-stage"):
                 self._build_stage()
 
-    def close(self) -> None:
-        sessions.pop(self.session.token, None)
-        self.session.close()
-
     def _build_input(self) -> None:
         with step(1, "Choose photos"):
             self.upload = ui.upload(
-                multiple=True, auto_upload=True, max_file_size=MAX_UPLOAD_BYTES, label="Drop photos, a video or a bag",
+                multiple=True, auto_upload=True, max_total_size=MAX_UPLOAD_BYTES, label="Drop photos, a video or a bag",
                 on_multi_upload=self._on_upload, on_rejected=self._on_rejected,
             ).props(f'accept="{ACCEPTED}" flat bordered hide-upload-btn').classes("dvlt-upload")  # fmt: skip
-            ui.button("Try the example", icon="auto_awesome", on_click=self._on_example).props(
-                "outline no-caps"
-            ).classes("w-full")
+            self.example = ui.button("Try the example", icon="auto_awesome", on_click=self._on_example)
+            self.example.props("outline no-caps").classes("w-full")
             self.input_status = ui.label("A handful of photos of one room works best.").classes("dvlt-hint")
             self.thumbnails = ui.row().classes("dvlt-thumbnails")
             with ui.row().classes("dvlt-line"):
@@ -132,34 +102,41 @@ class Page:
     # What the visitor does
 
     async def _on_upload(self, upload: events.MultiUploadEventArguments) -> None:
-        folder, paths = self.session.new_upload(), []
-        for index, file in enumerate(upload.files):
-            name = Path(file.name).name.lstrip(".") or "upload"  # a browser may send a path
-            path = folder / name if not (folder / name).exists() else folder / f"{index}_{name}"
-            await file.save(path)
-            paths.append(path)
-        self.upload.reset()
-        await self._take(lambda: self.session.take(paths, self._views))
+        if self._busy:  # it was sent before the button went grey
+            self._say("One thing at a time: please send that again.")
+            self.upload.reset()
+            return
+        with self._working("Reading …"):
+            paths = self.session.new_upload([file.name for file in upload.files])
+            for file, path in zip(upload.files, paths, strict=True):
+                await file.save(path)
+            await self._take(lambda: self.session.take(paths, self._views))
+        self.upload.reset()  # only now: the browser adds what it has just sent to the list
 
     def _on_rejected(self) -> None:
-        self._say(f"This is not one of {ACCEPTED.replace(',', ' ')}, or it has more than 2 GiB.")
+        self._say(f"Not taken: photos, a video or a bag ({ACCEPTED.replace(',', ' ')}), together at most 2 GiB.")
 
     async def _on_example(self) -> None:
-        await self._take(lambda: self.session.take_example(self._views))
+        with self._working("Reading …"):
+            await self._take(lambda: self.session.take_example(self._views))
 
     async def _on_max_views(self) -> None:
-        await self._take(lambda: self.session.limit(self._views))
+        with self._working("Reading …"):
+            await self._take(lambda: self.session.limit(self._views))
 
     async def _take(self, take: Callable[[], object]) -> None:
         """Shows the photos that come out of ``take``."""
-        self.input_status.set_text("Reading …")
-        found = await self._attempt(take)
-        photos = self.session.photos
-        self.start.set_enabled(photos is not None)
         self._reference = 0
+        try:
+            await run.io_bound(take)
+        finally:
+            self._show_photos()
+
+    def _show_photos(self) -> None:
+        photos = self.session.photos
         if photos is None:
             self.thumbnails.clear()
-            self.input_status.set_text("Nothing to reconstruct yet." if found is None else str(found))
+            self.input_status.set_text("Nothing to reconstruct yet.")
             return
         of_all = f"{len(photos)} of {photos.total} images" if len(photos) < photos.total else f"{len(photos)} images"
         self.input_status.set_text(
@@ -168,18 +145,17 @@ class Page:
         thumbnails(self.thumbnails, photos, self._reference, self._on_reference)
 
     def _on_reference(self, index: int) -> None:
-        self._reference = index
-        if self.session.photos is not None:
-            thumbnails(self.thumbnails, self.session.photos, index, self._on_reference)
+        if not self._busy:
+            self._reference = index
+            self._show_photos()
 
     async def _on_model(self) -> None:
         """The range of K is known when the model is loaded."""
-        self._set_busy(f"Loading {model_card(self.model.value).title} …")
         name = self.model.value
-        limits = await self._attempt(lambda: self._residence.steps(name))
-        self._set_busy("")
-        if isinstance(limits, tuple):
-            self.show_steps(*limits)
+        with self._working(f"Loading {model_card(name).title} …"):
+            limits = await run.io_bound(self._residence.steps, name)
+            if limits is not None:  # else the server is ending
+                self.show_steps(*limits)
 
     def show_steps(self, fewest: int, most: int) -> None:
         self.steps.props(f"min={fewest} max={most}")
@@ -188,16 +164,14 @@ class Page:
 
     async def _on_start(self) -> None:
         photos = self.session.photos
-        if self._busy or photos is None:
+        if photos is None:
             return
-        name, title = self.model.value, model_card(self.model.value).title
+        name = self.model.value
         steps = int(self.steps.value) if self.steps_row.visible else None
         many = f"{len(photos)} view{'s' if len(photos) > 1 else ''}"
-        self._set_busy(f"Reconstructing {many} with {title} …")
-        scene = await self._attempt(lambda: self.session.reconstruct(name, self._reference, steps))
-        if scene is not None:
+        with self._working(f"Reconstructing {many} with {model_card(name).title} …"):
+            await run.io_bound(self.session.reconstruct, name, self._reference, steps)
             await self._show_scene()
-        self._set_busy("")
 
     async def _show_scene(self) -> None:
         scene = self.session.scene
@@ -231,49 +205,37 @@ class Page:
     def _views(self) -> int:
         return min(MOST_VIEWS, max(1, int(self.max_views.value or VIEWS)))
 
-    async def _attempt(self, action: Callable[[], object]) -> object:
-        """On a thread; what it refuses is said to the visitor, and gives None."""
+    @contextmanager
+    def _working(self, text: str) -> Iterator[None]:
+        """One thing at a time: nothing else can be begun meanwhile. What goes wrong is said to the visitor."""
+        self._dismiss_notice()
+        self._set_busy(text)
         try:
-            return await run.io_bound(action)
+            yield
         except DvltError as error:
             self._say(str(error))
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # whatever a model, or a decoder, does: the page stays usable
+            logger.exception("%s failed", text)
             self._say(f"It did not work: {type(error).__name__}: {error}")
-        return None
+        finally:
+            self._set_busy("")
 
     def _say(self, text: str) -> None:
-        ui.notify(text, type="negative", position="top", multi_line=True, close_button="OK", timeout=0)
+        """Until it is closed, or something else is begun."""
+        self._dismiss_notice()
+        self._notice = ui.notification(
+            text, type="negative", position="top", multi_line=True, close_button="OK", timeout=None
+        )
+
+    def _dismiss_notice(self) -> None:
+        if self._notice is not None and not self._notice.is_deleted:  # else the visitor has closed it
+            self._notice.dismiss()
+        self._notice = None
 
     def _set_busy(self, text: str) -> None:
         self._busy = bool(text)
         self.busy_label.set_text(text)
         self.busy_row.set_visibility(bool(text))
+        for control in (self.upload, self.example, self.max_views, self.model, self.steps):
+            control.set_enabled(not text)
         self.start.set_enabled(not text and self.session.photos is not None)
-
-
-def step(number: int, title: str) -> ui.card:
-    """A card with a number."""
-    card = ui.card().classes("dvlt-step")
-    with card, ui.row().classes("dvlt-line"):
-        ui.label(str(number)).classes("dvlt-step-number")
-        ui.label(title).classes("dvlt-step-title")
-    return card
-
-
-def run_page(residence: Residence, host: str, port: int, open_browser: bool) -> None:
-    """Serves until it is stopped. Everything that a browser needs comes from this process."""
-
-    limits = residence.steps(DEFAULT_MODEL)  # before the first visitor: loading takes its time
-
-    @ui.page("/")
-    def visit() -> None:
-        ui.add_css(STYLE)
-        ui.colors(primary="#1769aa")
-        page = Page(residence)
-        ui.context.client.on_delete(page.close)
-        page.show_steps(*limits)
-
-    ui.run(
-        host=host, port=port, title="dvlt_ros", show=open_browser, reload=False, show_welcome_message=True,
-        favicon="🧊", reconnect_timeout=30.0,
-    )  # fmt: skip

@@ -23,6 +23,15 @@ DOWNLOADS = {
 }
 
 
+def step(number: int, title: str) -> ui.card:
+    """A card with a number."""
+    card = ui.card().classes("dvlt-step")
+    with card, ui.row().classes("dvlt-line"):
+        ui.label(str(number)).classes("dvlt-step-number")
+        ui.label(title).classes("dvlt-step-title")
+    return card
+
+
 def thumbnails(row: ui.row, photos: Photos, reference: int, choose: Callable[[int], None]) -> None:
     """A click on a photo makes it the reference."""
     row.clear()

@@ -22,9 +22,7 @@ class Residence:
         self.device = device
         self._load = load
         self._lock = threading.Lock()
-        self._steps: dict[
-            str, tuple[int, int]
-        ] = {}  # of all that were here: who asks need not wait for a reconstruction
+        self._steps: dict[str, tuple[int, int]] = {}  # of all that were here: who asks waits for no reconstruction
         self._name = ""
         self._model: MultiViewModel | None = None
 

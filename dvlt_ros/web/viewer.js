@@ -49,7 +49,7 @@ export default {
       try {
         loaded = (await new GLTFLoader().loadAsync(url)).scene;
       } catch (error) {
-        if (url === this.url) this.$el.dataset.state = "failed";
+        if (url === this.url) this.$el.dataset.state = "lost";
         return;
       }
       if (url !== this.url) return; // a slider was quicker
