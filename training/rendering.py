@@ -14,9 +14,11 @@ from .data.types import Views, concatenate
 from .synthetic import (
     BENCHMARK_SEED,
     AugmentConfig,
+    Photos,
     SyntheticConfig,
     augment,
     compiled_renderer,
+    load_atlas,
     sample_windows,
 )
 
@@ -38,6 +40,7 @@ class SyntheticWindows:
         self.most_views, self.distinct, self.device = most_views, data.synthetic_windows or 0, device
         self.photometric = AugmentConfig() if data.augment else None
         self.render = compiled_renderer() if data.compile_renderer else None
+        self.photos = Photos(load_atlas(data.photos).to(device)) if data.photos else None
         self._kept: dict[Size, _Kept] = {}
 
     def windows(self, seeds: Sequence[int], num_views: int, size: Size) -> list[Views]:
@@ -55,7 +58,7 @@ class SyntheticWindows:
         config = SyntheticConfig(augment=photometric)
         pieces = [
             sample_windows(
-                padded[i : i + RENDERED_AT_ONCE], config, self.device, views=num_views, size=size, render=self.render
+                padded[i : i + RENDERED_AT_ONCE], config, self.device, None, num_views, size, self.photos, self.render
             )
             for i in range(0, len(padded), RENDERED_AT_ONCE)
         ]

@@ -1,7 +1,11 @@
 """Synthetic windows as training uses them: endless or kept, varied, mirrored."""
 
+import cv2
+import numpy as np
+import pytest
 import torch
 
+from dvlt_ros.errors import InputError
 from dvlt_ros.geometry import transform_points, unproject
 from dvlt_ros.training.config import Data
 from dvlt_ros.training.normalize import to_first_camera
@@ -53,3 +57,15 @@ def test_endless_windows_do_not_depend_on_their_neighbours():
     together, alone = windows.windows([7, 8], 2, SIZE), windows.windows([8], 2, SIZE)
     torch.testing.assert_close(together[1].images, alone[0].images)
     assert torch.equal(together[1].depth, alone[0].depth)
+
+
+def test_photographs_from_a_folder_dress_the_scenes(tmp_path):
+    with pytest.raises(InputError, match=f"no usable image .* below {tmp_path}"):
+        source(photos=(str(tmp_path),))
+    picture = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(tmp_path / "wall.png"), picture)
+    plain, dressed = (
+        source(augment=False, photos=photos).windows(range(4), 2, SIZE) for photos in ((), (str(tmp_path),))
+    )
+    assert all(torch.equal(a.depth, b.depth) for a, b in zip(plain, dressed, strict=True))
+    assert not all(torch.equal(a.images, b.images) for a, b in zip(plain, dressed, strict=True))
