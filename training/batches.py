@@ -13,8 +13,9 @@ from dvlt_ros.model import DvltConfig
 
 from .augment import ColourRule
 from .config import TrainConfig
-from .data.dataset import JoinedDataset, open_recordings
+from .data.dataset import SequenceDataset, open_recordings
 from .data.types import Views, concatenate
+from .mixture import shares
 from .rendering import SyntheticWindows
 from .sampling import BatchSampler, Item, image_shape, sample_num_steps
 
@@ -37,15 +38,15 @@ class Batches(Iterator[Batch]):
         self.seed, self.model, self.device = config.seed, model, device
         self.image_size = config.shapes.image_size
         self.synthetic = SyntheticWindows(config.data, config.shapes.views[1], device)
-        self.recordings = None
+        self.recordings: list[SequenceDataset] = []
+        lengths, drawn = [SYNTHETIC_SEQUENCES], [config.data.synthetic_share]
         if config.data.folder_share > 0:
             colour = ColourRule() if config.data.augment else None
             self.recordings = open_recordings(config.data.folders, self.image_size, colour)
-        lengths, shares = [SYNTHETIC_SEQUENCES], [config.data.synthetic_share]
-        if self.recordings is not None:
-            lengths.append(len(self.recordings))
-            shares.append(config.data.folder_share)
-        repeats = [share / length for share, length in zip(shares, lengths, strict=True)]
+            lengths += [len(recording) for recording in self.recordings]
+            images = [recording.num_images for recording in self.recordings]
+            drawn += list(config.data.folder_share * shares(images, config.data.temperature))
+        repeats = [share / length for share, length in zip(drawn, lengths, strict=True)]
         self.sampler = BatchSampler(config.shapes, lengths, repeats, config.seed, rank, world_size)
         self.workers = config.data.workers
         self.index = 0
@@ -85,10 +86,10 @@ class Batches(Iterator[Batch]):
 
 
 class _Recorded(Dataset):
-    """Windows of recordings; items of the synthetic source pass through to be rendered later."""
+    """Windows of recordings, sources from 1; items of the synthetic source 0 pass through to be rendered later."""
 
-    def __init__(self, recordings: JoinedDataset | None) -> None:
+    def __init__(self, recordings: list[SequenceDataset]) -> None:
         self.recordings = recordings
 
     def __getitem__(self, item: Item) -> Item | Views:
-        return item if item.source == 0 or self.recordings is None else self.recordings[item]
+        return item if item.source == 0 else self.recordings[item.source - 1][item]

@@ -14,6 +14,7 @@ from dvlt_ros.model import DvltConfig
 
 from .losses import LossConfig
 
+MIXTURE_TEMPERATURE = 2.0
 FinetuneMode = Literal["depth_output", "depth_decoder", "depth_decoder_and_loop", "heads", "everything"]
 
 
@@ -102,8 +103,9 @@ class FolderSource:
     layout: str = "auto"
     first: int = 0  # frames of each sequence to use, [first, last)
     last: int | None = None
-    ranking: Literal["index", "pose"] = "index"
-    window_ratio: float = 4.0
+    like: str | None = None  # a set of the published mixture, whose rules for views and depth then hold here
+    ranking: Literal["index", "pose"] = "index"  # without `like`
+    window_ratio: float = 4.0  # without `like`
     options: dict[str, Any] = field(default_factory=dict)  # of the layout's reader, such as intrinsics
 
 
@@ -114,6 +116,7 @@ class Data:
     synthetic_share: float = 1.0
     folder_share: float = 0.0
     folders: tuple[FolderSource, ...] = ()
+    temperature: float = MIXTURE_TEMPERATURE  # a folder's part is like its images ** (1 / temperature)
     synthetic_windows: int | None = None  # distinct synthetic windows, rendered once and kept; None: endless
     photos: tuple[str, ...] = ()  # folders of photographs that dress surfaces of the synthetic scenes
     compile_renderer: bool = False  # minutes to start, then many times faster, on a GPU and on a CPU

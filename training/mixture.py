@@ -12,10 +12,10 @@ import yaml
 from dvlt_ros.errors import ConfigError
 
 from .augment import DepthRule
+from .config import MIXTURE_TEMPERATURE
 from .sampling import ViewRule
 
 PUBLISHED = Path(__file__).parent / "configs" / "mixture.yaml"
-TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,14 @@ def load_mixture(path: str | Path = PUBLISHED) -> tuple[MixtureSet, ...]:
     return tuple(_mixture_set(name, values, path) for name, values in table.items())
 
 
+def mixture_set(name: str) -> MixtureSet:
+    """A set of the published mixture. Raises ConfigError: there is none of this name."""
+    known = {entry.name: entry for entry in load_mixture()}
+    if name not in known:
+        raise ConfigError(f"the published mixture has no set {name!r}; it has {', '.join(known)}")
+    return known[name]
+
+
 def _mixture_set(name: str, values: object, path: str | Path) -> MixtureSet:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {name}: expected fields, got {values!r}")
@@ -64,7 +72,7 @@ def _mixture_set(name: str, values: object, path: str | Path) -> MixtureSet:
         raise ConfigError(f"{path}: {name}: {error}") from error
 
 
-def shares(images: Sequence[float], temperature: float = TEMPERATURE) -> np.ndarray:
+def shares(images: Sequence[float], temperature: float = MIXTURE_TEMPERATURE) -> np.ndarray:
     """Probability (D,) of each data set, proportional to images ** (1 / temperature)."""
     if not temperature > 0 or not len(images) or min(images) <= 0:
         raise ConfigError(f"shares need temperature and images above 0, got {temperature} and {list(images)}")

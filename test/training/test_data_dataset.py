@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import pickle
@@ -12,11 +13,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dvlt_ros.errors import DataError, InputError
+from dvlt_ros.errors import ConfigError, DataError, InputError
 from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
+from dvlt_ros.model import DvltConfig
 from dvlt_ros.training.augment import ColourRule, DepthRule, Frame
-from dvlt_ros.training.config import FolderSource, Shapes
-from dvlt_ros.training.data.dataset import Counts, JoinedDataset, SequenceDataset, open_recordings
+from dvlt_ros.training.batches import Batches
+from dvlt_ros.training.config import Data, FolderSource, Shapes, TrainConfig
+from dvlt_ros.training.data.dataset import Counts, SequenceDataset, open_recordings
 from dvlt_ros.training.data.layouts import open_dataset
 from dvlt_ros.training.data.types import Views, concatenate
 from dvlt_ros.training.data.writer import SequenceWriter
@@ -133,29 +136,29 @@ def test_a_sequence_with_fewer_frames_than_views_is_refused(dataset):
         short[Item(0, 0, 5, 0.6, seed=4)]
 
 
-def test_joined_sets_count_through(dataset):
-    first, second = (SequenceDataset(part, SIZE) for part in (dataset.sequences[:1], dataset.sequences[1:]))
-    joined = JoinedDataset([first, second])
-    assert len(joined) == 3
-    assert second.num_images == 11
-    assert same(joined[Item(9, 2, 2, 0.6, seed=3)], second[Item(1, 1, 2, 0.6, seed=3)])
-    assert same(joined[Item(9, 0, 2, 0.6, seed=3)], first[Item(0, 0, 2, 0.6, seed=3)])
-    assert joined.counts().windows == 4
-
-
 def test_recordings_of_the_trainer(tmp_path, box_scene):
     write(tmp_path / "kitchen", box_scene, box_scene.poses(5))
     write(tmp_path / "hall", box_scene, box_scene.poses(3))
-    folders = [FolderSource(str(tmp_path / "kitchen"), last=3), FolderSource(str(tmp_path / "hall"), ranking="pose")]
-    recordings = open_recordings(folders, SIZE)
-    assert len(recordings) == 2
-    assert [dataset.num_images for dataset in recordings.datasets] == [3, 3]
-    assert recordings[Item(1, 1, 2, 0.6, seed=3)].images.shape == (1, 2, 3, 28, SIZE)
+    kitchen, hall = str(tmp_path / "kitchen"), str(tmp_path / "hall")
+    first, second = open_recordings([FolderSource(kitchen, last=3), FolderSource(hall, like="replica")], SIZE)
+    assert (first.num_images, second.num_images) == (3, 3)
+    assert (first.views.ranking, second.views.ranking, second.depth.max_depth) == ("index", "pose", 100)
+    assert second[Item(2, 0, 2, 0.6, seed=3)].images.shape == (1, 2, 3, 28, SIZE)
+    with pytest.raises(ConfigError, match="no set 'kitchen'; it has unrealstereo4k, replica"):
+        open_recordings([FolderSource(kitchen, like="kitchen")], SIZE)
+
+
+def test_folders_are_drawn_from_by_the_root_of_their_images(tmp_path, box_scene):
+    for name, count in (("large", 8), ("small", 2)):
+        write(tmp_path / name, box_scene, box_scene.poses(count))
+    folders = tuple(FolderSource(str(tmp_path / name)) for name in ("large", "small"))
+    data = Data(synthetic_share=1.0, folder_share=3.0, folders=folders)
+    batches = Batches(TrainConfig(data=data, shapes=SHAPES), DvltConfig(), torch.device("cpu"), 0, 1)
+    sources = np.array([item.source for items in itertools.islice(iter(batches.sampler), 3000) for item in items])
+    np.testing.assert_allclose([(sources == i).mean() for i in range(3)], [0.25, 0.5, 0.25], atol=0.03)
 
 
 def test_nothing_to_draw_from_is_refused():
-    with pytest.raises(DataError, match="at least one data set"):
-        JoinedDataset([])
     with pytest.raises(DataError, match="at least one sequence"):
         SequenceDataset([], SIZE)
 

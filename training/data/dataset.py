@@ -7,7 +7,7 @@ metres and in the sequence's world until `normalize_views` has seen the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 from dvlt_ros.errors import DataError, InputError
 
 from ..augment import ColourRule, DepthRule, change_colours, prepare_frames, stack_frames
+from ..mixture import mixture_set
 from ..sampling import Item, ViewRule, image_shape, sample_views, with_retries
 from .layouts import open_dataset
 from .sequence import RgbdSequence, require_frames
@@ -114,39 +115,21 @@ class SequenceDataset(Dataset[Views]):
         self._counts[row] += torch.tensor([windows, refused])
 
 
-class JoinedDataset(Dataset[Views]):
-    """Several data sets as one: sequences are counted through, an item's ``source`` is not looked at."""
-
-    def __init__(self, datasets: Sequence[SequenceDataset]) -> None:
-        if not datasets:
-            raise DataError("a joined data set needs at least one data set")
-        self.datasets = list(datasets)
-        self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, item: Item) -> Views:
-        which = int(np.searchsorted(self._ends, item.sequence, side="right"))
-        dataset = self.datasets[which]
-        return dataset[replace(item, sequence=item.sequence - int(self._ends[which]) + len(dataset))]
-
-    def counts(self) -> Counts:
-        parts = [dataset.counts() for dataset in self.datasets]
-        return Counts(sum(part.windows for part in parts), sum(part.refused for part in parts))
-
-
 def open_recordings(
     folders: Sequence[FolderSource], image_size: int, colour: ColourRule | None = None
-) -> JoinedDataset:
-    """The trainer's folders, each with its own rule for views, as one data set.
+) -> list[SequenceDataset]:
+    """The trainer's folders, each with its own rules for views and depth.
 
     Raises:
         DataError: a folder without a usable sequence.
+        ConfigError: a folder is to be like a set that the published mixture does not have.
     """
     datasets = []
     for folder in folders:
         sequences = open_dataset(folder.path, folder.layout, first=folder.first, last=folder.last, **folder.options)
-        rule = ViewRule(ranking=folder.ranking, window_ratio=folder.window_ratio)
-        datasets.append(SequenceDataset(sequences, image_size, rule, colour=colour))
-    return JoinedDataset(datasets)
+        views, depth = ViewRule(ranking=folder.ranking, window_ratio=folder.window_ratio), DepthRule()
+        if folder.like is not None:
+            known = mixture_set(folder.like)
+            views, depth = known.views, known.depth
+        datasets.append(SequenceDataset(sequences, image_size, views, depth, colour))
+    return datasets
