@@ -219,7 +219,9 @@ def test_the_command_from_data_to_report_with_a_data_set_of_ones_own(recorded, m
     assert matplotlib.image.imread(text.parent / picture).shape[2] == 4
     assert strict_json((text.parent / picture).with_name("metrics.json"))["run"]["num_steps"] == 2
     assert "a-hidden-frame" in capsys.readouterr().out
+    monkeypatch.setattr(command.time, "strftime", lambda *_: text.parent.name)  # at the same second
     assert run_command(*options, "--first", 1) == 0  # only the first of both, which is sound
+    assert len(list((tmp_path / "out").glob("dvlt/*/report.md"))) == 2
 
 
 def test_the_command_refuses_before_it_begins(tmp_path, capsys):

@@ -10,6 +10,7 @@ Leaves <out>/<experiment>/<time>/report.md, and beside it metrics.json and page.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import sys
@@ -158,11 +159,16 @@ def _protocol(args: argparse.Namespace, name: str, described: Run) -> Protocol:
 
 def _new_folder(args: argparse.Namespace) -> Path:
     experiment = args.experiment or (f"{args.model}-{Path(args.weights).stem}" if args.weights else args.model)
-    folder = Path(args.output / experiment / time.strftime("%Y-%m-%d_%H-%M-%S"))
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from error
+    started = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in itertools.count(1):
+        folder = Path(args.output / experiment / (started if number == 1 else f"{started}_{number}"))
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue  # a run of the same second
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from error
     return folder
 
 
