@@ -109,6 +109,7 @@ def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> It
     if image_size is not None:
         model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
         module.load_predictor = lambda *_: RecordedPredictor(model, image_size)
+        parameters["loops"] = "never"  # a recorded answer has no features to recognise places by
     values = {"publish_unscaled": True, "keyframe_min_change": 0.0, "device": "cpu"} | parameters
     node = ReconstructNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
     for transition in (node.trigger_configure, node.trigger_activate):
