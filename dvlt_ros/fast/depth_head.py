@@ -102,7 +102,7 @@ class FastConvHead:
 
     def __call__(self, patches: Tensor, grid: Grid, uv_parts: list[Tensor]) -> Tensor:
         x = patches.unflatten(1, grid).to(self.dtype)
-        for stage, part in zip(self.stages, uv_parts, strict=False):
+        for stage, part in zip(self.stages, uv_parts[:-1], strict=True):
             x = stage(x, part)
         x = channels_last(F.interpolate(channels_first(x), size=pixels(grid), mode="bilinear", align_corners=False))
         return self.last(self.hidden(x).add_(uv_parts[-1]).relu_())

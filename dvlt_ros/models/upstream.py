@@ -86,6 +86,7 @@ def load_strictly(
     _refuse_gaps(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, expected)
     if unknown := sorted(tensors.keys() - expected.keys()):
         logger.warning("%s: tensors that the installed version does not know are not used: %s", path, _some(unknown))
+    # Nothing is missing any more but second names of tensors that share their memory with one that is stored.
     network.load_state_dict({name: tensors[name] for name in expected.keys() & tensors.keys()}, strict=False)
     return network
 
