@@ -3,6 +3,7 @@
 import math
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import seam_drift
 import torch
@@ -12,7 +13,9 @@ from seam_drift import Disturbance, Simulator, turned
 
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.engine.config import EngineConfig
+from dvlt_ros.engine.placing import on_grid
 from dvlt_ros.engine.seams import MIN_POINTS, SharedPoints, fit_seam
+from dvlt_ros.engine.windows import Anchor
 from dvlt_ros.errors import AlignmentError, InputError
 from dvlt_ros.geometry import rotation_angle
 
@@ -204,3 +207,22 @@ def test_two_hundred_windows_drift_little(kind):
     assert drift.position < 1
     assert abs(drift.scale) < 2
     assert drift.rotation_deg < 0.1
+
+
+@pytest.mark.parametrize("size", [(56, 84), (84, 112), (98, 140)])
+def test_maps_of_another_resolution_are_seen_at_the_same_rays(size):
+    """A tilted plane: its depth along a ray does not depend on the size of the maps."""
+
+    def plane(height, width):
+        intrinsics = np.array([[0.9 * width, 0, 0.5 * width], [0, 1.2 * height, 0.45 * height], [0, 0, 1]])
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        rays = np.stack([columns, rows, np.ones((height, width))], axis=-1) @ np.linalg.inv(intrinsics).T
+        return 2 + rays @ (0.5, -0.3, 0.1), intrinsics
+
+    depth, intrinsics = plane(84, 112)
+    expected, own = plane(*size)
+    anchor = on_grid(Anchor(None, depth, 1 + depth, intrinsics, np.eye(4)), size, own)
+    pixel = 0.5 * (0.5 / (0.9 * 112) + 0.3 / (1.2 * 84))  # what half a pixel of the coarser map may change
+    np.testing.assert_allclose(anchor.depth, expected, atol=1.01 * pixel if size != (84, 112) else 1e-12)
+    np.testing.assert_allclose(anchor.confidence, 1 + anchor.depth)
+    assert anchor.intrinsics is own or size == (84, 112)
