@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -71,6 +72,8 @@ class SyntheticWindows:
         indices = [seed % self.distinct for seed in seeds]
         missing = sorted({i for i in indices if i not in kept})
         if missing:
+            if self.render is not None:  # it makes whole pieces: what is needed next rather than one window twice
+                missing += kept.missing(-len(missing) % RENDERED_AT_ONCE, besides=set(missing))
             kept.add(missing, self._rendered(missing, self.most_views, size, None))
         draws = [np.random.default_rng(seed) for seed in seeds]
         order = np.stack([rng.permutation(self.most_views)[:num_views] for rng in draws])
@@ -93,6 +96,10 @@ class _Kept:
 
     def __contains__(self, index: int) -> bool:
         return index in self._there
+
+    def missing(self, count: int, besides: set[int]) -> list[int]:
+        """At most ``count`` windows that are not there yet."""
+        return list(islice((i for i in range(self.count) if i not in self._there and i not in besides), count))
 
     def add(self, indices: list[int], windows: Views) -> None:
         for name in PER_VIEW:

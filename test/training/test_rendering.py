@@ -9,8 +9,8 @@ from dvlt_ros.errors import InputError
 from dvlt_ros.geometry import transform_points, unproject
 from dvlt_ros.training.config import Data
 from dvlt_ros.training.normalize import to_first_camera
-from dvlt_ros.training.rendering import SyntheticWindows, mirror
-from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
+from dvlt_ros.training.rendering import RENDERED_AT_ONCE, SyntheticWindows, mirror
+from dvlt_ros.training.synthetic import SyntheticConfig, render_views, sample_windows
 
 SIZE = (28, 42)
 CPU = torch.device("cpu")
@@ -43,6 +43,21 @@ def test_kept_windows_are_rendered_once_and_used_in_any_order():
     pairwise = [to_first_camera(w.world_from_cam)[0, 1, :3, 3].norm() for w in again]
     known = torch.cdist(first[0].world_from_cam[0, :, :3, 3], first[0].world_from_cam[0, :, :3, 3])
     assert all((known - distance).abs().min() < 1e-5 for distance in pairwise)  # seed 4 is window 0, too
+
+
+def test_a_compiled_renderer_fills_its_pieces_with_windows_that_are_needed_next():
+    plain, ahead = source(synthetic_windows=10, augment=False), source(synthetic_windows=10, augment=False)
+    sizes = []
+
+    def render(scenes, poses, *rest):
+        sizes.append(len(poses))
+        return render_views(scenes, poses, *rest)
+
+    ahead.render = render
+    first = [ahead.windows([seed], 2, SIZE)[0] for seed in range(9)]  # of a piece of eight, then of what is left
+    assert sizes == [RENDERED_AT_ONCE, RENDERED_AT_ONCE]
+    for seed, window in enumerate(first):
+        torch.testing.assert_close(window.images, plain.windows([seed], 2, SIZE)[0].images, atol=1 / 255, rtol=0)
 
 
 def test_kept_windows_vary_with_the_seed_of_their_use():
