@@ -28,7 +28,7 @@ setup(
         "pyyaml",
         "safetensors",
         "setuptools",
-        "torch>=2.4",
+        "torch>=2.5",
         "tqdm",
         "transforms3d",
     ],

@@ -1,15 +1,15 @@
 """The paper's claims on one loop, at small scale: the same network trained in three ways, judged at several K.
 
     python benchmarks/claims.py                                      # an hour of an idle CPU core
-    python benchmarks/claims.py recipe=nano total_minutes=8.5 model.config.min_steps=4 model.config.num_steps=16
+    python benchmarks/claims.py recipe=nano total_minutes=8.5 data.augment=false
 
     shared, any K       one block applied K times, K drawn anew for every update: the method
     shared, one K       the same, always trained with the largest K
     decoupled           as many blocks with weights of their own, so that a pass costs as much
 
 All of them get the same batches and as many updates. Arguments override fields of the recipe, which is nano_claims
-unless they name another. Judged on windows of six views that nobody trained on: at each K a full pass, and the pass
-of the largest K stopped after as many steps. A variant whose folder below ``output`` is complete is not trained again.
+unless they name another. Judged on scenes that were trained on and on new ones: at each K a full pass, and the pass of
+the largest K stopped after as many steps. A variant whose folder below ``output`` is complete is not trained again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import torch
 from hydra import compose, initialize_config_module
@@ -31,14 +33,15 @@ from dvlt_ros.model import Dvlt, Prediction
 from dvlt_ros.training.config import TrainConfig, from_hydra
 from dvlt_ros.training.data.types import Views
 from dvlt_ros.training.evaluation import means, window_metrics
-from dvlt_ros.training.rendering import RENDERED_AT_ONCE
+from dvlt_ros.training.rendering import SyntheticWindows
 from dvlt_ros.training.sampling import image_shape
 from dvlt_ros.training.synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 from dvlt_ros.training.train import train
 
 FIGURES = ("abs_rel", "rel_l2", "auc@30", "rotation_error_deg", "translation_error_deg")
-NUM_WINDOWS, NUM_VIEWS = 64, 6
+NUM_WINDOWS = 64
 JUDGED_SEED = BENCHMARK_SEED - 2**19  # neither trained on nor validated with
+Scenes = Literal["seen", "new"]
 
 
 @dataclass(frozen=True)
@@ -78,43 +81,46 @@ def stopped_early(model: Dvlt, after: int, images: Tensor) -> Prediction:
     return model.decode(state)
 
 
-def judged_windows(config: TrainConfig, device: torch.device) -> list[Views]:
-    height, width = image_shape(config.shapes.image_size, config.shapes.aspect[0])
-    scenes = SyntheticConfig(views=NUM_VIEWS, height=height, width=width, augment=None)
+def judged_windows(config: TrainConfig, device: torch.device) -> dict[Scenes, list[Views]]:
+    """With as many views as training has at most; those that were trained on without augmentation."""
+    views, size = config.shapes.views[1], image_shape(config.shapes.image_size, config.shapes.aspect[0])
+    trained_on = SyntheticWindows(replace(config.data, augment=False), views, device)
+    seen = trained_on.windows(range(min(NUM_WINDOWS, config.data.synthetic_windows or NUM_WINDOWS)), views, size)
+    scenes = SyntheticConfig(views=views, height=size[0], width=size[1], augment=None)
     seeds = range(JUDGED_SEED, JUDGED_SEED + NUM_WINDOWS)
-    pieces = [seeds[i : i + RENDERED_AT_ONCE] for i in range(0, len(seeds), RENDERED_AT_ONCE)]
-    return [sample_windows(piece, scenes, device) for piece in tqdm(pieces, desc="windows to judge by")]
+    new = [sample_windows([seed], scenes, device) for seed in tqdm(seeds, desc="scenes to judge by")]
+    return {"seen": seen, "new": new}
 
 
-def rows(name: str, model: Dvlt, windows: Sequence[Views]) -> list[dict[str, object]]:
+def rows(name: str, model: Dvlt, judged: dict[Scenes, list[Views]]) -> list[dict[str, object]]:
     """Means over all windows, for every K that the model has, as a full pass and stopped early."""
     low, high = model.config.min_steps, model.config.num_steps
     passes = [(k, "full", partial(model, num_steps=k)) for k in range(low, high + 1)]
     if model.config.recurrence_mode != "none":
         passes += [(k, "stopped", partial(stopped_early, model, k)) for k in range(2, high)]
     found = []
-    for k, how, run in passes:
+    for (k, how, run), (scenes, windows) in product(passes, judged.items()):
         with torch.inference_mode():
             figures = [row for views in windows for row in window_metrics(run(views.images), views)]
-        found.append({"variant": name, "K": k, "pass": how} | means(figures))
+        found.append({"variant": name, "K": k, "pass": how, "scenes": scenes} | means(figures))
     return found
 
 
 def line(row: dict[str, object]) -> str:
     cells = "  ".join(f"{row[name]:10.3f}" for name in FIGURES)
-    return f"{row['variant']:<16} {row['K']:>3} {row['pass']:<8} {cells}"
+    return f"{row['variant']:<16} {row['K']:>3} {row['pass']:<8} {row['scenes']:<6} {cells}"
 
 
 def main(arguments: list[str]) -> None:
     config = configuration(arguments)
     output, found = Path(config.output), []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    windows = judged_windows(config, device)
+    judged = judged_windows(config, device)
     print(machine(device))
-    print(f"{'trained as':<16} {'K':>3} {'pass':<8} " + "  ".join(f"{name[:10]:>10}" for name in FIGURES))
+    print(f"{'trained as':<16} {'K':>3} {'pass':<8} {'scenes':<6} " + "  ".join(f"{name[:10]:>10}" for name in FIGURES))
     for variant in variants(config.model.dvlt.num_steps):
         model = trained(variant, arguments, output).to(device).eval()
-        new = rows(variant.name, model, windows)
+        new = rows(variant.name, model, judged)
         print(*map(line, new), sep="\n", flush=True)
         found += new
     (output / "claims.json").write_text(json.dumps(found, indent=1))

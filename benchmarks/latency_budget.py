@@ -19,7 +19,9 @@ import numpy as np
 import torch
 
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
-from dvlt_ros.engine.budget import BudgetController, Limits, Plan, Rung
+from dvlt_ros.engine.budget import BudgetController, Plan
+from dvlt_ros.engine.ladder import Rung
+from dvlt_ros.engine.limits import Limits
 from dvlt_ros.model import Dvlt
 
 REPEATS = (2.0, 8.0, 2.0, 0.5, 2.0)  # of every step, stage by stage: neighbours differ by 4
@@ -174,7 +176,7 @@ def main() -> None:
     controller, camera = BudgetController(limits), Camera(interval_ms=2.0 * usual_ms)
     stages = [run_stage(model, controller, camera, limits, repeats, arguments.seconds) for repeats in REPEATS]
     print(table(stages, limits.budget_ms))
-    print(f"ladder: {controller.num_changes} changes; {controller.ladder}")
+    print(f"ladder: {controller.ladder.num_changes} changes; {controller.ladder}")
     if arguments.plot:
         plot(stages, limits.budget_ms, arguments.plot)
 

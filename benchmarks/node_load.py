@@ -36,7 +36,8 @@ from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Frame, Picture
-from dvlt_ros.engine.predictor import DvltPredictor, WindowPrediction
+from dvlt_ros.engine.prediction import WindowPrediction
+from dvlt_ros.engine.predictor import DvltPredictor
 from dvlt_ros.engine.windows import View
 from dvlt_ros.model import Dvlt, PixelMapping, prepare_images
 from dvlt_ros.ros.messages import header, image_message
@@ -104,7 +105,7 @@ def clouds(count: int) -> list[np.ndarray]:
 @contextmanager
 def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> Iterator[Any]:
     """A node in this process, activated; ``image_size``: of the recorded answer, None for the embedded checkpoint."""
-    module: Any = importlib.import_module("dvlt_ros.ros.node")
+    module: Any = importlib.import_module("dvlt_ros.ros.parts")
     rclpy.init(domain_id=domain_id)
     if image_size is not None:
         model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
@@ -139,7 +140,7 @@ def feed(node: Any, count: int) -> Iterator[float]:
 
     That is all from the image's callback to its publication and its place in the map, but for the engine's window.
     """
-    stream, counters = node._stream, node._engine.counters
+    stream, counters = node._stream, node._parts.engine.counters
     done = lambda: sum(getattr(counters.read(), name) for name in ("published", "dropped", "refused"))  # noqa: E731
     images = [image_message(image, "rgb8", header("cam", 1)) for image in clouds(16)]
     for number in range(count):
@@ -170,7 +171,7 @@ def overhead(args: argparse.Namespace) -> None:
 
 
 def listened(node: Any) -> list[Any]:
-    return [node._outputs._depth, node._outputs._confidence, node._outputs._points]
+    return [node._parts.outputs._depth, node._parts.outputs._confidence, node._parts.outputs._points]
 
 
 def camera(args: argparse.Namespace) -> None:
@@ -181,7 +182,7 @@ def camera(args: argparse.Namespace) -> None:
         deliver = node._stream.worker._deliver
 
         def measured(result: Any) -> None:
-            if result.num_views == node._engine.config.window_size:
+            if result.num_views == node._parts.engine.config.window_size:
                 in_node.append(result.window_ms)
             deliver(result)
 
@@ -192,7 +193,7 @@ def camera(args: argparse.Namespace) -> None:
             end_s = time.monotonic() + args.seconds
             while time.monotonic() < end_s:
                 executor.spin_once(timeout_sec=0.1)
-        predictor = node._engine.predictor
+        predictor = node._parts.engine.predictor
         executor.shutdown()
     alone = engine_alone(predictor, len(in_node))
     print(f"{machine(torch.device('cpu'))}; embedded checkpoint, windows of 8 views with 5 new, ms of window")

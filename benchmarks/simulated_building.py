@@ -58,6 +58,11 @@ class Building:
     places: np.ndarray  # (N, 2), middle of every cell
     neighbours: tuple[tuple[int, ...], ...]  # of every cell, through doors and along corridors
 
+    def moved(self, x_m: float) -> Building:
+        """Somewhere else in the world."""
+        by = np.array([x_m, 0, 0], np.float32)
+        return Building(self.boxes + by, self.places + by[:2], self.neighbours)
+
     def depth(self, world_from_cam: np.ndarray) -> np.ndarray:
         """(H, W) float32, metres along the optical axis."""
         rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
@@ -124,9 +129,9 @@ def _furniture(rng: np.random.Generator, x: float, y: float) -> list[Box]:
     return boxes
 
 
-def drive(building: Building, rng: np.random.Generator, length_m: float) -> np.ndarray:
+def drive(building: Building, rng: np.random.Generator, length_m: float, begin: int = 0) -> np.ndarray:
     """x, y, yaw (T, 3) at every tick of a robot that wanders from place to place, turning on the spot if it must."""
-    way = _wander(building, rng, length_m + 10)
+    way = _wander(building, rng, length_m + 10, begin)
     (x, y), yaw = way[0], math.atan2(*(way[1] - way[0])[::-1])
     ticks, driven_m, ahead = [(x, y, yaw)], 0.0, 0
     while driven_m < length_m:
@@ -141,9 +146,9 @@ def drive(building: Building, rng: np.random.Generator, length_m: float) -> np.n
     return np.array(ticks)
 
 
-def _wander(building: Building, rng: np.random.Generator, length_m: float) -> np.ndarray:
+def _wander(building: Building, rng: np.random.Generator, length_m: float, begin: int) -> np.ndarray:
     """Points (N, 2) every 5 cm from place to place; back only where there is no other way."""
-    before, at, points, walked_m = -1, 0, [building.places[0]], 0.0
+    before, at, points, walked_m = -1, begin, [building.places[begin]], 0.0
     while walked_m < length_m:
         ways = [place for place in building.neighbours[at] if place != before] or [before]
         before, at = at, int(rng.choice(ways))
@@ -253,13 +258,25 @@ def make_robot(
 ) -> SimulatedRobot:
     """A drive of ``length_m`` through a building of its own."""
     rng = np.random.default_rng(seed)
-    building = make_building(rng)
-    planar = drive(building, rng, length_m)
+    return send(make_building(rng), rng, length_m, cameras, wheels)
+
+
+def send(
+    building: Building,
+    rng: np.random.Generator,
+    length_m: float,
+    cameras: Mapping[str, np.ndarray] = ONE_CAMERA,
+    wheels: WheelNoise = WheelNoise(),
+    begin: int = 0,
+    start_ns: int = START_NS,
+) -> SimulatedRobot:
+    """A robot through a building, from one of its places on."""
+    planar = drive(building, rng, length_m, begin)
     world_from_base = np.stack([planar_pose(*row) for row in planar])
     odom_from_base = np.stack([planar_pose(*row) for row in wheel_odometry(planar, wheels, rng)])
     at = range(0, len(planar) - 1, TICKS_PER_FRAME)
     between = [interpolate(world_from_base[i], world_from_base[i + 1], FRAME_OFFSET_NS / TICK_NS) for i in at]
     return SimulatedRobot(
-        building, cameras, START_NS + TICK_NS * np.arange(len(planar)), world_from_base, odom_from_base,
-        START_NS + TICK_NS * np.array(at) + FRAME_OFFSET_NS, np.stack(between),
+        building, cameras, start_ns + TICK_NS * np.arange(len(planar)), world_from_base, odom_from_base,
+        start_ns + TICK_NS * np.array(at) + FRAME_OFFSET_NS, np.stack(between),
     )  # fmt: skip

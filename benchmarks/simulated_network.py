@@ -9,13 +9,14 @@ too, which no real network can be trusted to be; ``is_fooled`` is the other end:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
-from simulated_building import INTRINSICS, SIZE, SimulatedRobot
+from simulated_building import INTRINSICS, SIZE
 
 from dvlt_ros.engine.odometry import inverse
 from dvlt_ros.engine.places import describe
@@ -41,14 +42,26 @@ class PredictionNoise:
     features: float = 0.5  # of each feature, beside patterns of root mean square 0.7
 
 
+class Truth(Protocol):
+    """Of the frames of one drive or several."""
+
+    @property
+    def truth(self) -> Mapping[tuple[str, int], np.ndarray]:
+        """world_from_cam (4, 4) by camera and stamp."""
+
+    def depth(self, key: tuple[str, int]) -> np.ndarray:
+        """(H, W), metres."""
+
+
 @dataclass(eq=False)
 class SimulatedPredictor:
     """Nearly perfect: knows every frame's true pose and depth; each window has a random gauge and errors of its own."""
 
-    robot: SimulatedRobot
+    robot: Truth
     noise: PredictionNoise = PredictionNoise()
     seed: int = 0
     is_fooled: bool = False  # what is shown in one joint window is one place to it, wherever it was
+    error_seed: int | None = None  # of its errors alone; None: ``seed``, which the patterns on the walls come from too
     min_steps: int = 2
     max_steps: int = 2
     image_size: int = 28
@@ -56,7 +69,7 @@ class SimulatedPredictor:
     has_fixed_steps: bool = False
 
     def __post_init__(self) -> None:
-        self._rng = np.random.default_rng(self.seed)
+        self._rng = np.random.default_rng(self.seed if self.error_seed is None else self.error_seed)
         walls = np.random.default_rng(self.seed + 1)
         self._patterns = walls.normal(size=(3, CHANNELS)) / PATTERN_M, walls.uniform(0, 2 * math.pi, CHANNELS)
 

@@ -30,14 +30,16 @@ from simulated_network import PredictionNoise, SimulatedPredictor
 from dvlt_ros.alignment import ScaleEstimator, fit_sim3
 from dvlt_ros.benchmark import machine
 from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.engine import Engine, WindowResult
+from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Reconstruction
 from dvlt_ros.engine.loop_closer import LoopCloser, LoopStatus
 from dvlt_ros.engine.loop_closing import LoopFinder
 from dvlt_ros.engine.map_graph import MapGraph
-from dvlt_ros.engine.metric_map import MetricMap, PlacedWindow
+from dvlt_ros.engine.metric_map import MetricMap
 from dvlt_ros.engine.metric_scale import MetricScaleConfig
 from dvlt_ros.engine.odometry import CameraInOdom, inverse
+from dvlt_ros.engine.placed_map import PlacedWindow
+from dvlt_ros.engine.results import WindowResult
 from dvlt_ros.engine.rig import Rig
 from dvlt_ros.geometry import rotation_angle
 

@@ -31,17 +31,25 @@ class Row:
     stages_ms: dict[str, float]
     loop_share: float  # of the matrix rate measured in this run
     relative_error: float  # against eager float32
-    peak_mib: float | None
-    reserved_mib: float | None
+    peak_mib: float | None  # of the whole process, plain model included
+    reserved_mib: float | None  # on a GPU, of the fast path alone
 
 
 @dataclass(frozen=True)
 class Steadiness:
     windows: int
+    median_ms: float
     p99_over_median: float
     growth_mib: float  # from the first tenth of the windows to the last
     new_k_ms: float  # what a K not seen before costs
     known_k_ms: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.windows} windows one after the other: median {self.median_ms:.1f} ms, 99th percentile "
+            f"{self.p99_over_median:.3f} of it, memory {self.growth_mib:+.1f} MiB\n"
+            f"another K costs {self.known_k_ms:.3f} ms, {self.new_k_ms:.3f} ms the first time"
+        )
 
 
 def cost_law(rows: Sequence[Row]) -> dict[str, float] | None:
@@ -78,7 +86,7 @@ def fitted(terms: dict[str, Any], values: np.ndarray) -> dict[str, float]:
 
 def table(rows: Sequence[Row]) -> str:
     heads = ["views", "new", "size", "K", "eager", "autocast", "fast", "quartiles", "gain", "stream", "gain"]
-    heads += ["matrix", "rel. L2", "MiB"]
+    heads += ["matrix", "rel. L2", "MiB", "reserved"]
     lines = ["  ".join(f"{head:>9}" for head in heads)]
     for row in rows:
         autocast = row.eager_ms.get("autocast")
@@ -88,6 +96,7 @@ def table(rows: Sequence[Row]) -> str:
             "" if autocast is None else f"{autocast:.1f}", f"{row.fast_ms:.1f}", f"{low:.0f}..{high:.0f}",
             f"{row.speedup:.2f}", f"{row.stream_ms:.1f}", f"{row.stream_speedup:.2f}", f"{row.loop_share:.0%}",
             f"{row.relative_error:.1e}", "unknown" if row.peak_mib is None else f"{row.peak_mib:.0f}",
+            "" if row.reserved_mib is None else f"{row.reserved_mib:.0f}",
         ]  # fmt: skip
         lines.append("  ".join(f"{cell:>9}" for cell in cells))
     lines += ["", "ms of each stage: eager > fast", "  ".join(f"{head:>15}" for head in ("views, K", *STAGES))]

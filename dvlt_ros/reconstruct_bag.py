@@ -2,9 +2,12 @@
 
     ros2 run dvlt_ros reconstruct_bag recording.mcap --output out
     python -m dvlt_ros.reconstruct_bag photos/ --weights nvidia/dvlt
+    python -m dvlt_ros.reconstruct_bag photos/ --odom camera_poses.txt
 
 Leaves in the output folder: map_N.ply, trajectory_N.txt (TUM format) and page_N.png of every map N, depth/ (one TIFF
-per frame, named by its stamp) and recording/ (MCAP with the node's topics). Lengths are up to one unknown factor.
+per frame, named by its stamp) and recording/ (MCAP with the node's topics), all as the last closed loop has left them.
+Lengths are metres with the odometry of the bag, else up to one unknown factor; frames whose metres are not known even
+so are in files that begin with unscaled_.
 """
 
 from __future__ import annotations
@@ -13,22 +16,37 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .engine.config import EngineConfig
-from .engine.engine import Engine, WindowResult
+from .engine.engine import Engine
 from .engine.frames import Frame, Picture
 from .engine.loading import load_predictor
+from .engine.loop_closer import LoopCloser, prepare_loops
+from .engine.loop_closing import LoopClosingConfig
+from .engine.loops import LoopConfig
+from .engine.metric_map import MetricMap
+from .engine.metric_scale import MetricScaleConfig
+from .engine.odometry import OdometryConfig
+from .engine.places import PlacesConfig
 from .engine.predictor import choose_device
-from .errors import DvltError
+from .engine.results import WindowResult
+from .engine.unscaled_map import UnscaledMap
+from .errors import DataError, DvltError
 from .lens import rectification
 from .models import DEFAULT_MODEL, model_names
-from .results import Results
+from .offline.odometry import CameraOdometry
+from .offline.options import add_options, from_options
+from .offline.results import Results
+from .offline.summary import lengths_of, loops_of
 from .sources import SourceImage, open_source
+from .sources.odometry import open_odometry
+from .sources.open import FRAME_ID, is_bag
+
+OF_TIME = ("latency_budget_ms", "max_wait_s")  # that passes; here none does
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,45 +71,97 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-recording", action="store_true", help="leave out the MCAP recording")
     parser.add_argument("--rrd", type=Path, help="also write this file for Rerun (extra: rerun)")
     parser.add_argument("--points-stride", type=int, default=2, help="of the recording's points (default: 2)")
-    for field in fields(EngineConfig):
-        if field.name not in ("latency_budget_ms", "max_wait_s"):  # of time that passes; here none does
-            option = f"--{field.name.replace('_', '-')}"
-            parser.add_argument(
-                option, type=type(field.default), default=field.default, metavar=type(field.default).__name__,
-                help=f"{field.metadata['description'].replace('%', '%%')} (default: {field.default})",
-            )  # fmt: skip
+    parser.add_argument(
+        "--odom", default="auto", metavar="auto|none|tf|TOPIC|FILE",
+        help="where metres come from: a topic of the bag, its TF, or a TUM file of the camera's poses; "
+        "auto: the bag's only odometry topic, else TF (default: auto)",
+    )  # fmt: skip
+    parser.add_argument("--odom-frame", default="odom", help="of odometry in TF or a file (default: odom)")
+    parser.add_argument(
+        "--camera-frame",
+        default=FRAME_ID,
+        help="optical frame of images that come without a frame_id; others keep theirs",
+    )
+    add_options(parser, "windows and map", EngineConfig, without=OF_TIME)
+    add_options(parser, "loops", LoopClosingConfig, PlacesConfig, LoopConfig)
+    add_options(parser, "odometry and scale", OdometryConfig, MetricScaleConfig)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    config = EngineConfig(**{f.name: getattr(args, f.name) for f in fields(EngineConfig) if hasattr(args, f.name)})
-    source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz)
+    config, scale = from_options(EngineConfig, args), from_options(MetricScaleConfig, args)
+    source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
+    odometry = find_odometry(args, next(iter(source)).frame_id)
     predictor = load_predictor(args.model, args.weights, choose_device(args.device), config.image_rotation)
-    engine = Engine(predictor, config, notify=tqdm.write, clock_ns=lambda: 0)
+    loops = prepare_loops(
+        from_options(LoopClosingConfig, args), from_options(PlacesConfig, args), from_options(LoopConfig, args),
+        predictor, is_metric=odometry is not None,
+    )  # fmt: skip
+    engine = Engine(predictor, config, notify=tqdm.write, clock_ns=lambda: 0, loops=loops.finder)
+    map_ = UnscaledMap(loops.graph) if odometry is None else MetricMap(odometry.camera, scale, graph=loops.graph)
+    closer = LoopCloser(engine, map_, tqdm.write)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
-    with Results(args.output, config, stride, args.rrd) as results:
+    with Results(args.output, config, stride, args.rrd, odometry) as results:
         for window in windows(engine, iter(tqdm(source, unit="frame", disable=None))):
-            for reconstruction in window.reconstructions:
-                results.add(reconstruction)
+            results.add(map_.place(window), window.map_id)
             engine.counters.add(published=len(window.reconstructions))
+            if (correction := closer.work()) is not None:
+                results.correct(correction)
     counts = engine.counters.read()
     print(
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
         f"{counts.passed_over} passed over, {counts.dropped} dropped, "
         f"{counts.refused + source.refusals.count} refused; "
-        f"maps: {results.num_maps}, with lengths up to one unknown factor each; see {args.output}"
+        f"maps: {results.num_maps}, {lengths_of(results, odometry, map_)}; "
+        f"{loops_of(loops, closer.status)}; see {args.output}"
     )
 
 
+def find_odometry(args: argparse.Namespace, camera_frame: str) -> CameraOdometry | None:
+    """None: metres are not asked for, or nobody tells them.
+
+    Raises:
+        DataError: what is asked for by its name cannot be used.
+    """
+    config = from_options(OdometryConfig, args)
+    if args.odom == "none" or (args.odom == "auto" and not is_bag(args.source)):
+        return None
+    try:
+        recorded = open_odometry(args.source, args.odom, args.odom_frame, camera_frame)
+        return CameraOdometry(recorded, config, tqdm.write)
+    except DataError as error:
+        if args.odom != "auto":
+            raise
+        tqdm.write(f"no odometry, so no metres: {error}")
+        return None
+
+
 def windows(engine: Engine, source: Iterator[SourceImage]) -> Iterator[WindowResult]:
-    """Full windows, and what is left at the end: nothing is dropped, no clock decides."""
+    """Full windows, and what is left before a break and at the end: nothing is dropped, no clock decides."""
+    latest, accepted = None, 0
     for image in source:
+        if latest is not None and is_break(latest, image, engine.config.max_gap_s):
+            yield from rest(engine)
         engine.admit(Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image)))
+        if (count := engine.counters.read().accepted) > accepted:
+            latest, accepted = image, count
         if engine.is_full() and (window := engine.run()) is not None:
             yield window
+    yield from rest(engine)
+
+
+def rest(engine: Engine) -> Iterator[WindowResult]:
+    """Of frames that no others will join."""
     while (window := engine.run(flush=True)) is not None:
         yield window
+
+
+def is_break(latest: SourceImage, image: SourceImage, max_gap_s: float) -> bool:
+    """Whether the engine may begin another map after the image that it took last, and drop what waits."""
+    elapsed_s = (image.stamp_ns - latest.stamp_ns) * 1e-9
+    is_other = (image.frame_id, image.image.shape) != (latest.frame_id, latest.image.shape)
+    return is_other or not 0 <= elapsed_s <= max_gap_s
 
 
 def picture(image: SourceImage) -> Picture:

@@ -84,6 +84,15 @@ class Robot:
         self.node.destroy_node()
         self.me.destroy_node()
 
+    @property
+    def parts(self):
+        """What the node consists of while it is configured."""
+        return self.node._parts
+
+    @property
+    def sensors(self):
+        return self.node._parts.sensors
+
     def until(self, condition, what="the awaited event"):
         deadline_s = time.monotonic() + LIMIT_S
         while not condition():
@@ -97,6 +106,12 @@ class Robot:
         self.until(future.done, name)
         self.me.destroy_client(client)
         return future.result()
+
+    def ask(self, kind, name, request):
+        """A future of what `call` waits for."""
+        client = self.me.create_client(kind, name)
+        assert client.wait_for_service(LIMIT_S)
+        return client.call_async(request)
 
     def change(self, transition):
         request = ChangeState.Request()
@@ -112,7 +127,7 @@ class Robot:
         self.until(lambda: self.camera.get_subscription_count() > 0, "the node's subscription")
         for name in TOPICS:
             self.until(lambda name=name: self.me.count_publishers(name) > 0, name)
-        for publisher in vars(self.node._outputs).values():
+        for publisher in vars(self.parts.outputs).values():
             if hasattr(publisher, "get_subscription_count"):
                 self.until(lambda p=publisher: p.get_subscription_count() > 0, publisher.topic_name)
 
@@ -145,8 +160,8 @@ class Robot:
         """Publishes pictures one after the other and waits until the node has answered each."""
         for _ in range(count):
             stamp_ns = self.show()
-            if self.node._engine.counters.read().accepted or count > 1:
-                self.until(lambda s=stamp_ns: self.node._engine.latest_stamp_ns >= s, "admission")
+            if self.parts.engine.counters.read().accepted or count > 1:
+                self.until(lambda s=stamp_ns: self.parts.engine.latest_stamp_ns >= s, "admission")
         self.until(lambda: stamp_ns in self.stamps("points"), "the last frame's points")
 
     def status(self):

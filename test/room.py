@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dvlt_ros.engine.frames import Picture
-from dvlt_ros.engine.predictor import DeviceMemoryError, WindowPrediction
+from dvlt_ros.engine.prediction import DeviceMemoryError, WindowPrediction
 from dvlt_ros.engine.windows import View
 from dvlt_ros.model import PixelMapping
 

@@ -292,7 +292,7 @@ def record(folder, poses, maps):
     stamps_ns = (1000 * STAMPS_S).round().astype(np.int64) * 10**6
     for part in np.array_split(np.arange(COUNT), maps):
         for i in part:
-            recording.write_pose(poses[i], "map", "camera", int(stamps_ns[i]))
+            recording.write_pose(poses[i], "map", int(stamps_ns[i]))
         recording.write_path(stamps_ns[part], poses[part], "map")
     recording.close()
 

@@ -142,10 +142,14 @@ class MapBuilder:
         with self._lock:
             return self._map.snapshot()
 
+    def snapshots(self) -> list[MapSnapshot]:
+        """All of one moment: the maps that have ended, oldest first, and the one that grows."""
+        with self._lock:
+            return [part.snapshot() for part in (*self._kept, self._map)]
+
     def kept(self) -> list[MapSnapshot]:
         """The maps that have ended, oldest first."""
-        with self._lock:
-            return [part.snapshot() for part in self._kept]
+        return self.snapshots()[:-1]
 
 
 class _Part:

@@ -3,7 +3,7 @@
 admit(frame)     decode, gate, keep
 run()            window = buffer.take()
                  prediction = predictor.predict(window, K from the budget)
-                 map_from_window = map.place(prediction)
+                 placed = placer.place(window, prediction)
                  one Reconstruction per new frame
 
 Single-threaded and deterministic but for the clock; `worker` gives it a thread.
@@ -14,63 +14,29 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
-import numpy as np
-
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from .admission import BLANK, OUT_OF_ORDER_S, Admission, Opened
-from .budget import BudgetController, Limits, Plan
+from .budget import BudgetController
 from .config import EngineConfig
 from .counters import Counters
-from .frames import Frame, Reconstruction, SeamReport
+from .frames import Frame
 from .graph_config import Loop
-from .gravity import Gravity, GravityError
+from .gravity import Gravity
 from .keyframes import KeyframeGate
+from .limits import Limits
 from .loop_closing import LoopFinder
 from .loops import NoLoop
-from .placing import MAP_FROM_OPTICAL, MapFrame, anchor_views, reconstruct, without_the_blind
-from .prediction import DeviceMemoryError, Predictor, WindowPrediction
-from .rig import Rig, RigFit
-from .scale_sources import NoObservation, ScaleObservation
+from .placing import reconstruct
+from .prediction import DeviceMemoryError, Predictor
+from .results import NO_STATION, WindowResult
+from .rig import Rig
 from .stations import Station
+from .window_placer import WindowPlacer
 from .windows import Anchor, View, Window, WindowBuffer, last_moments
 
-NO_CAMERA = "no camera explains their rays"
-NOTHING_SEEN = "too few pixels reach min_confidence; is the camera covered?"
-NO_STATION = -1
 SEAM_VIEWS = 3  # shared views that are decoded again to join a window
 REMEMBERED_ARRIVALS = 20
-
-
-@dataclass(frozen=True, eq=False)
-class RigReport:
-    """What the cameras of a rig say of each other."""
-
-    baseline: ScaleObservation | NoObservation  # metres per unit of the map, by the distance of their mounts
-    residual_deg: float | None  # how far the mounts are from what was seen of late; None: not known yet
-
-
-@dataclass(frozen=True, eq=False)
-class WindowResult:
-    """What came of one window."""
-
-    reconstructions: tuple[Reconstruction, ...]  # of the new frames, oldest first
-    seam: SeamReport
-    map_id: int
-    plan: Plan
-    num_views: int
-    image_size: int
-    waited_ms: float  # of the oldest new frame, before the window began
-    window_ms: float  # network and joining, copies included
-    rig: RigReport | None = None  # None with one camera
-    station: Station | None = None  # if it is one
-    segment: int = NO_STATION  # number of the latest station: what a loop moves together
-
-    @property
-    def leading_camera(self) -> str:
-        """The first of a rig that has something new."""
-        return self.reconstructions[0].camera if self.reconstructions else ""
 
 
 class Engine:
@@ -99,15 +65,13 @@ class Engine:
         self._config = config
         self._notify = notify
         self._clock_ns = clock_ns
-        self._budget = BudgetController(limits(config, predictor, self._num_cameras))
+        self._budget = BudgetController(self.limits)
         self._admission = Admission(rig, self.counters, notify)
         self._gate = KeyframeGate()
         self._buffer = WindowBuffer()
-        self._map = MapFrame()
+        self._placer = WindowPlacer(rig, gravity, self.counters, notify)
         self._arrivals_ns: deque[int] = deque(maxlen=REMEMBERED_ARRIVALS)
         self._number = 0
-        self._lost = ""  # why none of the latest window's new frames has a place
-        self._placed: tuple[Anchor, ...] = ()  # of the latest window
         self._segment = NO_STATION
 
     @property
@@ -117,7 +81,7 @@ class Engine:
     @property
     def limits(self) -> Limits:
         """What the budget may choose from."""
-        return limits(self._config, self.predictor, self._num_cameras)
+        return Limits.of(self._config, self.predictor, self._num_cameras)
 
     @property
     def latest_stamp_ns(self) -> int:
@@ -132,12 +96,12 @@ class Engine:
     @property
     def sight_problem(self) -> str:
         """Why nothing new has a place in the map; empty: something has."""
-        return BLANK if len(self.covered) == self._num_cameras else self._lost
+        return BLANK if len(self.covered) == self._num_cameras else self._placer.problem
 
     @property
     def ladder(self) -> str:
         """Where the budget's ladder stands and why."""
-        return self._budget.ladder
+        return str(self._budget.ladder)
 
     def configure(self, config: EngineConfig) -> None:
         """Takes effect with the next frame and window.
@@ -145,7 +109,7 @@ class Engine:
         Raises:
             ConfigError: values that do not fit the checkpoint.
         """
-        self._budget.update(limits(config, self.predictor, self._num_cameras))
+        self._budget.update(Limits.of(config, self.predictor, self._num_cameras))
         self._config = config
 
     def rehearse(self, views: Sequence[View]) -> None:
@@ -204,9 +168,8 @@ class Engine:
         self.counters.add(dropped=len(self._buffer.clear()))
         self.predictor.reset()
         self._gate = KeyframeGate()
-        self._map.restart()
+        self._placer.restart()
         self._arrivals_ns.clear()
-        self._lost = ""
 
     def is_full(self) -> bool:
         """Whether another frame would push one out."""
@@ -244,24 +207,24 @@ class Engine:
         shared = last_moments(window.shared, SEAM_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, rung.image_size, decoded)
-        new, seam, rig = self._place(window, shared, prediction)
-        station = self._station(rung.image_size)
-        reconstructions = tuple(
-            reconstruct(anchor, prediction.mapping, self._map.map_id, self._config) for anchor in new
-        )
+        placed = self._placer.place(window, shared, prediction, self._config)
+        if placed.new:
+            self._buffer.retain(last_moments(placed.in_map, self._config.window_overlap))
+        station, map_id = self._station(placed.in_map, rung.image_size), self._placer.map_id
+        reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, self._config) for anchor in placed.new)
         window_ms = (self._clock_ns() - start_ns) * 1e-6
         self._budget.observe(len(window.views), plan.num_steps, rung.image_size, window_ms, self.own_ms)
         return WindowResult(
-            reconstructions, seam, self._map.map_id, plan, len(window.views), rung.image_size, waited_ms, window_ms,
-            rig, station, self._segment,
+            reconstructions, placed.seam, map_id, plan, len(window.views), rung.image_size, waited_ms, window_ms,
+            placed.rig, station, self._segment,
         )  # fmt: skip
 
-    def _station(self, image_size: int) -> Station | None:
-        """The latest window as one, if it is new enough."""
+    def _station(self, anchors: Sequence[Anchor], image_size: int) -> Station | None:
+        """A window's views in the map as one, if it is new enough."""
         if self.loops is None:
             return None
         try:
-            station = self.loops.see(self._placed, self._map.map_id, image_size)
+            station = self.loops.see(anchors, self._placer.map_id, image_size)
         except InputError as error:  # the frames have their place all the same
             self._notify(f"a window cannot be remembered as a place: {error}")
             return None
@@ -281,59 +244,6 @@ class Engine:
             return None
         num_steps = self._budget.steps_apart(self.loops.num_views, waited_ms)
         return None if num_steps is None else self.loops.check(num_steps, expected_scale)
-
-    def _place(
-        self, window: Window, shared: Sequence[Anchor], prediction: WindowPrediction
-    ) -> tuple[list[Anchor], SeamReport, RigReport | None]:
-        """The new views in the map, and how they came there; those without a camera are dropped."""
-        self._placed = ()
-        prediction, self._lost = self._without_the_lost(prediction, len(shared))
-        if self._lost:
-            return [], SeamReport("refused", None, self._lost), None
-        views = [*(anchor.view for anchor in shared), *window.new]
-        prediction, fit = self._constrained(views, prediction)
-        try:
-            map_from_window, seam = self._map.place(
-                prediction, shared, self._config.max_seam_residual, lambda index: self._axes(views[index].frame)
-            )
-        except GravityError as error:
-            self._lost = f"a new map cannot begin before gravity is known: {error}"
-            self.counters.add(dropped=int(np.isfinite(prediction.window_from_cam[len(shared) :, 0, 0]).sum()))
-            self._notify(self._lost)
-            return [], SeamReport("refused", None, self._lost), None
-        if seam.state == "refused":
-            self._notify(f"a new map begins: a window does not join it, {seam.reason}")
-        placed = anchor_views(views, prediction, map_from_window)
-        new = [anchor for anchor in placed if anchor.view in window.new]
-        known = list(window.shared) if seam.state == "joined" else [a for a in placed if a.view not in window.new]
-        self._placed = (*known, *new)
-        self._buffer.retain(last_moments(self._placed, self._config.window_overlap))
-        return new, seam, None if fit is None else RigReport(fit.scale_in(map_from_window), fit.residual_deg)
-
-    def _without_the_lost(self, prediction: WindowPrediction, num_shared: int) -> tuple[WindowPrediction, str]:
-        """Drops new views that have no place; and why, if none has one."""
-        seeing = without_the_blind(prediction, num_shared, self._config)
-        posed, placed = (np.isfinite(p.window_from_cam[num_shared:]).all(axis=(-2, -1)) for p in (prediction, seeing))
-        reasons = {NO_CAMERA: ~posed, NOTHING_SEEN: posed & ~placed}
-        for reason, lost in reasons.items():
-            if lost.any():
-                self.counters.add(dropped=int(lost.sum()))
-                self._notify(f"{lost.sum()} of {len(lost)} frames dropped: {reason}")
-        return seeing, "" if placed.any() else next(reason for reason, lost in reasons.items() if lost.any())
-
-    def _constrained(
-        self, views: Sequence[View], prediction: WindowPrediction
-    ) -> tuple[WindowPrediction, RigFit | None]:
-        """The cameras of a rig, as their mounts allow."""
-        if self.rig is None:
-            return prediction, None
-        fit = self.rig.fit(views, prediction.window_from_cam)
-        return replace(prediction, window_from_cam=fit.window_from_cam), fit
-
-    def _axes(self, frame: Frame) -> np.ndarray:
-        """map_from_cam rotation (3, 3) of a map that begins at this frame. Raises GravityError: it should wait."""
-        standing = MAP_FROM_OPTICAL if self.rig is None else self.rig.base_from_cam(frame.camera)[:3, :3]
-        return standing if self.gravity is None else self.gravity.map_from_cam(frame, standing)
 
     def _make_room(self) -> None:
         rung = self._budget.rung
@@ -364,26 +274,3 @@ class Engine:
         if len(self._arrivals_ns) < 2:
             return None
         return (self._arrivals_ns[-1] - self._arrivals_ns[0]) * 1e-6 / (len(self._arrivals_ns) - 1)
-
-
-def limits(config: EngineConfig, predictor: Predictor, num_cameras: int) -> Limits:
-    """What configuration, checkpoint and cameras allow together.
-
-    Raises:
-        ConfigError: a range of K that is empty with what the checkpoint adds to it, or a window too small.
-    """
-    if config.window_size < 2 * num_cameras:
-        raise ConfigError(
-            f"window_size must be at least {2 * num_cameras}, two moments of {num_cameras} cameras, "
-            f"got {config.window_size}"
-        )
-    k_max = config.k_max or predictor.max_steps
-    k_min = config.k_min or min(predictor.min_steps, k_max)
-    if k_min > k_max:
-        raise ConfigError(f"k_min {k_min} is above k_max {k_max} (0 stands for the checkpoint's own)")
-    if predictor.has_fixed_steps and not k_min == k_max == predictor.max_steps:
-        raise ConfigError(f"this model has one number of steps: k_min and k_max must be 0 or {predictor.max_steps}")
-    return Limits(
-        config.latency_budget_ms, k_min, k_max, config.window_size, config.window_overlap,
-        config.image_size or predictor.image_size, 2 * num_cameras,
-    )  # fmt: skip

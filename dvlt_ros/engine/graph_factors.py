@@ -1,15 +1,14 @@
-"""The Sim(3) pose graph's terms in GTSAM, and how they are minimised.
+"""The Sim(3) pose graph's terms in GTSAM.
 
 A node is ``map_from_cam`` of a window's reference camera as a similarity: where the camera is, and how many map units
-the window's unit has. GTSAM writes a similarity as ``scale * (R x + t)``, this package as ``scale * R x + t``; only
-this module knows both. Tangents are (rotation 3, translation 3, log scale 1), at the right side: in the axes and the
-unit of the later node.
+the window's unit has. GTSAM writes a similarity as ``scale * (R x + t)``, this package as ``scale * R x + t``. Tangents
+are (rotation 3, translation 3, log scale 1), at the right side: in the axes and the unit of the later node.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -18,13 +17,11 @@ import numpy as np
 import torch
 
 from ..alignment import Sim3
-from ..errors import AlignmentError, ConfigError
+from ..errors import ConfigError
 
 EdgeKind = Literal["seam", "odometry", "loop"]
 Similarity = Any  # gtsam.Similarity3, which has no types
 
-MAX_ITERATIONS = 50
-CONVERGED = 1e-5  # relative change of the squared error that moves nothing any more; 0 would search on in rounding
 FIXED = 1e-4  # standard deviation of what is held: small beside all others, large enough for the solver's arithmetic
 
 
@@ -91,11 +88,8 @@ def squared_error(edge: Edge, nodes: Mapping[int, Similarity]) -> float:
 
 
 def factor(edge: Edge, robust_from: float | None = None) -> Any:
-    """``robust_from``: standard deviations beyond which an error counts linearly (Huber)."""
+    """Of a seam or loop. ``robust_from``: standard deviations beyond which an error counts linearly (Huber)."""
     gtsam = library()
-    if edge.kind == "odometry":
-        noise = gtsam.noiseModel.Gaussian.Covariance(edge.covariance[:6, :6])
-        return gtsam.CustomFactor(noise, [edge.before, edge.after], _Odometry(edge.relative))
     noise = gtsam.noiseModel.Gaussian.Covariance(edge.covariance)
     if robust_from is not None:
         noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(robust_from), noise)
@@ -107,56 +101,3 @@ def held(node: int, at: Similarity, log_scale: float = FIXED) -> Any:
     gtsam = library()
     noise = gtsam.noiseModel.Diagonal.Sigmas(np.array([FIXED] * 6 + [log_scale]))
     return gtsam.PriorFactorSimilarity3(node, at, noise)
-
-
-def minimise(factors: Sequence[Any], start: Mapping[int, Similarity]) -> tuple[dict[int, Similarity], float]:
-    """Nodes with the least squared error of all factors, and that error.
-
-    Raises:
-        AlignmentError: the factors do not determine the nodes.
-    """
-    gtsam = library()
-    graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
-    for term in factors:
-        graph.add(term)
-    for node, similarity in start.items():
-        values.insert(node, similarity)
-    settings = gtsam.LevenbergMarquardtParams()
-    settings.setMaxIterations(MAX_ITERATIONS)
-    settings.setRelativeErrorTol(CONVERGED)
-    settings.setAbsoluteErrorTol(CONVERGED)
-    try:
-        optimiser = gtsam.LevenbergMarquardtOptimizer(graph, values, settings)
-        found = optimiser.optimize()
-    except RuntimeError as error:
-        raise AlignmentError(f"the pose graph has no solution: {str(error).strip().splitlines()[0]}") from error
-    return {node: found.atSimilarity3(node) for node in start}, 2 * optimiser.error()
-
-
-class _Odometry:
-    """The wheels know metres and angles, nothing of a window's unit: (6,) rotation and translation, exact Jacobians."""
-
-    def __init__(self, relative: Similarity) -> None:
-        self._turned, self._moved = relative.rotation(), position(relative)
-        self._after_from_before = self._turned.matrix().T
-
-    def __call__(self, this: Any, values: Any, jacobians: list[np.ndarray] | None) -> np.ndarray:
-        before, after = (values.atSimilarity3(key) for key in this.keys())  # noqa: SIM118, it is no dict
-        before_turned, after_turned = before.rotation(), after.rotation()
-        moved = before_turned.unrotate(position(after) - position(before))
-        turned = before_turned.between(after_turned)
-        angle = self._turned.logmap(turned)
-        if jacobians is not None:
-            derivative = library().Rot3.LogmapDerivative(angle)
-            back, relative = self._after_from_before, turned.matrix()
-            first, second = np.zeros((6, 7), order="F"), np.zeros((6, 7), order="F")
-            first[:3, :3], second[:3, :3] = -derivative @ relative.T, derivative
-            first[3:, :3], first[3:, 3:6] = back @ _cross(moved), -before.scale() * back
-            second[3:, 3:6] = after.scale() * back @ relative
-            jacobians[0], jacobians[1] = first, second
-        return np.concatenate([angle, self._after_from_before @ (moved - self._moved)])
-
-
-def _cross(vector: np.ndarray) -> np.ndarray:
-    x, y, z = vector
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

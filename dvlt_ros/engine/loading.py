@@ -35,16 +35,19 @@ def load_predictor(
     device: torch.device,
     image_rotation: ImageRotation = 0,
     precision: Precision | None = None,
+    merged_keys: int = 1,
 ) -> Predictor:
-    """``weights`` may be empty: the model's own; ``precision`` is that of Déjà View's fast path.
+    """``weights`` may be empty: the model's own; ``precision`` and ``merged_keys`` are of Déjà View's fast path.
 
     Raises:
-        ConfigError: no such model, its package is not installed, or it does not know a ``precision``.
+        ConfigError: no such model, its package is not installed, or it knows no ``precision`` or ``merged_keys``.
         WeightsError: no such weights, or they do not fit.
     """
     if model == DEFAULT_MODEL:
         network = Dvlt.from_pretrained(weights or EMBEDDED_WEIGHTS)
-        return DvltPredictor(network, device, image_rotation, precision)
+        return DvltPredictor(network, device, image_rotation, precision, merged_keys)
     if precision is not None:
         raise ConfigError(f"precision is for model {DEFAULT_MODEL}; {model} has its own, got {precision!r}")
+    if merged_keys != 1:
+        raise ConfigError(f"merged_keys is for model {DEFAULT_MODEL}, got {merged_keys} with {model}")
     return WindowPredictor(load_model(model, weights, device), image_rotation)

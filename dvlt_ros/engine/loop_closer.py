@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 
@@ -16,6 +15,7 @@ from .graph_config import Loop, RefusedLoop
 from .loop_closing import LoopClosingConfig, LoopFinder
 from .loops import LoopConfig, NoLoop
 from .map_graph import MapGraph
+from .placed_map import PlacedMap
 from .places import PlacesConfig
 from .prediction import Predictor, Recogniser
 
@@ -59,24 +59,10 @@ class LoopStatus:
     refusal: str = ""  # why the last one was refused
 
 
-class LoopMap(Protocol):
-    """`MetricMap` or `UnscaledMap`."""
-
-    @property
-    def is_placed(self) -> bool:
-        """Whether the camera has a place in the map, which a loop could move."""
-
-    def expected_scale(self, first: int, second: int) -> float | None: ...
-
-    def close(self, loop: Loop) -> Correction | RefusedLoop: ...
-
-    def load(self, stations: Sequence[int]) -> int: ...
-
-
 class LoopCloser:
     """``status`` may be read from anywhere."""
 
-    def __init__(self, engine: Engine, placed: LoopMap, notify: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, engine: Engine, placed: PlacedMap, notify: Callable[[str], None] = lambda _: None) -> None:
         """``notify`` gets one sentence for every loop that was closed."""
         self.status = LoopStatus()
         self._engine, self._map, self._notify = engine, placed, notify

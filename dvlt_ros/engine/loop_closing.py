@@ -4,12 +4,13 @@
     loop = finder.check(num_steps, ...)  one joint window of two visits
 
 A joint window costs the time of one more window, so it is run at most once in `loop_every` windows, and where the
-latency budget has room for it; until then the candidates wait.
+latency budget has room for it; until then the candidates wait. A robot that may have come back into another map, one
+that was loaded or its own from before it was carried, is lost until it knows: those candidates come after every window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -26,7 +27,7 @@ from .stations import VISIT_VIEWS, Station, StoredVisit, thinned
 from .windows import Anchor, last_moments
 
 LoopMode = Literal["auto", "always", "never"]
-MAX_PAIRS = 5  # that wait for their check
+MAX_PAIRS = 5  # that wait for their check; as many between maps
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,13 @@ class LoopClosingConfig:
     loops: LoopMode = parameter(
         "auto", "whether they are closed; auto: where GTSAM is installed; always: do not start without it"
     )
-    loop_every: int = parameter(5, "loops: windows from one check of a place to the next, at least", 1, 10_000, True)
+    loop_every: int = parameter(
+        5,
+        "loops: windows from one check of a place to the next, at least; those that may join two maps come after each",
+        1,
+        10_000,
+        True,
+    )
     loop_rest: int = parameter(
         5, "loops: remembered places from one closed loop to the next, at least", 0, 10_000, True
     )
@@ -86,11 +93,15 @@ class LoopFinder:
         """All places; numbers go on."""
         self._index = PlaceIndex(self._places)
         self._visits: dict[int, StoredVisit] = {}
+        self._piece: dict[int, int] = {}  # of each visit; seams and loops tell how those of one lie to each other
         self._latest: Station | None = None
+        self._latest_piece = 0
         self._latest_stamp_ns: int | None = None
         self._num_seams = 0  # since the latest station
-        self._since_check = 0  # windows
-        self._pairs: list[_Pair] = []  # to be checked, the most alike first
+        self._since_check = 0  # windows, of a pair within one piece
+        self._has_seen = False  # since the latest check
+        self._pairs: list[_Pair] = []  # to be checked: within one piece, the most alike first
+        self._joining: list[_Pair] = []  # ... between two
         self._closed = -self.config.loop_rest  # newer station of the latest closed loop
         self._saved_looks: frozenset[tuple[int, ...]] = frozenset()
         self.saved_problem = ""  # why no place of a saved map can be recognised
@@ -103,6 +114,7 @@ class LoopFinder:
         for visit in renumbered:
             self._index.add(Place(visit.number, LONG_AGO_NS, visit.views[-1].number), visit.descriptor)
         self._visits = {visit.number: visit for visit in renumbered if visit.number in self._index.windows}
+        self._piece = dict.fromkeys(self._visits, self._number - 1)
         self._saved_looks = frozenset(visit.looks for visit in self._visits.values())
         return tuple(self._visits)
 
@@ -113,11 +125,17 @@ class LoopFinder:
     @property
     def is_due(self) -> bool:
         """Whether there is a place to be checked, and its turn."""
+        return self._has_seen and (self._is_turn_within or bool(self._joining))
+
+    @property
+    def _is_turn_within(self) -> bool:
+        """They keep their turn: a map to which nothing leads would hold up the others for ever."""
         return bool(self._pairs) and self._since_check >= self.config.loop_every
 
     def see(self, anchors: Sequence[Anchor], map_id: int, image_size: int) -> Station | None:
         """Takes the views of the latest window in the map, the new ones last."""
         self._since_check += 1
+        self._has_seen = True
         self._num_seams += 1
         if len(anchors) < 2:  # alone, a view has no parallax
             return None
@@ -128,6 +146,7 @@ class LoopFinder:
         is_joined = self._latest is not None and self._latest.map_id == map_id
         frame = reference.view.frame
         known = frozenset(self._visits)
+        self._latest_piece = self._latest_piece if is_joined else self._number
         self._remember(reference, anchors, image_size)
         station = Station(
             self._number, map_id, frame.stamp_ns, frame.frame_id, reference.map_from_cam, depth,
@@ -141,8 +160,11 @@ class LoopFinder:
 
         ``expected_scale`` gives the first station's units per unit of the second, or None if nobody knows.
         """
-        self._since_check = 0
-        _, first, second = self._pairs.pop(0)
+        self._has_seen = False
+        if self._is_turn_within:
+            self._since_check, (_, first, second) = 0, self._pairs.pop(0)
+        else:
+            _, first, second = self._joining.pop(0)
         if not {first, second} <= self._visits.keys():
             return NoLoop(first, second, "one of the places has been forgotten meanwhile")
         visits = self._visits[first], self._visits[second]
@@ -157,7 +179,11 @@ class LoopFinder:
     def closed(self, loop: Loop) -> None:
         """It is believed: places beside it would say the same."""
         self._closed = max(self._closed, loop.second)
-        self._pairs = [pair for pair in self._pairs if pair.second - self._closed >= self.config.loop_rest]
+        gone, stays = self._piece[loop.second], self._piece[loop.first]
+        self._piece = {number: stays if piece == gone else piece for number, piece in self._piece.items()}
+        self._latest_piece = stays if self._latest_piece == gone else self._latest_piece
+        pairs, self._pairs, self._joining = [*self._joining, *self._pairs], [], []
+        self._wait(pair for pair in pairs if {pair.first, pair.second} <= self._visits.keys())
 
     def _has_moved(self, reference: Anchor, map_id: int, depth: float) -> bool:
         latest = self._latest
@@ -174,17 +200,28 @@ class LoopFinder:
         self._latest_stamp_ns = stamp_ns
         visit = StoredVisit.of(self._number, anchors, image_size, descriptor)
         self._compare_looks(visit)
-        found = [
-            _Pair(candidate.similarity, candidate.place.window, self._number)
-            for candidate in self._index.look_up(descriptor, self._time_ns)
-            if self._visits[candidate.place.window].looks == visit.looks
-            and self._number - self._closed >= self.config.loop_rest
-        ]
-        self._pairs = sorted([*found, *self._pairs], key=lambda pair: -pair.similarity)[:MAX_PAIRS]
+        apart = frozenset(number for number, piece in self._piece.items() if piece != self._latest_piece)
+        found = self._index.look_up(descriptor, self._time_ns, apart)
         self._index.add(Place(self._number, self._time_ns, reference.view.number), descriptor)
-        self._visits[self._number] = visit
+        self._visits[self._number], self._piece[self._number] = visit, self._latest_piece
+        self._wait(
+            _Pair(candidate.similarity, candidate.place.window, self._number)
+            for candidate in found
+            if self._visits[candidate.place.window].looks == visit.looks
+        )
         for number in self._visits.keys() - self._index.windows:
-            del self._visits[number]
+            del self._visits[number], self._piece[number]
+
+    def _wait(self, pairs: Iterable[_Pair]) -> None:
+        """For their checks."""
+        for pair in pairs:
+            if self._piece[pair.first] != self._piece[pair.second]:
+                self._joining.append(pair)
+            elif pair.second - self._closed >= self.config.loop_rest:
+                self._pairs.append(pair)
+        for waiting in (self._pairs, self._joining):
+            waiting.sort(key=lambda pair: -pair.similarity)
+            del waiting[MAX_PAIRS:]
 
     def _compare_looks(self, visit: StoredVisit) -> None:
         self.saved_problem = ""

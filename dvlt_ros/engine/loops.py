@@ -40,7 +40,7 @@ class LoopConfig:
         0.25, "loops: share of each visit's pixels that the other one sees too", 0.0, 1.0, True
     )
     max_seen_through: float = parameter(
-        0.15, "loops: share of what both should see where one sees something farther away instead", 0.0, 1.0, True
+        0.08, "loops: share of what both should see where one sees something farther away instead", 0.0, 1.0, True
     )
     loop_depth_tolerance: float = parameter(
         0.1, "loops: relative difference of depths that are the same", 1e-3, 1.0, True
@@ -175,7 +175,10 @@ def _check_overlap(how: str, first: _Views, second: _Views, config: LoopConfig) 
 
 
 def _comparison(views: _Views, others: _Views, tolerance: float) -> tuple[float, float]:
-    """Shares of the pixels of ``views``: seen by some other view at the same depth; else seen through by one."""
+    """Shares of the pixels of ``views``: seen by some other view at the same depth; else seen through by one.
+
+    Beside an edge the other view's pixel may be the wrong one by a hair: what is seen through is so all around.
+    """
     points = np.concatenate([_points(*view) for view in _each(views)])
     same, through = np.zeros(len(points), bool), np.zeros(len(points), bool)
     for depth, intrinsics, frame_from_cam in _each(others):
@@ -185,11 +188,16 @@ def _comparison(views: _Views, others: _Views, tolerance: float) -> tuple[float,
             height, width = depth.shape
             seen = (inside[:, 2] > 0) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
             columns, rows = np.where(seen[:, None], pixels, 0).astype(np.intp).T
-            ratio = depth[rows, columns] / inside[:, 2]
-            same |= seen & (np.abs(ratio - 1) <= tolerance)
-            through |= seen & (ratio > 1 + tolerance)
+            same |= seen & (np.abs(depth[rows, columns] / inside[:, 2] - 1) <= tolerance)
+            through |= seen & (_nearest_around(depth)[rows, columns] / inside[:, 2] > 1 + tolerance)
     count = max(1, len(points))
     return float(same.sum()) / count, float((through & ~same).sum()) / count
+
+
+def _nearest_around(depth: np.ndarray) -> np.ndarray:
+    """(h, w): the least of each pixel and its eight neighbours; those without a depth say nothing."""
+    padded = np.pad(depth, 1, constant_values=np.nan)
+    return np.fmin.reduce(np.lib.stride_tricks.sliding_window_view(padded, (3, 3)), axis=(2, 3))
 
 
 def _each(views: _Views) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -22,7 +22,7 @@ from .odometry import CameraInOdom, inverse
 from .pose_graph import PoseGraph
 from .stations import Station
 
-CONFIG = PoseGraphConfig(max_windows=250, max_loops=60)  # more are slower: others wait while it is solved
+CONFIG = PoseGraphConfig(max_windows=250, max_loops=60)  # more are slower: windows wait while it is solved
 WAITING = 100  # stations that may wait for their place
 
 

@@ -11,6 +11,7 @@ keyframes that follow each other are one place, those far apart in time are most
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,22 +137,33 @@ class PlaceIndex:
         if len(self) >= MIN_PLACES and (self.likeness is None or self._added > (REFRESH_GROWTH - 1) * len(self)):
             self._refresh()
 
-    def look_up(self, descriptor: np.ndarray, stamp_ns: int) -> tuple[Candidate, ...]:
-        """Places of long ago that look like this keyframe (cells, channels), best first, one per window."""
+    def look_up(self, descriptor: np.ndarray, stamp_ns: int, apart: Set[int] = frozenset()) -> tuple[Candidate, ...]:
+        """Places of long ago that look like this keyframe (cells, channels), best first, one per window.
+
+        Windows that are ``apart`` belong to other maps: a return to them says much however short ago they were, and
+        ``max_candidates`` of them come beside as many others.
+        """
         self._check(descriptor)
-        old = sum(stamp_ns - place.stamp_ns >= 1e9 * self.config.loop_min_age_s for place in self._places)
-        from_before = sum(place.stamp_ns == LONG_AGO_NS for place in self._places)
-        old = min(old, max(from_before, len(self) - self.config.loop_min_apart))
-        if self.likeness is None or old <= 0:
+        if self.likeness is None:
             return ()
-        similar = self._codes[:old] @ self._code(descriptor[None])[0]
+        similar = self._codes[: len(self)] @ self._code(descriptor[None])[0]
         found: dict[int, Candidate] = {}
+        left, num_old = {True: self.config.max_candidates, False: self.config.max_candidates}, self._num_old(stamp_ns)
         for index in np.argsort(-similar, kind="stable"):
-            if similar[index] < self.likeness.threshold or len(found) == self.config.max_candidates:
+            if similar[index] < self.likeness.threshold:
                 break
             place = self._places[index]
-            found.setdefault(place.window, Candidate(place, float(similar[index])))
+            is_apart = place.window in apart
+            if place.window not in found and left[is_apart] and (is_apart or index < num_old):
+                found[place.window] = Candidate(place, float(similar[index]))
+                left[is_apart] -= 1
         return tuple(found.values())
+
+    def _num_old(self, stamp_ns: int) -> int:
+        """Keyframes, from the first on, of which a likeness at this stamp is a return."""
+        old = sum(stamp_ns - place.stamp_ns >= 1e9 * self.config.loop_min_age_s for place in self._places)
+        from_before = sum(place.stamp_ns == LONG_AGO_NS for place in self._places)
+        return min(old, max(from_before, len(self) - self.config.loop_min_apart))
 
     def _check(self, descriptor: np.ndarray) -> None:
         known = self._cells.shape[1:] if self._places else (CELLS[0] * CELLS[1], descriptor.shape[-1])

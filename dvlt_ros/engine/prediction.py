@@ -80,6 +80,14 @@ class Recogniser(Predictor, Protocol):
         """
 
 
+@runtime_checkable
+class Preparable(Predictor, Protocol):
+    """A network that has something to choose or to compile for a shape."""
+
+    def prepare(self, views: Sequence[View], image_size: int) -> None:
+        """Ahead of windows of as many views as these and of their size, so that none of them waits for it."""
+
+
 def predict_within_memory(
     predict: Callable[[], WindowPrediction], release: Callable[[], None], device: torch.device, what: str
 ) -> WindowPrediction:

@@ -14,11 +14,9 @@ from ..fast import FastDvlt, Precision
 from ..model import Dvlt, Features, PixelMapping, State, prepare_images
 from .config import ImageRotation
 from .places import describe
-from .prediction import DeviceMemoryError, WindowPrediction, predict_within_memory
+from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
 from .windows import View
-
-__all__ = ["DeviceMemoryError", "DvltPredictor", "WindowPrediction", "choose_device"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +30,8 @@ class Encoded:
 class DvltPredictor:
     """Owns the network and the features of the views that come again.
 
-    ``precision`` is that of the fast path. Without one a CPU gets it in float32, and a GPU the plain network under
-    bfloat16 autocast: no GPU has run the fast path yet.
+    ``precision`` and ``merged_keys`` are those of the fast path. Without either a CPU gets it in float32, and a GPU
+    the plain network under bfloat16 autocast: no GPU has run the fast path yet.
     """
 
     def __init__(
@@ -42,11 +40,15 @@ class DvltPredictor:
         device: torch.device | str,
         image_rotation: ImageRotation = 0,
         precision: Precision | None = None,
+        merged_keys: int = 1,
     ) -> None:
         self.device = torch.device(device)
         model = model.to(self.device).eval()
-        is_plain = precision is None and self.device.type == "cuda"
-        self.model: Dvlt | FastDvlt = model if is_plain else FastDvlt(model, precision or "float32")
+        is_gpu = self.device.type == "cuda"
+        if is_gpu and precision is None and merged_keys == 1:
+            self.model: Dvlt | FastDvlt = model
+        else:
+            self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"), merged_keys)
         self._cameras = WindowCameras(self.device, image_rotation)
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
 
@@ -93,6 +95,12 @@ class DvltPredictor:
             return self.predict(views, num_steps, image_size, range(len(views)))
         finally:
             self._encoded = kept
+
+    def prepare(self, views: Sequence[View], image_size: int) -> None:
+        """See `Preparable.prepare`; only the fast path on a GPU has kernels to compile and steps to capture."""
+        if isinstance(self.model, FastDvlt) and self.device.type == "cuda":
+            images = prepare_images([self._cameras.image(views[0])], image_size).images
+            self.model.prepare(len(views), *images.shape[-2:])
 
     def describe(self, view: View, image_size: int) -> np.ndarray:
         """See `Recogniser.describe`."""
@@ -141,7 +149,8 @@ class DvltPredictor:
             prepared = prepare_images(images, image_size)
             features = self.model.encode(prepared.images)
             for place, i in enumerate(fresh):
-                self._encoded[keys[i]] = Encoded(features.views([place]), prepared.mappings[place])
+                own = features.tokens[:, place : place + 1].clone()  # a slice: indices of the host would wait for a GPU
+                self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place])
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())
 

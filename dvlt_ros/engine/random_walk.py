@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 NOISES = (1.0, 2.0, 4.0)  # times what the observations say of themselves
-DRIFTS = (0.003, 0.01, 0.03)  # in one step
-USUAL_NOISE, USUAL_DRIFT = 0, 1  # indices: as long as nothing else is known
+DRIFTS = (0.01, 0.03)  # in one step; a smaller one takes the beginning of a change for noise and lags behind
+USUAL_NOISE, USUAL_DRIFT = 0, 0  # indices: as long as nothing else is known
 PENALTY = 0.5  # of the log likelihood, for a choice that is one step of its list away from the usual one
 ROUNDS = 4  # of reweighting
 SOFTNESS = 3.0  # standard deviations at which an observation counts a quarter

@@ -8,12 +8,13 @@ from __future__ import annotations
 from ..errors import InputError
 from .builder import MapBuilder, MapSnapshot
 from .engine import Engine
-from .loop_closer import LoopMap, LoopParts
+from .loop_closer import LoopParts
 from .map_graph import IDENTITY
+from .placed_map import PlacedMap
 from .saved_map import SavedMap
 
 
-def load_saved_map(saved: SavedMap, engine: Engine, placed: LoopMap, builder: MapBuilder) -> None:
+def load_saved_map(saved: SavedMap, engine: Engine, placed: PlacedMap, builder: MapBuilder) -> None:
     """Between two windows. All places of this stream are forgotten, as by a reset.
 
     Raises:

@@ -25,6 +25,7 @@ VARIED = 0.1  # half the width of shuffled ratios: what varies less, as a wall d
 INDEPENDENT = 4  # measured pixels of one frame at most: the network's errors are smooth
 TURNING_RAD = 0.1
 COMMON_ERROR = 0.01  # of all lengths in a window at once: a smooth error of the network, a worn tyre
+USUAL_SCATTER = 0.05  # of a baseline from moment to moment; what is closer together are no outliers, few as they are
 ROUNDS = 8  # of reweighting
 SOFTNESS = 2.0  # typical residuals at which a sample counts a quarter
 TINY = 1e-9
@@ -97,7 +98,8 @@ def scale_from_baseline(
     # Only the part along the baseline: noise across it would lengthen what is short.
     lengths = found @ baseline / length_m
     middle = float(np.median(lengths))
-    along, share = _robust_mean(lengths, middle, float(np.median(np.abs(lengths - middle))))
+    typical = max(float(np.median(np.abs(lengths - middle))), USUAL_SCATTER * abs(middle))
+    along, share = _robust_mean(lengths, middle, typical)
     if not along > 0:
         return NoObservation("baseline", "the map has the cameras the other way round")
     aside = np.linalg.norm(found - along * baseline / length_m, axis=1) / along

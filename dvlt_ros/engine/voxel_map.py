@@ -58,9 +58,9 @@ class VoxelMap:
         known = np.zeros(len(keys), bool)
         inside = places < len(self._keys)
         known[inside] = self._keys[places[inside]] == keys[inside]
-        self._update(self._rows[places[known]], sums[known])
-        newcomers = np.broadcast_to(segments, len(points))[sources[~known]]
-        self._append(places[~known], keys[~known], sums[~known], newcomers)
+        old, new = np.flatnonzero(known), np.flatnonzero(~known)  # a mask would hold the interpreter's lock
+        self._update(self._rows[places[old]], sums[old])
+        self._append(places[new], keys[new], sums[new], np.broadcast_to(segments, len(points))[sources[new]])
         if len(self) > self.max_points:
             self._make_room(np.asarray(camera_position, np.float32))
 
@@ -83,7 +83,10 @@ class VoxelMap:
         values[:, :3], values[:, 3:6], values[:, 6] = points[rows], colors[rows], 1.0
         values *= weights[rows, None]
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        return keys[starts], np.add.reduceat(values, starts) if len(starts) else values, rows[starts]
+        if not len(starts):
+            return keys, values, rows
+        sums = [np.add.reduceat(column, starts) for column in values.T]  # one by one: others wait during each
+        return keys[starts], np.stack(sums, axis=1), rows[starts]
 
     def _update(self, rows: np.ndarray, sums: np.ndarray) -> None:
         """Voxels that the map has: the mean moves by the newcomers' share of the weight."""

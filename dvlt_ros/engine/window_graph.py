@@ -1,7 +1,6 @@
 """Windows of the map and what lies between them: seams and odometry, in parts that nothing joins yet.
 
-Every window has one reference camera, whose pose and scale are its node. Float64, one thread, no random numbers. GTSAM
-holds Python's lock while it solves: other threads wait.
+Every window has one reference camera, whose pose and scale are its node. Float64, one thread, no random numbers.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from .graph_factors import (
     from_sim3,
     held,
     library,
-    minimise,
     scaled,
     to_sim3,
 )
+from .graph_solver import minimise
 
 HUBER = 4.0  # standard deviations of a loop's seven numbers together; their root mean square is 2.6
 ODOMETRY_FLOOR_RAD, ODOMETRY_FLOOR_M = 5e-4, 2e-3  # wheels that stand still are right to an encoder's tick
@@ -122,14 +121,15 @@ class WindowGraph:
 
     def _solve(self, loops: Iterable[Edge], trial: Sequence[Edge] = ()) -> float:
         """Moves the windows; returns their squared error. Trials are not softened."""
-        terms = [factor(edge) for edge in (*self._chain.values(), *trial)]
-        terms += [factor(edge, HUBER) for edge in loops]
-        metric = {self._part[edge.before] for edge in self._chain.values() if edge.kind == "odometry"}
+        odometry = [edge for edge in self._chain.values() if edge.kind == "odometry"]
+        seams = [edge for edge in self._chain.values() if edge.kind == "seam"]
+        terms = [factor(edge) for edge in (*seams, *trial)] + [factor(edge, HUBER) for edge in loops]
+        metric = {self._part[edge.before] for edge in odometry}
         oldest = {part: window for window, part in reversed(self._part.items())}
         for part, window in oldest.items():
             has_scale = part not in metric or window in self._fast
             terms.append(held(window, self._nodes[window], FIXED if has_scale else UNKNOWN_SCALE))
-        found, cost = minimise(terms, self._nodes)
+        found, cost = minimise(terms, odometry, self._nodes)
         self._nodes = found | {window: self._nodes[window] for window in self._fast}
         return cost
 

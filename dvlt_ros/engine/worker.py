@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from .engine import Engine, WindowResult
+from .engine import Engine
 from .frames import Frame
+from .results import WindowResult
 
 T = TypeVar("T")
 

@@ -15,8 +15,10 @@ from ..errors import InputError
 from ..geometry import quaternion_from_matrix
 
 
-def write_ply(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray | None = None) -> None:
-    """Binary PLY of points (N, 3) with colours (N, 3) uint8 and, if given, confidence (N,)."""
+def write_ply(
+    path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray | None = None, comment: str = ""
+) -> None:
+    """Binary PLY of points (N, 3) with colours (N, 3) uint8 and, if given, confidence (N,); the comment is one line."""
     _check_cloud(path, points, colors, confidence)
     columns = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
     columns += [("confidence", "<f4")] if confidence is not None else []
@@ -26,8 +28,9 @@ def write_ply(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np
     if confidence is not None:
         vertices["confidence"] = confidence
     properties = [f"property {'uchar' if kind == 'u1' else 'float'} {name}" for name, kind in columns]
-    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *properties, "end_header\n"]
-    write_atomically(path, "\n".join(head).encode() + vertices.tobytes())
+    remarks = [f"comment {comment}"] if comment else []
+    head = ["ply", "format binary_little_endian 1.0", *remarks, f"element vertex {len(points)}", *properties]
+    write_atomically(path, "\n".join([*head, "end_header\n"]).encode() + vertices.tobytes())
 
 
 def write_pcd(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> None:
@@ -46,14 +49,14 @@ def write_pcd(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np
     write_atomically(path, head.encode() + vertices.tobytes())
 
 
-def write_tum(path: Path, stamps_ns: Sequence[int] | np.ndarray, world_from_cam: np.ndarray) -> None:
+def write_tum(path: Path, stamps_ns: Sequence[int] | np.ndarray, world_from_cam: np.ndarray, comment: str = "") -> None:
     """A trajectory as evo and the TUM tools read it: seconds, position, quaternion x y z w; poses (N, 4, 4)."""
     if world_from_cam.shape != (len(stamps_ns), 4, 4):
         raise InputError(f"{path}: {len(stamps_ns)} stamps need as many poses (4, 4), got {world_from_cam.shape}")
     if not np.isfinite(world_from_cam).all():
         raise InputError(f"{path}: a pose is not finite")
     quaternions = quaternion_from_matrix(torch.from_numpy(world_from_cam[:, :3, :3].astype(np.float64))).numpy()
-    rows = ["# timestamp tx ty tz qx qy qz qw"]
+    rows = [*([f"# {comment}"] if comment else []), "# timestamp tx ty tz qx qy qz qw"]
     for stamp_ns, pose, quaternion in zip(stamps_ns, world_from_cam, quaternions, strict=True):
         seconds, nanoseconds = divmod(int(stamp_ns), 10**9)  # a float would lose the nanoseconds
         numbers = " ".join(f"{value:.9f}" for value in (*pose[:3, 3], *quaternion))

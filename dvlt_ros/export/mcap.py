@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,21 @@ class McapRecording:
             data=np.ascontiguousarray(cloud).view(np.uint8), is_dense=True,
         )  # fmt: skip
 
-    def write_pose(self, map_from_cam: np.ndarray, map_frame: str, camera_frame: str, stamp_ns: int) -> None:
-        """The camera's pose, and the same as a transform on /tf."""
-        header, pose = self._header(map_frame, stamp_ns), self._pose(map_from_cam)
-        self._write("pose", stamp_ns, header=header, pose=pose)
-        translation = self._type("geometry_msgs/msg/Vector3")(x=pose.position.x, y=pose.position.y, z=pose.position.z)
-        transform = self._type("geometry_msgs/msg/Transform")(translation=translation, rotation=pose.orientation)
-        stamped = self._type("geometry_msgs/msg/TransformStamped")
-        self._write(
-            "tf", stamp_ns, transforms=[stamped(header=header, child_frame_id=camera_frame, transform=transform)]
+    def write_pose(self, map_from_cam: np.ndarray, map_frame: str, stamp_ns: int) -> None:
+        self._write("pose", stamp_ns, header=self._header(map_frame, stamp_ns), pose=self._pose(map_from_cam))
+
+    def write_transforms(self, links: Iterable[tuple[str, str, np.ndarray]], stamp_ns: int) -> None:
+        """(parent, child, parent_from_child (4, 4)) at one stamp, on /tf."""
+        vector, transform, stamped = (
+            self._type(f"geometry_msgs/msg/{name}") for name in ("Vector3", "Transform", "TransformStamped")
         )
+        transforms = []
+        for parent, child, parent_from_child in links:
+            pose = self._pose(parent_from_child)
+            translation = vector(x=pose.position.x, y=pose.position.y, z=pose.position.z)
+            edge = transform(translation=translation, rotation=pose.orientation)
+            transforms.append(stamped(header=self._header(parent, stamp_ns), child_frame_id=child, transform=edge))
+        self._write("tf", stamp_ns, transforms=transforms)
 
     def write_path(self, stamps_ns: np.ndarray, map_from_cam: np.ndarray, map_frame: str) -> None:
         stamped = self._type("geometry_msgs/msg/PoseStamped")
@@ -104,10 +110,16 @@ class McapRecording:
         ]
         self._write("path", int(stamps_ns[-1]), header=poses[-1].header, poses=poses)
 
-    def _write(self, topic: str, stamp_ns: int, **values: Any) -> None:
-        message = self._type(TOPICS[topic])(**values)
-        data = self._store.serialize_cdr(message, TOPICS[topic])
+    def write_serialised(self, topic: str, stamp_ns: int, data: bytes | memoryview) -> None:
+        """A message of another recording."""
         self._writer.write(self._connections[topic], stamp_ns, data)
+
+    def write_message(self, topic: str, stamp_ns: int, message: Any) -> None:
+        """As rosbags has decoded it."""
+        self.write_serialised(topic, stamp_ns, self._store.serialize_cdr(message, TOPICS[topic]))
+
+    def _write(self, topic: str, stamp_ns: int, **values: Any) -> None:
+        self.write_message(topic, stamp_ns, self._type(TOPICS[topic])(**values))
 
     def _header(self, frame_id: str, stamp_ns: int) -> Any:
         stamp = self._type("builtin_interfaces/msg/Time")(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)

@@ -16,13 +16,13 @@ TRIALS = 5
 
 
 class Attention:
-    """q, k, v (B, heads, N, D), q already scaled -> (B, heads, N, D).
+    """q (B, heads, N, D), already scaled, k and v (B, heads, M, D) -> (B, heads, N, D).
 
-    On a GPU the first call of a shape tries the backends and waits for it; graphs are captured after such a call.
+    On a GPU the first call of a kind of shape tries the backends and waits for it; graphs are captured after one.
     """
 
     def __init__(self) -> None:
-        self.backends: dict[tuple[tuple[int, ...], torch.dtype], SDPBackend] = {}
+        self.backends: dict[tuple[object, ...], SDPBackend] = {}
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if q.is_cuda:
@@ -33,9 +33,12 @@ class Attention:
         return F.scaled_dot_product_attention(q, k, v, scale=1.0)
 
     def _backend(self, q: Tensor, k: Tensor, v: Tensor) -> SDPBackend:
-        key = (tuple(q.shape), q.dtype)
+        batch, heads, num_queries, dim = q.shape
+        sizes = (n.bit_length() for n in (batch, num_queries, k.shape[-2]))  # a new number of views is no new kind
+        key = (q.dtype, heads, dim, *sizes)
         if key not in self.backends:
-            times = {backend: _time_ms(backend, q, k, v) for backend in BACKENDS}
+            with torch.cuda.device(q.device):  # events are of the current one
+                times = {backend: _time_ms(backend, q, k, v) for backend in BACKENDS}
             best = min(times, key=lambda backend: times[backend])
             self.backends[key] = best if times[best] < float("inf") else SDPBackend.MATH
         return self.backends[key]

@@ -12,6 +12,7 @@ from ..model.layers import Block, LayerScale, Rope
 from .attention import Attention
 from .kernels import Kernels, Norm
 from .linear import Precision, activation_dtype, folded, pack
+from .merging import Merging
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,29 @@ class FastBlock:
             parts.append(torch.stack([factor, partner, offset])[..., self.order])
         return torch.stack(parts, dim=1).unsqueeze(2).unsqueeze(2).contiguous()
 
-    def __call__(self, x: Tensor, table: Tensor | None, turns: bool, scales: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        table: Tensor | None,
+        turns: bool,
+        scales: Tensor | None = None,
+        merging: Merging | None = None,
+    ) -> Tensor:
         """x (B, N, C); scales (n, C) with n = 2: s_attn, s_mlp, or n = 3: and s_out."""
         kernels = self.kernels
-        branch = self.proj(self._attended(self.qkv(kernels.normed(self.norm1, x)), table, turns))
+        branch = self.proj(self._attended(self.qkv(kernels.normed(self.norm1, x)), table, turns, merging))
         x = kernels.added(x, branch, None if scales is None else scales[0])
         branch = self.fc2(F.gelu(self.fc1(kernels.normed(self.norm2, x))))
         return kernels.added_and_gated(x, branch, scales)
 
-    def _attended(self, qkv: Tensor, table: Tensor | None, turns: bool) -> Tensor:
+    def _attended(self, qkv: Tensor, table: Tensor | None, turns: bool, merging: Merging | None) -> Tensor:
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, D)
         if table is None:
             q, k = qkv[:2]
         else:
             q, k = self.kernels.queries_and_keys(qkv, table, self.qk_norms[0].eps, turns)
-        return self.attention(q, k, qkv[2]).transpose(1, 2).flatten(2)
+        q, k, v = (q, k, qkv[2]) if merging is None else merging(q, k, qkv[2])
+        return self.attention(q, k, v)[..., : self.head_dim].transpose(1, 2).flatten(2)
 
     def _qkv(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         """q and k of each head centred, which their norm would do, and in `pair_order`; or scaled for the softmax."""

@@ -24,6 +24,7 @@ from .encoder import FastEncoder
 from .graphs import StepGraphs
 from .kernels import kernels_for
 from .linear import Precision, check_precision
+from .merging import Merging, check_merging
 
 M = TypeVar("M", bound=nn.Module)
 REMEMBERED_SIZES = 8
@@ -39,6 +40,7 @@ class Tables:
     rays: list[Tensor | None]  # by block of the decoder
     depth: list[Tensor | None]
     uv_parts: list[Tensor]  # of the convolutional depth head
+    merging: Merging | None  # of global attention's keys
 
 
 class FastDvlt:
@@ -48,16 +50,19 @@ class FastDvlt:
     under ``torch.inference_mode()`` and outside of autocast: ``precision`` says what is multiplied in what.
     On a GPU the steps are replayed from graphs, on one stream and by one thread.
 
+    ``merged_keys`` above 1 is an approximation: global attention sees the keys and values of so many by so many patches
+    as their mean. What it costs: docs/performance.md.
+
     Raises:
-        ConfigError: a precision that the model's device does not have.
+        ConfigError: a precision that the model's device does not have, or impossible ``merged_keys``.
     """
 
-    def __init__(self, model: Dvlt, precision: Precision = "float32") -> None:
+    def __init__(self, model: Dvlt, precision: Precision = "float32", merged_keys: int = 1) -> None:
         self.config, self.device = model.config, model.camera_token.device
-        self.precision = check_precision(precision, self.device)
+        self.precision, self.merged_keys = check_precision(precision, self.device), check_merging(merged_keys)
         self._tables: dict[Grid, Tables] = {}
         self._schedules: dict[int, list[Step]] = {}
-        self._graphs = StepGraphs(self._apply) if self.device.type == "cuda" else None
+        self._graphs = StepGraphs(self._apply, self.device) if self.device.type == "cuda" else None
         recipe = Recipe(precision, kernels_for(self.device), Attention())
         loop = cast("list[LoopBlock]", model.recurrent_blocks)
         with torch.no_grad():
@@ -105,11 +110,17 @@ class FastDvlt:
         return state
 
     def prepare(self, num_views: int, height: int, width: int) -> None:
-        """Before a robot moves: kernels are chosen, tables made and, on a GPU, the step of this shape captured."""
+        """Before a robot moves: kernels are chosen, tables made and, on a GPU, the step of this shape captured.
+
+        A stream encodes and decodes fewer views than a window has; their kernels are chosen, too.
+        """
         images = torch.zeros(1, num_views, 3, height, width, device=self.device)
         with torch.inference_mode():
+            for count in [*(1 << i for i in range((num_views - 1).bit_length())), num_views]:
+                state = self.begin(self.encode(images[:, :count]))
+                self.decode(state)
             for _ in range(2):  # the second time captures what the first one has warmed up
-                self.decode(self.run(self.begin(self.encode(images)), self.config.num_steps))
+                self.run(state, self.config.num_steps)
 
     def release(self) -> None:
         """Gives back what can be made again: tables and graphs. For when memory has run out."""
@@ -122,7 +133,8 @@ class FastDvlt:
         require_state(state, "decode")
         tokens, tables = state.tokens, self.tables(state.grid)
         if views is not None:
-            tokens = tokens[:, checked_views(views, state.num_views)]
+            chosen = checked_views(views, state.num_views)
+            tokens = torch.stack([tokens[:, view] for view in chosen], dim=1)  # a list as index would wait for a GPU
         batched = partial(torch.unflatten, dim=0, sizes=tokens.shape[:2])
         tokens = tokens.flatten(0, 1)
         rays, camera_tokens = self.rays.decode(tokens, tables.rays, state.grid)
@@ -147,7 +159,8 @@ class FastDvlt:
         """One step on tokens (B, S, P, C)."""
         frame, global_ = self.blocks[step.block]
         x = frame(tokens.flatten(0, 1), tables.frame[step.block], True, step.frame_scales).view(tokens.shape)
-        return global_(x.flatten(1, 2), tables.global_[step.block], False, step.global_scales).view(tokens.shape)
+        table, scales = tables.global_[step.block], step.global_scales
+        return global_(x.flatten(1, 2), table, False, scales, tables.merging).view(tokens.shape)
 
     def _new_tables(self, grid: Grid) -> Tables:
         rope = Rope(grid, NUM_SPECIAL, self.config.embed_dim // self.config.num_heads, self.device)
@@ -160,6 +173,7 @@ class FastDvlt:
             rays=self.rays.tables(decoder_rope),
             depth=self.depth.tables(decoder_rope),
             uv_parts=self.depth.head.uv_parts(grid),
+            merging=None if self.merged_keys == 1 else Merging.of(grid, self.merged_keys, self.device),
         )
 
 

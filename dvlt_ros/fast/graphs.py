@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -12,20 +13,21 @@ from ..model import Step
 
 REMEMBERED_SHAPES = 16
 T = TypeVar("T")  # the tables of a size
+Apply = Callable[[Tensor, T, Step], Tensor]
 
 
 class StepGraphs(Generic[T]):
-    """A shape's first window runs without a graph and warms the kernels up, its second captures one.
+    """A shape's first window runs without a graph, since it may be the only one; its second captures one.
 
     All graphs share one pool of memory: nothing that a graph has made is needed after its replay but the tokens,
     and those lie outside.
     """
 
-    def __init__(self, apply: Callable[[Tensor, T, Step], Tensor]) -> None:
-        self._apply = apply
+    def __init__(self, apply: Apply[T], device: torch.device) -> None:
+        self._apply, self._device = apply, device
         self._seen: set[tuple[object, ...]] = set()
-        self._graphs: dict[tuple[object, ...], StepGraph[T]] = {}
-        self._pool: Any = None
+        self._graphs: dict[tuple[object, ...], StepGraph[T]] = {}  # the one used last comes last
+        self._place: Place | None = None
 
     def run(self, tokens: Tensor, grid: tuple[int, int], tables: T, steps: Sequence[Step]) -> Tensor:
         """tokens (B, S, P, C) through all steps; ``tables`` depend on the grid alone."""
@@ -35,37 +37,47 @@ class StepGraphs(Generic[T]):
                 tokens = self._apply(tokens, tables, step)
             self._seen.add(key)
             return tokens
-        if key not in self._graphs:
-            if len(self._graphs) >= REMEMBERED_SHAPES:
-                del self._graphs[next(iter(self._graphs))]
-            if self._pool is None:
-                self._pool = torch.cuda.graph_pool_handle()
-            self._graphs[key] = StepGraph(self._apply, tokens, tables, steps[0], self._pool)
-        return self._graphs[key].run(tokens, steps)
+        graph = self._graphs.pop(key, None) or self._captured(tokens, tables, steps[0])
+        self._graphs[key] = graph
+        return graph.run(tokens, steps)
 
     def clear(self) -> None:
+        if self._graphs:
+            torch.cuda.synchronize(self._device)  # a replay may be under way
         self._seen.clear()
         self._graphs.clear()
-        self._pool = None
+        self._place = None
+
+    def _captured(self, tokens: Tensor, tables: T, step: Step) -> StepGraph[T]:
+        if len(self._graphs) >= REMEMBERED_SHAPES:
+            torch.cuda.synchronize(self._device)
+            del self._graphs[next(iter(self._graphs))]
+        try:
+            with torch.cuda.device(self._device):  # streams and captures belong to the current one
+                if self._place is None:
+                    self._place = Place(torch.cuda.Stream(), torch.cuda.graph_pool_handle())
+                return StepGraph(self._apply, tokens, tables, step, self._place)
+        except Exception:
+            self.clear()  # PyTorch refuses a pool whose only graph has failed
+            raise
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where graphs are captured; they share memory only if both are the same."""
+
+    stream: torch.cuda.Stream
+    pool: Any  # what torch.cuda.graph_pool_handle gives
 
 
 class StepGraph(Generic[T]):
     """Reads and writes its own copy of the tokens; the scales are copied in before every replay, so K is free."""
 
-    def __init__(
-        self,
-        apply: Callable[[Tensor, T, Step], Tensor],
-        tokens: Tensor,
-        tables: T,
-        step: Step,
-        pool: Any,  # what torch.cuda.graph_pool_handle gives
-    ) -> None:
+    def __init__(self, apply: Apply[T], tokens: Tensor, tables: T, step: Step, place: Place) -> None:
         self._tables = tables  # the graph reads their memory
-        self._tokens = tokens.clone()
+        self._tokens = tokens.clone(memory_format=torch.contiguous_format)
         self._step = Step(step.block, _copied(step.frame_scales), _copied(step.global_scales))
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
-            self._tokens.copy_(apply(self._tokens, tables, self._step))
+        self._graph = captured(lambda: self._tokens.copy_(apply(self._tokens, tables, self._step)), place)
 
     def run(self, tokens: Tensor, steps: Sequence[Step]) -> Tensor:
         self._tokens.copy_(tokens)
@@ -74,6 +86,23 @@ class StepGraph(Generic[T]):
             _copy(step.global_scales, self._step.global_scales)
             self._graph.replay()
         return self._tokens.clone()
+
+
+def captured(work: Callable[[], object], place: Place) -> torch.cuda.CUDAGraph:
+    """The graph of ``work``, which runs once before, on the same tensors and the same stream.
+
+    After that run nothing is left to be compiled, chosen by time or loaded, none of which a capture allows. What other
+    threads do meanwhile does not disturb it.
+    """
+    graph = torch.cuda.CUDAGraph()
+    before = torch.cuda.current_stream()
+    place.stream.wait_stream(before)
+    with torch.cuda.stream(place.stream):  # `torch.cuda.graph` does not leave its stream when a capture fails
+        work()
+        with torch.cuda.graph(graph, pool=place.pool, stream=place.stream, capture_error_mode="thread_local"):
+            work()
+    before.wait_stream(place.stream)
+    return graph
 
 
 def _copied(scales: Tensor | None) -> Tensor | None:

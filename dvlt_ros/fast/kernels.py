@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -28,17 +32,23 @@ class Norm:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps).to(self.dtype)
 
 
-def queries_and_keys(qkv: Tensor, table: Tensor, eps: float, turns: bool) -> Tensor:
-    """Normalised, turned and scaled (2, B, heads, N, D) of qkv (3, B, heads, N, D), whose heads have mean 0.
+def queries_and_keys(qkv: Tensor, table: Tensor, eps: float, turns: bool) -> tuple[Tensor, Tensor]:
+    """`turned` q and k (B, heads, N, D) of qkv (3, B, heads, N, D); table (3, 2, 1, 1, 1 or N, D)."""
+    q, k = turned(qkv[:2], table, eps, turns).unbind(0)  # both at once, which a CPU does faster
+    return q, k
 
-    table (3, 2, 1, 1, 1 or N, D): factor, factor of the partner half a head away, offset.
+
+def turned(x: Tensor, table: Tensor, eps: float, turns: bool) -> Tensor:
+    """Normalised, turned and scaled x (..., N, D), whose vectors have mean 0.
+
+    table (3, ..., 1 or N, D): factor, factor of the partner half a head away, offset.
     """
-    qk = qkv[:2].float().contiguous()
-    qk = qk.mul_((qk * qk).sum(-1, keepdim=True).add_(qk.shape[-1] * eps).rsqrt_())
-    turned = torch.addcmul(table[2], qk, table[0])
+    values = x.float().contiguous()
+    values = values.mul_((values * values).sum(-1, keepdim=True).add_(x.shape[-1] * eps).rsqrt_())
+    result = torch.addcmul(table[2], values, table[0])
     if turns:
-        turned.addcmul_(qk.roll(qk.shape[-1] // 2, -1), table[1])
-    return turned.to(qkv.dtype)
+        result.addcmul_(values.roll(x.shape[-1] // 2, -1), table[1])
+    return result.to(x.dtype)
 
 
 def added(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
@@ -56,24 +66,47 @@ def added_and_gated(x: Tensor, branch: Tensor, scales: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class Kernels:
-    queries_and_keys: Callable[[Tensor, Tensor, float, bool], Tensor] = queries_and_keys
+    queries_and_keys: Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor]] = queries_and_keys
     added: Callable[[Tensor, Tensor, Tensor | None], Tensor] = added
     added_and_gated: Callable[[Tensor, Tensor, Tensor | None], Tensor] = added_and_gated
     normed: Callable[[Norm, Tensor], Tensor] = Norm.__call__
 
 
 def kernels_for(device: torch.device) -> Kernels:
-    """Fused on a GPU where a C compiler is found, which Triton's launchers need; on a CPU fusing gained nothing."""
-    if device.type != "cuda" or not any(map(shutil.which, ("cc", "gcc", "clang"))):
-        return Kernels()
+    """Fused on a GPU, if this machine can build such kernels; on a CPU fusing gained nothing."""
+    return fused_kernels() if device.type == "cuda" and can_build() else Kernels()
 
-    def normed(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+
+def can_build() -> bool:
+    """Triton compiles a launcher in C for every kernel, against Python's headers."""
+    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
+    has_compiler = any(name and shutil.which(name) for name in compilers)
+    has_headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    return has_compiler and has_headers and importlib.util.find_spec("triton") is not None
+
+
+def fused_kernels(backend: str = "inductor") -> Kernels:
+    """Each compiled a few times for all numbers of views and tokens: rows are flattened, q and k go one by one.
+
+    PyTorch compiles anew where sizes are 1 or, like two views beside q and k, equal by accident, and gives up after
+    eight times.
+    """
+
+    def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return torch.compile(function, dynamic=True, backend=backend)
+
+    def normed_rows(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         return F.layer_norm(x, weight.shape, weight, bias, eps).to(dtype)
 
-    fused_norm = torch.compile(normed, dynamic=True)
-    return Kernels(
-        torch.compile(queries_and_keys, dynamic=True),
-        torch.compile(added, dynamic=True),
-        torch.compile(added_and_gated, dynamic=True),
-        lambda norm, x: fused_norm(x, norm.weight, norm.bias, norm.eps, norm.dtype),
-    )
+    norm, turn, add, add_and_gate = (compiled(f) for f in (normed_rows, turned, added, added_and_gated))
+
+    def normed(weights: Norm, x: Tensor) -> Tensor:
+        return norm(x.flatten(0, 1), weights.weight, weights.bias, weights.eps, weights.dtype).view(x.shape)
+
+    def both_turned(qkv: Tensor, table: Tensor, eps: float, turns: bool) -> tuple[Tensor, Tensor]:
+        return turn(qkv[0], table[:, 0], eps, turns), turn(qkv[1], table[:, 1], eps, turns)
+
+    def by_rows(function: Callable[..., Tensor]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        return lambda x, branch, scale: function(x.flatten(0, 1), branch.flatten(0, 1), scale).view(x.shape)
+
+    return Kernels(both_turned, by_rows(add), by_rows(add_and_gate), normed)

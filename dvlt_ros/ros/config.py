@@ -40,6 +40,9 @@ class NodeConfig:
     precision: NodePrecision = parameter(
         "auto", "what the network multiplies in; auto: float32 on a CPU, bfloat16 autocast on a GPU; int8: CPU only"
     )
+    merged_keys: int = parameter(
+        1, "above 1 not exact: global attention sees so many by so many patches as one; for many tokens", 1, 8
+    )
     max_gpu_memory_mb: int = parameter(0, "what this process may take of the GPU's memory; 0: all", 0, 1_000_000)
     image_transport: ImageTransport = parameter("raw", "raw: image; compressed: image/compressed")
     image_reliability: Reliability = parameter("auto", "reliability of the image subscription; auto: what is offered")

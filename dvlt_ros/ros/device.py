@@ -24,4 +24,4 @@ def load_predictor(config: NodeConfig, image_rotation: ImageRotation) -> Predict
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, config.max_gpu_memory_mb * 2**20 / total), device)
     precision = None if config.precision == "auto" else config.precision
-    return load(config.model, config.weights, device, image_rotation, precision)
+    return load(config.model, config.weights, device, image_rotation, precision, config.merged_keys)

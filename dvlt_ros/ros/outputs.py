@@ -11,7 +11,7 @@ from sensor_msgs.msg import PointCloud2
 
 from ..engine.builder import MapBuilder
 from ..engine.frames import Reconstruction
-from ..engine.metric_map import PlacedWindow
+from ..engine.placed_map import PlacedWindow
 from ..engine.rendering import point_records
 from . import messages
 from .config import NodeConfig

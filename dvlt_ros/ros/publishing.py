@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..engine.builder import MapBuilder
 from ..engine.counters import Counters
 from ..engine.frames import Reconstruction
-from ..engine.metric_map import PlacedWindow
+from ..engine.placed_map import PlacedWindow
 from .config import NodeConfig
 from .outputs import Outputs
 

@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..engine.builder import MapSnapshot
+from ..engine.builder import MapBuilder, MapSnapshot
+from ..engine.loop_closing import LoopFinder
 from ..engine.saved_map import SavedMap, read_saved_map
 from ..engine.stations import StoredVisit
 from ..errors import InputError
@@ -21,6 +22,23 @@ from .config import NodeConfig
 PLACES = ".places.safetensors"
 
 
+def save_maps(builder: MapBuilder, finder: LoopFinder | None, config: NodeConfig, checkpoint: str) -> Path:
+    """The map that grows, and those that have ended and no loop has joined to it; returns the PLY of the newest.
+
+    May run beside everything that changes them: what is saved is all of one moment.
+
+    Raises:
+        InputError: nothing to save, or a file that cannot be written; each file that is there is whole.
+    """
+    visits = {} if finder is None else finder.visits()
+    *ended, growing = builder.snapshots()
+    maps = [*(snapshot for snapshot in ended if not snapshot.is_as_loaded), growing]
+    filled = [snapshot for snapshot in maps if len(snapshot.cloud.points)]
+    if not filled:
+        raise InputError("the map is empty")
+    return [save_map(snapshot, visits, config, checkpoint) for snapshot in filled][-1]
+
+
 def save_map(snapshot: MapSnapshot, visits: Mapping[int, StoredVisit], config: NodeConfig, checkpoint: str) -> Path:
     """Writes files of one name, which is the time; returns the PLY.
 
@@ -29,10 +47,8 @@ def save_map(snapshot: MapSnapshot, visits: Mapping[int, StoredVisit], config: N
         checkpoint: the digest of what has seen them.
 
     Raises:
-        InputError: nothing to save, or a directory that cannot be written.
+        InputError: a directory or a file that cannot be written.
     """
-    if not len(snapshot.cloud.points):
-        raise InputError("the map is empty")
     folder = Path(config.map_directory).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

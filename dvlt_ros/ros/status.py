@@ -10,28 +10,24 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ..engine.admission import BLANK
 from ..engine.engine import Engine
-from ..engine.loop_closer import LoopParts
 from ..engine.metric_map import MetricMap
 from ..engine.relocalisation import relocalised
 from .config import Settings
 from .intake import Intake
-from .outputs import Outputs
+from .parts import Parts
 from .stream import Stream
 
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """All that the status is made from; None where the node's state has no such thing."""
+    """Of the node; None where its state has no such thing."""
 
     name: str
     label: str  # of the lifecycle
     settings: Settings
-    engine: Engine | None
-    metric: MetricMap | None
-    outputs: Outputs | None
+    parts: Parts | None
     stream: Stream | None
     complaint: str
-    loops: LoopParts
 
 
 def status_message(condition: Condition) -> DiagnosticStatus:
@@ -47,9 +43,10 @@ def status_message(condition: Condition) -> DiagnosticStatus:
 
 
 def assess(condition: Condition) -> tuple[bytes, str]:
-    stream, outputs, node = condition.stream, condition.outputs, condition.settings.node
-    if stream is None or outputs is None:
+    stream, parts, node = condition.stream, condition.parts, condition.settings.node
+    if stream is None or parts is None:
         return DiagnosticStatus.OK, condition.label
+    outputs, metric = parts.outputs, parts.metric
     missing = [found for intake in stream.intakes if (found := images_missing(intake, node.stale_after_s)) is not None]
     if len(missing) == len(stream.intakes):
         return missing[0]
@@ -61,12 +58,12 @@ def assess(condition: Condition) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, problem
     if outputs.tf_problem:
         return DiagnosticStatus.WARN, f"TF: {outputs.tf_problem}"
-    if condition.engine is not None and (problem := condition.engine.sight_problem):
+    if problem := parts.engine.sight_problem:
         level = DiagnosticStatus.ERROR if outputs.tf_is_stale else DiagnosticStatus.WARN
         return level, f"the map waits: {problem}"
-    if condition.metric is not None:
-        if condition.metric.status.state != "locked":
-            return DiagnosticStatus.WARN, f"depth, points, poses and TF are withheld: {scale_problem(condition.metric)}"
+    if metric is not None:
+        if metric.status.state != "locked":
+            return DiagnosticStatus.WARN, f"depth, points, poses and TF are withheld: {scale_problem(metric)}"
         if outputs.tf_is_stale:
             return DiagnosticStatus.ERROR, f"map -> odom has ended: no metric window for {node.stale_after_s:g} s"
     elif not node.publish_unscaled:
@@ -74,9 +71,9 @@ def assess(condition: Condition) -> tuple[bytes, str]:
             DiagnosticStatus.WARN,
             "depth, points, poses and TF are withheld: their scale is unknown (publish_unscaled, or odom_source)",
         )
-    if problem := camera_problem(condition, stream) or gravity_problem(condition) or odometry_problem(condition):
+    if problem := camera_problem(parts.engine, stream) or gravity_problem(parts.engine) or odometry_problem(metric):
         return DiagnosticStatus.WARN, problem
-    lengths = "lengths up to one unknown scale" if condition.metric is None else "in metres"
+    lengths = "lengths up to one unknown scale" if metric is None else "in metres"
     return DiagnosticStatus.OK, f"reconstructing, {lengths}"
 
 
@@ -94,12 +91,12 @@ def images_missing(intake: Intake, stale_after_s: float) -> tuple[bytes, str] | 
     )
 
 
-def camera_problem(condition: Condition, stream: Stream) -> str:
+def camera_problem(engine: Engine, stream: Stream) -> str:
     """What is wrong with the cameras although images come."""
-    rig = None if condition.engine is None else condition.engine.rig
+    rig = engine.rig
     if rig is not None and rig.synchroniser.problem:
         return f"cameras: {rig.synchroniser.problem}"
-    if condition.engine is not None and (covered := condition.engine.covered):
+    if covered := engine.covered:
         return f"cameras: {', '.join(sorted(covered))}: {BLANK}"
     residual_deg = _mount_residual_deg(stream)
     if rig is not None and residual_deg is not None and residual_deg > rig.config.rig_max_residual_deg:
@@ -114,21 +111,21 @@ def scale_problem(metric: MetricMap) -> str:
     return f"their scale is {metric.status.state}: {'; '.join(reasons) or 'no window yet'}"
 
 
-def odometry_problem(condition: Condition) -> str:
+def odometry_problem(metric: MetricMap | None) -> str:
     """Why lengths are in metres but poses may be wrong."""
-    return "" if condition.metric is None else condition.metric.disagreement
+    return "" if metric is None else metric.disagreement
 
 
-def gravity_problem(condition: Condition) -> str:
+def gravity_problem(engine: Engine) -> str:
     """Why the map is not level although it should be."""
-    gravity = None if condition.engine is None else condition.engine.gravity
+    gravity = engine.gravity
     if gravity is None or gravity.state or not gravity.problem:
         return ""
     return f"the map is not level by gravity: {gravity.problem}"
 
 
-def gravity_values(condition: Condition) -> dict[str, str]:
-    metric, engine = condition.metric, condition.engine
+def gravity_values(parts: Parts | None) -> dict[str, str]:
+    metric, engine = (None, None) if parts is None else (parts.metric, parts.engine)
     values = {"gravity": "assumed" if engine is None or engine.rig is None else "mount"}
     if metric is not None and metric.has_odometry:
         values["gravity"] = "odometry"
@@ -139,17 +136,17 @@ def gravity_values(condition: Condition) -> dict[str, str]:
 
 
 def configuration_values(condition: Condition) -> dict[str, str]:
-    engine = condition.engine
-    values = scale_values(condition.metric) | gravity_values(condition)
+    parts = condition.parts
+    values = scale_values(None if parts is None else parts.metric) | gravity_values(parts)
     values["latency_budget_ms"] = f"{condition.settings.engine.latency_budget_ms:.0f}"
-    if engine is None:
+    if parts is None:
         return values
-    device = engine.predictor.device
+    device = parts.engine.predictor.device
     values |= {"model": condition.settings.node.model, "device": str(device)}
     if device.type == "cuda":
         values["gpu_memory_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.0f}"
-    values["loops"] = "on" if engine.loops is not None else f"off: {condition.loops.reason}"
-    limits = engine.limits
+    values["loops"] = "on" if parts.loops.finder is not None else f"off: {parts.loops.reason}"
+    limits = parts.engine.limits
     return values | {"k_range": f"{limits.k_min} to {limits.k_max}"}
 
 
@@ -171,9 +168,10 @@ def scale_values(metric: MetricMap | None) -> dict[str, str]:
 
 
 def stream_values(condition: Condition) -> dict[str, str]:
-    stream, engine = condition.stream, condition.engine
-    if stream is None or engine is None:
+    stream, parts = condition.stream, condition.parts
+    if stream is None or parts is None:
         return {}
+    engine = parts.engine
     counts, window, latency = engine.counters.read(), stream.last_window, stream.publishing.latency
     values = {name: str(getattr(counts, name)) for name in counts.__dataclass_fields__}
     values["in_flight"] = str(counts.in_flight)
@@ -198,7 +196,7 @@ def stream_values(condition: Condition) -> dict[str, str]:
             "loops_refused": str(loops.refused),
             "loop_residual": _number(loops.residual, 4),
             "loop_refusal": loops.refusal or "none",
-            "relocalised": relocalised(condition.loops, None if window is None else window.map_id, loops.refusal),
+            "relocalised": relocalised(parts.loops, None if window is None else window.map_id, loops.refusal),
         }
     if engine.rig is not None:
         values |= {

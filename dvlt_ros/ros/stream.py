@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from rclpy.lifecycle import LifecycleNode
 
-from ..engine.builder import MapBuilder
-from ..engine.engine import Engine, WindowResult
 from ..engine.frames import Frame
 from ..engine.loop_closer import LoopCloser
-from ..engine.metric_map import MetricMap
 from ..engine.relocalisation import load_saved_map
+from ..engine.results import WindowResult
 from ..engine.saved_map import SavedMap
-from ..engine.unscaled_map import UnscaledMap
 from ..engine.worker import Worker
+from ..errors import ConfigError
 from .complaints import Complaints
 from .intake import Intake
-from .outputs import Outputs
 from .parameters import Parameters
+from .parts import Parts
 from .publishing import PublishingThread
 
 
@@ -27,24 +26,26 @@ class Stream:
     """Runs from construction to `stop`. Frames that come while it is paused are not looked at."""
 
     def __init__(
-        self, node: LifecycleNode, engine: Engine, map_: MetricMap | UnscaledMap, outputs: Outputs, builder: MapBuilder,
-        parameters: Parameters, complain: Complaints, published: Callable[[], None],
+        self, node: LifecycleNode, parts: Parts, parameters: Parameters, complain: Complaints,
+        published: Callable[[], None],
     ) -> None:  # fmt: skip
         """``published`` is called after windows, by the publisher."""
         self.paused = False
         self.last_window: WindowResult | None = None
         self.window_problem = ""  # of the latest window; empty: there was none
-        self._engine, self._map, self._builder, self._complain = engine, map_, builder, complain
-        self.loops = LoopCloser(engine, map_, node.get_logger().info)
+        self._engine, self._map, self._builder = parts.engine, parts.map, parts.builder
+        self._complain = complain
+        self._loaded: Future[None] | None = None  # of the latest map to be loaded
+        self.loops = LoopCloser(parts.engine, parts.map, node.get_logger().info)
         self.publishing = PublishingThread(
-            outputs, builder, engine.counters,
+            parts.outputs, parts.builder, parts.engine.counters,
             config=lambda: parameters.current.node,
             budget_ms=lambda: parameters.current.engine.latency_budget_ms,
             now_ns=lambda: node.get_clock().now().nanoseconds,
             fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
             published=published,
         )  # fmt: skip
-        self.worker = Worker(engine, self._deliver, self._on_failure, self._close_loops)
+        self.worker = Worker(parts.engine, self._deliver, self._on_failure, self._close_loops)
         config = parameters.current.node
         self.intakes = [Intake(node, config, self._offer, camera) for camera in config.cameras or ("",)]
         self.publishing.start()
@@ -56,6 +57,13 @@ class Stream:
             intake.close()
         self.worker.stop()
         self.publishing.stop()
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(ConfigError("the node was deactivated before its turn came"))
+
+    def follow(self) -> None:
+        """The cameras' publishers, as they come and go."""
+        for intake in self.intakes:
+            intake.follow()
 
     @property
     def intake(self) -> Intake:
@@ -71,14 +79,21 @@ class Stream:
 
         self.worker.request(action)
 
-    def load(self, saved: SavedMap) -> None:
-        """Between two windows; the next one begins another map beside it."""
+    def load(self, saved: SavedMap) -> Future[None]:
+        """Between two windows; the next one begins another map beside it. Done when it is there, or why it is not."""
+        self._loaded = loaded = Future[None]()
 
         def action() -> None:
-            load_saved_map(saved, self._engine, self._map, self._builder)
-            self.publishing.renew_map()
+            try:
+                load_saved_map(saved, self._engine, self._map, self._builder)
+            except Exception as error:
+                loaded.set_exception(error)
+            else:
+                self.publishing.renew_map()
+                loaded.set_result(None)
 
         self.worker.request(action)
+        return loaded
 
     def _offer(self, frame: Frame) -> None:
         if not self.paused:

@@ -10,7 +10,7 @@ from ..errors import DataError
 from ..lens import Lens, lens_of_camera_info
 from .folder import check_size
 from .images import Refusals, SourceImage
-from .messages import colour_image, is_colour
+from .messages import colour_image, is_colour, stamp_ns_of
 from .recording import IMAGES, Recording, base_topic, open_recording
 
 
@@ -70,8 +70,7 @@ class BagSource:
             return None
 
     def _image_of(self, message: Any, lens: Lens | None) -> SourceImage:
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        stamp_ns = stamp_ns_of(message.header)
         if stamp_ns <= 0:
             raise DataError(f"{self._path}: {self._topic}: an image's stamp is zero")
         image = colour_image(message)

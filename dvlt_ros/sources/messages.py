@@ -45,6 +45,11 @@ def header_stamp_ns(cdr: bytes | memoryview) -> int:
     return seconds * 10**9 + nanoseconds
 
 
+def stamp_ns_of(header: Any) -> int:
+    """Of a decoded std_msgs/Header."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
 def colour_image(message: Any) -> np.ndarray:
     """sensor_msgs Image or CompressedImage as (H, W, 3) uint8, RGB.
 

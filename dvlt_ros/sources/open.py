@@ -44,15 +44,21 @@ def open_source(
     return source if intrinsics is None else _Calibrated(source, intrinsics, first)
 
 
+def is_bag(path: Path) -> bool:
+    """A folder or a file that should be one."""
+    if not path.is_dir():
+        return path.suffix.lower() in BAG_SUFFIXES
+    return (path / "metadata.yaml").is_file() or any(any(path.glob(f"*{end}")) for end in BAG_SUFFIXES)
+
+
 def _open(path: Path, topic: str | None, rate_hz: float, frame_id: str, read_lens: bool) -> Source:
     suffix = path.suffix.lower()
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    if path.is_dir():
-        is_bag = (path / "metadata.yaml").is_file() or any(any(path.glob(f"*{end}")) for end in BAG_SUFFIXES)
-        return BagSource(path, topic, frame_id) if is_bag else FolderSource(path, rate_hz, frame_id, read_lens)
-    if suffix in BAG_SUFFIXES:
+    if is_bag(path):
         return BagSource(path, topic, frame_id)
+    if path.is_dir():
+        return FolderSource(path, rate_hz, frame_id, read_lens)
     if suffix == ".bag":
         raise DataError(f"{path}: a bag of ROS 1; `rosbags-convert` makes one of ROS 2 from it")
     if suffix in SUFFIXES:

@@ -17,7 +17,7 @@ from simulated_robot import TrajectoryError, run
 
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
-from dvlt_ros.engine.budget import BudgetController, Limits
+from dvlt_ros.engine.budget import BudgetController
 from dvlt_ros.engine.builder import MAX_KEPT, MapBuilder
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.corrections import Correction, stacked
@@ -25,6 +25,7 @@ from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Frame, Picture, Reconstruction
 from dvlt_ros.engine.graph_config import Loop, RefusedLoop
 from dvlt_ros.engine.graph_factors import library
+from dvlt_ros.engine.limits import Limits
 from dvlt_ros.engine.loop_closer import LoopCloser, prepare_loops
 from dvlt_ros.engine.loop_closing import LoopClosingConfig, LoopFinder
 from dvlt_ros.engine.loops import LoopConfig, NoLoop
@@ -286,12 +287,12 @@ class Recogniser:
         raise RuntimeError("not in this test")
 
 
-def walk_past(finder, count, begin=0, step_m=1.0):
+def walk_past(finder, count, begin=0, step_m=1.0, map_id=0):
     stations = []
     for number in range(begin, begin + count):
         anchor = replace(an_anchor(number, SIZE), map_from_cam=pose((number * step_m, 0, 0)))
         frame = replace(anchor.view.frame, stamp_ns=(number + 1) * 10**9)
-        stations.append(finder.see([replace(anchor, view=replace(anchor.view, frame=frame))] * 2, 0, 28))
+        stations.append(finder.see([replace(anchor, view=replace(anchor.view, frame=frame))] * 2, map_id, 28))
     return [station for station in stations if station is not None]
 
 
@@ -329,6 +330,48 @@ def test_checks_keep_their_distance_and_are_not_repeated():
     finder.closed(Loop(first, 48, IDENTITY, 0.01))
     walk_past(finder, 6, begin=49)
     assert not finder.is_due  # places beside a closed loop say nothing new
+
+
+def checked(finder, recogniser):
+    """The two visits that the network is shown."""
+    with pytest.raises(RuntimeError, match="not in this test"):
+        finder.check(2, lambda *_: None)
+    return recogniser.shown[-1][0], recogniser.shown[-1][-1]
+
+
+def test_a_lost_robot_looks_for_its_old_map_after_every_window_and_for_others_in_their_turn():
+    recogniser = Recogniser()
+    finder = LoopFinder(recogniser, LoopClosingConfig(place_distance=0.1, loop_every=4, loop_rest=10))
+    walk_past(finder, 40)
+    assert finder.is_due  # two places of one map, in their turn
+    first, second = checked(finder, recogniser)
+    assert first < second < 40
+    walk_past(finder, 1, begin=40, map_id=1)  # carried
+    for number in range(41, 44):  # one after every window
+        assert finder.is_due
+        first, second = checked(finder, recogniser)
+        assert first < 40 <= second
+        assert not finder.is_due
+        walk_past(finder, 1, begin=number, map_id=1)
+    assert checked(finder, recogniser)[1] < 40
+    finder.closed(Loop(10, 43, IDENTITY, 0.01))  # now both are one
+    walk_past(finder, 3, begin=44, map_id=1)
+    assert not finder.is_due
+    walk_past(finder, 1, begin=47, map_id=2)  # and the next one is another
+    assert finder.is_due
+    assert checked(finder, recogniser)[1] == 47
+
+
+def test_a_map_that_has_just_begun_is_sought_in_the_one_before_without_delay():
+    """A seam that failed: what would be no return within one map joins two."""
+    recogniser = Recogniser(lap=25)
+    finder = LoopFinder(recogniser, LoopClosingConfig(place_distance=0.1, loop_every=100))
+    walk_past(finder, 24)
+    assert not finder.is_due
+    recogniser.describe = lambda view, size: Recogniser.describe(recogniser, replace(view, number=23), size)
+    walk_past(finder, 1, begin=24, map_id=1)
+    assert finder.is_due
+    assert checked(finder, recogniser) == (23, 24)
 
 
 def test_a_reset_forgets_all_places_and_numbers_go_on():

@@ -13,8 +13,8 @@ from room import INTRINSICS, SIZE, pose
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.engine.frames import Frame
 from dvlt_ros.engine.graph_config import Loop
-from dvlt_ros.engine.loops import NoLoop, Visit, verify
-from dvlt_ros.engine.predictor import WindowPrediction
+from dvlt_ros.engine.loops import NoLoop, Visit, _comparison, _Views, verify
+from dvlt_ros.engine.prediction import WindowPrediction
 from dvlt_ros.engine.windows import Anchor, View
 from dvlt_ros.errors import InputError
 from dvlt_ros.geometry import rotation_angle
@@ -101,6 +101,10 @@ def test_a_true_loop_under_noise_is_accurate(seed):
     assert float(apart) < 0.05  # metres, 3 m from the walls
 
 
+def one_view(depth):
+    return _Views(depth[None], INTRINSICS[None], np.eye(4)[None])
+
+
 def refusal(first_poses, second_poses, *, imagined=None, walls=room.WALLS, config=None, expected_scale=None, seed=0):
     """Of a second visit to ``walls``, which the joint window takes for the place where the first one was."""
     rng = np.random.default_rng(seed)
@@ -122,6 +126,17 @@ def test_another_place_is_refused_even_if_every_seam_fits(walls):
     """Most pixels are as in the first room, and seams forgive the rest; what both saw on their own tells."""
     reason = refusal(THERE, AGAIN, walls=walls)
     assert "seen on their own, one visit looks through" in reason
+
+
+def test_what_lies_beside_an_edge_is_not_seen_through():
+    """A pillar: off by one pixel, as seams allow, or not there."""
+    depth = np.full(SIZE, 6.0)
+    depth[:, 8:12] = 2.0
+    for other, columns in ((np.roll(depth, 1, axis=1), 0), (np.full(SIZE, 6.0), 4)):
+        first, second = (one_view(d) for d in (depth, other))
+        same, through = _comparison(first, second, tolerance=0.1)
+        assert through == pytest.approx(columns / SIZE[1])
+        assert same == pytest.approx(1 - (columns or 2) / SIZE[1])
 
 
 def test_visits_that_do_not_see_the_same_are_refused():

@@ -164,6 +164,21 @@ def test_a_known_baseline_tells_the_scale_and_noise_does_not_lengthen_it():
     assert abs(np.mean(errors)) < 0.015
 
 
+@pytest.mark.parametrize("wrong", [None, 1.15, 1.5, 3.0])
+def test_few_moments_count_alike_but_for_one_that_is_wrong(wrong):
+    baseline, first, rng = np.eye(4), np.tile(np.eye(4), (4, 1, 1)), np.random.default_rng(0)
+    baseline[0, 3] = 0.3
+    found, plain = [], []
+    for _ in range(300):
+        second = np.tile(baseline, (4, 1, 1))
+        second[:, 0, 3] *= 1 + 0.02 * rng.normal(size=4)
+        plain.append(-math.log(second[:, 0, 3].mean() / 0.3))
+        second[1, 0, 3] *= wrong or 1.0
+        found.append(scale_from_baseline(first, second, baseline).log_scale)
+    assert abs(np.mean(found)) < 0.01
+    assert np.std(found) < (1.1 if wrong is None else 1.4) * np.std(plain)
+
+
 def test_a_baseline_without_pairs_or_the_wrong_way_round_is_refused():
     left, right = mount(left=0.15), mount(left=-0.15)
     baseline = np.linalg.inv(left) @ right
@@ -340,6 +355,14 @@ def test_the_present_of_a_random_walk_is_known_as_well_as_it_says():
         said.append(found.spread)
     assert np.std(errors) == pytest.approx(np.mean(said), rel=0.25)
     assert np.std(errors) < 0.009  # the last observation alone: 0.01
+
+
+def test_a_walk_that_sets_out_after_a_long_rest_is_not_taken_for_noise():
+    rng, age, spread = np.random.default_rng(0), np.arange(29.0, -1, -1), np.full(30, 0.01)
+    walk = 0.01 * np.maximum(0, np.arange(30) - 23)
+    behind = [walk[-1] - present_value(age, walk + 0.01 * rng.normal(size=30), spread).value for _ in range(200)]
+    assert np.mean(behind) < 0.01  # it has gone 0.06
+    assert np.quantile(behind, 0.95) < 0.02
 
 
 @given(st.integers(0, 10**6), st.floats(0.5, 2.0))

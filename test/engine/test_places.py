@@ -80,6 +80,22 @@ def test_what_was_just_seen_is_no_return(known):
     assert not far.look_up(stream.view(0), time_s * SECOND)
 
 
+def test_places_of_another_map_are_looked_up_beside_the_others_however_young(known):
+    stream, index, _, time_s = known
+    latest = len(stream.places) - 1
+    found = index.look_up(stream.view(latest), time_s * SECOND, apart={latest})
+    assert found[0].place.window == latest
+    look = (stream.view(7) + stream.view(20)) / 2  # alike to both
+    assert {candidate.place.window for candidate in index.look_up(look, (time_s + 100) * SECOND)} >= {7, 20}
+    index.config = PlacesConfig(max_candidates=1)
+    try:
+        alone, both = (index.look_up(look, (time_s + 100) * SECOND, apart) for apart in (frozenset(), {7}))
+    finally:
+        index.config = PlacesConfig()
+    assert len(alone) == 1
+    assert {candidate.place.window for candidate in both} == {7, 20}
+
+
 def test_too_few_keyframes_know_nothing():
     stream, index = Stream(), PlaceIndex(PlacesConfig(loop_min_age_s=0.0, loop_min_apart=1))
     for number in range(MIN_PLACES - 1):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dvlt_ros.engine.frames import Frame, Picture
-from dvlt_ros.engine.predictor import DeviceMemoryError, DvltPredictor
+from dvlt_ros.engine.prediction import DeviceMemoryError, Preparable
+from dvlt_ros.engine.predictor import DvltPredictor
 from dvlt_ros.engine.windows import View
 from dvlt_ros.model import prepare_images
 
@@ -54,6 +55,16 @@ def test_what_is_kept_is_one_window(predictor, views):
     assert set(predictor._encoded) == {(number, IMAGE_SIZE) for number in (2, 3, 4)}
     predictor.predict(views[2:5], 2, 28, [2])
     assert set(predictor._encoded) == {(number, 28) for number in (2, 3, 4)}
+
+
+@pytest.mark.parametrize(("device", "shapes"), [("cuda", [(6, 42, 56)]), ("cpu", [])])
+def test_only_a_gpu_has_something_to_prepare(predictor, views, monkeypatch, device, shapes):
+    prepared = []
+    monkeypatch.setattr(predictor.model, "prepare", lambda *shape: prepared.append(shape))
+    predictor.device = torch.device(device)
+    assert isinstance(predictor, Preparable)
+    predictor.prepare(views, IMAGE_SIZE)
+    assert prepared == shapes
 
 
 def test_known_intrinsics_are_kept_and_only_a_rotation_is_fitted(predictor, views):

@@ -13,9 +13,9 @@ from room import FRAME_NS, SIZE, FakePredictor, picture, pose, room_depth, turn,
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Frame, Picture
-from dvlt_ros.engine.metric_map import CameraInOdom, MetricMap
+from dvlt_ros.engine.metric_map import MetricMap
 from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.engine.odometry import CameraInOdom, inverse
 from dvlt_ros.engine.rig import Rig, middle, mount_residual_deg
 from dvlt_ros.engine.rig_config import RigConfig
 from dvlt_ros.errors import ConfigError, InputError

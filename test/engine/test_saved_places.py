@@ -7,9 +7,11 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import relocalisation
 import torch
 from room import FRAME_NS, INTRINSICS, SIZE, FakePredictor, picture, pose
 from safetensors.numpy import load_file, save_file
+from simulated_building import make_building, send
 
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.engine.builder import MapBuilder, MapSnapshot
@@ -373,6 +375,35 @@ def test_a_saved_map_with_more_places_than_there_is_room_for_is_thinned(first_dr
     assert len(drive.loops.finder) == len(drive.loops.finder.visits()) == 20
     drive.go(range(LAP + 20, LAP + 45))
     assert drive.relocalised == "yes"
+
+
+def the_way_again(seed, length_m, building=None):
+    """The drive that `relocalisation.save` makes of a seed, another day; perhaps in another building."""
+    rng = np.random.default_rng(seed)
+    own = make_building(rng)
+    return send(building or own, rng, length_m, start_ns=relocalisation.LATER_NS)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    return relocalisation.save(0, 24.0, tmp_path_factory.mktemp("maps") / "map")
+
+
+def test_a_noisy_robot_is_found_soon_after_its_scale_with_the_nodes_defaults(simulated):
+    found = relocalisation.beside(simulated, the_way_again(0, 14.0), seed=0, error_seed=7)
+    assert found.waited_s < 15
+    assert found.off_m < 0.3
+    assert max(found.errors_m) < relocalisation.WRONG_M
+
+
+@pytest.mark.parametrize("is_fooled", [False, True], ids=["sound", "fooled"])
+def test_in_another_building_of_the_same_plan_a_robot_is_never_found(simulated, is_fooled):
+    other = make_building(np.random.default_rng(9)).moved(relocalisation.ELSEWHERE_M)
+    found = relocalisation.beside(simulated, the_way_again(0, 14.0, other), 0, 7, is_fooled)
+    assert found.joined_s is None
+    assert found.errors_m == ()
+    assert found.refusal  # some places did look alike
 
 
 def test_without_loops_nothing_is_loaded(make_predictor, first_drive):

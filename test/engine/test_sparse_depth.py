@@ -12,9 +12,9 @@ from room import FRAME_NS, INTRINSICS, SIZE, pose, room_depth
 
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
-from dvlt_ros.engine.metric_map import CameraInOdom, MetricMap
+from dvlt_ros.engine.metric_map import MetricMap
 from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.engine.odometry import CameraInOdom, inverse
 from dvlt_ros.engine.scale_sources import NoObservation, ScaleObservation, scale_from_depth
 from dvlt_ros.engine.sparse_depth import (
     MAX_POINTS,

@@ -10,10 +10,11 @@ import torch
 from room import FRAME_NS, SIZE, picture, room_depth, walk
 from upstreams import make_scene
 
-from dvlt_ros.engine.budget import Limits, ladder
 from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.engine import Engine, limits
+from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Frame, Picture
+from dvlt_ros.engine.ladder import rungs_within
+from dvlt_ros.engine.limits import Limits
 from dvlt_ros.engine.loading import load_predictor
 from dvlt_ros.engine.prediction import DeviceMemoryError
 from dvlt_ros.engine.predictor import DvltPredictor
@@ -114,10 +115,10 @@ def test_every_rung_of_the_ladder_is_a_size_that_the_model_takes():
 
         model = Seeing(flat, name)
         predictor = WindowPredictor(model)
-        allowed = limits(EngineConfig(), predictor, 1)
+        allowed = Limits.of(EngineConfig(), predictor, 1)
         assert isinstance(allowed, Limits)
         assert (allowed.k_min, allowed.k_max) == (1, 1)
-        sizes = {rung.image_size for rung in ladder(allowed)}
+        sizes = {rung.image_size for rung in rungs_within(allowed)}
         for image_size in sizes:
             found = predictor.predict(views_of(2, (48, 64)), 1, image_size, [0, 1])
             height, width = model.shapes[-1][-2:]

@@ -41,12 +41,12 @@ class Rover:
 
     def stand(self, base_from_cam=BASE_FROM_CAM):
         self.mount.sendTransform(transform_message(base_from_cam, "base_link", "cam", 1))
-        can = self.robot.node._tree._buffer.can_transform
+        can = self.robot.sensors.tree._buffer.can_transform
         self.robot.until(lambda: can("base_link", "cam", Time()), "the mount")
 
     def start(self):
         self.robot.start()
-        if self.robot.node._odometry._subscription is not None:
+        if self.robot.sensors.odometry._subscription is not None:
             self.robot.until(lambda: self.odom.get_subscription_count() > 0, "the node's subscription of odometry")
 
     def odom_from_base(self, number):
@@ -58,7 +58,7 @@ class Rover:
         message.header.stamp, message.header.frame_id = Time(nanoseconds=number * FRAME_NS).to_msg(), "odom"
         message.pose.pose = pose_message(self.odom_from_base(number) if odom_from_base is None else odom_from_base)
         self.odom.publish(message)
-        history = self.robot.node._odometry._history
+        history = self.robot.sensors.odometry._history
         if wait:
             self.robot.until(lambda: (history.latest_ns or 0) >= number * FRAME_NS, "the odometry")
 
@@ -101,7 +101,7 @@ class Rover:
 def make_rover(make_robot, monkeypatch):
     def make(**parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 5))})
-        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
         return Rover(make_robot(**options | parameters), poses)
 
@@ -147,8 +147,8 @@ def test_what_the_network_does_not_trust_gets_no_place(make_rover):
     for number in range(LOCKED, LOCKED + 6):
         rover.say(number)
         rover.show(number * FRAME_NS)
-        robot.until(lambda n=number: robot.node._engine.latest_stamp_ns == n * FRAME_NS, "admission")
-    robot.until(lambda: robot.node._engine.counters.read().dropped == 6, "frames that are dropped")
+        robot.until(lambda n=number: robot.parts.engine.latest_stamp_ns == n * FRAME_NS, "admission")
+    robot.until(lambda: robot.parts.engine.counters.read().dropped == 6, "frames that are dropped")
     status = robot.status()
     assert (status["level"], status["in_flight"]) == (DiagnosticStatus.WARN, "0")
     assert "the map waits: too few pixels reach min_confidence" in status["message"]
@@ -201,7 +201,7 @@ def test_odometry_in_tf_that_comes_after_its_image_is_waited_for(make_rover):
 
     def drive_first(number):
         rover.show(number * FRAME_NS)
-        rover.robot.until(lambda: rover.robot.node._engine.latest_stamp_ns == number * FRAME_NS, "admission")
+        rover.robot.until(lambda: rover.robot.parts.engine.latest_stamp_ns == number * FRAME_NS, "admission")
         rover.tf.sendTransform(transform_message(rover.odom_from_base(number), "odom", "base_link", number * FRAME_NS))
         rover.wait_for(number)
 

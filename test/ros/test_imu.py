@@ -48,7 +48,7 @@ def make_leaning(make_robot, monkeypatch):
         level = dict(enumerate(walk(COUNT + 10), start=1))
         yawed = {n: p @ pose((0, 0, 0), 0.0, -0.02 * np.sin(n - 1)) for n, p in level.items()}  # without its pitch
         poses = defaultdict(lambda: pose((0, 0, 0)), {n * FRAME_NS: p @ PITCH for n, p in yawed.items()})
-        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
         robot = make_robot(**options | parameters)
         robot.poses = poses
@@ -57,7 +57,7 @@ def make_leaning(make_robot, monkeypatch):
         known = {"cam": BASE_FROM_CAM, "imu": BASE_FROM_CAM @ CAM_FROM_IMU}
         robot.mounts.sendTransform([transform_message(known[name], "base_link", name, 1) for name in mounts])
         robot.start()
-        robot.until(lambda: len(robot.node._tree._heard) == len(mounts), "the mounts")
+        robot.until(lambda: len(robot.sensors.tree._heard) == len(mounts), "the mounts")
         if parameters.get("gravity_source") == "imu":
             robot.until(lambda: robot.imu.get_subscription_count() > 0, "the node's subscription of the IMU")
         return robot
@@ -73,15 +73,15 @@ def feel(robot, number, make=imu_message):
     """What the IMU says in the second before a frame."""
     for late in range(-100, 1):
         robot.imu.publish(make(number * FRAME_NS + late * IMU_NS, up_of_imu(robot, number)))
-    up = robot.node._sensors[0]._up
+    up = robot.sensors.imu._up
     robot.until(lambda: up._directions and up._directions[-1].stamp_ns >= number * FRAME_NS, "the IMU")
 
 
 def drive(robot, numbers):
     for number in numbers:
         robot.show(stamp_ns=number * FRAME_NS, size=SIZE)
-        robot.until(lambda n=number: robot.node._engine.latest_stamp_ns >= n * FRAME_NS, "admission")
-        robot.until(lambda: robot.node._engine.counters.read().in_flight <= 1, "the window")
+        robot.until(lambda n=number: robot.parts.engine.latest_stamp_ns >= n * FRAME_NS, "admission")
+        robot.until(lambda: robot.parts.engine.counters.read().in_flight <= 1, "the window")
 
 
 def tilts_deg(robot):

@@ -102,7 +102,7 @@ def test_a_mount_that_comes_late_ends_what_was_taken_for_the_root(make_robot):
     robot.until(lambda: len(robot.messages["/tf"]) == 3, "the transforms")
     mount = StaticTransformBroadcaster(robot.me)
     mount.sendTransform(transform_message(np.eye(4), "base_link", "cam", 1))
-    robot.until(lambda: robot.node._tree.parent("cam") == "base_link", "the mount")
+    robot.until(lambda: robot.sensors.tree.parent("cam") == "base_link", "the mount")
     robot.show_and_wait(3)
     robot.until(lambda: len(robot.messages["/tf"]) == 6, "the transforms")
     assert [t.child_frame_id for t in robot.messages["/tf"]] == ["cam"] * 3 + ["base_link"] * 3
@@ -181,7 +181,7 @@ def test_the_transform_goes_to_the_root_of_the_cameras_tree(make_robot):
     static.transform.translation.x, static.transform.rotation.w = 0.5, 1.0
     StaticTransformBroadcaster(robot.me).sendTransform(static)
     robot.start()
-    robot.until(lambda: robot.node._tree.parent("cam") == "base_link", "the camera's tree")
+    robot.until(lambda: robot.sensors.tree.parent("cam") == "base_link", "the camera's tree")
     robot.show_and_wait(3)
     robot.until(lambda: len(robot.messages["/tf"]) == 3, "the transforms")
     assert {(t.header.frame_id, t.child_frame_id) for t in robot.messages["/tf"]} == {("map", "base_link")}
@@ -196,7 +196,7 @@ def test_a_second_parent_is_refused(make_robot):
     foreign.transform.rotation.w = 1.0
     StaticTransformBroadcaster(robot.me).sendTransform(foreign)
     robot.start()
-    robot.until(lambda: robot.node._tree.parent("cam") == "map", "the foreign transform")
+    robot.until(lambda: robot.sensors.tree.parent("cam") == "map", "the foreign transform")
     robot.show_and_wait(3)
     assert not robot.messages["/tf"]
     assert "another publisher" in robot.status()["message"]
@@ -216,12 +216,12 @@ def test_services(make_robot, tmp_path):
     robot.show_and_wait(3)
     assert robot.status()["map_id"] == "1"
     assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=True)).success
-    before = robot.node._engine.counters.read()
+    before = robot.parts.engine.counters.read()
     robot.show()
     assert robot.status()["message"] == "paused"
     assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=False)).success
     robot.show_and_wait(1)
-    assert robot.node._engine.counters.read().accepted == before.accepted + 1
+    assert robot.parts.engine.counters.read().accepted == before.accepted + 1
 
 
 def test_weights_that_do_not_exist_fail_the_configuration_with_the_reason(make_robot, tmp_path, capfd):
@@ -235,7 +235,7 @@ def test_the_precision_is_that_of_the_network(make_robot):
     robot = make_robot(precision="int8")
     robot.start()
     robot.show_and_wait(3)
-    assert robot.node._engine.predictor.model.precision == "int8"
+    assert robot.parts.engine.predictor.model.precision == "int8"
     assert not robot.set(precision="int4")[0].successful
 
 
@@ -263,7 +263,7 @@ def test_bad_images_are_refused_once_aloud_and_the_node_goes_on(make_robot, spoi
         message.header.stamp = Time(nanoseconds=robot.stamp_ns).to_msg()
         spoil(message)
         publish(message)
-    robot.until(lambda: robot.node._engine.counters.read().refused == 3, "the refusals")
+    robot.until(lambda: robot.parts.engine.counters.read().refused == 3, "the refusals")
     assert len([c for c in robot.complaints if reason in c]) == 1, robot.complaints
     robot.show_and_wait(2)
 
@@ -277,7 +277,7 @@ def test_a_corrupt_jpeg_is_refused_and_the_node_goes_on(make_robot):
     robot.stamp_ns += 100_000_000
     message.header.stamp, message.header.frame_id = Time(nanoseconds=robot.stamp_ns).to_msg(), "cam"
     robot.camera.publish(message)
-    robot.until(lambda: robot.node._engine.counters.read().refused == 1, "the refusal")
+    robot.until(lambda: robot.parts.engine.counters.read().refused == 1, "the refusal")
     assert any("does not decode" in complaint for complaint in robot.complaints)
     robot.show_and_wait(2)
 
@@ -346,7 +346,7 @@ def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_ma
 def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_robot, monkeypatch):
     robot = make_robot()
     robot.start()
-    model = robot.node._engine.predictor.model
+    model = robot.parts.engine.predictor.model
     begin = model.begin
 
     def begin_if_small(features):

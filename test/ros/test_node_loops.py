@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,33 +11,15 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
+from held import Held
+from lap import EAGER, EXACT, LAP, RecognisingPredictor, lap_poses
 from lifecycle_msgs.msg import Transition
-from room import FRAME_NS, SIZE, FakePredictor, pose
+from lifecycle_msgs.srv import ChangeState
+from room import FRAME_NS, SIZE
 from std_srvs.srv import Trigger
 
 from dvlt_ros.engine.graph_factors import library
-
-LAP = 36  # frames
-PLACES = {"loops": "always", "loop_min_age_s": 1.0, "loop_every": 1, "place_distance": 0.05}
-
-
-def on_the_lap(number):
-    angle = 2 * np.pi * number / LAP
-    return pose((np.sin(angle), 0, 1 - np.cos(angle)), 3 * angle)
-
-
-@dataclass
-class RecognisingPredictor(FakePredictor):
-    """Knows each place of the lap when it sees it again."""
-
-    joint_windows: int = 0
-
-    def describe(self, view, image_size):
-        return np.random.default_rng(view.frame.stamp_ns // FRAME_NS % LAP).normal(size=(8, 24)).astype(np.float32)
-
-    def predict_apart(self, views, num_steps, image_size):
-        self.joint_windows += 1
-        return self.predict(views, num_steps, image_size, range(len(views)))
+from dvlt_ros.engine.saved_map import read_saved_map
 
 
 @pytest.fixture
@@ -46,11 +27,10 @@ def make_returning(make_robot, monkeypatch):
     """Robots that go round and round."""
 
     def make(**parameters):
-        poses = {n * FRAME_NS: on_the_lap(n) for n in range(4 * LAP)} | {1: on_the_lap(0)}
-        predictor = RecognisingPredictor(poses)
-        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: predictor)
-        monkeypatch.setattr("dvlt_ros.ros.node.warm_up", lambda *_: None)
-        robot = make_robot(image_size=28, distrusted_share=0.0, max_seam_residual=0.1, **PLACES | parameters)
+        predictor = RecognisingPredictor(lap_poses(range(4 * LAP)))
+        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: predictor)
+        monkeypatch.setattr("dvlt_ros.ros.parts.warm_up", lambda *_: None)
+        robot = make_robot(**EAGER | EXACT | parameters)
         robot.predictor = predictor
         return robot
 
@@ -174,3 +154,46 @@ def test_without_gtsam_the_node_does_not_start_if_loops_must_be_closed(make_retu
     assert automatic.change(Transition.TRANSITION_CONFIGURE)
     assert "GTSAM" in automatic.status()["loops"]
     library.cache_clear()
+
+
+def test_while_a_map_is_read_frames_come_out_and_a_node_that_is_cleaned_up_does_not_load_it(
+    make_returning, monkeypatch, tmp_path
+):
+    robot = make_returning(map_directory=str(tmp_path))
+    robot.start()
+    go(robot, range(1, 8))
+    assert robot.call(Trigger, "dvlt/save_map", Trigger.Request()).success
+    reader = Held(read_saved_map)
+    monkeypatch.setattr("dvlt_ros.ros.saving.read_saved_map", reader)
+    loading = robot.ask(Trigger, "dvlt/load_map", Trigger.Request())
+    robot.until(lambda: reader.calls == 1, "the reader")
+    go(robot, range(8, 11))
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+        assert robot.change(transition)
+    reader.let_go()
+    robot.until(loading.done, "the answer")
+    assert not loading.result().success
+    assert loading.result().message == "not loaded: the node is unconfigured meanwhile"
+
+
+def test_a_node_that_is_deactivated_before_a_map_has_its_turn_says_that_it_is_not_loaded(make_returning, tmp_path):
+    robot = make_returning(map_directory=str(tmp_path))
+    robot.start()
+    go(robot, range(1, 8))
+    assert robot.call(Trigger, "dvlt/save_map", Trigger.Request()).success
+    robot.predictor.predict = window = Held(robot.predictor.predict)
+    robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
+    robot.until(lambda: window.calls == 1, "a window that takes long")
+    stream = robot.node._stream
+    loading = robot.ask(Trigger, "dvlt/load_map", Trigger.Request())
+    robot.until(lambda: stream._loaded is not None, "the map, which waits for the end of the window")
+    request = ChangeState.Request()
+    request.transition.id = Transition.TRANSITION_DEACTIVATE
+    ending = robot.ask(ChangeState, "dvlt/change_state", request)
+    robot.until(lambda: stream.worker._stopping, "the end of the worker")
+    window.let_go()
+    robot.until(loading.done, "the answer")
+    robot.until(ending.done, "the transition")
+    assert ending.result().success
+    assert not loading.result().success
+    assert "deactivated before its turn came" in loading.result().message

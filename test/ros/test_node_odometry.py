@@ -17,12 +17,11 @@ from robot import SETS, as_image
 from room import FRAME_NS, SIZE, FakePredictor, pose, room_depth, walk
 from std_srvs.srv import Trigger
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
+from wheels import BASE_FROM_CAM, ODOM_FROM_WORLD, add_wheels, drive, number_of, odom_from_base, say, start
 
 from dvlt_ros.ros.messages import pose_message, transform_message
 
 LENGTHS = ("depth/image", "points", "pose", "map_points", "/tf")
-BASE_FROM_CAM = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0.05], [0, -1, 0, 0.5], [0, 0, 0, 1.0]])
-ODOM_FROM_WORLD = np.array([[0, 0, 1.0, 4.0], [-1, 0, 0, -2.0], [0, -1, 0, 0.3], [0, 0, 0, 1]])
 COUNT = 45
 
 
@@ -32,56 +31,13 @@ def make_wheeled(make_robot, monkeypatch):
 
     def make(**parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 5))})
-        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
         robot = make_robot(**options | parameters)
-        robot.poses = poses
-        robot.odom = robot.me.create_publisher(Odometry, "odom", 50)
-        robot.mount = StaticTransformBroadcaster(robot.me)
-        prefix = parameters.get("frame_prefix", "")
-        robot.mount.sendTransform(transform_message(BASE_FROM_CAM, f"{prefix}base_link", f"{prefix}cam", 1))
+        add_wheels(robot, poses, parameters.get("frame_prefix", ""))
         return robot
 
     return make
-
-
-def odom_from_base(robot, number):
-    return ODOM_FROM_WORLD @ robot.poses[number * FRAME_NS] @ np.linalg.inv(BASE_FROM_CAM)
-
-
-def say(robot, number, message=None):
-    """Odometry at the stamp of a frame."""
-    if message is None:
-        message = Odometry()
-        message.pose.pose = pose_message(odom_from_base(robot, number))
-    message.header.stamp = Time(nanoseconds=number * FRAME_NS).to_msg()
-    message.header.frame_id, message.child_frame_id = "odom", "base_link"
-    robot.odom.publish(message)
-
-
-def drive(robot, numbers, wheels=say):
-    """Frames one after the other, each when the wheels have spoken and the frame before is published."""
-    for number in numbers:
-        wheels(robot, number)
-        robot.until(lambda n=number: has_odometry(robot, n), "the odometry")
-        robot.show(stamp_ns=number * FRAME_NS, size=SIZE)
-        robot.until(lambda n=number: n * FRAME_NS in robot.stamps("rgb/image_rect") or n == 1, "the frame")
-
-
-def has_odometry(robot, number):
-    latest_ns = robot.node._odometry._history.latest_ns
-    return robot.node._odometry._subscription is None or (latest_ns is not None and latest_ns >= number * FRAME_NS)
-
-
-def start(robot):
-    robot.start()
-    if robot.node._odometry._subscription is not None:
-        robot.until(lambda: robot.odom.get_subscription_count() > 0, "the node's subscription of odometry")
-    robot.until(lambda: robot.node._tree._heard, "the mount")
-
-
-def number_of(message):
-    return Time.from_msg(message.header.stamp).nanoseconds // FRAME_NS
 
 
 def test_nothing_has_a_length_before_the_scale_is_known_and_then_it_is_in_metres(make_wheeled):
@@ -180,7 +136,7 @@ def test_odom_below_somebody_elses_map_is_left_alone(make_wheeled):
         transform_message(np.eye(4), "earth", "odom", 1), transform_message(BASE_FROM_CAM, "base_link", "cam", 1),
     ])  # fmt: skip
     start(robot)
-    robot.until(lambda: robot.node._tree.parent("odom") == "earth", "the other parent")
+    robot.until(lambda: robot.sensors.tree.parent("odom") == "earth", "the other parent")
     drive(robot, range(1, COUNT))
     robot.until(lambda: "'odom' already has the parent 'earth'" in robot.status()["message"], "the reason")
     assert not robot.messages["/tf"]
@@ -194,7 +150,7 @@ def test_odometry_from_tf(make_wheeled):
         broadcaster.sendTransform(
             transform_message(odom_from_base(robot, number), "odom", "base_link", number * FRAME_NS)
         )
-        look = robot.node._tree._buffer.can_transform
+        look = robot.sensors.tree._buffer.can_transform
         robot.until(lambda: look("odom", "cam", Time(nanoseconds=number * FRAME_NS)), "the transform")
 
     start(robot)
@@ -238,7 +194,7 @@ def test_a_jump_of_odometry_in_tf_leaves_the_map_where_it_is(make_wheeled):
         broadcaster.sendTransform(
             transform_message(jump @ odom_from_base(robot, number), "odom", "base_link", number * FRAME_NS)
         )
-        look = robot.node._tree._buffer.can_transform
+        look = robot.sensors.tree._buffer.can_transform
         robot.until(lambda: look("odom", "cam", Time(nanoseconds=number * FRAME_NS)), "the transform")
 
     start(robot)

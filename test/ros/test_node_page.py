@@ -19,14 +19,14 @@ def test_the_table_of_parameters_is_that_of_the_code():
     assert tool["updated"](PAGE) == PAGE, "run python tools/document_parameters.py"
 
 
-@pytest.mark.parametrize("name", ["status.py", "outputs.py", "frame_outputs.py", "node.py"])
+@pytest.mark.parametrize("name", ["status.py", "outputs.py", "frame_outputs.py", "services.py"])
 def test_every_status_key_topic_and_service_is_on_the_page(name):
     source = (ROOT / "dvlt_ros" / "ros" / name).read_text()
     patterns = {
         "status.py": r'^ +"(\w+)": |values\["(\w+)"\]',
         "outputs.py": r'_publisher\(\w+, "([\w/]+)"',
         "frame_outputs.py": r'_publisher\(\w+, f"\{topics\}([\w/]+)"',
-        "node.py": r'create_service\(\w+, "(~/\w+)"',
+        "services.py": r'create_service\(\w+, "(~/\w+)"',
     }
     found = [next(filter(None, match.groups())) for match in re.finditer(patterns[name], source, re.MULTILINE)]
     assert len(found) >= 3

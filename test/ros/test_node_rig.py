@@ -46,12 +46,12 @@ class TwoCameras:
             robot.until(lambda p=publisher: p.get_subscription_count() > 0, publisher.topic_name)
         for topic in (*self.topics, "pose", "path", "map_points"):
             robot.until(lambda t=topic: robot.me.count_publishers(t) > 0, topic)
-        outputs = robot.node._outputs
+        outputs = robot.parts.outputs
         listened = [outputs._pose, outputs._path, outputs._map_points]
         listened += [vars(o)[f"_{n}"] for o in (outputs, *outputs._others.values()) for n in ("depth", "points", "rgb")]
         for publisher in listened:
             robot.until(lambda p=publisher: p.get_subscription_count() > 0, publisher.topic_name)
-        robot.until(lambda: robot.node._tree._buffer.can_transform("base_link", "right", Time()), "the mounts")
+        robot.until(lambda: robot.sensors.tree._buffer.can_transform("base_link", "right", Time()), "the mounts")
         for name, info in self.infos.items():
             message = CameraInfo(height=SIZE[0], width=SIZE[1], distortion_model="plumb_bob", d=[0.0] * 5)
             message.k = (INTRINSICS - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]).ravel().tolist()
@@ -86,7 +86,7 @@ def make_rig(make_robot, monkeypatch):
         for number, world_from_left in enumerate(walk(60), start=1):
             poses[number * FRAME_NS] = world_from_left
             poses[number * FRAME_NS + LATER_NS] = world_from_left @ inverse(LEFT) @ RIGHT
-        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1, "cameras": list(CAMERAS)}
         robot = make_robot(**options | parameters)
         robot.poses, robot.mounts = poses, StaticTransformBroadcaster(robot.me)
@@ -141,7 +141,7 @@ def test_a_camera_that_dies_leaves_the_other_at_work_until_it_comes_back(make_ri
     robot.until(lambda: (number - 1) * FRAME_NS in robot.stamps("left/depth/image"), "its depth")
     assert any("silent: right" in complaint for complaint in robot.complaints)
     back_ns = rig.show("right", number, LATER_NS)
-    robot.until(lambda: robot.node._engine.latest_stamp_ns >= back_ns, "the right camera")
+    robot.until(lambda: robot.parts.engine.latest_stamp_ns >= back_ns, "the right camera")
     rig.drive(range(number + 1, number + 4))
     assert robot.status()["cameras_silent"] == "none"
     assert {t.child_frame_id for t in robot.messages["/tf"]} == {"base_link"}
@@ -186,7 +186,7 @@ def test_cameras_that_are_not_synchronised_are_said(make_rig):
     for number in range(1, 20):
         for name in CAMERAS:
             stamp_ns = rig.show(name, number, 40_000_000 * (name == "right"))
-            robot.until(lambda s=stamp_ns: robot.node._engine.latest_stamp_ns >= s, "admission")
+            robot.until(lambda s=stamp_ns: robot.parts.engine.latest_stamp_ns >= s, "admission")
     robot.until(lambda: any("0.040 s apart or more" in complaint for complaint in robot.complaints), "the reason")
     assert not robot.messages["left/rgb/image_rect"]
     assert robot.status()["in_flight"] == "0"

@@ -35,7 +35,7 @@ def make_wheeled(make_robot, monkeypatch):
 
     def make(mounts=("base_link",), **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), POSES)
-        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
         robot = make_robot(**options | parameters)
         robot.odom = robot.me.create_publisher(Odometry, "odom", 50)
@@ -44,7 +44,7 @@ def make_wheeled(make_robot, monkeypatch):
             stand(robot, frame)
         robot.start()
         robot.until(lambda: knows(robot, mounts), "the mounts")
-        if robot.node._odometry is not None:
+        if robot.sensors.odometry is not None:
             robot.until(lambda: robot.odom.get_subscription_count() > 0, "the node's subscription of odometry")
         return robot
 
@@ -57,14 +57,14 @@ def stand(robot, frame, base_from_cam=BASE_FROM_CAM):
 
 
 def knows(robot, frames):
-    known = robot.node._tree._buffer.all_frames_as_yaml()
+    known = robot.sensors.tree._buffer.all_frames_as_yaml()
     return all(frame in known for frame in frames)
 
 
 def drive(robot, numbers):
     """Frames one after the other, each when odometry has arrived and the frame before is published."""
     for number in numbers:
-        if robot.node._odometry is not None:
+        if robot.sensors.odometry is not None:
             say(robot, number)
         robot.show(stamp_ns=number * FRAME_NS, size=SIZE)
         robot.until(lambda n=number: n * FRAME_NS in robot.stamps("rgb/image_rect") or n == 1, "the frame")
@@ -76,7 +76,7 @@ def say(robot, number):
     odom_from_base = ODOM_FROM_WORLD @ POSES[number * FRAME_NS] @ np.linalg.inv(BASE_FROM_CAM)
     message.pose.pose = pose_message(odom_from_base)
     robot.odom.publish(message)
-    history = robot.node._odometry._history
+    history = robot.sensors.odometry._history
     robot.until(lambda: history.latest_ns is not None and history.latest_ns >= number * FRAME_NS, "the odometry")
 
 
@@ -137,7 +137,7 @@ def test_what_nobody_listens_to_is_not_made(make_wheeled, monkeypatch):
     robot = make_wheeled(mounts=("base_link",), base_frame="nowhere")
     (listener,) = [s for s in robot.me.subscriptions if s.topic_name == "/obstacles"]
     robot.me.destroy_subscription(listener)
-    robot.until(lambda: not robot.node._outputs._obstacles.get_subscription_count(), "nobody")
+    robot.until(lambda: not robot.parts.outputs._obstacles.get_subscription_count(), "nobody")
     drive(robot, range(1, LOCKED))
     robot.until(lambda: robot.messages["points"], "points")
     assert not made

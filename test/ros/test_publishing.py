@@ -15,10 +15,10 @@ from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 from dvlt_ros.engine.budget import Plan
 from dvlt_ros.engine.corrections import Correction, stacked
 from dvlt_ros.engine.counters import Counters
-from dvlt_ros.engine.engine import WindowResult
 from dvlt_ros.engine.frames import Reconstruction, SeamReport
 from dvlt_ros.engine.map_graph import IDENTITY
-from dvlt_ros.engine.metric_map import PlacedWindow
+from dvlt_ros.engine.placed_map import PlacedWindow
+from dvlt_ros.engine.results import WindowResult
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.ros.config import NodeConfig
 from dvlt_ros.ros.publishing import QUEUED_WINDOWS, PublishingThread

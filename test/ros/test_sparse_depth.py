@@ -81,7 +81,7 @@ def make_measuring(make_robot, monkeypatch):
 
     def make(kind, mounted=True, **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 20))})
-        monkeypatch.setattr("dvlt_ros.ros.node.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"depth_source": kind, "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
         robot = make_robot(**options | parameters)
         message, topic, robot.cam_from_sensor = KINDS[kind]
@@ -96,9 +96,9 @@ def make_measuring(make_robot, monkeypatch):
             mounts.append(transform_message(base_from_sensor, "base_link", "sensor", 1))
         robot.mounts.sendTransform(mounts)
         robot.start()
-        (robot.intake,) = robot.node._sensors
+        robot.intake = robot.sensors.depth
         robot.until(lambda: robot.sensor.get_subscription_count() > 0, "the node's subscription of the sensor")
-        robot.until(lambda: len(robot.node._tree._heard) == len(mounts), "the mounts")
+        robot.until(lambda: len(robot.sensors.tree._heard) == len(mounts), "the mounts")
         if kind == "image":
             robot.until(lambda: robot.sensor_info.get_subscription_count() > 0, "the subscription of its camera_info")
         return robot
@@ -182,7 +182,7 @@ def test_a_depth_image_is_refused_by_name_until_its_driver_is_mended(make_measur
 
     def problem(number, words, **changes):
         drive(robot, [number], before=lambda robot, n: measure(robot, n, **changes))
-        robot.until(lambda: words in robot.node._metric.depth.problem, words)
+        robot.until(lambda: words in robot.parts.metric.depth.problem, words)
         assert words in robot.status()["depth_problem"]
 
     measure(robot, 1)
@@ -211,7 +211,7 @@ def test_a_sensor_that_is_not_in_tf_is_named_until_it_is(make_measuring):
         transform_message(BASE_FROM_CAM, "base_link", "cam", 1),
         transform_message(BASE_FROM_CAM @ CAM_FROM_SENSOR, "base_link", "sensor", 1),
     ])  # fmt: skip
-    robot.until(lambda: "sensor" in robot.node._tree._heard, "the mount")
+    robot.until(lambda: "sensor" in robot.sensors.tree._heard, "the mount")
     drive(robot, range(8, COUNT))
     robot.until(lambda: robot.messages["depth/image"], "metres")
 
@@ -225,7 +225,7 @@ def test_depth_in_the_wrong_unit_contradicts_odometry_and_nothing_is_published(m
         message = Odometry(header=head(number, "odom"), child_frame_id="base_link")
         message.pose.pose = pose_message(robot.poses[number * FRAME_NS] @ inverse(BASE_FROM_CAM))
         robot.odom.publish(message)
-        robot.until(lambda: (robot.node._odometry._history.latest_ns or 0) >= number * FRAME_NS, "the odometry")
+        robot.until(lambda: (robot.sensors.odometry._history.latest_ns or 0) >= number * FRAME_NS, "the odometry")
 
     robot.until(lambda: robot.odom.get_subscription_count() > 0, "the subscription of odometry")
     drive(robot, range(1, COUNT), before=both)

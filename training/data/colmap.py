@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dvlt_ros.errors import DataError
-
-from .poses import pose_from_quaternion
+from dvlt_ros.sources.poses import pose_from_quaternion
 
 
 @dataclass(frozen=True)

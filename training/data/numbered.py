@@ -11,10 +11,10 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens
+from dvlt_ros.sources.poses import pose_from_quaternion
+from dvlt_ros.sources.tum import trajectory_rows
 
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
-from .poses import pose_from_quaternion
-from .tum import trajectory_rows
 
 POSES = "camera_poses_tum.txt"
 LOOKED_FOR = f"color/, depth/ and {POSES}"

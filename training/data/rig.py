@@ -9,10 +9,9 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens, lens_of_camera_info
-from dvlt_ros.sources.messages import is_colour, is_depth
-from dvlt_ros.sources.recording import CAMERA_INFO, IMAGES, ODOMETRY, TF, Recording
-
-from .transforms import Transform, TransformTree
+from dvlt_ros.sources.messages import is_colour, is_depth, stamp_ns_of
+from dvlt_ros.sources.recording import CAMERA_INFO, IMAGES, ODOMETRY, Recording
+from dvlt_ros.sources.transforms import TransformTree, read_odometry, read_transforms
 
 
 @dataclass(frozen=True)
@@ -136,37 +135,6 @@ def _poses(
     return tree, world, odometry
 
 
-def read_transforms(recording: Recording, without_child: str | None = None) -> TransformTree:
-    """The TF tree of a recording; the edge above ``without_child`` is left to odometry."""
-    tree = TransformTree()
-    for topic, message in recording.messages(*recording.topics_of(TF)):
-        for item in message.transforms:
-            part, stamp = item.transform, _stamp_ns(item.header.stamp)
-            transform = Transform.from_message(
-                item.header.frame_id, item.child_frame_id, stamp, part.translation, part.rotation
-            )
-            if transform.child != without_child:
-                tree.add(transform, static=topic.endswith("tf_static"))
-    return tree
-
-
-def read_odometry(recording: Recording, topic: str) -> tuple[TransformTree, str]:
-    """TF with the odometry's own edge in place of TF's, and the odometry's frame.
-
-    Raises:
-        DataError: odometry that does not say which frame moves in which.
-    """
-    first = recording.first(topic)
-    parent, child = first.header.frame_id.lstrip("/"), first.child_frame_id.lstrip("/")
-    if not parent or not child:
-        raise DataError(f"{recording.path}: {topic} has no frame_id or no child_frame_id: {parent!r}, {child!r}")
-    tree = read_transforms(recording, without_child=child)
-    for _, message in recording.messages(topic):
-        pose, stamp = message.pose.pose, _stamp_ns(message.header.stamp)
-        tree.add(Transform.from_message(parent, child, stamp, pose.position, pose.orientation), static=False)
-    return tree, parent
-
-
 def _lenses(recording: Recording, topic: str, rectified: bool) -> LensTrack:
     stamps: list[int] = []
     lenses: list[Lens | DataError] = []
@@ -177,7 +145,7 @@ def _lenses(recording: Recording, topic: str, rectified: bool) -> LensTrack:
         except DataError as error:
             lens = error
         if not lenses or str(lens) != str(lenses[-1]):
-            stamps.append(_stamp_ns(message.header.stamp))
+            stamps.append(stamp_ns_of(message.header))
             lenses.append(lens)
     if not lenses:
         raise DataError(f"{recording.path}: {topic}: no camera_info can be read")
@@ -187,7 +155,3 @@ def _lenses(recording: Recording, topic: str, rectified: bool) -> LensTrack:
 
 def _frame_id(recording: Recording, topic: str) -> str:
     return recording.first(topic).header.frame_id.lstrip("/")
-
-
-def _stamp_ns(stamp: object) -> int:
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)  # type: ignore[attr-defined]

@@ -5,16 +5,16 @@ https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats. Its cameras have
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens
+from dvlt_ros.sources.poses import PoseTrack
+from dvlt_ros.sources.tum import nanoseconds_of, trajectory_rows, tum_rows
 
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
-from .poses import PoseTrack
 
 LOOKED_FOR = "rgb.txt, depth.txt and groundtruth.txt"
 CAMERAS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {  # fx, fy, cx, cy of the files; distortion
@@ -80,26 +80,6 @@ def read_trajectory(path: Path) -> PoseTrack:
     return PoseTrack.from_samples(*trajectory_rows(path), str(path))
 
 
-def trajectory_rows(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of time in seconds, translation, quaternion xyzw; camera to world.
-
-    Returns stamps (N,) in ns, translations (N, 3) in metres, quaternions (N, 4).
-
-    Raises:
-        DataError: an unreadable file or row.
-    """
-    rows = _rows(path)
-    bad = next((row for row in rows if len(row) != 8), None)
-    if bad is not None:
-        raise DataError(f"{path}: a row has 8 values (time, translation, quaternion xyzw), got {' '.join(bad)!r}")
-    try:
-        values = np.array([[float(value) for value in row[1:]] for row in rows]).reshape(-1, 7)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-    stamps = np.array([_stamp_ns(row[0], path) for row in rows], dtype=np.int64)
-    return stamps, values[:, :3], values[:, 3:]
-
-
 def _lens(path: Path, camera: str | None, intrinsics: tuple[float, ...] | None, size: tuple[int, int]) -> Lens:
     distortion: tuple[float, ...] = ()
     if intrinsics is None:
@@ -120,22 +100,7 @@ def _read_list(path: Path) -> list[tuple[int, str]]:
     Raises:
         DataError: an unreadable or empty file.
     """
-    rows = _rows(path)
+    rows = tum_rows(path)
     if not rows or any(len(row) != 2 for row in rows):
         raise DataError(f"{path}: rows are a time and a file name, and there is at least one")
-    return [(_stamp_ns(stamp, path), name) for stamp, name in rows]
-
-
-def _rows(path: Path) -> list[list[str]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: unreadable: {error}") from error
-    return [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _stamp_ns(text: str, path: Path) -> int:
-    try:
-        return int(Decimal(text) * 10**9)
-    except (InvalidOperation, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: {text!r} is not a time in seconds") from error
+    return [(nanoseconds_of(stamp, path), name) for stamp, name in rows]

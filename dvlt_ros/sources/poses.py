@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from dvlt_ros.errors import DataError
-from dvlt_ros.geometry import matrix_from_quaternion
+from ..errors import DataError
+from ..geometry import matrix_from_quaternion
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dvlt_ros.errors import DataError
-
+from ..errors import DataError
+from .messages import stamp_ns_of
 from .poses import PoseTrack, pose_from_quaternion
+from .recording import TF, Recording
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a recording has many
 class Transform:
     """parent_from_child at a time."""
 
@@ -59,6 +60,21 @@ class TransformTree:
             DataError: a frame with two parents on the way, or a circle.
         """
         return self._chain(frame)[-1]
+
+    def below(self, ancestor: str, frame: str) -> str:
+        """The frame right below ``ancestor`` on the way up from ``frame``.
+
+        Raises:
+            DataError: ``ancestor`` is not above ``frame``.
+        """
+        chain = self._chain(frame)
+        if ancestor not in chain[1:]:
+            raise DataError(f"frame {ancestor!r} is not above {frame!r}; frames known: {self.frames}")
+        return chain[chain.index(ancestor) - 1]
+
+    def samples(self, child: str) -> list[Transform]:
+        """All of the moving edge above a frame, as they were added; none above a frame that stands still."""
+        return list(self._moving.get(child, []))
 
     def moves(self, target: str, source: str) -> bool:
         """Whether anything between two connected frames changes with time.
@@ -118,3 +134,34 @@ class TransformTree:
                 raise DataError(f"the transforms above frame {frame!r} go in a circle: {chain}")
             chain.append(self.parents[child])
         return chain
+
+
+def read_transforms(recording: Recording, without_child: str | None = None) -> TransformTree:
+    """The TF tree of a recording; the edge above ``without_child`` is left to odometry."""
+    tree = TransformTree()
+    for topic, message in recording.messages(*recording.topics_of(TF)):
+        for item in message.transforms:
+            part, stamp_ns = item.transform, stamp_ns_of(item.header)
+            transform = Transform.from_message(
+                item.header.frame_id, item.child_frame_id, stamp_ns, part.translation, part.rotation
+            )
+            if transform.child != without_child:
+                tree.add(transform, static=topic.endswith("tf_static"))
+    return tree
+
+
+def read_odometry(recording: Recording, topic: str) -> tuple[TransformTree, str]:
+    """TF with the odometry's own edge in place of TF's, and the odometry's frame.
+
+    Raises:
+        DataError: odometry that does not say which frame moves in which.
+    """
+    first = recording.first(topic)
+    parent, child = first.header.frame_id.lstrip("/"), first.child_frame_id.lstrip("/")
+    if not parent or not child:
+        raise DataError(f"{recording.path}: {topic} has no frame_id or no child_frame_id: {parent!r}, {child!r}")
+    tree = read_transforms(recording, without_child=child)
+    for _, message in recording.messages(topic):
+        pose, stamp_ns = message.pose.pose, stamp_ns_of(message.header)
+        tree.add(Transform.from_message(parent, child, stamp_ns, pose.position, pose.orientation), static=False)
+    return tree, parent

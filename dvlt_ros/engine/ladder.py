@@ -1,0 +1,104 @@
+"""What gives way where K alone cannot keep the budget: first the window shrinks, then the network's resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..model.config import PATCH_SIZE
+from .limits import Limits
+
+MIN_IMAGE_SIZE = 56  # pixels
+WINDOW_STEP = 0.75  # sizes of neighbouring rungs
+MEMORY_PATIENCE = 500  # windows after which one rung above an out-of-memory error is tried again
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the ladder."""
+
+    window_size: int
+    image_size: int  # pixels
+
+    def __str__(self) -> str:
+        return f"{self.window_size} frames at {self.image_size} pixels"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A move along the ladder."""
+
+    before: Rung
+    after: Rung
+    reason: str
+
+    def __str__(self) -> str:
+        return f"from {self.before} to {self.after}: {self.reason}"
+
+
+def rungs_within(limits: Limits) -> tuple[Rung, ...]:
+    """Full window and resolution first; each later rung is cheaper than the one before."""
+    sizes, edges = [limits.window_size], [limits.image_size]
+    while sizes[-1] > limits.min_window:
+        sizes.append(max(limits.min_window, int(WINDOW_STEP * sizes[-1])))
+    for sixths in (5, 4, 3):
+        edge = PATCH_SIZE * round(limits.image_size * sixths / 6 / PATCH_SIZE)
+        if MIN_IMAGE_SIZE <= edge < edges[-1]:
+            edges.append(edge)
+    return tuple([Rung(size, limits.image_size) for size in sizes] + [Rung(sizes[-1], edge) for edge in edges[1:]])
+
+
+class Ladder:
+    """Where the stream stands, and how high the device's memory lets it climb. ``str`` says it, for people."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.rungs = rungs_within(limits)
+        self.index = 0
+        self.top = 0  # rungs above this one ran out of memory
+        self.last_change: Change | None = None
+        self.num_changes = 0
+        self._memory_calm, self._memory_patience = 0, MEMORY_PATIENCE
+        self._memory_tried = False  # whether a rung was tried again since the last such error
+
+    @property
+    def rung(self) -> Rung:
+        return self.rungs[self.index]
+
+    def __str__(self) -> str:
+        place = f"rung {self.index + 1} of {len(self.rungs)}, {self.rung}"
+        return place if self.last_change is None else f"{place}; last change: {self.last_change}"
+
+    def move(self, index: int, reason: str) -> None:
+        before, self.index = self.rung, index
+        self._note(before, reason)
+
+    def renew(self, limits: Limits) -> None:
+        """Where other limits make another ladder, at its first rung."""
+        rungs = rungs_within(limits)
+        if rungs != self.rungs:
+            before, self.rungs, self.index, self.top = self.rung, rungs, 0, 0
+            self._note(before, "other limits")
+
+    def out_of_memory(self, num_views: int) -> bool:
+        """A window of so many views did not fit on the device; False: there is nothing smaller."""
+        below = [
+            i for i, rung in enumerate(self.rungs)
+            if i > self.index and (rung.window_size < num_views or rung.image_size < self.rung.image_size)
+        ]  # fmt: skip
+        if not below:
+            return False
+        if self._memory_tried:
+            self._memory_patience *= 2
+        self.top, self._memory_calm, self._memory_tried = below[0], 0, False
+        self.move(below[0], f"out of memory with {num_views} views")
+        return True
+
+    def forgive_memory(self) -> None:
+        """A window has fitted: after many of them one more rung may be tried again."""
+        if self.top:
+            self._memory_calm += 1
+            if self._memory_calm >= self._memory_patience:
+                self.top, self._memory_calm, self._memory_tried = self.top - 1, 0, True
+
+    def _note(self, before: Rung, reason: str) -> None:
+        self.last_change = Change(before, self.rung, reason)
+        self.num_changes += 1

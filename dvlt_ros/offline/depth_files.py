@@ -1,0 +1,65 @@
+"""Depth images on disk, one per frame, named by its stamp; they follow their frames' unit at the end."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..export import write_depth
+from .frame_log import LoggedFrame
+
+PLACED, UNPLACED = "depth", "unscaled_depth"  # folders; in the second one are frames whose metres are not known
+
+
+class DepthFiles:
+    """float32 TIFF; of frames with one stamp the last one's."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises InputError: it cannot be made."""
+        self._folder = folder
+        self._written: dict[str, tuple[Path, LoggedFrame]] = {}
+        self._make(PLACED)
+
+    def write(self, depth: np.ndarray, frame: LoggedFrame) -> None:
+        """(H, W) float32, before anything has moved the frame."""
+        path = self._path(frame)
+        if path.parent.name == UNPLACED:
+            self._make(UNPLACED)
+        write_depth(path, depth)
+        self._written[path.name] = path, frame
+
+    def finish(self) -> None:
+        """In the units and folders in which they belong now."""
+        for written, frame in self._written.values():
+            path = self._path(frame)
+            if frame.scale != 1 or path != written:
+                write_depth(path, np.float32(frame.scale) * read_depth(written))
+            if path != written:
+                written.unlink()
+        with suppress(OSError):  # it is not there, or not empty
+            (self._folder / UNPLACED).rmdir()
+
+    def _path(self, frame: LoggedFrame) -> Path:
+        return self._folder / (PLACED if frame.is_placed else UNPLACED) / f"{seconds(frame.stamp_ns)}.tiff"
+
+    def _make(self, name: str) -> None:
+        try:
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self._folder}: cannot be made: {error.strerror}") from error
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """(H, W) float32. Raises InputError: it is not there any more."""
+    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if depth is None:
+        raise InputError(f"{path}: cannot be read")
+    return np.asarray(depth, np.float32)
+
+
+def seconds(stamp_ns: int) -> str:
+    return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"

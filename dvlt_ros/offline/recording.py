@@ -1,0 +1,112 @@
+"""The MCAP recording with the node's topics: written as frames come, corrected at the end.
+
+What a frame shows never changes; its lengths and its place do, when the scale becomes known or a loop is closed. So
+poses and transforms are written last, and what has a length is written once more where anything has moved.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.builder import MapSnapshot
+from ..engine.frames import Reconstruction
+from ..engine.odometry import OdometryError, inverse
+from ..engine.rendering import POINT, RenderedFrame, point_records
+from ..export import McapRecording
+from ..sources.messages import header_stamp_ns
+from ..sources.recording import open_recording
+from .frame_log import LoggedFrame
+from .odometry import CameraOdometry, Link
+
+MAP_FRAME = "map"
+SIGHTS = ("rgb/image_rect", "confidence/image", "depth/camera_info")
+LENGTHS = ("depth/image", "points")
+OF_MAPS = ("map_points", "path")
+
+
+class FrameRecording:
+    """A rosbag2 folder; frames in the units in which they come until `finish`."""
+
+    def __init__(self, folder: Path, points_stride: int, odometry: CameraOdometry | None) -> None:
+        """Raises InputError: it cannot be written."""
+        self._folder, self._points_stride, self._odometry = folder, points_stride, odometry
+        self._recording = McapRecording(folder, overwrite=True)
+
+    def add(self, reconstruction: Reconstruction, frame: RenderedFrame) -> None:
+        where = reconstruction.frame_id, reconstruction.stamp_ns
+        self._recording.write_image("rgb/image_rect", frame.rgb, "rgb8", *where)
+        self._recording.write_image("depth/image", frame.depth, "32FC1", *where)
+        self._recording.write_image("confidence/image", frame.confidence, "32FC1", *where)
+        self._recording.write_camera_info(frame.intrinsics, frame.size, *where)
+        self._recording.write_cloud("points", frame.points(self._points_stride), *where)
+
+    def add_map(self, snapshot: MapSnapshot, stamps_ns: np.ndarray, map_from_cam: np.ndarray) -> None:
+        """Cloud and path (N, 4, 4) at the stamp of its last frame."""
+        self._recording.write_cloud("map_points", point_records(snapshot.cloud), MAP_FRAME, int(stamps_ns[-1]))
+        self._recording.write_path(stamps_ns, map_from_cam, MAP_FRAME)
+
+    def finish(self, frames: Sequence[LoggedFrame]) -> None:
+        """All frames, in the order in which they came: where they are in the end."""
+        if any(frame.has_moved or not frame.is_placed for frame in frames):
+            self._write_anew(frames)
+        for frame in frames:
+            if frame.is_placed:
+                self._recording.write_pose(frame.map_from_cam, MAP_FRAME, frame.stamp_ns)
+                if links := self._links(frame):
+                    self._recording.write_transforms(links, frame.stamp_ns)
+
+    def close(self) -> None:
+        self._recording.close()
+
+    def _write_anew(self, frames: Sequence[LoggedFrame]) -> None:
+        """With lengths as they are now, and without those whose unit is another one."""
+        self._recording.close()
+        draft = self._folder.with_name(f".{self._folder.name}.unfinished")
+        shutil.rmtree(draft, ignore_errors=True)
+        self._folder.rename(draft)
+        self._recording = McapRecording(self._folder)
+        by_stamp: dict[int, list[LoggedFrame]] = defaultdict(list)  # a clock may have been set back
+        for frame in frames:
+            by_stamp[frame.stamp_ns].append(frame)
+        seen: Counter[tuple[str, int]] = Counter()
+        with open_recording(draft) as source:
+            for path, _, data in source.raw([f"/{topic}" for topic in (*SIGHTS, *LENGTHS, *OF_MAPS)]):
+                topic, stamp_ns = path[1:], header_stamp_ns(data)
+                if topic not in LENGTHS:
+                    self._recording.write_serialised(topic, stamp_ns, data)
+                    continue
+                frame = by_stamp[stamp_ns][seen[topic, stamp_ns]]
+                seen[topic, stamp_ns] += 1
+                if frame.is_placed:
+                    message = rescaled(source.decode(path, data), frame.scale)
+                    self._recording.write_message(topic, stamp_ns, message)
+        shutil.rmtree(draft)
+
+    def _links(self, frame: LoggedFrame) -> list[Link]:
+        """map -> odom -> base -> camera as REP-105 has it; map -> camera if there is no odom, or it is called map."""
+        if self._odometry is None or self._odometry.odom_frame == MAP_FRAME:
+            return [Link(MAP_FRAME, frame.frame_id, frame.map_from_cam)]
+        try:
+            links = self._odometry.links(frame.stamp_ns, frame.frame_id)
+            odom_from_cam = self._odometry.camera(frame.stamp_ns, frame.frame_id).odom_from_cam
+        except OdometryError:  # a second parent of the camera would break the tree
+            return []
+        return [Link(MAP_FRAME, self._odometry.odom_frame, frame.map_from_cam @ inverse(odom_from_cam)), *links]
+
+
+def rescaled(message: Any, scale: float) -> Any:
+    """An image of depths, or a cloud of `POINT` records, as rosbags has decoded it."""
+    if hasattr(message, "encoding"):
+        message.data = (message.data.view(np.float32) * np.float32(scale)).view(np.uint8)
+        return message
+    points = message.data.view(POINT).copy()
+    for axis in "xyz":
+        points[axis] *= np.float32(scale)
+    message.data = points.view(np.uint8)
+    return message

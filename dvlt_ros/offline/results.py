@@ -1,0 +1,165 @@
+"""Reconstructions as files: written as they come, and once more where the scale or a loop has moved them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..engine.builder import MapBuilder, MapSnapshot
+from ..engine.config import EngineConfig
+from ..engine.corrections import Correction
+from ..engine.frames import Reconstruction
+from ..engine.placed_map import PlacedWindow
+from ..engine.rendering import RenderedFrame
+from ..export import write_page, write_ply, write_tum
+from ..viewing import StreamRecording
+from .depth_files import UNPLACED as UNPLACED_DEPTH
+from .depth_files import DepthFiles
+from .frame_log import FrameLog, LoggedFrame
+from .gallery import Gallery
+from .odometry import CameraOdometry
+from .recording import FrameRecording
+
+METRES, UNSCALED = "lengths in metres", "lengths up to one unknown factor"
+UNPLACED = "unscaled_"  # before the names of files whose metres should be known and are not
+OF_A_MAP = re.compile(rf"({UNPLACED})?(map_\d+\.ply|trajectory_\d+\.txt|page_\d+\.png)")
+
+
+class Results:
+    """A context: what is begun is finished when it ends, after an error too."""
+
+    def __init__(
+        self, folder: Path, config: EngineConfig, points_stride: int | None, rrd: Path | None = None,
+        odometry: CameraOdometry | None = None,
+    ) -> None:  # fmt: skip
+        """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.
+
+        Raises:
+            InputError: the folder, or ``rrd``, cannot be written.
+            ConfigError: ``rrd`` is asked for, and Rerun is not installed.
+        """
+        self.num_maps = 0
+        self._folder, self._config, self._odometry = folder, config, odometry
+        clear(folder)
+        self._log, self._gallery, self._depths = FrameLog(), Gallery(), DepthFiles(folder)
+        self._builder, self._unplaced = MapBuilder(config), MapBuilder(config)
+        self._visual_id = self._map_id = 0
+        self._size: tuple[int, int] | None = None
+        self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=odometry is not None)
+        recording = folder / "recording"
+        self._recording = None if points_stride is None else FrameRecording(recording, points_stride, odometry)
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_visual_map()
+        self._depths.finish()
+        if self._recording is not None:
+            self._recording.finish(self._log.frames)
+        for snapshot in self._builder.snapshots():
+            self._write_map(snapshot)
+        for recording in (self._recording, self._viewed):
+            if recording is not None:
+                recording.close()
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._log.frames)
+
+    @property
+    def num_placed(self) -> int:
+        """Frames in maps; the others wait for the scale."""
+        return sum(frame.is_placed for frame in self._log.frames)
+
+    def add(self, placed: PlacedWindow, visual_id: int) -> None:
+        """A window of the engine's map ``visual_id``; closed loops are told to `correct`."""
+        if visual_id != self._visual_id:
+            self._end_visual_map()
+            self._visual_id = visual_id
+        is_placed = placed.is_metric or self._odometry is None
+        before = self._builder.snapshots() if is_placed and placed.window.map_id != self._map_id else []
+        self._map_id = placed.window.map_id if is_placed else self._map_id
+        if placed.map_from_visual is not None:
+            self._builder.place_waiting(placed.map_from_visual, placed.window.map_id)
+            self._log.place_waiting(placed.map_from_visual, visual_id, placed.window.map_id)
+            self._gallery.place_waiting(visual_id)
+            self._unplaced = MapBuilder(self._config)
+        for reconstruction in placed.window.reconstructions:
+            self._add(reconstruction, is_placed, placed.window.segment)
+        self._write_pushed_out(before)
+
+    def correct(self, correction: Correction) -> None:
+        """A loop has been closed."""
+        before = self._builder.snapshots()
+        self._builder.correct(correction)
+        self._log.correct(correction)
+        self._write_pushed_out([map_ for map_ in before if map_.map_id not in correction.map_ids])
+
+    def _add(self, reconstruction: Reconstruction, is_placed: bool, segment: int) -> None:
+        if self._size is None:
+            height, width = reconstruction.picture.image.shape[:2]
+            self._size = height, width
+        frame = RenderedFrame(reconstruction, self._size)
+        logged = self._log.add(reconstruction, segment, is_placed)
+        self._builder.add(reconstruction, is_placed, segment)
+        if not is_placed:
+            self._unplaced.add(reconstruction)
+        self._depths.write(frame.depth, logged)
+        self._gallery.add(logged, frame)
+        if self._viewed is not None and is_placed:
+            self._viewed.add(reconstruction)
+        if self._recording is not None:
+            self._recording.add(reconstruction, frame)
+
+    def _end_visual_map(self) -> None:
+        """What has no place by now will never have one."""
+        if frames := self._log.waiting(self._visual_id):
+            self._write(UNPLACED, self._unplaced.snapshot(), frames)
+        self._unplaced = MapBuilder(self._config)
+
+    def _write_pushed_out(self, before: Sequence[MapSnapshot]) -> None:
+        """The builder keeps so many maps; those that leave are as they were."""
+        here = {map_.map_id for map_ in self._builder.snapshots()} if before else set()
+        for snapshot in before:
+            if snapshot.map_id not in here:
+                self._write_map(snapshot)
+
+    def _write_map(self, snapshot: MapSnapshot) -> None:
+        if not (frames := self._log.of_map(snapshot.map_id)):
+            return
+        self.num_maps += 1
+        self._write("", snapshot, frames)
+        if self._viewed is not None:
+            self._viewed.add_map(snapshot.map_id, snapshot.cloud)
+        if self._recording is not None:
+            self._recording.add_map(snapshot, *columns(frames))
+
+    def _write(self, prefix: str, snapshot: MapSnapshot, frames: Sequence[LoggedFrame]) -> None:
+        stamps_ns, poses = columns(frames)
+        points, colors, confidence = snapshot.cloud
+        unit = METRES if self._odometry is not None and not prefix else UNSCALED
+
+        def path(name: str) -> Path:
+            stem, suffix = name.split(".")
+            return self._folder / f"{prefix}{stem}_{frames[0].map_id}.{suffix}"
+
+        write_ply(path("map.ply"), points, colors, confidence, comment=unit)
+        write_tum(path("trajectory.txt"), stamps_ns, poses, comment=unit)
+        caption = f"{len(frames)} frames, {len(points)} points; {unit}"
+        write_page(path("page.png"), self._gallery.of(frames), points, colors, poses[:, :3, 3], caption)
+
+
+def clear(folder: Path) -> None:
+    """Of an earlier run's files those that this one might not replace: their maps and metres would be others."""
+    for path in (*folder.glob("*"), *folder.glob(f"{UNPLACED_DEPTH}/*.tiff")):
+        if path.parent.name == UNPLACED_DEPTH or OF_A_MAP.fullmatch(path.name):
+            path.unlink()
+
+
+def columns(frames: Sequence[LoggedFrame]) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps (N,) in ns and poses (N, 4, 4)."""
+    return np.array([frame.stamp_ns for frame in frames]), np.stack([frame.map_from_cam for frame in frames])
