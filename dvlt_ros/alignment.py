@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from .errors import AlignmentError, InputError
 from .geometry import pose_matrix, rotate, transform_points
 
 ScaleEstimator = Literal["umeyama", "symmetric", "fixed"]
+Values = TypeVar("Values", np.ndarray, Tensor)  # arrays are answered with arrays
 
 MIN_POINTS = 3
 MIN_INLIERS = 10  # with fewer, the second round does not happen (evaluation protocol)
@@ -27,12 +29,25 @@ class Sim3:
     rotation: Tensor  # (..., 3, 3)
     translation: Tensor  # (..., 3)
 
-    def apply(self, points: Tensor) -> Tensor:
+    @classmethod
+    def of(cls, scale: float, rotation: np.ndarray, translation: np.ndarray) -> Sim3:
+        """One transform in float64: rotation (3, 3), translation (3,)."""
+        return cls(*(torch.as_tensor(part, dtype=torch.float64) for part in (scale, rotation, translation)))
+
+    def apply(self, points: Values) -> Values:
         """Points (..., [any,] 3) of the source in the target's frame and unit."""
+        if isinstance(points, np.ndarray):
+            return self.apply(torch.from_numpy(points)).numpy()
         return transform_points(self.matrix, points)
 
-    def apply_to_poses(self, source_from_cam: Tensor) -> Tensor:
+    def apply_to_depth(self, depth: np.ndarray) -> np.ndarray:
+        """Depths (...) of a camera, whatever its pose, in the target's unit; their type stays."""
+        return self.scale.item() * depth
+
+    def apply_to_poses(self, source_from_cam: Values) -> Values:
         """Rigid poses (..., [any,] 4, 4): rotations turned, centres moved; the scale goes to the depths."""
+        if isinstance(source_from_cam, np.ndarray):
+            return self.apply_to_poses(torch.from_numpy(source_from_cam)).numpy()
         between = source_from_cam.dim() - self.rotation.dim()
         lead = self.rotation.shape[:-2]
         rotation = self.rotation.reshape(*lead, *(1,) * between, 3, 3) @ source_from_cam[..., :3, :3]
@@ -56,6 +71,9 @@ class Sim3:
 
     def to(self, target: torch.device | torch.dtype | str) -> Sim3:
         return Sim3(self.scale.to(target), self.rotation.to(target), self.translation.to(target))
+
+
+IDENTITY = Sim3.of(1.0, np.eye(3), np.zeros(3))
 
 
 def fit_sim3(

@@ -6,6 +6,7 @@ cancel: ``points_world = transform_points(world_from_cam, points_cam)``.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +17,22 @@ def pixel_centers(height: int, width: int, like: Tensor) -> Tensor:
     u = torch.arange(width, device=like.device, dtype=like.dtype) + 0.5
     v = torch.arange(height, device=like.device, dtype=like.dtype) + 0.5
     return torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)
+
+
+def every(stride: int) -> tuple[slice, slice]:
+    """Rows and columns that stay when maps are thinned, each from the middle of its stride."""
+    return slice(stride // 2, None, stride), slice(stride // 2, None, stride)
+
+
+def pixel_axes(size: tuple[int, ...], stride: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """`pixel_centers` in NumPy, float64: u of the columns (w,) and v of the rows (h,) that stay of (height, width)."""
+    height, width = size
+    return np.arange(stride // 2, width, stride) + 0.5, np.arange(stride // 2, height, stride) + 0.5
+
+
+def pixel_grid(size: tuple[int, ...], stride: int = 1) -> np.ndarray:
+    """(u, v) of all pixels that stay, (h, w, 2) float64."""
+    return np.stack(np.meshgrid(*pixel_axes(size, stride)), axis=-1)
 
 
 def homogeneous(x: Tensor) -> Tensor:

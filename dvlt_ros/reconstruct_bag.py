@@ -40,8 +40,8 @@ from .lens import rectification
 from .models import DEFAULT_MODEL, model_names
 from .offline.odometry import CameraOdometry
 from .offline.options import add_options, from_options
-from .offline.results import Results
-from .offline.summary import lengths_of, loops_of
+from .offline.results import RECORDING, Results
+from .offline.summary import cameras_of, lengths_of, loops_of
 from .sources import SourceImage, open_source
 from .sources.odometry import open_odometry
 from .sources.open import FRAME_ID, is_bag
@@ -80,7 +80,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--camera-frame",
         default=FRAME_ID,
-        help="optical frame of images that come without a frame_id; others keep theirs",
+        help=f"optical frame of images that come without a frame_id; others keep theirs (default: {FRAME_ID})",
     )
     add_options(parser, "windows and map", EngineConfig, without=OF_TIME)
     add_options(parser, "loops", LoopClosingConfig, PlacesConfig, LoopConfig)
@@ -90,6 +90,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     config, scale = from_options(EngineConfig, args), from_options(MetricScaleConfig, args)
+    if args.source.resolve().is_relative_to((args.output / RECORDING).resolve()):
+        raise DataError(f"{args.source}: it would be replaced; choose another --output")
     source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
     odometry = find_odometry(args, next(iter(source)).frame_id)
     predictor = load_predictor(args.model, args.weights, choose_device(args.device), config.image_rotation)
@@ -112,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
         f"{counts.passed_over} passed over, {counts.dropped} dropped, "
-        f"{counts.refused + source.refusals.count} refused; "
+        f"{counts.refused + source.refusals.count} refused; {cameras_of(source)}"
         f"maps: {results.num_maps}, {lengths_of(results, odometry, map_)}; "
         f"{loops_of(loops, closer.status)}; see {args.output}"
     )

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dvlt_ros.alignment import Sim3, fit_sim3, fit_sim3_robust
+from dvlt_ros.alignment import IDENTITY, Sim3, fit_sim3, fit_sim3_robust
 from dvlt_ros.errors import AlignmentError, InputError
 from dvlt_ros.geometry import invert_pose, matrix_from_quaternion, pose_matrix, rotate
 
@@ -49,6 +50,24 @@ def test_inverse_composition_matrix_and_poses_agree_with_apply(seed):
     per_view = a.apply_to_poses(pose[:, None].expand(-1, 4, -1, -1))
     torch.testing.assert_close(per_view, moved[:, None].expand(-1, 4, -1, -1))
     torch.testing.assert_close(invert_pose(moved) @ moved, torch.eye(4, dtype=x.dtype).expand(2, 4, 4))
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_arrays_move_as_tensors_do_and_the_image_of_a_camera_stays(seed):
+    move, cam, x = random_sim3(seed), random_sim3(seed + 1), points(seed, 5).numpy()
+    pose = pose_matrix(cam.rotation, cam.translation)
+    same = Sim3.of(float(move.scale), move.rotation.numpy(), move.translation.numpy())
+    assert_equal(same, move, tolerance=0)
+    np.testing.assert_array_equal(same.apply(x), move.apply(torch.from_numpy(x)).numpy())
+    moved, depth = same.apply_to_poses(pose.numpy()), same.apply_to_depth(x[:, 2].astype(np.float32))
+    np.testing.assert_array_equal(moved, move.apply_to_poses(pose).numpy())
+    assert depth.dtype == np.float32
+    in_map = same.apply(x)  # depth in the moved camera: how far along its axis a point is
+    in_camera = (in_map - moved[:3, 3]) @ moved[:3, :3]
+    before = (x - pose.numpy()[:3, 3]) @ pose.numpy()[:3, :3]
+    np.testing.assert_allclose(in_camera[:, 2], same.apply_to_depth(before[:, 2]), atol=1e-9)
+    assert_equal(IDENTITY.compose(move), move, tolerance=0)
 
 
 def test_a_mirrored_target_gets_a_rotation_all_the_same():

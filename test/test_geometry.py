@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -7,9 +8,12 @@ from hypothesis import strategies as st
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.geometry import (
+    every,
     invert_pose,
     matrix_from_quaternion,
+    pixel_axes,
     pixel_centers,
+    pixel_grid,
     pose_matrix,
     project,
     quaternion_from_matrix,
@@ -31,6 +35,15 @@ def test_pixel_zero_is_centred_at_one_half():
     assert grid.shape == (3, 5, 2)
     assert grid[0, 0].tolist() == [0.5, 0.5]
     assert grid[2, 4].tolist() == [4.5, 2.5]
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 12))
+def test_a_thinned_maps_pixels_are_where_they_were(height, width, stride):
+    full = pixel_centers(height, width, like=torch.zeros(1, dtype=torch.float64)).numpy()
+    np.testing.assert_array_equal(pixel_grid((height, width), stride), full[every(stride)])
+    u, v = pixel_axes((height, width))
+    np.testing.assert_array_equal(u, full[0, :, 0])
+    np.testing.assert_array_equal(v, full[:, 0, 1])
 
 
 def test_unproject_then_project_is_identity():

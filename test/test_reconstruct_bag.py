@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("rosbags", reason="bags are read and written with rosbags; `make venv` brings it")
 
 from rosbags.highlevel import AnyReader
+from sources import bags
 
 from dvlt_ros import reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
@@ -83,11 +84,47 @@ def test_it_comes_out_the_same_each_time(photos, output, tmp_path):
     assert not (tmp_path / "recording").exists()
 
 
+def test_what_an_earlier_run_has_left_is_removed_and_nothing_else(photos, tmp_path):
+    folder = tmp_path / "unscaled_depth"  # an unlucky name
+    own = ["depth/77.000000000.tiff", "unscaled_depth/2.000000000.tiff", "map_7.ply", "unscaled_page_7.png"]
+    own += ["recording/recording.mcap", "recording/metadata.yaml", ".recording.unfinished/recording.mcap"]
+    others = ["3.000000000.tiff", "notes.txt", "depth/near.tiff", "unscaled_depth/notes.txt", "my_map_7.ply"]
+    for name in (*own, *others):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    reconstruct_bag.main([str(photos), "--output", str(folder), *QUICK, "--no-recording"])
+    assert not [name for name in own if (folder / name).exists()]
+    assert not list(folder.glob("*recording*"))
+    assert [(folder / name).read_text() for name in others] == ["mine"] * len(others)
+    assert len(list((folder / "depth").iterdir())) == COUNT + 1
+
+
+def test_a_recording_of_somebody_else_is_not_replaced(photos, tmp_path):
+    (tmp_path / "recording").mkdir()
+    for name in ("recording_0.mcap", "metadata.yaml"):
+        (tmp_path / "recording" / name).write_text("mine")
+    with pytest.raises(SystemExit, match="recording: cannot be written"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path), *QUICK])
+    assert (tmp_path / "recording" / "metadata.yaml").read_text() == "mine"
+
+
 def test_a_bag_goes_in_too(output, tmp_path, capsys):
     arguments = [str(output / "recording"), "--topic", "/rgb/image_rect", "--output", str(tmp_path), "--no-recording"]
     reconstruct_bag.main([*arguments, *QUICK])
     assert len(np.loadtxt(tmp_path / "trajectory_0.txt")) == COUNT
     assert f"{COUNT} frames in" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="recording: it would be replaced; choose another --output"):
+        reconstruct_bag.main([str(output / "recording"), "--output", str(output)])
+
+
+def test_a_camera_info_that_cannot_be_used_is_said(tmp_path, capsys):
+    records = [("/camera/camera_info", bags.camera_info(1, size=(7, 7)))]
+    for number, path in enumerate(sorted(DEMO_SEQUENCE.glob("*.jpg"))[:2], start=1):
+        pixels = cv2.resize(cv2.imread(str(path)), (64, 48))
+        records.append(("/camera/image_raw", bags.image(number * 10**8, pixels, "bgr8")))
+    bag = bags.write(tmp_path / "bag", records)
+    reconstruct_bag.main([str(bag), "--output", str(tmp_path / "out"), "--no-recording", *QUICK])
+    assert "without camera_info: /camera/camera_info: it is 64 x 48, the camera" in capsys.readouterr().out
 
 
 def test_errors_name_what_is_wrong(photos, tmp_path):
@@ -96,5 +133,9 @@ def test_errors_name_what_is_wrong(photos, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match="file"):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "file"), *QUICK])
+    with pytest.raises(SystemExit, match=r"--odom typo\.txt: no such file"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "typo.txt"])
+    with pytest.raises(SystemExit, match="must be a TUM file, which --odom poses is not"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "poses"])
     with pytest.raises(SystemExit, match="window_overlap must be below"):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--window-overlap", "9"])

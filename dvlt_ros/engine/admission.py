@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from ..errors import InputError
 from .counters import Counters
-from .frames import Frame, Picture
+from .frames import OUT_OF_ORDER_S, Frame, Picture
 from .keyframes import Thumbnail
 from .rig import Rig
+from .windows import View
 
 BLANK = "the image shows nothing; is the camera covered?"
-OUT_OF_ORDER_S = 0.5  # a stamp that goes back by less is a late frame, by more another run of the clock
 
 
 class Opened(NamedTuple):
@@ -105,6 +105,23 @@ class Admission:
             return
         self._reported = said
         self._notify(f"cameras: {said or 'all are here again'}")
+
+
+def reason_for_a_new_map(latest: View | None, opened: Opened, max_gap_s: float) -> str | None:
+    """Why nothing relates a frame to the latest view, which is None at the start; None: it may go on from there."""
+    if latest is None:
+        return None
+    frame, size, before = opened.frame, opened.picture.image.shape[:2], latest.picture.image.shape[:2]
+    elapsed_s = (frame.stamp_ns - latest.frame.stamp_ns) * 1e-9
+    if elapsed_s <= -OUT_OF_ORDER_S:
+        return f"stamps went back by {-elapsed_s:.1f} s"
+    if elapsed_s > max_gap_s:
+        return f"no frame for {elapsed_s:.1f} s"
+    if frame.camera == latest.frame.camera and frame.frame_id != latest.frame.frame_id:
+        return f"the camera is now {frame.frame_id!r}, it was {latest.frame.frame_id!r}"
+    if size != before:
+        return f"images are now {size[1]} x {size[0]}, they were {before[1]} x {before[0]}"
+    return None
 
 
 def _of(frame: Frame) -> str:

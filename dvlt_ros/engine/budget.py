@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .ladder import Ladder, Rung
-from .latency import LEARNING, Estimate, LatencyModel
+from .latency import LEARNING, LatencyModel, WindowTime
 from .limits import Limits
 from .own_costs import OwnCosts
 
@@ -196,7 +196,7 @@ class BudgetController:
 
     def _windows_ahead(
         self, rung: Rung, num_steps: int, queue: Queue, count: int, pessimism: float = 0.0
-    ) -> Iterator[tuple[Queue, Estimate]]:
+    ) -> Iterator[tuple[Queue, WindowTime]]:
         """This window and those that follow it, if frames come as they did and K stays.
 
         ``pessimism``: standard deviations by which each of them takes longer than its median.
@@ -220,7 +220,7 @@ class BudgetController:
     def _overlap(self, rung: Rung) -> int:
         return min(self._limits.window_overlap, rung.window_size - 1)
 
-    def _percentile_ms(self, waited_ms: float, window: Estimate) -> float:
+    def _percentile_ms(self, waited_ms: float, window: WindowTime) -> float:
         quantile = self._model.quantile
         margin_ms = math.hypot(window.margin_ms(quantile), self._own.margin_ms(quantile))
         return waited_ms + window.median_ms + self._own.median_ms + margin_ms

@@ -12,7 +12,7 @@ ImageRotation = Literal[0, 90, 180, 270]
 
 
 def parameter(
-    default: Any, description: str, low: float | None = None, high: float | None = None, live: bool = False
+    default: Any, description: str, low: float | None = None, high: float | None = None, *, live: bool = False
 ) -> Any:
     """A dataclass field with what a user needs to know; ``live``: may change while frames come in."""
     return field(default=default, metadata={"description": description, "low": low, "high": high, "live": live})

@@ -39,7 +39,7 @@ class Correction:
         movers = self._movers(map_id, segments)
         if movers is None:
             return map_from_cam.copy()
-        return self._of(movers).apply_to_poses(torch.from_numpy(map_from_cam)).numpy()
+        return self._of(movers).apply_to_poses(map_from_cam)
 
     def stations_of(self, map_id: int, map_from_visual: Mapping[int, Sim3]) -> dict[int, Sim3]:
         """Stations of a map, by their numbers, where they are now."""

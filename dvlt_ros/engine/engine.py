@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..errors import InputError
-from .admission import BLANK, OUT_OF_ORDER_S, Admission, Opened
+from .admission import BLANK, Admission, Opened, reason_for_a_new_map
 from .budget import BudgetController
 from .config import EngineConfig
 from .counters import Counters
@@ -134,7 +134,8 @@ class Engine:
         """The images of one moment: together or not at all."""
         if not opened:
             return
-        if (reason := self._reason_for_a_new_map(opened[0])) is not None:
+        reason = reason_for_a_new_map(self._buffer.latest, opened[0], self._config.max_gap_s)
+        if reason is not None:
             self.restart(reason)
         thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
         if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config):
@@ -249,22 +250,6 @@ class Engine:
         rung = self._budget.rung
         lost = self._buffer.shrink(rung.window_size, self._config.window_overlap)
         self.counters.add(dropped=len(lost))
-
-    def _reason_for_a_new_map(self, opened: Opened) -> str | None:
-        latest, frame, size = self._buffer.latest, opened.frame, opened.picture.image.shape[:2]
-        if latest is None:
-            return None
-        elapsed_s = (frame.stamp_ns - latest.frame.stamp_ns) * 1e-9
-        if elapsed_s <= -OUT_OF_ORDER_S:
-            return f"stamps went back by {-elapsed_s:.1f} s"
-        if elapsed_s > self._config.max_gap_s:
-            return f"no frame for {elapsed_s:.1f} s"
-        if frame.camera == latest.frame.camera and frame.frame_id != latest.frame.frame_id:
-            return f"the camera is now {frame.frame_id!r}, it was {latest.frame.frame_id!r}"
-        before = latest.picture.image.shape[:2]
-        if size != before:
-            return f"images are now {size[1]} x {size[0]}, they were {before[1]} x {before[0]}"
-        return None
 
     @property
     def _num_cameras(self) -> int:

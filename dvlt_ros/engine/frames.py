@@ -8,9 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..geometry import every, pixel_axes
 from ..model import PixelMapping
 
 SeamState = Literal["first", "joined", "refused"]
+OUT_OF_ORDER_S = 0.5  # a stamp that goes back by less comes late, one by more is of another run of the clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,22 +63,21 @@ class Reconstruction:
 
     def cloud(self, stride: int = 1) -> Cloud:
         """The trusted pixels of every ``stride``-th row and column as coloured points of the map."""
-        depth = self.depth[stride // 2 :: stride, stride // 2 :: stride]
+        depth, (u, v) = self.depth[every(stride)], pixel_axes(self.depth.shape, stride)
         rows, columns = np.nonzero(np.isfinite(depth))
-        z = depth[rows, columns]
-        rows, columns = rows * stride + stride // 2, columns * stride + stride // 2
+        z, u, v = depth[rows, columns], u[columns], v[rows]
         (fx, _, cx), (_, fy, cy) = self.intrinsics[:2]
-        points = np.stack([(columns + 0.5 - cx) / fx * z, (rows + 0.5 - cy) / fy * z, z], axis=-1).astype(np.float32)
+        points = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=-1).astype(np.float32)
         rotation, translation = self.map_from_cam[:3, :3].astype(np.float32), self.map_from_cam[:3, 3]
         points = points @ rotation.T + translation.astype(np.float32)
-        return Cloud(points, self._colors(rows, columns), self.confidence[rows, columns])
+        return Cloud(points, self._colors(u, v), self.confidence[every(stride)][rows, columns])
 
-    def _colors(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """(N, 3) uint8 RGB of the picture at pixels of the maps (nearest)."""
+    def _colors(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """(N, 3) uint8 RGB of the picture at pixels (N,) of the maps (nearest)."""
         (sx, sy), (ox, oy) = self.mapping.scale, self.mapping.offset
         height, width = self.picture.image.shape[:2]
-        columns = np.clip((columns + 0.5 - ox) / sx, 0, width - 1).astype(np.intp)
-        rows = np.clip((rows + 0.5 - oy) / sy, 0, height - 1).astype(np.intp)
+        columns = np.clip((u - ox) / sx, 0, width - 1).astype(np.intp)
+        rows = np.clip((v - oy) / sy, 0, height - 1).astype(np.intp)
         return self.picture.image[rows, columns]
 
 

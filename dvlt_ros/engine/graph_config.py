@@ -27,18 +27,18 @@ class PoseGraphConfig:
     max_contradiction: float = parameter(
         60.0, "rise of the graph's squared error with a loop that is still believed; 99.9 % of true ones: 24", 1.0
     )
-    max_windows: int = parameter(500, "windows in the graph; what lies closest together is merged", 10, 100_000)
+    max_stations: int = parameter(500, "stations in the graph; what lies closest together is merged", 10, 100_000)
     max_loops: int = parameter(100, "loops in the graph; of the two most alike the older one leaves", 1, 100_000)
 
     def __post_init__(self) -> None:
         check_parameters(self)
-        if 4 * self.max_loops > self.max_windows:  # half of the windows may have loops, some are always left to merge
-            raise ConfigError(f"max_loops must be at most a quarter of max_windows, got {self.max_loops}")
+        if 4 * self.max_loops > self.max_stations:  # half of the stations may have loops, some are always left to merge
+            raise ConfigError(f"max_loops must be at most a quarter of max_stations, got {self.max_loops}")
 
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """Two windows that see the same place: ``first_from_second`` between their frames, first is the older one."""
+    """Two stations that see the same place: ``first_from_second`` between their frames, first is the older one."""
 
     first: int
     second: int

@@ -1,8 +1,8 @@
 """The Sim(3) pose graph's terms in GTSAM.
 
-A node is ``map_from_cam`` of a window's reference camera as a similarity: where the camera is, and how many map units
-the window's unit has. GTSAM writes a similarity as ``scale * (R x + t)``, this package as ``scale * R x + t``. Tangents
-are (rotation 3, translation 3, log scale 1), at the right side: in the axes and the unit of the later node.
+A node is ``map_from_cam`` of a station's reference camera as a similarity: where the camera is, and how many map units
+the station's unit has. GTSAM writes a similarity as ``scale * (R x + t)``, this package as ``scale * R x + t``.
+Tangents are (rotation 3, translation 3, log scale 1), at the right side: in the axes and the unit of the later node.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from ..alignment import Sim3
 from ..errors import ConfigError
@@ -60,8 +59,7 @@ def from_pose(a_from_b: np.ndarray) -> Similarity:
 
 
 def to_sim3(a_from_b: Similarity) -> Sim3:
-    scale = torch.tensor(a_from_b.scale(), dtype=torch.float64)
-    return Sim3(scale, torch.from_numpy(a_from_b.rotation().matrix().copy()), torch.from_numpy(position(a_from_b)))
+    return Sim3.of(a_from_b.scale(), a_from_b.rotation().matrix().copy(), position(a_from_b))
 
 
 def position(a_from_b: Similarity) -> np.ndarray:
@@ -70,7 +68,7 @@ def position(a_from_b: Similarity) -> np.ndarray:
 
 
 def scaled(map_from_cam: Similarity, scale: float) -> Similarity:
-    """The same camera, whose window's unit has ``scale`` map units."""
+    """The same camera, whose station's unit has ``scale`` map units."""
     return library().Similarity3(map_from_cam.rotation(), position(map_from_cam) / scale, scale)
 
 

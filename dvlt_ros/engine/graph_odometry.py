@@ -1,4 +1,4 @@
-"""The wheels' part of the pose graph: metres and angles between cameras, nothing of a window's unit.
+"""The wheels' part of the pose graph: metres and angles between cameras, nothing of a station's unit.
 
 GTSAM has no such factor, and one written in Python is called for each edge, with all others waiting for Python's lock:
 here all edges are computed at once and handed to it when they are linear.

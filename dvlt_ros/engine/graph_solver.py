@@ -1,7 +1,7 @@
 """Levenberg and Marquardt's method in short steps: GTSAM linearises and solves, the loop is here.
 
 GTSAM holds Python's lock while it works. Its own optimiser does so for the whole solution; between these steps, each of
-about 2 ms with 300 windows, others have their turn. Steps and end are those of ``gtsam.LevenbergMarquardtOptimizer``.
+about 2 ms with 300 stations, others have their turn. Steps and end are those of ``gtsam.LevenbergMarquardtOptimizer``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def minimise(
     """
     solver = _Solver(factors, odometry, start)
     if not math.isfinite(solver.error):
-        raise AlignmentError("the pose graph has no solution: an edge or a window is not finite")
+        raise AlignmentError("the pose graph has no solution: an edge or a station is not finite")
     try:
         for _ in range(MAX_ITERATIONS):
             before = solver.error

@@ -28,8 +28,8 @@ MIN_NOISE, FIRST_NOISE, NOISE_MEMORY = 0.005, 0.1, 40
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Time of a window, log-normal."""
+class WindowTime:
+    """What a window is expected to take, log-normal."""
 
     median_ms: float
     noise: float  # relative standard deviation from window to window
@@ -82,12 +82,12 @@ class LatencyModel:
     def is_settled(self) -> bool:
         return self._suspect is None
 
-    def predict(self, num_views: int, image_size: int, num_steps: int) -> Estimate:
+    def predict(self, num_views: int, image_size: int, num_steps: int) -> WindowTime:
         """Needs one observation at least, of whatever window."""
         device = self._device.mean if self._suspect is None else np.maximum(self._device.mean, self._suspect)
         median_ms, slope = self._linearised((num_views, image_size), num_steps, device)
         doubt = self._doubt((num_views, image_size), slope)
-        return Estimate(median_ms, math.sqrt(self._noise_variance), math.sqrt(doubt))
+        return WindowTime(median_ms, math.sqrt(self._noise_variance), math.sqrt(doubt))
 
     def observe(self, num_views: int, image_size: int, num_steps: int, window_ms: float) -> None:
         self.num_windows += 1

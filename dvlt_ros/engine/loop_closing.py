@@ -21,7 +21,7 @@ from ..geometry import rotation_angle
 from .config import check_parameters, parameter
 from .graph_config import Loop
 from .loops import LoopConfig, NoLoop, verify
-from .places import LONG_AGO_NS, Place, PlaceIndex, PlacesConfig
+from .places import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex, PlacesConfig
 from .prediction import DeviceMemoryError, Recogniser
 from .stations import VISIT_VIEWS, Station, StoredVisit, thinned
 from .windows import Anchor, last_moments
@@ -42,15 +42,19 @@ class LoopClosingConfig:
         "loops: windows from one check of a place to the next, at least; those that may join two maps come after each",
         1,
         10_000,
-        True,
+        live=True,
     )
     loop_rest: int = parameter(
-        5, "loops: remembered places from one closed loop to the next, at least", 0, 10_000, True
+        5, "loops: remembered places from one closed loop to the next, at least", 0, 10_000, live=True
     )
     place_distance: float = parameter(
-        0.3, "loops: a window is remembered as a place after this way, relative to the median depth", 0.01, 10.0, True
+        0.3,
+        "loops: a window is remembered as a place after this way, relative to the median depth",
+        0.01,
+        10.0,
+        live=True,
     )
-    place_turn_deg: float = parameter(20.0, "loops: ... or after this turn", 1.0, 180.0, True)
+    place_turn_deg: float = parameter(20.0, "loops: ... or after this turn", 1.0, 180.0, live=True)
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -106,14 +110,21 @@ class LoopFinder:
         self._saved_looks: frozenset[tuple[int, ...]] = frozenset()
         self.saved_problem = ""  # why no place of a saved map can be recognised
 
+    @property
+    def blindness(self) -> str:
+        """Why no place at all can be recognised yet; empty: they can."""
+        if self._index.likeness is not None:
+            return ""
+        return f"with {len(self._index)} places nobody knows what is alike, it takes {MIN_PLACES}"
+
     def load(self, visits: Sequence[StoredVisit]) -> tuple[int, ...]:
         """All places are forgotten but those of a saved map, as many as there is room for; returns their numbers."""
         self.forget()
         renumbered = [replace(visit, number=self._number + i) for i, visit in enumerate(visits)]
         self._number += len(renumbered)
         for visit in renumbered:
-            self._index.add(Place(visit.number, LONG_AGO_NS, visit.views[-1].number), visit.descriptor)
-        self._visits = {visit.number: visit for visit in renumbered if visit.number in self._index.windows}
+            self._index.add(Place(visit.number, LONG_AGO_NS, visit.views[-1].anchor.view.number), visit.descriptor)
+        self._visits = {visit.number: visit for visit in renumbered if visit.number in self._index.stations}
         self._piece = dict.fromkeys(self._visits, self._number - 1)
         self._saved_looks = frozenset(visit.looks for visit in self._visits.values())
         return tuple(self._visits)
@@ -205,11 +216,11 @@ class LoopFinder:
         self._index.add(Place(self._number, self._time_ns, reference.view.number), descriptor)
         self._visits[self._number], self._piece[self._number] = visit, self._latest_piece
         self._wait(
-            _Pair(candidate.similarity, candidate.place.window, self._number)
+            _Pair(candidate.similarity, candidate.place.station, self._number)
             for candidate in found
-            if self._visits[candidate.place.window].looks == visit.looks
+            if self._visits[candidate.place.station].looks == visit.looks
         )
-        for number in self._visits.keys() - self._index.windows:
+        for number in self._visits.keys() - self._index.stations:
             del self._visits[number], self._piece[number]
 
     def _wait(self, pairs: Iterable[_Pair]) -> None:

@@ -1,4 +1,4 @@
-"""Decides whether two windows show one place: a joint window over frames of both visits must fit each of them.
+"""Decides whether two stations show one place: a joint window over frames of both visits must fit each of them.
 
     prediction = predict(views of the first visit, then those of the second)       one more window
     loop = verify(prediction, first, second)
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..alignment import Sim3
 from ..errors import AlignmentError, InputError
+from ..geometry import every
 from .config import check_parameters, parameter
 from .graph_config import Loop
-from .placing import shared_points
+from .placing import shared_points, unprojected
 from .prediction import WindowPrediction
 from .seams import Seam, fit_seam
 from .windows import Anchor
@@ -34,19 +34,19 @@ class LoopConfig:
     """What a loop must show."""
 
     max_loop_residual: float = parameter(
-        0.05, "loops: median relative distance of each visit's points in the joint window", 0.0, 1.0, True
+        0.05, "loops: median relative distance of each visit's points in the joint window", 0.0, 1.0, live=True
     )
     min_loop_overlap: float = parameter(
-        0.25, "loops: share of each visit's pixels that the other one sees too", 0.0, 1.0, True
+        0.25, "loops: share of each visit's pixels that the other one sees too", 0.0, 1.0, live=True
     )
     max_seen_through: float = parameter(
-        0.08, "loops: share of what both should see where one sees something farther away instead", 0.0, 1.0, True
+        0.08, "loops: share of what both should see where one sees something farther away instead", 0.0, 1.0, live=True
     )
     loop_depth_tolerance: float = parameter(
-        0.1, "loops: relative difference of depths that are the same", 1e-3, 1.0, True
+        0.1, "loops: relative difference of depths that are the same", 1e-3, 1.0, live=True
     )
     max_loop_scale: float = parameter(
-        1.5, "loops: factor by which the visits' units may differ from expectation", 1.0, 100.0, True
+        1.5, "loops: factor by which the visits' units may differ from expectation", 1.0, 100.0, live=True
     )
 
     def __post_init__(self) -> None:
@@ -55,19 +55,19 @@ class LoopConfig:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A few frames of one window, as that window placed them: its own frame and unit in place of the map's."""
+    """A few frames of a station, as its window placed them: its own frame and unit in place of the map's."""
 
-    window: int
+    station: int
     views: tuple[Anchor, ...]
 
     def __post_init__(self) -> None:
         if not self.views:
-            raise InputError(f"the visit of window {self.window} has no views")
+            raise InputError(f"the visit of station {self.station} has no views")
 
 
 @dataclass(frozen=True)
 class NoLoop:
-    """Why two windows are not taken for one place."""
+    """Why two stations are not taken for one place."""
 
     first: int
     second: int
@@ -85,7 +85,7 @@ def verify(
 
     Args:
         prediction: of the first visit's views, then the second's, in their order.
-        expected_scale: the first window's units per unit of the second, as the map knows them; None: anything.
+        expected_scale: the first station's units per unit of the second, as the map knows them; None: anything.
     """
     config = config or LoopConfig()
     count = len(first.views)
@@ -101,8 +101,8 @@ def verify(
         moved = _stored(second).moved(first_from_second)
         _check_overlap("on their own", _stored(first), moved, config)
     except AlignmentError as error:
-        return NoLoop(first.window, second.window, str(error))
-    return Loop(first.window, second.window, first_from_second, max(seam.residual for seam in seams))
+        return NoLoop(first.station, second.station, str(error))
+    return Loop(first.station, second.station, first_from_second, max(seam.residual for seam in seams))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +114,8 @@ class _Views:
     frame_from_cam: np.ndarray  # (V, 4, 4)
 
     def moved(self, target_from_frame: Sim3) -> _Views:
-        poses = target_from_frame.apply_to_poses(torch.from_numpy(self.frame_from_cam)).numpy()
-        return _Views(float(target_from_frame.scale) * self.depth, self.intrinsics, poses)
+        poses = target_from_frame.apply_to_poses(self.frame_from_cam)
+        return _Views(target_from_frame.apply_to_depth(self.depth), self.intrinsics, poses)
 
 
 def _joint(part: WindowPrediction) -> _Views:
@@ -137,14 +137,14 @@ def _part(prediction: WindowPrediction, views: slice) -> WindowPrediction:
 def _seam(part: WindowPrediction, visit: Visit, config: LoopConfig) -> Seam:
     """How the joint window lies in the visit's own."""
     if part.depth.shape[1:] != visit.views[0].depth.shape:
-        raise AlignmentError(f"window {visit.window} was seen at another size, {visit.views[0].depth.shape}")
+        raise AlignmentError(f"station {visit.station} was seen at another size, {visit.views[0].depth.shape}")
     try:
         seam = fit_seam(shared_points(part, visit.views))
     except AlignmentError as error:
-        raise AlignmentError(f"window {visit.window} does not fit the joint window: {error}") from error
+        raise AlignmentError(f"station {visit.station} does not fit the joint window: {error}") from error
     if not seam.residual <= config.max_loop_residual:
         raise AlignmentError(
-            f"window {visit.window} does not fit the joint window: its residual {seam.residual:.3f} is above "
+            f"station {visit.station} does not fit the joint window: its residual {seam.residual:.3f} is above "
             f"max_loop_residual {config.max_loop_residual}"
         )
     return seam
@@ -208,11 +208,6 @@ def _each(views: _Views) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 def _points(depth: np.ndarray, intrinsics: np.ndarray, frame_from_cam: np.ndarray) -> np.ndarray:
     """(N, 3) in the views' frame, evenly thinned."""
-    height, width = depth.shape
-    stride = max(1, round((height * width / PIXELS_PER_VIEW) ** 0.5))
-    rows, columns = np.mgrid[stride // 2 : height : stride, stride // 2 : width : stride]
-    z = depth[rows, columns].ravel().astype(np.float64)
-    usable = np.isfinite(z) & (z > 0)
-    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones_like(rows)], axis=-1).reshape(-1, 3)[usable]
-    points = pixels @ np.linalg.inv(intrinsics).T * z[usable, None]
-    return points @ frame_from_cam[:3, :3].T + frame_from_cam[:3, 3]
+    stride = max(1, round((depth.size / PIXELS_PER_VIEW) ** 0.5))
+    z = depth[every(stride)].ravel()
+    return unprojected(depth, intrinsics, frame_from_cam, stride)[np.isfinite(z) & (z > 0)]

@@ -72,7 +72,7 @@ class OdomInMap:
         return self._map_from_seen @ seen if by_wheels is None else by_wheels
 
     def _lay(self, map_from_odom: np.ndarray) -> None:
-        self.map_from_odom, self._map_from_seen = map_from_odom, np.eye(4)
+        self.map_from_odom, self._map_from_seen, self.disagreement = map_from_odom, np.eye(4), ""
 
 
 def step_towards(current: np.ndarray, target: np.ndarray, odom_from_cam: np.ndarray) -> np.ndarray:

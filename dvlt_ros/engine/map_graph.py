@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
-from ..alignment import Sim3
+from ..alignment import IDENTITY, Sim3
 from ..errors import AlignmentError
 from .corrections import Correction, stacked
 from .graph_config import Loop, PoseGraphConfig, RefusedLoop
@@ -22,7 +21,7 @@ from .odometry import CameraInOdom, inverse
 from .pose_graph import PoseGraph
 from .stations import Station
 
-CONFIG = PoseGraphConfig(max_windows=250, max_loops=60)  # more are slower: windows wait while it is solved
+CONFIG = PoseGraphConfig(max_stations=250, max_loops=60)  # more are slower: windows wait while it is solved
 WAITING = 100  # stations that may wait for their place
 
 
@@ -53,6 +52,7 @@ class MapGraph:
         self._graph = PoseGraph(self._config)
         self._known: dict[int, _Known] = {}
         self._beside: dict[int, tuple[int, Sim3]] = {}  # merged stations, by one that stayed
+        self._unwanted: set[int] = set()  # stations of the graph that will not be recognised any more
         self._waiting: deque[tuple[Station, CameraInOdom | None]] = deque(maxlen=WAITING)
         self._latest: int | None = None
         self._latest_odom: tuple[int, CameraInOdom] | None = None
@@ -102,7 +102,7 @@ class MapGraph:
         where = station.map_from_cam, station.depth
         if before is not None and is_next and (before.map_id, before.visual_id) == (map_id, station.map_id):
             latest_from_this = _rescaled(station, before.unit, unit)
-            self._graph.add_window(station.number, latest_from_this, *where, station.num_seams)
+            self._graph.add_station(station.number, latest_from_this, *where, station.num_seams)
         else:
             self._graph.begin(station.number, map_from_visual, *where)
         self._known[station.number] = _Known(map_id, station.map_id, map_from_visual, unit)
@@ -119,7 +119,7 @@ class MapGraph:
         (one, one_from_first), (other, other_from_second) = one_end, other_end
         if not self._is_metric and self._known[one].map_id != self._known[other].map_id:
             return None
-        units = self._graph.map_from_window(one).scale, self._graph.map_from_window(other).scale
+        units = self._graph.map_from_station(one).scale, self._graph.map_from_station(other).scale
         return float(units[1] * other_from_second.scale / (units[0] * one_from_first.scale))
 
     def close(self, loop: Loop) -> Correction | RefusedLoop:
@@ -146,7 +146,7 @@ class MapGraph:
             return None
         if self._known[self._latest].visual_id != visual_id:
             return None
-        return self._graph.map_from_window(self._latest), self._known[self._latest].map_id
+        return self._graph.map_from_station(self._latest), self._known[self._latest].map_id
 
     def _add_odometry(self, number: int, map_id: int, camera: CameraInOdom | None) -> None:
         if camera is None:
@@ -162,6 +162,7 @@ class MapGraph:
         """They will not be recognised any more."""
         for number in stations:
             self._beside.pop(number, None)
+        self._unwanted.update(number for number in stations if number in self._graph)
 
     def _shrink(self) -> None:
         for gone, found in self._graph.shrink().items():
@@ -171,8 +172,9 @@ class MapGraph:
                 del self._beside[number]
                 if found is not None:
                     self._beside[number] = found[0], found[1].compose(gone_from_it)
-            if found is not None:
+            if found is not None and gone not in self._unwanted:
                 self._beside[gone] = found
+            self._unwanted.discard(gone)
 
     def _resolve(self, number: int) -> tuple[int, Sim3] | None:
         """A station of the graph, and its frame from this one's."""
@@ -184,26 +186,20 @@ class MapGraph:
         numbers = [n for n in self._known if self._graph.are_connected(first, n)]
         map_ids = np.array([self._known[n].map_id for n in numbers])
         old = [self._known[n].map_from_visual for n in numbers]
-        new = [self._graph.map_from_window(n) for n in numbers]
+        new = [self._graph.map_from_station(n) for n in numbers]
         for number, placed in zip(numbers, new, strict=True):
             self._known[number] = replace(self._known[number], map_from_visual=placed, map_id=map_id)
         return Correction(map_id, np.array(numbers), map_ids, stacked(new).compose(stacked(old).inverse))
 
 
-def similarity_between(a_from_cam: np.ndarray, b_from_cam: np.ndarray, a_per_b: torch.Tensor) -> Sim3:
+def similarity_between(a_from_cam: np.ndarray, b_from_cam: np.ndarray, a_per_b: float) -> Sim3:
     """a_from_b of two frames, by one camera's rigid poses (4, 4) in them and the ratio of their units."""
     rotation = a_from_cam[:3, :3] @ b_from_cam[:3, :3].T
-    translation = a_from_cam[:3, 3] - float(a_per_b) * rotation @ b_from_cam[:3, 3]
-    return Sim3(a_per_b.double(), torch.from_numpy(rotation), torch.from_numpy(translation))
+    return Sim3.of(a_per_b, rotation, a_from_cam[:3, 3] - a_per_b * rotation @ b_from_cam[:3, 3])
 
 
 def _rescaled(station: Station, unit_before: float | None, unit: float | None) -> Sim3:
     """The visual map as it was at the station before from what it is now: its unit drifts, and is measured anew."""
     if unit_before is None or unit is None:
         return IDENTITY
-    return rescale_about(torch.from_numpy(station.map_from_cam[:3, 3]), unit / unit_before)
-
-
-IDENTITY = Sim3(
-    torch.tensor(1.0, dtype=torch.float64), torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-)
+    return rescale_about(station.map_from_cam[:3, 3], unit / unit_before)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from ..alignment import Sim3
 from .frames import Reconstruction
@@ -153,8 +152,7 @@ class MetricMap(PlacedMap):
         known = self._map_from_visual
         if known is None:
             return self._anchored(metres_per_unit)
-        position = known.apply_to_poses(torch.from_numpy(visual_from_cam))[:3, 3]
-        return rescale_about(position, metres_per_unit / known.scale.item()).compose(known)
+        return rescale_about(known.apply(visual_from_cam[:3, 3]), metres_per_unit / known.scale.item()).compose(known)
 
     def _anchored(self, metres_per_unit: float) -> Sim3 | None:
         """map_from_visual where the wheels have the camera; None: they have it nowhere of late."""
@@ -163,18 +161,18 @@ class MetricMap(PlacedMap):
             return self._wheels.map_from_visual(self._odom, metres_per_unit)
         if self._holds_frames:  # nothing relates this visual map to the one before
             self._number_map()
-        return rescale_about(torch.zeros(3), metres_per_unit)
+        return rescale_about(np.zeros(3), metres_per_unit)
 
     def _placed(self, frame: Reconstruction, camera: CameraInOdom | None) -> Reconstruction:
         assert self._map_from_visual is not None
-        depth = np.float32(self._map_from_visual.scale.item()) * frame.depth
+        depth = self._map_from_visual.apply_to_depth(frame.depth)
         map_from_cam = self._odom.published(self._seen(frame.map_from_cam), camera)
         return replace(frame, map_id=self.map_id, depth=depth, map_from_cam=map_from_cam)
 
     def _seen(self, visual_from_cam: np.ndarray) -> np.ndarray:
         """(4, 4) of a camera in the map, by the visual map alone."""
         assert self._map_from_visual is not None
-        return self._map_from_visual.apply_to_poses(torch.from_numpy(visual_from_cam)).numpy()
+        return self._map_from_visual.apply_to_poses(visual_from_cam)
 
     def _move(self, map_from_visual: Sim3, map_id: int) -> None:
         """``map_from_odom`` moves, too; odom itself does not."""
@@ -206,7 +204,7 @@ class MetricMap(PlacedMap):
             return None
         at = window.station.index_in(placed)
         map_from_visual = similarity_between(
-            placed[at].map_from_cam, window.reconstructions[at].map_from_cam, self._map_from_visual.scale
+            placed[at].map_from_cam, window.reconstructions[at].map_from_cam, self._map_from_visual.scale.item()
         )
         self._graph.add(window.station, map_from_visual, self.map_id, cameras[at], unit)
         return map_from_visual

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..alignment import Sim3
 from ..errors import InputError
@@ -207,12 +205,11 @@ def _combined(estimates: list[Estimate]) -> Estimate:
     return Estimate(mean, float(information.sum()) ** -0.5)
 
 
-def rescale_about(position: Tensor, factor: float) -> Sim3:
+def rescale_about(position: np.ndarray, factor: float) -> Sim3:
     """What a map (points, poses, Sim3 of windows) goes through when its unit changes: ``position`` (3,) stays.
 
     The current camera's position is the one to give: about the origin, 300 m away, 1 % would move the robot by 3 m.
     """
     if not 0 < factor < math.inf:
         raise InputError(f"a map is rescaled by a factor above 0, got {factor}")
-    position = position.to(torch.float64)
-    return Sim3(torch.tensor(factor, dtype=torch.float64), torch.eye(3, dtype=torch.float64), (1 - factor) * position)
+    return Sim3.of(factor, np.eye(3), (1 - factor) * position)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError, InputError
-from ..geometry import matrix_from_quaternion, quaternion_from_matrix
+from ..geometry import matrix_from_quaternion, quaternion_from_matrix, rotation_angle
 from .config import check_parameters, parameter
+from .frames import OUT_OF_ORDER_S
 
 MAX_EXTRAPOLATION_S = 0.05  # beyond the latest message, at constant velocity
 SHORTEST_STEP_S = 0.05  # messages closer together tell no speed: their stamps jitter
-OUT_OF_ORDER_S = 0.5  # a stamp that goes back by less is a late message, by more another run of the clock
 MAX_SKEW = 1e-3  # of what calls itself a rotation, from orthonormal
 
 
@@ -133,17 +133,6 @@ class OdometryHistory:
                 found = self._interpolated(after, wanted_ns)
         return OdometryPose(stamp_ns, found.odom_from_base.copy(), found.stretch)
 
-    def relative(self, first_ns: int, second_ns: int) -> np.ndarray:
-        """first_from_second (4, 4): the base at the second stamp as seen from the base at the first.
-
-        Raises:
-            OdometryError: no odometry at one of them, or a break between them.
-        """
-        first, second = self.at(first_ns), self.at(second_ns)
-        if first.stretch != second.stretch:
-            raise OdometryError(f"odometry broke between {first_ns * 1e-9:.3f} s and {second_ns * 1e-9:.3f} s")
-        return inverse(first.odom_from_base) @ second.odom_from_base
-
     def _reason_for_a_break(self, stamp_ns: int, pose: np.ndarray) -> str | None:
         if not self._samples:
             return None
@@ -158,7 +147,7 @@ class OdometryHistory:
             return f"no odometry for {elapsed_s:.1f} s"
         step = inverse(latest.odom_from_base) @ pose
         time_s = max(elapsed_s, SHORTEST_STEP_S)
-        distance, angle = float(np.linalg.norm(step[:3, 3])), _angle(step)
+        distance, angle = float(np.linalg.norm(step[:3, 3])), float(rotation_angle(torch.from_numpy(step[:3, :3])))
         if distance > self.config.odom_max_speed * time_s:
             return f"odometry jumped by {distance:.2f} m in {elapsed_s:.3f} s"
         if angle > self.config.odom_max_turn_rate * time_s:
@@ -227,11 +216,6 @@ def _power(rotation: np.ndarray, exponent: float) -> np.ndarray:
     half = torch.atan2(quaternion[:3].norm(), quaternion[3])
     vector = quaternion[:3] * (exponent * half).sin() / half.sin() if half > 1e-12 else exponent * quaternion[:3]
     return matrix_from_quaternion(torch.cat([vector, (exponent * half).cos()[None]])).numpy()
-
-
-def _angle(step: np.ndarray) -> float:
-    vector = quaternion_from_matrix(torch.from_numpy(np.ascontiguousarray(step[:3, :3])))
-    return 2 * float(torch.atan2(vector[:3].norm(), vector[3]))
 
 
 def _rigid(pose: np.ndarray) -> np.ndarray:

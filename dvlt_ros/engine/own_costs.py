@@ -6,10 +6,11 @@ import math
 from collections import deque
 from statistics import median
 
+from .robust import deviation
+
 REMEMBERED = 9  # windows: a new level counts after five
 REMEMBERED_SPREAD = 41  # windows over which the relative spread is taken
 FIRST_SPREAD = 0.15  # what it begins with: one window says nothing of it
-NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute value
 
 
 class OwnCosts:
@@ -25,7 +26,7 @@ class OwnCosts:
         known = bool(self._recent_ms)
         self._spreads.append(abs(math.log((own_ms + 1) / (self.median_ms + 1))) if known else FIRST_SPREAD)
         self._recent_ms.append(own_ms)
-        self.median_ms, self._deviation = median(self._recent_ms), NORMAL * median(self._spreads)
+        self.median_ms, self._deviation = median(self._recent_ms), deviation(self._spreads, 0.0)
 
     def margin_ms(self, quantile: float) -> float:
         """Above the median."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..model import Features
 from .config import check_parameters, parameter
+from .robust import deviation
 
 CELLS = (2, 4)  # rows, columns
 MAX_CHANNELS = 256  # of a cell; wider features are projected at random, which keeps their angles
@@ -29,7 +30,6 @@ FLATNESS = 1.0  # of the mean variance, added to each direction's: rare directio
 REFRESH_GROWTH = 1.1  # statistics are taken anew when the index has grown by this factor or been renewed by it
 MIN_PLACES = 20  # with fewer nobody knows what is alike
 LONG_AGO_NS = -(10**18)  # stamp of places from before this stream
-NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute value
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,18 @@ class PlacesConfig:
     max_places: int = parameter(
         500, "loops: places remembered, about 0.3 MB each; of those that look alike the older one leaves", 20, 100_000
     )
-    loop_min_age_s: float = parameter(20.0, "loops: places younger than this are not a return", 0.0, 3600.0, True)
-    loop_min_apart: int = parameter(10, "loops: places in between, at least, before it is a return", 1, 10_000, True)
+    loop_min_age_s: float = parameter(20.0, "loops: places younger than this are not a return", 0.0, 3600.0, live=True)
+    loop_min_apart: int = parameter(
+        10, "loops: places in between, at least, before it is a return", 1, 10_000, live=True
+    )
     loop_strictness: float = parameter(
         3.0,
         "loops: spreads of the similarity of far places above its median, at least, to be worth a window",
         0.0,
         20.0,
-        True,
+        live=True,
     )
-    max_candidates: int = parameter(2, "loops: places looked up for a new one", 1, 20, True)
+    max_candidates: int = parameter(2, "loops: places looked up for a new one", 1, 20, live=True)
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -56,7 +58,7 @@ class PlacesConfig:
 class Place:
     """A keyframe as the index knows it."""
 
-    window: int
+    station: int
     stamp_ns: int
     number: int  # of the view
 
@@ -116,9 +118,9 @@ class PlaceIndex:
         return len(self._places)
 
     @property
-    def windows(self) -> frozenset[int]:
+    def stations(self) -> frozenset[int]:
         """Those that keyframes refer to."""
-        return frozenset(place.window for place in self._places)
+        return frozenset(place.station for place in self._places)
 
     def add(self, place: Place, descriptor: np.ndarray) -> None:
         """A keyframe (cells, channels); they come in order of time."""
@@ -138,9 +140,9 @@ class PlaceIndex:
             self._refresh()
 
     def look_up(self, descriptor: np.ndarray, stamp_ns: int, apart: Set[int] = frozenset()) -> tuple[Candidate, ...]:
-        """Places of long ago that look like this keyframe (cells, channels), best first, one per window.
+        """Places of long ago that look like this keyframe (cells, channels), best first, one per station.
 
-        Windows that are ``apart`` belong to other maps: a return to them says much however short ago they were, and
+        Stations that are ``apart`` belong to other maps: a return to them says much however short ago they were, and
         ``max_candidates`` of them come beside as many others.
         """
         self._check(descriptor)
@@ -153,9 +155,9 @@ class PlaceIndex:
             if similar[index] < self.likeness.threshold:
                 break
             place = self._places[index]
-            is_apart = place.window in apart
-            if place.window not in found and left[is_apart] and (is_apart or index < num_old):
-                found[place.window] = Candidate(place, float(similar[index]))
+            is_apart = place.station in apart
+            if place.station not in found and left[is_apart] and (is_apart or index < num_old):
+                found[place.station] = Candidate(place, float(similar[index]))
                 left[is_apart] -= 1
         return tuple(found.values())
 
@@ -189,7 +191,7 @@ class PlaceIndex:
         similar = self._codes[:count] @ self._codes[:count].T
         others = similar[np.tril_indices(count, -min(self.config.loop_min_apart, count - 2))]
         neighbours, median = float(np.median(np.diagonal(similar, -1))), float(np.median(others))
-        spread = NORMAL * float(np.median(np.abs(others - median)))
+        spread = deviation(others, median)
         threshold = min(max(median + self.config.loop_strictness * spread, (neighbours + median) / 2), neighbours)
         self.likeness = Likeness(neighbours, median, spread, threshold)
         self._added = 0

@@ -10,6 +10,7 @@ import torch
 
 from ..alignment import Sim3
 from ..errors import AlignmentError
+from ..geometry import every, pixel_grid
 from ..model import PixelMapping
 from .config import EngineConfig
 from .frames import Reconstruction, SeamReport
@@ -71,26 +72,26 @@ def begin_at(window_from_cam: np.ndarray, map_from_optical: np.ndarray) -> Sim3:
     """map_from_window of a map that begins at this camera (4, 4), whose axes have the rotation (3, 3) in it."""
     rotation = map_from_optical @ window_from_cam[:3, :3].T
     translation = -rotation @ window_from_cam[:3, 3]
-    return Sim3(torch.tensor(1.0, dtype=torch.float64), torch.from_numpy(rotation), torch.from_numpy(translation))
+    return Sim3.of(1.0, rotation, translation)
 
 
 def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> SharedPoints:
     """Pixels of the views that window and map both know, evenly thinned."""
     height, width = prediction.depth.shape[1:]
     stride = max(1, round((len(shared) * height * width / POINTS_PER_SEAM) ** 0.5))
-    thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
+    thin = every(stride)
     found: list[tuple[np.ndarray, ...]] = []
     for view, known in enumerate(shared):
-        anchor = on_grid(known, (height, width), prediction.intrinsics[view])
-        depth, anchor_depth = prediction.depth[view][thin], anchor.depth[thin]
+        depth, intrinsics = prediction.depth[view], prediction.intrinsics[view]
+        anchor = on_grid(known, (height, width), intrinsics)
         window_from_cam, map_from_cam = prediction.window_from_cam[view], anchor.map_from_cam
         found.append(
             (
-                _points(depth, prediction.intrinsics[view], window_from_cam, stride),
-                _points(anchor_depth, anchor.intrinsics, map_from_cam, stride),
+                unprojected(depth, intrinsics, window_from_cam, stride),
+                unprojected(anchor.depth, anchor.intrinsics, map_from_cam, stride),
                 np.minimum(prediction.confidence[view][thin], anchor.confidence[thin]).ravel(),
-                depth.ravel(),
-                anchor_depth.ravel(),
+                depth[thin].ravel(),
+                anchor.depth[thin].ravel(),
                 window_from_cam[:3, :3],
                 map_from_cam[:3, :3],
             )
@@ -102,29 +103,25 @@ def on_grid(anchor: Anchor, size: tuple[int, int], intrinsics: np.ndarray) -> An
     """Its maps at the pixels of maps of another size (height, width), nearest: the network's resolution may change."""
     if anchor.depth.shape == size:
         return anchor
-    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
-    pixels = np.stack([columns, rows, np.ones(size)], axis=-1) @ (anchor.intrinsics @ np.linalg.inv(intrinsics)).T
+    pixels = np.insert(pixel_grid(size), 2, 1.0, axis=-1) @ (anchor.intrinsics @ np.linalg.inv(intrinsics)).T
     pixels, (height, width) = np.nan_to_num(pixels), anchor.depth.shape  # without a camera any pixel will do
     here = pixels[..., 1].clip(0, height - 1).astype(np.intp), pixels[..., 0].clip(0, width - 1).astype(np.intp)
     return replace(anchor, depth=anchor.depth[here], confidence=anchor.confidence[here], intrinsics=intrinsics)
 
 
-def _points(depth: np.ndarray, intrinsics: np.ndarray, target_from_cam: np.ndarray, stride: int) -> np.ndarray:
-    """(N, 3) of a map that was thinned by ``stride``."""
-    height, width = depth.shape
-    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    pixels = np.stack([columns, rows], axis=-1) * stride + (stride // 2 + 0.5)
-    directions = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1) @ np.linalg.inv(intrinsics).T
-    points = (directions * depth[..., None]).reshape(-1, 3)
+def unprojected(depth: np.ndarray, intrinsics: np.ndarray, target_from_cam: np.ndarray, stride: int) -> np.ndarray:
+    """(N, 3) in the target of a depth map (H, W) thinned by ``stride``; NaN where it is."""
+    directions = np.insert(pixel_grid(depth.shape, stride), 2, 1.0, axis=-1) @ np.linalg.inv(intrinsics).T
+    points = (directions * depth[every(stride)][..., None]).reshape(-1, 3)
     return points @ target_from_cam[:3, :3].T + target_from_cam[:3, 3]
 
 
 def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_window: Sim3) -> list[Anchor]:
     """Decoded views in the map, but those whose pose is not known."""
-    scale = map_from_window.scale.item()
-    map_from_cam = map_from_window.apply_to_poses(torch.from_numpy(prediction.window_from_cam)).numpy()
+    depth = map_from_window.apply_to_depth(prediction.depth)
+    map_from_cam = map_from_window.apply_to_poses(prediction.window_from_cam)
     return [
-        Anchor(view, scale * prediction.depth[i], prediction.confidence[i], prediction.intrinsics[i], map_from_cam[i])
+        Anchor(view, depth[i], prediction.confidence[i], prediction.intrinsics[i], map_from_cam[i])
         for i, view in enumerate(views)
         if np.isfinite(map_from_cam[i]).all()
     ]

@@ -1,11 +1,11 @@
-"""Where all windows of the map lie, from seams, odometry and loops together.
+"""Where all stations of the map lie, from seams, odometry and loops together.
 
-    graph.begin(0, map_from_window, window_from_cam)
-    graph.add_window(1, window0_from_window1, window_from_cam, depth)    seam
-    graph.add_odometry(0, 1, cam0_from_cam1)                             metres: the scale becomes known
-    graph.add_loop(Loop(0, 40, window0_from_window40, residual))         on trial until the next `optimise`
-    solution = graph.optimise()                                          which loops are believed
-    graph.map_from_window(1)
+    graph.begin(0, map_from_station, station_from_cam, depth)
+    graph.add_station(1, station0_from_station1, station_from_cam, depth)    seam
+    graph.add_odometry(0, 1, cam0_from_cam1)                                 metres: the scale becomes known
+    graph.add_loop(Loop(0, 40, station0_from_station40, residual))           on trial until the next `optimise`
+    solution = graph.optimise()                                              which loops are believed
+    graph.map_from_station(1)
 
 A loop is believed if the rest does not contradict it; what contradicts each other is settled by what agrees.
 """
@@ -20,12 +20,12 @@ from ..alignment import Sim3
 from ..errors import AlignmentError, InputError
 from .graph_config import Loop, PoseGraphConfig, RefusedLoop, Solution
 from .graph_factors import Edge, library, squared_error
-from .window_graph import WindowGraph, diagonal
+from .station_graph import StationGraph, diagonal
 
 REMEMBERED_REFUSALS = 3  # each costs some solving when a loop is contradicted
 
 
-class PoseGraph(WindowGraph):
+class PoseGraph(StationGraph):
     """Decides which loops are believed, and stays small."""
 
     def __init__(self, config: PoseGraphConfig | None = None) -> None:
@@ -44,14 +44,14 @@ class PoseGraph(WindowGraph):
         """On trial until the next `optimise`."""
         self._require(loop.first, loop.second)
         if loop.first >= loop.second:
-            raise InputError(f"a loop goes from an older to a newer window, got {loop.first} and {loop.second}")
+            raise InputError(f"a loop goes from an older to a newer station, got {loop.first} and {loop.second}")
         self._trial.append(loop)
 
     def optimise(self) -> Solution:
-        """Moves the windows to where everything fits best, and decides about the loops on trial.
+        """Moves the stations to where everything fits best, and decides about the loops on trial.
 
         Raises:
-            AlignmentError: what is known does not determine the windows; they stay where they are.
+            AlignmentError: what is known does not determine the stations; they stay where they are.
         """
         known = dict(self._nodes), dict(self._part), dict(self._chain), dict(self._loops)
         before = set(self.loops)
@@ -64,19 +64,19 @@ class PoseGraph(WindowGraph):
         return Solution(tuple(loop for loop in self.loops if loop not in before), tuple(refused))
 
     def shrink(self) -> dict[int, tuple[int, Sim3] | None]:
-        """Merges windows until there are at most ``max_windows``.
+        """Merges stations until there are at most ``max_stations``.
 
-        A merged window's two seams become one, its odometry too. The first one, those with loops and the newest quarter
-        stay, and those that join a stretch of seams alone to one of odometry alone.
+        A merged station's two seams become one, its odometry too. The first one, those with loops and the newest
+        quarter stay, and those that join a stretch of seams alone to one of odometry alone.
 
         Returns:
-            Of each window that is gone, one beside it that stays, and that one's frame from its own; None: was alone.
+            Of each station that is gone, one beside it that stays, and that one's frame from its own; None: was alone.
         """
         gone: dict[int, tuple[int, Sim3] | None] = {}
-        while len(self._nodes) > self.config.max_windows:
-            window = self._least_missed()
-            gone[window] = self._beside(window)
-            self._merge(window)
+        while len(self._nodes) > self.config.max_stations:
+            station = self._least_missed()
+            gone[station] = self._beside(station)
+            self._merge(station)
         return gone
 
     def _try(self, loop: Loop) -> RefusedLoop | None:
@@ -117,9 +117,9 @@ class PoseGraph(WindowGraph):
     def _carry(self, bridge: Edge, edge: Edge) -> None:
         """A start for the solver: what comes after the bridge lies where a loop has it."""
         change = self._nodes[edge.before] * edge.relative * self._nodes[edge.after].inverse()
-        for window, part in self._part.items():
-            if window >= bridge.after and part == self._part[edge.after]:
-                self._nodes[window] = change * self._nodes[window]
+        for station, part in self._part.items():
+            if station >= bridge.after and part == self._part[edge.after]:
+                self._nodes[station] = change * self._nodes[station]
 
     def _try_to_join(self, loop: Loop) -> RefusedLoop | None:
         """Two parts become one only where two loops say the same: nothing else is known that could contradict one."""
@@ -197,28 +197,28 @@ class PoseGraph(WindowGraph):
         return max(errors, key=lambda key: errors[key], default=None)
 
     def _bend(self, edge: Edge) -> None:
-        """A start for the solver: what a loop is off is spread over the windows since its older end."""
+        """A start for the solver: what a loop is off is spread over the stations since its older end."""
         gtsam = library()
         change = self._nodes[edge.before] * edge.relative * self._nodes[edge.after].inverse()
         tangent = gtsam.Similarity3.Logmap(change)
         part = self._part[edge.before]
-        windows = [window for window in self._nodes if window > edge.before and self._part[window] == part]
-        steps = windows.index(edge.after) + 1
-        for step, window in enumerate(windows, start=1):
+        stations = [station for station in self._nodes if station > edge.before and self._part[station] == part]
+        steps = stations.index(edge.after) + 1
+        for step, station in enumerate(stations, start=1):
             share = min(1.0, step / steps)
-            self._nodes[window] = gtsam.Similarity3.Expmap(share * tangent) * self._nodes[window]
+            self._nodes[station] = gtsam.Similarity3.Expmap(share * tangent) * self._nodes[station]
 
     def _least_missed(self) -> int:
-        windows = list(self._nodes)
+        stations = list(self._nodes)
         looped = {end for key in self._loops for end in key} | {
             w for loop in self._trial for w in (loop.first, loop.second)
         }
         looped |= self._fast
-        old = range(1, len(windows) - self.config.max_windows // 4)
-        spans = {windows[i]: windows[i + 1] - windows[i - 1] for i in old if windows[i] not in looped}
+        old = range(1, len(stations) - self.config.max_stations // 4)
+        spans = {stations[i]: stations[i + 1] - stations[i - 1] for i in old if stations[i] not in looped}
         hinges = self._hinges()
-        loose = {window: span for window, span in spans.items() if window not in hinges}
-        return min(loose or spans, key=lambda window: spans[window])
+        loose = {station: span for station, span in spans.items() if station not in hinges}
+        return min(loose or spans, key=lambda station: spans[station])
 
     def _most_alike(self) -> tuple[int, int]:
         """The older one of the two loops whose ends are nearest to each other."""

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .robust import deviation
+
 NOISES = (1.0, 2.0, 4.0)  # times what the observations say of themselves
 DRIFTS = (0.01, 0.03)  # in one step; a smaller one takes the beginning of a change for noise and lags behind
 USUAL_NOISE, USUAL_DRIFT = 0, 0  # indices: as long as nothing else is known
 PENALTY = 0.5  # of the log likelihood, for a choice that is one step of its list away from the usual one
 ROUNDS = 4  # of reweighting
 SOFTNESS = 3.0  # standard deviations at which an observation counts a quarter
-NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute value
 LATEST = 9  # observations whose median begins
 
 
@@ -49,7 +50,7 @@ def present_value(age: np.ndarray, observed: np.ndarray, spread: np.ndarray) -> 
         cost, values, variance = _least_squares(covariance, observed)
         best = int((cost + unusual).argmin())
         value = float(values[best])
-    scatter = NORMAL * float(np.median(np.abs(observed - value))) / math.sqrt(len(observed))
+    scatter = deviation(observed, value) / math.sqrt(len(observed))
     return Estimate(value, max(math.sqrt(variance[best]), scatter))  # where most are outliers, nothing is known
 
 

@@ -5,11 +5,12 @@ Two loops that say the same join them, as they bring a kidnapped robot back; fro
 
 from __future__ import annotations
 
+from ..alignment import IDENTITY
 from ..errors import InputError
-from .builder import MapBuilder, MapSnapshot
+from .builder import MapBuilder
 from .engine import Engine
 from .loop_closer import LoopParts
-from .map_graph import IDENTITY
+from .map_part import MapSnapshot
 from .placed_map import PlacedMap
 from .saved_map import SavedMap
 
@@ -43,4 +44,5 @@ def relocalised(loops: LoopParts, map_id: int | None, refusal: str) -> str:
         return "no saved map"
     if map_id == saved_id:
         return "yes"
-    return f"no: {loops.finder.saved_problem or refusal or 'no place of it has been recognised yet'}"
+    reason = loops.finder.saved_problem or loops.finder.blindness or refusal
+    return f"no: {reason or 'no place of it has been recognised yet'}"

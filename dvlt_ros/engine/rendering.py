@@ -8,6 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ..geometry import every, pixel_axes
 from ..model.images import Size
 from .frames import Cloud, Reconstruction
 
@@ -54,7 +55,7 @@ class RenderedFrame:
 
     def points(self, stride: int = 1, organized: bool = False) -> np.ndarray:
         """`POINT` records in the camera's optical frame: (H', W') with NaN if organized, else (N,) without."""
-        thin = np.s_[stride // 2 :: stride, stride // 2 :: stride]
+        thin = every(stride)
         depth = self.depth[thin]
         columns, rows = (axis[part] for axis, part in zip(self._directions, reversed(thin), strict=True))
         colors = packed_rgb(self.rgb[thin]).view(np.float32)
@@ -67,8 +68,8 @@ class RenderedFrame:
     def _directions(self) -> tuple[np.ndarray, np.ndarray]:
         """x / z of every output column (W,) and y / z of every row (H,), float32."""
         (fx, _, cx), (_, fy, cy) = self.intrinsics[:2]
-        columns, rows = (np.arange(self.size[1]) + 0.5 - cx) / fx, (np.arange(self.size[0]) + 0.5 - cy) / fy
-        return columns.astype(np.float32), rows.astype(np.float32)
+        u, v = pixel_axes(self.size)
+        return ((u - cx) / fx).astype(np.float32), ((v - cy) / fy).astype(np.float32)
 
     @property
     def _map_from_output(self) -> np.ndarray:
@@ -96,7 +97,8 @@ class _Lookup(NamedTuple):
 def _lookup(map_from_output: bytes, size: Size, map_size: Size) -> _Lookup:
     """The same for every frame of a stream."""
     (sx, _, ox), (_, sy, oy) = np.frombuffer(map_from_output).reshape(3, 3)[:2]
-    columns, rows = (np.arange(size[1]) + 0.5) * sx + ox, (np.arange(size[0]) + 0.5) * sy + oy
+    u, v = pixel_axes(size)
+    columns, rows = u * sx + ox, v * sy + oy
     outside = ((rows < 0) | (rows > map_size[0]))[:, None] | ((columns < 0) | (columns > map_size[1]))
     x, y = np.meshgrid(columns.astype(np.float32) - 0.5, rows.astype(np.float32) - 0.5)
     return _Lookup(x, y, outside if outside.any() else None)

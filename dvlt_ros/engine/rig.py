@@ -20,7 +20,8 @@ from .frames import Frame
 from .moments import Synchroniser
 from .odometry import interpolate, inverse
 from .rig_config import RigConfig
-from .scale_sources import NoObservation, ScaleObservation, mean_rotation, scale_from_baseline
+from .robust import mean_rotation
+from .scale_sources import NoObservation, ScaleObservation, scale_from_baseline
 from .windows import View
 
 MIN_BASELINE_M = 0.01  # cameras that are closer tell no length

@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..errors import InputError
-from .builder import MapSnapshot
 from .frames import Cloud, Frame
-from .stations import StoredView, StoredVisit, has_been_loaded
+from .map_part import MapSnapshot
+from .stations import StoredView, StoredVisit, has_been_loaded, without_pixels
+from .windows import Anchor
 
 FORMAT = "dvlt_ros map 1"  # what is said otherwise, or means something else, needs another number
 
@@ -36,8 +37,22 @@ class SavedMap:
     visits: tuple[StoredVisit, ...]  # oldest first
 
     def __post_init__(self) -> None:
-        if not (len(self.visits) and len(self.stamps_ns) == len(self.map_from_cam) > 0 and self.voxel_size > 0):
-            raise InputError("a saved map has places, a path and voxels")
+        if not (len(self.visits) and len(self.cloud.points) and self.voxel_size > 0):
+            raise InputError("a saved map has places and voxels")
+        anchors = [view.anchor for visit in self.visits for view in visit.views]
+        shape = self.visits[0].descriptor.shape
+        numbers = [
+            ("points", (self.cloud.points,), (len(self.cloud.points), 3)),
+            ("colors", (self.cloud.colors,), (len(self.cloud.points), 3)),
+            ("confidence", (self.cloud.confidence,), (len(self.cloud.points),)),
+            ("path", (self.map_from_cam,), (len(self.stamps_ns), 4, 4)),
+            ("descriptors", [visit.descriptor for visit in self.visits], shape),
+            ("places' cameras", [anchor.map_from_cam for anchor in anchors], (4, 4)),
+            ("places' intrinsics", [anchor.intrinsics for anchor in anchors], (3, 3)),
+        ]
+        for name, arrays, expected in numbers:
+            if any(array.shape != expected or not np.isfinite(array).all() for array in arrays):
+                raise InputError(f"the {name} of a saved map must be finite and {expected}")
 
     @classmethod
     def of(cls, snapshot: MapSnapshot, visits: Mapping[int, StoredVisit], checkpoint: str, is_metric: bool) -> SavedMap:
@@ -67,7 +82,7 @@ class SavedMap:
         """The content of a file."""
         views = [view for visit in self.visits for view in visit.views]
         anchors = [view.anchor for view in views]
-        frames = [view.frame for view in views]
+        frames = [anchor.view.frame for anchor in anchors]
         words = {
             "format": FORMAT, "checkpoint": self.checkpoint, "is_metric": json.dumps(self.is_metric),
             "voxel_size": json.dumps(self.voxel_size), "frame_ids": json.dumps([frame.frame_id for frame in frames]),
@@ -141,7 +156,7 @@ def _views(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Itera
         stamp_ns, frame_id, camera, jpeg, picture_intrinsics, *maps = row
         frame = Frame(stamp_ns, frame_id, 0, has_been_loaded, camera)
         known = None if np.isnan(picture_intrinsics).any() else picture_intrinsics
-        yield StoredView.kept(-1 - i, -1 - i, frame, jpeg, known, *maps)
+        yield StoredView(jpeg, known, Anchor(without_pixels(-1 - i, frame, moment=-1 - i), *maps))
 
 
 def _parts(values: np.ndarray, sizes: np.ndarray) -> Sequence[np.ndarray]:

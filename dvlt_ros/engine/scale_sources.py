@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError
+from .robust import TINY, mean_rotation, soften
 
 ScaleSource = Literal["odometry", "baseline", "depth"]
 
@@ -27,8 +28,6 @@ TURNING_RAD = 0.1
 COMMON_ERROR = 0.01  # of all lengths in a window at once: a smooth error of the network, a worn tyre
 USUAL_SCATTER = 0.05  # of a baseline from moment to moment; what is closer together are no outliers, few as they are
 ROUNDS = 8  # of reweighting
-SOFTNESS = 2.0  # typical residuals at which a sample counts a quarter
-TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def _compared(visual: np.ndarray, wheels: np.ndarray) -> ScaleObservation | NoOb
     scale, offset = _least_median(visual, wheels)
     residual = np.linalg.norm(wheels - scale * visual - offset, axis=1)
     for _ in range(ROUNDS):
-        share = _soften(residual, float(np.median(residual)))
+        share = soften(residual, float(np.median(residual)))
         visual_mean, wheels_mean = share @ visual, share @ wheels
         seen, driven = visual - visual_mean, wheels - wheels_mean
         seen_size, driven_size = (math.sqrt(float(share @ (x**2).sum(axis=1))) for x in (seen, driven))
@@ -190,21 +189,12 @@ def _standstill(odom_from_cam: np.ndarray) -> str | None:
     return "turning on the spot" if cosine < math.cos(TURNING_RAD) else "standing still"
 
 
-def mean_rotation(rotations: np.ndarray) -> np.ndarray:
-    """Of (S, 3, 3), near the one in the middle of them."""
-    cosine = (np.einsum("aij,bij->ab", rotations, rotations) - 1) / 2
-    angle = np.arccos(np.clip(cosine, -1, 1))
-    away = angle[np.median(angle, axis=1).argmin()]
-    u, _, vt = np.linalg.svd(np.tensordot(_soften(away, float(np.median(away))), rotations, axes=1))
-    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-
-
 def _robust_mean(
     values: np.ndarray, mean: float, typical: float, weights: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
     """Of (N,), from a first guess of it and of how far values typically are from it; and how much each counts (N,)."""
     for _ in range(ROUNDS):
-        share = _soften(values - mean, typical, weights)
+        share = soften(values - mean, typical, weights)
         mean = float(share @ values)
     return mean, share
 
@@ -222,13 +212,6 @@ def _densest_half(values: np.ndarray, weights: np.ndarray) -> tuple[float, float
     width = values[last[first]] - values[first]
     best = int(width.argmin())
     return float(values[first[best]] + width[best] / 2), float(width[best]) / 2
-
-
-def _soften(residual: np.ndarray, typical: float, weights: np.ndarray | None = None) -> np.ndarray:
-    """Weights (N,) that fall to zero with the residual (Geman and McClure's), in all 1."""
-    share = (1 + (residual / (SOFTNESS * max(typical, TINY))) ** 2) ** -2.0
-    share = share if weights is None else share * weights
-    return share / share.sum()
 
 
 def _checked(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

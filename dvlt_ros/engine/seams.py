@@ -21,10 +21,10 @@ from torch import Tensor
 from ..alignment import Sim3
 from ..errors import AlignmentError, InputError
 from ..geometry import rotate
+from .robust import soften
 
 MIN_POINTS = 50
 ROUNDS = 6  # of reweighting; what one more changes is far below the noise
-SOFTNESS = 2.0  # median residuals at which a point counts a quarter
 MIN_DISTANCE_SHARE = 0.2  # of the median depth: nearer points are not trusted to be more precise still
 MIN_AGREEMENT = 0.5  # cosine of half the angle between contradicting cameras that still have a mean: 120 degrees
 
@@ -91,7 +91,7 @@ def fit_seam(points: SharedPoints) -> Seam:
         offset = pairs.in_map - scale * rotate(rotation, pairs.in_window)
         translation = _mean(offset, share * pairs.noise.pow(-2))
         residual = (offset - translation).norm(dim=-1) / (scale.sqrt() * pairs.noise)
-        share = _soften(residual, residual.median()) * pairs.confidence
+        share = soften(residual, float(residual.median()), pairs.confidence)
     return Seam(Sim3(scale, rotation, translation), float(residual.median()))
 
 
@@ -118,9 +118,9 @@ def _prepare(points: SharedPoints) -> _Pairs:
 def _fit_scale(pairs: _Pairs) -> tuple[Tensor, Tensor]:
     """Map unit per window unit, and how much each pair counts after it."""
     mean = (pairs.log_ratio.median() - (-pairs.log_ratio).median()) / 2  # of an even count the lower one is taken
-    spread = (pairs.log_ratio - mean).abs().median()
+    spread = float((pairs.log_ratio - mean).abs().median())
     for _ in range(ROUNDS):
-        share = _soften(pairs.log_ratio - mean, spread) * pairs.confidence
+        share = soften(pairs.log_ratio - mean, spread, pairs.confidence)
         mean = _mean(pairs.log_ratio, share)
     return mean.exp(), share
 
@@ -134,11 +134,6 @@ def _mean_rotation(pairs: _Pairs, share: Tensor) -> Tensor:
     if (spread * signs)[1:].sum() < 2 * MIN_AGREEMENT:
         raise AlignmentError("the shared cameras contradict each other: no rotation is near all of them")
     return (u * signs) @ vt
-
-
-def _soften(residual: Tensor, typical: Tensor) -> Tensor:
-    """Weights (N,) that fall to zero with the residual (Geman and McClure's)."""
-    return (1 + (residual / (SOFTNESS * typical.clamp(min=1e-12))).square()).pow(-2)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

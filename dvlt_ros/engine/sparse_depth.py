@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ConfigError, InputError
+from ..geometry import every, pixel_axes
 from .config import check_parameters, parameter
 from .frames import Reconstruction
+from .robust import deviation
 from .scale_sources import NoObservation, ScaleObservation, scale_from_depth
 
 MAX_POINTS = 10_000  # of one message; more tell the same
-NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute value
 WRONG_UNIT = math.log(1000.0)  # millimetres for metres, or the other way round
 NEARLY = math.log(2.0)
 MAX_WAITING = 16  # frames whose measurement may still come
@@ -111,12 +112,11 @@ def project(points_cam: np.ndarray, intrinsics: np.ndarray, size: tuple[int, ...
 def points_of_image(depth_m: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """(N, 3) in the depth camera, N at most `MAX_POINTS`, of a depth image (H, W), metres; 0 and NaN are no depth."""
     stride = max(1, math.ceil(math.sqrt(depth_m.size / MAX_POINTS)))
-    thinned = depth_m[stride // 2 :: stride, stride // 2 :: stride]
+    thinned, (u, v) = depth_m[every(stride)], pixel_axes(depth_m.shape, stride)
     rows, columns = np.nonzero(np.isfinite(thinned) & (thinned > 0))
-    z = thinned[rows, columns].astype(np.float64)
-    pixels = np.stack([columns, rows], axis=-1) * stride + (stride // 2 + 0.5)
+    z, u, v = thinned[rows, columns].astype(np.float64), u[columns], v[rows]
     (fx, _, cx), (_, fy, cy) = intrinsics[:2]
-    return np.stack([(pixels[:, 0] - cx) / fx * z, (pixels[:, 1] - cy) / fy * z, z], axis=-1)
+    return np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=-1)
 
 
 def usable(points: np.ndarray, config: SparseDepthConfig) -> np.ndarray:
@@ -157,6 +157,6 @@ def _middle(heard: Sequence[ScaleObservation]) -> ScaleObservation:
     """Of a window's frames; they share the network's errors, so that more of them are not surer than one."""
     logs = np.array([found.log_scale for found in heard])
     middle = float(np.median(logs))
-    scatter = NORMAL * float(np.median(np.abs(logs - middle))) / math.sqrt(len(logs))
+    scatter = deviation(logs, middle) / math.sqrt(len(logs))
     spread, residual = np.median([(found.spread, found.residual) for found in heard], axis=0).tolist()
     return ScaleObservation("depth", middle, math.hypot(spread, scatter), residual)

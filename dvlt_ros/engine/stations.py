@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import torch
 
 from ..alignment import Sim3
 from ..errors import InputError
+from ..geometry import every
 from .frames import Frame, Picture, Reconstruction
 from .loops import Visit
 from .prediction import WindowPrediction
@@ -45,46 +45,34 @@ class Station:
 class StoredView:
     """A view and what its window knew of it, small: the picture as JPEG, every n-th pixel of the maps."""
 
-    number: int
-    moment: int
-    frame: Frame
     jpeg: np.ndarray  # bytes
     picture_intrinsics: np.ndarray | None  # (3, 3), pixels of the stored picture
-    anchor: Anchor  # thinned; its own view is this one, without its pixels
+    anchor: Anchor  # thinned; its view is `without_pixels`
 
     @classmethod
     def of(cls, anchor: Anchor, image_size: int) -> StoredView:
         """``image_size``: the network's longest edge, beyond which it would not look."""
-        view = anchor.view
-        picture = _smaller(view.picture, image_size)
+        picture = _smaller(anchor.view.picture, image_size)
         done, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise InputError(f"a picture of {picture.image.shape} cannot be kept as JPEG")
         stride = stride_of(anchor.depth)
-        thin = thinned_maps(anchor.depth, stride), thinned_maps(anchor.confidence, stride)
-        maps = *thin, thinned_intrinsics(anchor.intrinsics, stride), anchor.map_from_cam
-        return cls.kept(view.number, view.moment, view.frame, jpeg, picture.intrinsics, *maps)
-
-    @classmethod
-    def kept(
-        cls, number: int, moment: int, frame: Frame, jpeg: np.ndarray, picture_intrinsics: np.ndarray | None,
-        depth: np.ndarray, confidence: np.ndarray, intrinsics: np.ndarray, map_from_cam: np.ndarray,
-    ) -> StoredView:  # fmt: skip
-        """Of small maps; the frame's own pixels are let go."""
-        frame = replace(frame, load=has_been_loaded)
-        light = View(number, frame, Picture(np.empty((0, 0, 3), np.uint8), None), moment)
-        anchor = Anchor(light, depth, confidence, intrinsics, map_from_cam)
-        return cls(number, moment, frame, jpeg, picture_intrinsics, anchor)
+        thin = Anchor(
+            without_pixels(anchor.view.number, anchor.view.frame, anchor.view.moment),
+            thinned_maps(anchor.depth, stride), thinned_maps(anchor.confidence, stride),
+            thinned_intrinsics(anchor.intrinsics, stride), anchor.map_from_cam,
+        )  # fmt: skip
+        return cls(jpeg, picture.intrinsics, thin)
 
     def view(self) -> View:
         """With its pixels again."""
         image = np.ascontiguousarray(np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR))[..., ::-1])
-        return View(self.number, self.frame, Picture(image, self.picture_intrinsics), self.moment)
+        return replace(self.anchor.view, picture=Picture(image, self.picture_intrinsics))
 
     def moved(self, other_from_map: Sim3) -> StoredView:
         """Its pose and depth in another frame and unit."""
-        pose = other_from_map.apply_to_poses(torch.from_numpy(self.anchor.map_from_cam)).numpy()
-        depth = np.float32(other_from_map.scale.item()) * self.anchor.depth
+        depth = other_from_map.apply_to_depth(self.anchor.depth)
+        pose = other_from_map.apply_to_poses(self.anchor.map_from_cam)
         return replace(self, anchor=replace(self.anchor, depth=depth, map_from_cam=pose))
 
 
@@ -132,7 +120,7 @@ def stride_of(depth: np.ndarray) -> int:
 
 def thinned_maps(values: np.ndarray, stride: int) -> np.ndarray:
     """(..., h, w) of (..., H, W), a copy."""
-    return np.ascontiguousarray(values[..., stride // 2 :: stride, stride // 2 :: stride])
+    return np.ascontiguousarray(values[(..., *every(stride))])
 
 
 def thinned_intrinsics(intrinsics: np.ndarray, stride: int) -> np.ndarray:
@@ -154,6 +142,11 @@ def _smaller(picture: Picture, image_size: int) -> Picture:
     if picture.intrinsics is None:
         return Picture(image, None)
     return Picture(image, np.diag([size[1] / width, size[0] / height, 1.0]) @ picture.intrinsics)
+
+
+def without_pixels(number: int, frame: Frame, moment: int) -> View:
+    """Its frame cannot load them again either."""
+    return View(number, replace(frame, load=has_been_loaded), Picture(np.empty((0, 0, 3), np.uint8), None), moment)
 
 
 def has_been_loaded() -> Picture:

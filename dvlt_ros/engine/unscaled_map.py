@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import torch
-
-from ..alignment import Sim3
+from ..alignment import IDENTITY, Sim3
 from .frames import Reconstruction
-from .map_graph import IDENTITY
 from .placed_map import PlacedMap, PlacedWindow
 from .results import WindowResult
 
@@ -34,6 +30,5 @@ class UnscaledMap(PlacedMap):
     def _moved(self, frame: Reconstruction, map_from_visual: Sim3) -> Reconstruction:
         if map_from_visual is IDENTITY:  # no loop has moved it
             return frame
-        pose = map_from_visual.apply_to_poses(torch.from_numpy(frame.map_from_cam)).numpy()
-        depth = np.float32(map_from_visual.scale.item()) * frame.depth
+        depth, pose = map_from_visual.apply_to_depth(frame.depth), map_from_visual.apply_to_poses(frame.map_from_cam)
         return replace(frame, map_id=self.map_id, depth=depth, map_from_cam=pose)

@@ -24,9 +24,6 @@ class VoxelMap:
         if not (0 < voxel_size < np.inf and max_points >= 1):
             raise ConfigError(f"voxel_size and max_points must be above 0, got {voxel_size} and {max_points}")
         self.voxel_size, self.max_points = voxel_size, max_points
-        self.clear()
-
-    def clear(self) -> None:
         self._keys = np.empty(0, np.int64)  # sorted
         self._rows = np.empty(0, np.int32)  # of each key in _means
         self._means = np.empty((FIRST_ROOM, 7), np.float32)  # x y z, r g b, weight; len(self) of them in use

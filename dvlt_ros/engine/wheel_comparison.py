@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..alignment import Sim3
 from .frames import Reconstruction
 from .map_from_odom import OdomInMap
 from .odometry import CameraInOdom, OdometryError
-from .scale_sources import NoObservation, ScaleObservation, mean_rotation, scale_from_odometry
+from .robust import mean_rotation
+from .scale_sources import NoObservation, ScaleObservation, scale_from_odometry
 
 COMPARED_FRAMES = 8  # at a time
 NEW_FRAMES = 5  # before they are compared again
@@ -38,9 +38,9 @@ class WheelComparison:
         self._frame_id = ""  # of the camera
 
     def begin(self) -> None:
-        """Another visual map."""
+        """Another visual map, or another camera."""
         self._samples.clear()
-        self._uncompared = 0
+        self._uncompared, self.finding = 0, None
 
     def camera(self, reconstruction: Reconstruction) -> CameraInOdom | None:
         """None: the wheels do not say."""
@@ -75,8 +75,7 @@ class WheelComparison:
         visual_from_cam, map_from_cam = (np.stack(poses) for poses in zip(*known, strict=True))
         rotation = mean_rotation(map_from_cam[:, :3, :3] @ visual_from_cam[:, :3, :3].transpose(0, 2, 1))
         translation = map_from_cam[-1, :3, 3] - metres_per_unit * rotation @ visual_from_cam[-1, :3, 3]
-        unit = torch.tensor(metres_per_unit, dtype=torch.float64)
-        return Sim3(unit, torch.from_numpy(rotation), torch.from_numpy(translation))
+        return Sim3.of(metres_per_unit, rotation, translation)
 
     def _found(self) -> ScaleObservation | NoObservation:
         cameras = [sample.camera for sample in self._samples]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from .engine import Engine
@@ -51,18 +52,31 @@ class Worker:
                 self.engine.counters.add(accepted=1, dropped=1)
             self._changed.notify()
 
-    def request(self, action: Callable[[], None]) -> None:
-        """Runs something between two windows, on the worker's thread."""
+    def request(self, action: Callable[[], None]) -> Future[None]:
+        """Runs something between two windows, by `stop` at the latest. Done when it has been run, or why it failed."""
+        done = Future[None]()
+
+        def perform() -> None:
+            try:
+                action()
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
         with self._changed:
-            self._requests.append(action)
+            self._requests.append(perform)
             self._changed.notify()
+        return done
 
     def stop(self) -> None:
-        """Waits for the window that is running; frames that still wait count as dropped."""
+        """Waits for the window that is running. Requests that still wait are run, frames count as dropped."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
+        while (request := self._next(self._requests)) is not None:
+            request()
         self.engine.counters.add(accepted=len(self._frames), dropped=len(self._frames))
         self._frames.clear()
         self.engine.forget()

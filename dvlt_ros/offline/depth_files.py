@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..export import write_depth
 from .frame_log import LoggedFrame
 
 PLACED, UNPLACED = "depth", "unscaled_depth"  # folders; in the second one are frames whose metres are not known
+STAMPED = re.compile(r"\d+\.\d{9}\.tiff")
 
 
 class DepthFiles:
@@ -51,6 +53,13 @@ class DepthFiles:
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self._folder}: cannot be made: {error.strerror}") from error
+
+
+def clear_depths(folder: Path) -> None:
+    """Those of an earlier run, whose stamps and units may be others."""
+    for path in (*folder.glob(f"{PLACED}/*.tiff"), *folder.glob(f"{UNPLACED}/*.tiff")):
+        if STAMPED.fullmatch(path.name):
+            path.unlink()
 
 
 def read_depth(path: Path) -> np.ndarray:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from ..alignment import Sim3
+from ..alignment import IDENTITY, Sim3
 from ..engine.corrections import Correction
 from ..engine.frames import Reconstruction
-from ..engine.map_graph import IDENTITY
 
 
 @dataclass(eq=False)
@@ -52,7 +50,7 @@ class FrameLog:
     def place_waiting(self, map_from_visual: Sim3, visual_id: int, map_id: int) -> None:
         """The frames of a visual map that waited have become known."""
         for frame in self.waiting(visual_id):
-            pose = map_from_visual.apply_to_poses(torch.from_numpy(frame.map_from_cam)).numpy()
+            pose = map_from_visual.apply_to_poses(frame.map_from_cam)
             frame.map_from_cam, frame.map_id, frame.is_placed, frame.has_moved = pose, map_id, True, True
             frame.scale *= map_from_visual.scale.item()
 

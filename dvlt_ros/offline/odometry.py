@@ -39,6 +39,8 @@ class CameraOdometry:
             if sample.stamp_ns == self._history.latest_ns:  # TF repeats itself
                 continue
             try:
+                if sample.stamp_ns <= 0:
+                    raise DataError("its time is not above 0, as every image's is")
                 odom_from_base = pose_from_quaternion(sample.translation, sample.quaternion, "odometry refused")
                 if (reason := self._history.add(sample.stamp_ns, odom_from_base)) is not None:
                     notify(f"{self.name} starts anew at {sample.stamp_ns * 1e-9:.3f} s: {reason}")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.builder import MapSnapshot
 from ..engine.frames import Reconstruction
+from ..engine.map_part import MapSnapshot
 from ..engine.odometry import OdometryError, inverse
 from ..engine.rendering import POINT, RenderedFrame, point_records
 from ..export import McapRecording
@@ -34,9 +34,9 @@ class FrameRecording:
     """A rosbag2 folder; frames in the units in which they come until `finish`."""
 
     def __init__(self, folder: Path, points_stride: int, odometry: CameraOdometry | None) -> None:
-        """Raises InputError: it cannot be written."""
+        """Raises InputError: it cannot be written, or is there already."""
         self._folder, self._points_stride, self._odometry = folder, points_stride, odometry
-        self._recording = McapRecording(folder, overwrite=True)
+        self._recording = McapRecording(folder)
 
     def add(self, reconstruction: Reconstruction, frame: RenderedFrame) -> None:
         where = reconstruction.frame_id, reconstruction.stamp_ns
@@ -67,8 +67,7 @@ class FrameRecording:
     def _write_anew(self, frames: Sequence[LoggedFrame]) -> None:
         """With lengths as they are now, and without those whose unit is another one."""
         self._recording.close()
-        draft = self._folder.with_name(f".{self._folder.name}.unfinished")
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = draft_of(self._folder)
         self._folder.rename(draft)
         self._recording = McapRecording(self._folder)
         by_stamp: dict[int, list[LoggedFrame]] = defaultdict(list)  # a clock may have been set back
@@ -98,6 +97,19 @@ class FrameRecording:
         except OdometryError:  # a second parent of the camera would break the tree
             return []
         return [Link(MAP_FRAME, self._odometry.odom_frame, frame.map_from_cam @ inverse(odom_from_cam)), *links]
+
+
+def clear_recording(folder: Path) -> None:
+    """That of an earlier run, and what is left of one that broke off; not what somebody else has put there."""
+    shutil.rmtree(draft_of(folder), ignore_errors=True)
+    own = {f"{folder.name}.mcap", "metadata.yaml"}
+    if folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= own:
+        shutil.rmtree(folder)
+
+
+def draft_of(folder: Path) -> Path:
+    """Where a recording lies while it is written once more."""
+    return folder.with_name(f".{folder.name}.unfinished")
 
 
 def rescaled(message: Any, scale: float) -> Any:

@@ -8,22 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.builder import MapBuilder, MapSnapshot
+from ..engine.builder import MapBuilder
 from ..engine.config import EngineConfig
 from ..engine.corrections import Correction
 from ..engine.frames import Reconstruction
+from ..engine.map_part import MapSnapshot
 from ..engine.placed_map import PlacedWindow
 from ..engine.rendering import RenderedFrame
 from ..export import write_page, write_ply, write_tum
 from ..viewing import StreamRecording
-from .depth_files import UNPLACED as UNPLACED_DEPTH
-from .depth_files import DepthFiles
+from .depth_files import DepthFiles, clear_depths
 from .frame_log import FrameLog, LoggedFrame
 from .gallery import Gallery
 from .odometry import CameraOdometry
-from .recording import FrameRecording
+from .recording import FrameRecording, clear_recording
 
 METRES, UNSCALED = "lengths in metres", "lengths up to one unknown factor"
+RECORDING = "recording"
 UNPLACED = "unscaled_"  # before the names of files whose metres should be known and are not
 OF_A_MAP = re.compile(rf"({UNPLACED})?(map_\d+\.ply|trajectory_\d+\.txt|page_\d+\.png)")
 
@@ -49,7 +50,7 @@ class Results:
         self._visual_id = self._map_id = 0
         self._size: tuple[int, int] | None = None
         self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=odometry is not None)
-        recording = folder / "recording"
+        recording = folder / RECORDING
         self._recording = None if points_stride is None else FrameRecording(recording, points_stride, odometry)
 
     def __enter__(self) -> Results:
@@ -154,10 +155,12 @@ class Results:
 
 
 def clear(folder: Path) -> None:
-    """Of an earlier run's files those that this one might not replace: their maps and metres would be others."""
-    for path in (*folder.glob("*"), *folder.glob(f"{UNPLACED_DEPTH}/*.tiff")):
-        if path.parent.name == UNPLACED_DEPTH or OF_A_MAP.fullmatch(path.name):
+    """An earlier run's files: where this one does not replace them, their maps, stamps and units would be others."""
+    for path in folder.glob("*"):
+        if OF_A_MAP.fullmatch(path.name) and path.is_file():
             path.unlink()
+    clear_depths(folder)
+    clear_recording(folder / RECORDING)
 
 
 def columns(frames: Sequence[LoggedFrame]) -> tuple[np.ndarray, np.ndarray]:

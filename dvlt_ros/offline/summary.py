@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..engine.loop_closer import LoopParts, LoopStatus
 from ..engine.metric_map import MetricMap
 from ..engine.unscaled_map import UnscaledMap
+from ..sources import Source
 from .odometry import CameraOdometry
 from .results import METRES, UNPLACED, UNSCALED, Results
 
@@ -26,6 +27,11 @@ def lengths_of(results: Results, odometry: CameraOdometry | None, map_: MetricMa
     doubt = f" ({map_.disagreement})" if map_.disagreement else ""
     rest = f", but for {unplaced} frames {where}" if unplaced else ""
     return f"{METRES} by {odometry.name}{residual}{doubt}{rest}"
+
+
+def cameras_of(source: Source) -> str:
+    """Why intrinsics were fitted although a camera is recorded; empty: they were not."""
+    return f"without camera_info: {source.camera_problem}; " if source.camera_problem else ""
 
 
 def loops_of(parts: LoopParts, status: LoopStatus) -> str:

@@ -21,6 +21,12 @@ class Complaints:
         self._said: dict[str, tuple[float, int]] = {}  # kind: when, and how often since then
         self.latest = ""
 
+    def clear(self) -> None:
+        """What was said is of no interest any more."""
+        with self._lock:
+            self._said.clear()
+            self.latest = ""
+
     def __call__(self, sentence: str) -> None:
         kind, now_s = NUMBERS.sub("#", sentence), time.monotonic()
         with self._lock:

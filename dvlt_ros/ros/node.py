@@ -69,14 +69,10 @@ class ReconstructNode(LifecycleNode):
             super(ReconstructNode, self).on_activate(state)  # the publishers
             self._activate()
 
-        return self._transition("activate", "active", activate, undo=self._deactivate)
+        return self._transition("activate", "active", activate, undo=lambda: self._stop(state))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        def deactivate() -> None:
-            self._deactivate()
-            super(ReconstructNode, self).on_deactivate(state)
-
-        return self._transition("deactivate", "inactive", deactivate)
+        return self._transition("deactivate", "inactive", lambda: self._stop(state))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition("clean up", "unconfigured", self._cleanup)
@@ -97,12 +93,13 @@ class ReconstructNode(LifecycleNode):
             action()
         except Exception as error:
             detail = str(error) if isinstance(error, DvltError) else traceback.format_exc()
-            self.get_logger().error(f"cannot {name}: {detail}")
-            if undo is not None:
-                undo()
-            return TransitionCallbackReturn.FAILURE
-        self._label = label
-        return TransitionCallbackReturn.SUCCESS
+        else:
+            self._label = label
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(f"cannot {name}: {detail}")
+        if undo is not None:
+            undo()  # here, for the error holds what was made before it
+        return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
         self._parts = assemble(self, self._settings, self._complaints)
@@ -117,6 +114,10 @@ class ReconstructNode(LifecycleNode):
         assert self._parts is not None
         self._stream = Stream(self, self._parts, self._settings, self._complaints, self._publish_status)
 
+    def _stop(self, state: LifecycleState) -> None:
+        self._deactivate()
+        super().on_deactivate(state)  # the publishers
+
     def _deactivate(self) -> None:
         if self._stream is not None:
             self._stream.stop()
@@ -128,7 +129,9 @@ class ReconstructNode(LifecycleNode):
         if self._parts is not None:
             self._parts.close()
             self._parts = None
+        self._complaints.clear()
         gc.unfreeze()
+        gc.collect()  # threads and what they call hold each other, and the network
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -9,6 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from rclpy.time import Time
 
+from ..engine.frames import OUT_OF_ORDER_S
 from ..engine.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory
 from .config import NodeConfig
 from .frame_outputs import prefixed
@@ -16,7 +17,6 @@ from .intake import FollowingSubscription
 from .messages import matrix_from_pose
 from .tf_tree import TfTree, TreeError
 
-OUT_OF_ORDER_NS = 500_000_000
 QUEUE = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST)
 
 
@@ -61,7 +61,7 @@ class OdometryIntake:
     def _read_tree(self, stamp_ns: int) -> None:
         """The same history as from messages, with its checks; frames of other cameras fall between two readings."""
         latest_ns = self._history.latest_ns
-        if latest_ns is None or not 0 <= latest_ns - stamp_ns < OUT_OF_ORDER_NS:
+        if latest_ns is None or not 0 <= (latest_ns - stamp_ns) * 1e-9 < OUT_OF_ORDER_S:
             odom_from_base = self._tree.look_up(self.odom_frame, self._base_frame, stamp_ns)
             if (reason := self._history.add(stamp_ns, odom_from_base)) is not None:
                 self._complain(reason)

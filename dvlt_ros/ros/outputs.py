@@ -74,7 +74,7 @@ class Outputs(FrameOutputs):
         if not is_due or not (may_be_unscaled(config) or config.has_metric_source):
             return
         snapshot = builder.snapshot()
-        if not len(snapshot.stamps_ns):
+        if not (len(snapshot.stamps_ns) or len(snapshot.cloud.points)):  # a rig's first camera may be silent
             return
         path = messages.path_message(snapshot.stamps_ns, snapshot.map_from_cam, self._map_frame)
         if wanted(self._path):

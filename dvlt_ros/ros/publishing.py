@@ -57,10 +57,10 @@ class PublishingThread:
     def start(self) -> None:
         self._thread.start()
 
-    def deliver(self, placed: PlacedWindow) -> None:
-        """Never blocks."""
+    def deliver(self, placed: PlacedWindow, finished_ns: int) -> None:
+        """Never blocks. The window's computation ended at ``finished_ns``, before it was placed."""
         with self._changed:
-            self._windows.append((placed, time.monotonic_ns()))
+            self._windows.append((placed, finished_ns))
             if len(self._windows) > QUEUED_WINDOWS:
                 self._lose(self._windows.popleft()[0])
             self._changed.notify()

@@ -6,12 +6,18 @@ file beside them.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 
-from ..engine.builder import MapBuilder, MapSnapshot
+import numpy as np
+
+from ..engine.builder import MapBuilder
 from ..engine.loop_closing import LoopFinder
+from ..engine.map_part import MapSnapshot
 from ..engine.saved_map import SavedMap, read_saved_map
 from ..engine.stations import StoredVisit
 from ..errors import InputError
@@ -22,21 +28,47 @@ from .config import NodeConfig
 PLACES = ".places.safetensors"
 
 
-def save_maps(builder: MapBuilder, finder: LoopFinder | None, config: NodeConfig, checkpoint: str) -> Path:
+def save_maps(
+    builder: MapBuilder, finder: LoopFinder | None, config: NodeConfig, checkpoint: str,
+    saved: MutableMapping[bytes, Path],
+) -> Path:  # fmt: skip
     """The map that grows, and those that have ended and no loop has joined to it; returns the PLY of the newest.
 
     May run beside everything that changes them: what is saved is all of one moment.
+
+    Args:
+        saved: PLYs by content, kept from call to call: maps that have ended and are the same are not written again.
 
     Raises:
         InputError: nothing to save, or a file that cannot be written; each file that is there is whole.
     """
     visits = {} if finder is None else finder.visits()
     *ended, growing = builder.snapshots()
-    maps = [*(snapshot for snapshot in ended if not snapshot.is_as_loaded), growing]
+    maps = [growing, *(snapshot for snapshot in reversed(ended) if not snapshot.is_as_loaded)]
     filled = [snapshot for snapshot in maps if len(snapshot.cloud.points)]
     if not filled:
         raise InputError("the map is empty")
-    return [save_map(snapshot, visits, config, checkpoint) for snapshot in filled][-1]
+    newest, *others = filled
+    path = saved[content_of(newest)] = save_map(newest, visits, config, checkpoint)
+    try:
+        for snapshot in others:
+            content = content_of(snapshot)
+            if content not in saved or not saved[content].exists():
+                saved[content] = save_map(snapshot, visits, config, checkpoint)
+    except InputError as error:
+        raise InputError(f"{error}; of the newest map all files are there: {path}") from error
+    finally:
+        with suppress(FileNotFoundError):  # it has no places
+            os.utime(path.with_suffix(PLACES))  # the newest is what is loaded
+    return path
+
+
+def content_of(snapshot: MapSnapshot) -> bytes:
+    """The same for the same cloud and path."""
+    digest = hashlib.blake2b()
+    for array in (*snapshot.cloud, snapshot.stamps_ns, snapshot.map_from_cam):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
 
 
 def save_map(snapshot: MapSnapshot, visits: Mapping[int, StoredVisit], config: NodeConfig, checkpoint: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import rclpy.task
@@ -29,10 +30,12 @@ class Services:
         """``condition`` is the node's, now."""
         self._node, self._condition = node, condition
         self._files = ThreadPoolExecutor(1, thread_name_prefix="dvlt files")
-        files = MutuallyExclusiveCallbackGroup()  # the node's own would hold back its timers as long as one is awaited
+        self._saved: dict[bytes, Path] = {}  # maps that are on disk, by content
+        files, resets = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        # The node's own group would hold back its timers as long as an answer is awaited.
         node.create_service(Trigger, "~/save_map", self._on_save_map, callback_group=files)
         node.create_service(Trigger, "~/load_map", self._on_load_map, callback_group=files)
-        node.create_service(Trigger, "~/reset", self._on_reset)
+        node.create_service(Trigger, "~/reset", self._on_reset, callback_group=resets)
         node.create_service(SetBool, "~/pause", self._on_pause)
 
     def close(self) -> None:
@@ -45,14 +48,8 @@ class Services:
     async def _on_load_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return await self._answer(response, "not loaded", self._load())
 
-    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """A new map begins with the next frame."""
-        condition = self._condition()
-        response.success, response.message = False, f"the node is {condition.label}"
-        if condition.stream is not None:
-            condition.stream.restart("reset was called")
-            response.success, response.message = True, "a new map begins"
-        return response
+    async def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return await self._answer(response, "not reset", self._reset())
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         condition = self._condition()
@@ -62,10 +59,18 @@ class Services:
             response.success, response.message = True, "paused" if request.data else "going on"
         return response
 
+    async def _reset(self) -> str:
+        """A new map begins with the next frame."""
+        condition = self._condition()
+        if condition.stream is None:
+            raise ConfigError(f"the node is {condition.label}")
+        await self._outcome(condition.stream.restart("reset was called"))
+        return "a new map begins"
+
     async def _save(self) -> str:
         """What is saved is the maps as they are now, whatever becomes of the node meanwhile."""
         parts, config = self._parts(), self._condition().settings.node
-        work = self._files.submit(save_maps, parts.builder, parts.loops.finder, config, parts.checkpoint)
+        work = self._files.submit(save_maps, parts.builder, parts.loops.finder, config, parts.checkpoint, self._saved)
         newest = await self._outcome(work)
         return str(newest)
 

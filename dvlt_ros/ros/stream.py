@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack, closing
 
 from rclpy.lifecycle import LifecycleNode
 
@@ -14,7 +15,6 @@ from ..engine.relocalisation import load_saved_map
 from ..engine.results import WindowResult
 from ..engine.saved_map import SavedMap
 from ..engine.worker import Worker
-from ..errors import ConfigError
 from .complaints import Complaints
 from .intake import Intake
 from .parameters import Parameters
@@ -35,7 +35,6 @@ class Stream:
         self.window_problem = ""  # of the latest window; empty: there was none
         self._engine, self._map, self._builder = parts.engine, parts.map, parts.builder
         self._complain = complain
-        self._loaded: Future[None] | None = None  # of the latest map to be loaded
         self.loops = LoopCloser(parts.engine, parts.map, node.get_logger().info)
         self.publishing = PublishingThread(
             parts.outputs, parts.builder, parts.engine.counters,
@@ -47,18 +46,18 @@ class Stream:
         )  # fmt: skip
         self.worker = Worker(parts.engine, self._deliver, self._on_failure, self._close_loops)
         config = parameters.current.node
-        self.intakes = [Intake(node, config, self._offer, camera) for camera in config.cameras or ("",)]
+        cameras = config.cameras or ("",)
+        with ExitStack() as opened:  # if one fails, none stays subscribed
+            self.intakes = [opened.enter_context(closing(Intake(node, config, self._offer, c))) for c in cameras]
+            self._subscribed = opened.pop_all()
         self.publishing.start()
         self.worker.start()
 
     def stop(self) -> None:
         """First nothing comes in any more, then both threads end."""
-        for intake in self.intakes:
-            intake.close()
+        self._subscribed.close()
         self.worker.stop()
         self.publishing.stop()
-        if self._loaded is not None and not self._loaded.done():
-            self._loaded.set_exception(ConfigError("the node was deactivated before its turn came"))
 
     def follow(self) -> None:
         """The cameras' publishers, as they come and go."""
@@ -70,43 +69,35 @@ class Stream:
         """Of the first camera."""
         return self.intakes[0]
 
-    def restart(self, reason: str) -> None:
+    def restart(self, reason: str) -> Future[None]:
         """Between two windows; the next one begins another map."""
 
         def action() -> None:
             self._engine.restart(reason, forget_places=True)
             self._map.restart()
 
-        self.worker.request(action)
+        return self.worker.request(action)
 
     def load(self, saved: SavedMap) -> Future[None]:
-        """Between two windows; the next one begins another map beside it. Done when it is there, or why it is not."""
-        self._loaded = loaded = Future[None]()
+        """Between two windows; the next one begins another map beside it."""
 
         def action() -> None:
-            try:
-                load_saved_map(saved, self._engine, self._map, self._builder)
-            except Exception as error:
-                loaded.set_exception(error)
-            else:
-                self.publishing.renew_map()
-                loaded.set_result(None)
+            load_saved_map(saved, self._engine, self._map, self._builder)
+            self.publishing.renew_map()
 
-        self.worker.request(action)
-        return loaded
+        return self.worker.request(action)
 
     def _offer(self, frame: Frame) -> None:
         if not self.paused:
             self.worker.offer(frame)
 
     def _deliver(self, result: WindowResult) -> None:
-        start_ns = time.monotonic_ns()
-        placed = self._map.place(result)
-        placing_ms = (time.monotonic_ns() - start_ns) * 1e-6  # it may wait for transforms
+        finished_ns = time.monotonic_ns()
+        placed = self._map.place(result)  # it may wait for transforms
         self.last_window = placed.window
         if (latency := self.publishing.latency) is not None:
-            self._engine.own_ms = placing_ms + latency.own_ms
-        self.publishing.deliver(placed)
+            self._engine.own_ms = latency.own_ms
+        self.publishing.deliver(placed, finished_ns)
         self.window_problem = ""
 
     def _close_loops(self, waited_ms: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..errors import DataError
 from ..lens import MODEL_NAMES, Lens
 from .images import Refusals, SourceImage
 from .messages import decode_image
+from .tum import nanoseconds_of, tum_rows
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 CAMERA_INFO = "camera_info.yaml"
@@ -70,7 +70,7 @@ def find_images(folder: Path, rate_hz: float) -> list[tuple[int, Path]]:
         there = f"; folders in it: {folders}" if folders else ""
         raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){there}")
     if all(SECONDS.fullmatch(path.stem) for path in paths):
-        return sorted((nanoseconds(path.stem), path) for path in paths)
+        return sorted((nanoseconds_of(path.stem, path), path) for path in paths)
     if all(NANOSECONDS.fullmatch(path.stem) for path in paths):
         return sorted((int(path.stem), path) for path in paths)
     return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)]
@@ -78,20 +78,13 @@ def find_images(folder: Path, rate_hz: float) -> list[tuple[int, Path]]:
 
 def read_listing(path: Path) -> list[tuple[int, Path]]:
     """(stamp in ns, path) of the images that an rgb.txt names."""
-    try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-        rows = [row for row in rows if row and not row[0].startswith("#")]
-        images = sorted((nanoseconds(time), path.parent / name) for time, name in rows)
-    except (OSError, ValueError, InvalidOperation) as error:
-        raise DataError(f"{path}: rows must be a time in seconds and a file name: {error}") from error
+    rows = tum_rows(path)
+    if (bad := next((row for row in rows if len(row) != 2), None)) is not None:
+        raise DataError(f"{path}: rows must be a time in seconds and a file name, got {' '.join(bad)!r}")
+    images = sorted((nanoseconds_of(time, path), path.parent / name) for time, name in rows)
     if not images or images[0][0] <= 0:
         raise DataError(f"{path}: {'times must be above 0' if images else 'no images in it'}")
     return images
-
-
-def nanoseconds(seconds: str) -> int:
-    """All digits of a decimal number of seconds."""
-    return int(Decimal(seconds) * 10**9)
 
 
 def natural_order(path: Path) -> list[tuple[bool, int | str]]:

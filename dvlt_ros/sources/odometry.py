@@ -49,8 +49,10 @@ def open_odometry(path: Path, asked: str, odom_frame: str, camera_frame: str) ->
     """
     if asked not in ("auto", "tf") and Path(asked).is_file():
         return _from_tum(Path(asked), odom_frame, camera_frame)
+    if "." in asked:  # no topic has one
+        raise DataError(f"{OPTION} {asked}: no such file")
     if not is_bag(path):
-        raise DataError(f"{path}: not a bag, so its odometry must be a TUM file, got {OPTION} {asked}")
+        raise DataError(f"{path}: not a bag, so its odometry must be a TUM file, which {OPTION} {asked} is not")
     with open_recording(path) as recording:
         if asked == "tf" or (asked == "auto" and not recording.topics_of(ODOMETRY)):
             return _from_tf(recording, odom_frame.lstrip("/"), camera_frame.lstrip("/"))

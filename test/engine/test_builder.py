@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 
-from dvlt_ros.engine.builder import MAX_PATH, MapBuilder
+from dvlt_ros.engine.builder import MapBuilder
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.frames import Reconstruction
+from dvlt_ros.engine.map_part import MAX_PATH
 from dvlt_ros.model import PixelMapping
 
 
@@ -54,6 +55,23 @@ def test_another_map_begins_empty(make_reconstruction):
     builder.add(make_reconstruction(2, map_id=1, depth=np.full(SIZE, np.nan, np.float32)))
     snapshot = builder.snapshot()
     assert (snapshot.map_id, len(snapshot.cloud.points), len(snapshot.map_from_cam)) == (1, 0, 1)
+
+
+def test_a_map_without_a_path_is_kept_and_can_be_loaded(make_reconstruction):
+    """Of a rig whose first camera, whose path it is, is silent."""
+    builder = MapBuilder(EngineConfig(voxel_size=0.1), path_camera="left")
+    builder.add(make_reconstruction(1))
+    builder.add(make_reconstruction(2, map_id=1))
+    ended, _ = builder.snapshots()
+    assert ended.map_id == 0
+    assert len(ended.stamps_ns) == 0
+    assert len(ended.cloud.points) > 100
+    elsewhere = MapBuilder(EngineConfig(voxel_size=0.1), path_camera="left")
+    elsewhere.load(ended, segment=0)
+    assert elsewhere.snapshot().is_as_loaded
+    np.testing.assert_allclose(elsewhere.snapshot().cloud.points, ended.cloud.points, atol=0.1)
+    elsewhere.add(make_reconstruction(3))
+    assert not elsewhere.snapshot().is_as_loaded
 
 
 def test_an_automatic_voxel_is_a_hundredth_of_the_depth(make_reconstruction):

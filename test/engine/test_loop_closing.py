@@ -9,13 +9,12 @@ from dataclasses import replace
 import endurance
 import numpy as np
 import pytest
-import torch
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 from simulated_building import make_robot
 from simulated_network import PredictionNoise, SimulatedPredictor
 from simulated_robot import TrajectoryError, run
 
-from dvlt_ros.alignment import Sim3
+from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.engine.budget import BudgetController
 from dvlt_ros.engine.builder import MAX_KEPT, MapBuilder
@@ -113,7 +112,7 @@ def test_a_kidnapped_robot_begins_a_map_and_a_loop_joins_it_to_the_old_one(robot
     path = builder.snapshot()
     assert path.stamps_ns[0] * 1e-9 < 20
     assert (np.diff(path.stamps_ns) > 0).all()
-    assert builder.kept() == []
+    assert builder.snapshots()[:-1] == []
     true = np.stack([robot.truth["front", stamp] for stamp in path.stamps_ns.tolist()])
     assert TrajectoryError.of(path.map_from_cam[:, :3, 3], true[:, :3, 3]).sim3_m < 0.5
 
@@ -136,10 +135,6 @@ def test_one_look_alike_alone_joins_no_maps(kidnapped):
 
 # Parts
 
-IDENTITY = Sim3(
-    torch.tensor(1.0, dtype=torch.float64), torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-)
-
 
 def a_station(number, num_seams=1, x=None, forgotten=()):
     map_from_cam = pose((number if x is None else x, 0, 0))
@@ -147,11 +142,11 @@ def a_station(number, num_seams=1, x=None, forgotten=()):
 
 
 def moved_by(x, scale=1.0):
-    return replace(IDENTITY, scale=torch.tensor(scale).double(), translation=torch.tensor([x, 0.0, 0.0]).double())
+    return Sim3.of(scale, np.eye(3), np.array([x, 0.0, 0.0]))
 
 
 def test_stations_that_the_graph_has_merged_can_still_be_returned_to():
-    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_windows=12, max_loops=3))
+    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_stations=12, max_loops=3))
     for number in range(40):
         graph.add(a_station(number, num_seams=min(number, 1), forgotten=(number - 35,)), IDENTITY, 0, None)
     assert len(graph) == 12
@@ -165,13 +160,24 @@ def test_stations_that_the_graph_has_merged_can_still_be_returned_to():
 
 
 def test_a_place_is_forgotten_while_its_successors_still_wait_for_theirs():
-    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_windows=12, max_loops=3))
+    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_stations=12, max_loops=3))
     for number in range(30):
         graph.add(a_station(number, num_seams=min(number, 1)), IDENTITY, 0, None)
     merged = next(number for number in range(30) if number in graph._beside)
     assert graph.expected_scale(merged, 29) == pytest.approx(1.0)
     graph.hold(a_station(30, forgotten=(merged,)), None)
     assert graph.expected_scale(merged, 29) is None
+
+
+def test_what_the_graph_remembers_is_bounded_in_whatever_order_places_are_forgotten():
+    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_stations=12, max_loops=3))
+    rng, known = np.random.default_rng(0), []
+    for number in range(300):
+        forgotten = (known.pop(rng.integers(len(known) // 2)),) if len(known) == 20 else ()
+        known.append(number)
+        graph.add(a_station(number, num_seams=min(number, 1), forgotten=forgotten), IDENTITY, 0, None)
+        assert set(graph._beside) <= set(known)
+        assert len(graph._unwanted) <= 12
 
 
 def test_a_loop_moves_no_map_in_which_the_camera_has_no_place():
@@ -216,11 +222,11 @@ def test_a_joined_map_is_one_and_both_have_moved():
     builder.add(a_reconstruction(1, map_id=0), segment=0)
     old = builder.snapshot()
     builder.add(a_reconstruction(2, map_id=3), segment=1)
-    assert [kept.map_id for kept in builder.kept()] == [0]
+    assert [kept.map_id for kept in builder.snapshots()[:-1]] == [0]
     builder.correct(Correction(0, np.array([0, 1]), np.array([0, 3]), stacked([moved_by(10.0), moved_by(-10.0)])))
     joined = builder.snapshot()
     assert joined.map_id == 0
-    assert builder.kept() == []
+    assert builder.snapshots()[:-1] == []
     np.testing.assert_allclose(joined.map_from_cam[:, 0, 3], [10, -10])
     assert len(joined.cloud.points) >= 2 * len(old.cloud.points) - 10
     right = joined.cloud.points[joined.cloud.points[:, 0] > 5]
@@ -231,7 +237,7 @@ def test_maps_that_have_ended_are_kept_as_long_as_there_is_room():
     builder = MapBuilder(EngineConfig(voxel_size=0.05, max_map_points=2000))
     for map_id in range(MAX_KEPT + 5):
         builder.add(a_reconstruction(map_id + 1, map_id))
-    kept = builder.kept()
+    kept = builder.snapshots()[:-1]
     assert sum(len(snapshot.cloud.points) for snapshot in kept) <= 2000
     assert [snapshot.map_id for snapshot in kept] == list(range(MAX_KEPT + 4 - len(kept), MAX_KEPT + 4))
 

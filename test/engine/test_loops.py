@@ -41,23 +41,23 @@ def depth_in(walls, world_from_cam):
 def gauge(rng):
     """window_from_world."""
     placed = pose(rng.normal(size=3), *rng.normal(size=2))
-    return Sim3(torch.tensor(rng.uniform(0.5, 2.0)), *(torch.from_numpy(p) for p in (placed[:3, :3], placed[:3, 3])))
+    return Sim3.of(rng.uniform(0.5, 2.0), placed[:3, :3], placed[:3, 3])
 
 
 def seen(poses, window_from_world, rng, walls=room.WALLS, noise=0.0):
     """Depths (V, H, W) and cameras (V, 4, 4) as a window knows them."""
     depth = np.stack([depth_in(walls, p) for p in poses]) * float(window_from_world.scale)
     depth = depth * (1 + noise * rng.normal(size=depth.shape))
-    return depth.astype(np.float32), window_from_world.apply_to_poses(torch.from_numpy(np.stack(poses))).numpy()
+    return depth.astype(np.float32), window_from_world.apply_to_poses(np.stack(poses))
 
 
-def visit(window, poses, window_from_world, rng, **options):
+def visit(station, poses, window_from_world, rng, **options):
     depth, window_from_cam = seen(poses, window_from_world, rng, **options)
     shown = room.picture(0)
     views = [View(i, Frame(i + 1, "cam", 0, lambda: shown), shown) for i in range(len(poses))]
     confidence = np.full(SIZE, 2.0, np.float32)
     anchors = zip(views, depth, window_from_cam, strict=True)
-    return Visit(window, tuple(Anchor(view, d, confidence, INTRINSICS, p) for view, d, p in anchors))
+    return Visit(station, tuple(Anchor(view, d, confidence, INTRINSICS, p) for view, d, p in anchors))
 
 
 def joint(poses, rng, **options):
@@ -118,7 +118,7 @@ def refusal(first_poses, second_poses, *, imagined=None, walls=room.WALLS, confi
 
 def test_another_place_that_looks_the_same_is_refused():
     reason = refusal(THERE, AGAIN, walls=NARROW)
-    assert "window 40 does not fit the joint window: its residual" in reason
+    assert "station 40 does not fit the joint window: its residual" in reason
 
 
 @pytest.mark.parametrize("walls", [LONGER, WIDER], ids=["longer", "wider"])
@@ -145,7 +145,7 @@ def test_visits_that_do_not_see_the_same_are_refused():
 
 def test_a_joint_window_that_puts_cameras_together_which_were_not_is_refused():
     """Both look at what the network takes for one corner."""
-    assert "window 40 does not fit the joint window" in refusal(THERE, BEHIND, imagined=AGAIN)
+    assert "station 40 does not fit the joint window" in refusal(THERE, BEHIND, imagined=AGAIN)
 
 
 def test_a_scale_that_nobody_expects_is_refused():
@@ -159,7 +159,7 @@ def test_cameras_that_nothing_explains_are_refused():
     prediction.window_from_cam[3:] = np.nan
     found = verify(prediction, first, second)
     assert isinstance(found, NoLoop)
-    assert "window 40 does not fit the joint window: 0 of" in found.reason
+    assert "station 40 does not fit the joint window: 0 of" in found.reason
     prediction = joint(THERE + AGAIN, rng)
     prediction.window_from_cam[4] = np.nan  # one of three does no harm
     assert isinstance(verify(prediction, first, second), Loop)

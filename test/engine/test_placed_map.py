@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from drive import ODOM_FROM_WORLD, undisturbed
 
-from dvlt_ros.alignment import Sim3
+from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.engine.corrections import Correction, stacked
 from dvlt_ros.engine.graph_config import Loop, RefusedLoop
-from dvlt_ros.engine.map_graph import IDENTITY
 from dvlt_ros.engine.metric_map import MetricMap
 from dvlt_ros.engine.metric_scale import MetricScaleConfig
 from dvlt_ros.engine.odometry import CameraInOdom
@@ -18,7 +16,7 @@ from dvlt_ros.engine.unscaled_map import UnscaledMap
 from dvlt_ros.errors import InputError
 
 LOOP = Loop(0, 1, IDENTITY, residual=0.01)
-SHIFT = Sim3(torch.tensor(1.0).double(), torch.eye(3).double(), torch.tensor([5.0, 0.0, 0.0]).double())
+SHIFT = Sim3.of(1.0, np.eye(3), np.array([5.0, 0.0, 0.0]))
 
 
 class ShiftingGraph:

@@ -51,7 +51,7 @@ def test_a_first_visit_is_no_return_and_a_second_is(known):
     right = wrong = 0
     for place in range(len(stream.places)):
         for candidate in index.look_up(stream.view(place), (time_s + 100) * SECOND)[:1]:
-            right, wrong = right + (candidate.place.window == place), wrong + (candidate.place.window != place)
+            right, wrong = right + (candidate.place.station == place), wrong + (candidate.place.station != place)
     assert right >= 34  # of 36: the last ten keyframes are no return
     assert wrong <= 1
 
@@ -65,16 +65,16 @@ def test_the_threshold_lies_between_neighbours_and_others(known):
 def test_one_candidate_per_window_best_first(known):
     stream, index, _, time_s = known
     found = index.look_up(stream.view(7), (time_s + 100) * SECOND)
-    assert found[0].place.window == 7
-    assert len({candidate.place.window for candidate in found}) == len(found) <= 2
+    assert found[0].place.station == 7
+    assert len({candidate.place.station for candidate in found}) == len(found) <= 2
     assert [c.similarity for c in found] == sorted((c.similarity for c in found), reverse=True)
 
 
 def test_what_was_just_seen_is_no_return(known):
     stream, index, _, time_s = known
     latest = len(stream.places) - 1
-    assert all(c.place.window != latest for c in index.look_up(stream.view(latest), time_s * SECOND))
-    assert all(c.place.window != latest for c in index.look_up(stream.view(latest), (time_s + 100) * SECOND))
+    assert all(c.place.station != latest for c in index.look_up(stream.view(latest), time_s * SECOND))
+    assert all(c.place.station != latest for c in index.look_up(stream.view(latest), (time_s + 100) * SECOND))
     far = PlaceIndex(PlacesConfig(loop_min_age_s=1e3))
     assert not stream.drive(far)[0]
     assert not far.look_up(stream.view(0), time_s * SECOND)
@@ -84,16 +84,16 @@ def test_places_of_another_map_are_looked_up_beside_the_others_however_young(kno
     stream, index, _, time_s = known
     latest = len(stream.places) - 1
     found = index.look_up(stream.view(latest), time_s * SECOND, apart={latest})
-    assert found[0].place.window == latest
+    assert found[0].place.station == latest
     look = (stream.view(7) + stream.view(20)) / 2  # alike to both
-    assert {candidate.place.window for candidate in index.look_up(look, (time_s + 100) * SECOND)} >= {7, 20}
+    assert {candidate.place.station for candidate in index.look_up(look, (time_s + 100) * SECOND)} >= {7, 20}
     index.config = PlacesConfig(max_candidates=1)
     try:
         alone, both = (index.look_up(look, (time_s + 100) * SECOND, apart) for apart in (frozenset(), {7}))
     finally:
         index.config = PlacesConfig()
     assert len(alone) == 1
-    assert {candidate.place.window for candidate in both} == {7, 20}
+    assert {candidate.place.station for candidate in both} == {7, 20}
 
 
 def test_too_few_keyframes_know_nothing():
@@ -109,10 +109,10 @@ def test_the_index_stays_small_and_keeps_what_differs():
     index = PlaceIndex(PlacesConfig(max_places=100))
     _, time_s = stream.drive(index)
     assert len(index) == 100
-    assert len(index.windows) >= 50  # of 60, although only every third keyframe is left
-    right = [stream.view(place) for place in sorted(index.windows)]
+    assert len(index.stations) >= 50  # of 60, although only every third keyframe is left
+    right = [stream.view(place) for place in sorted(index.stations)]
     found = [index.look_up(look, (time_s + 100) * SECOND)[:1] for look in right]
-    assert sum(bool(f) and f[0].place.window == p for f, p in zip(found, sorted(index.windows), strict=True)) >= 40
+    assert sum(bool(f) and f[0].place.station == p for f, p in zip(found, sorted(index.stations), strict=True)) >= 40
 
 
 def test_descriptors_keep_rows_columns_and_few_channels():
@@ -157,7 +157,7 @@ def test_the_embedded_checkpoint_tells_rooms_apart():
     for number in range(24):
         index.add(Place(number // 2, (number + 1) * SECOND, number), looks[number // 2][number % 2 * 2])
     found = [index.look_up(views[1], 10**5 * SECOND)[:1] for views in looks]
-    right = sum(bool(f) and f[0].place.window == number for number, f in enumerate(found))
-    wrong = sum(bool(f) and f[0].place.window != number for number, f in enumerate(found))
+    right = sum(bool(f) and f[0].place.station == number for number, f in enumerate(found))
+    wrong = sum(bool(f) and f[0].place.station != number for number, f in enumerate(found))
     assert right >= 8
     assert wrong <= 3

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dvlt_ros.alignment import Sim3, fit_sim3
-from dvlt_ros.engine import window_graph
+from dvlt_ros.engine import station_graph
 from dvlt_ros.engine.graph_config import Loop, PoseGraphConfig
 from dvlt_ros.engine.graph_factors import library
 from dvlt_ros.engine.pose_graph import PoseGraph
@@ -53,7 +53,7 @@ def dead_reckoning(length, turn, sideways=0.0):
 
 
 def sim3(scale, turned, moved):
-    return Sim3(*(torch.as_tensor(part, dtype=torch.float64) for part in (scale, turned, moved)))
+    return Sim3.of(scale, turned, moved)
 
 
 @dataclass
@@ -130,7 +130,7 @@ def fill(robot, *, odometry=True, loops=None, config=None, graph=None):
         if window == 0:
             graph.begin(0, robot.world_from_window(0), inside, depth)
         else:
-            graph.add_window(window, robot.seam(window), inside, depth)
+            graph.add_station(window, robot.seam(window), inside, depth)
             if odometry:
                 graph.add_odometry(window - 1, window, robot.odometry(window - 1, window))
         if loops and window in loops:
@@ -154,7 +154,7 @@ def judge(graph, robot):
     found, truth = torch.from_numpy(found), torch.from_numpy(truth)
     rigid = fit_sim3(found, truth, scale_estimator="fixed")
     ate = (rigid.apply(found) - truth).square().sum(-1).mean().sqrt()
-    units = [float(graph.map_from_window(window).scale) / robot.unit_m[window] for window in windows]
+    units = [float(graph.map_from_station(window).scale) / robot.unit_m[window] for window in windows]
     return Quality(
         100 * float(ate) / (robot.windows * STEP_M),
         float(fit_sim3(found, truth).scale) - 1,
@@ -174,7 +174,7 @@ def errors(graph, robot):
     """Largest of all windows: of scale (relative), of position (metres), of rotation (radians)."""
     worst = np.zeros(3)
     for window in (window for window in range(robot.windows) if window in graph):
-        found, truth = graph.map_from_window(window), robot.world_from_window(window)
+        found, truth = graph.map_from_station(window), robot.world_from_window(window)
         apart = np.linalg.norm(graph.map_from_cam(window)[:3, 3] - robot.world_from_cam[window][:3, 3])
         turned = float(rotation_angle(found.rotation.T @ truth.rotation))
         worst = np.maximum(worst, [abs(float(found.scale / truth.scale) - 1), apart, turned])
@@ -203,11 +203,11 @@ def test_odometry_makes_the_map_metric_from_any_unit():
     start = Sim3(0.3 * start.scale, start.rotation, 0.3 * start.translation)
     graph.begin(0, start, robot.window_from_cam[0], robot.depth(0))
     for window in range(1, robot.windows):
-        graph.add_window(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
+        graph.add_station(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
         graph.add_odometry(window - 1, window, robot.odometry(window - 1, window))
     graph.optimise()
     for window in range(robot.windows):
-        assert float(graph.map_from_window(window).scale) == pytest.approx(robot.unit_m[window], rel=1e-4)
+        assert float(graph.map_from_station(window).scale) == pytest.approx(robot.unit_m[window], rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -276,7 +276,7 @@ def test_a_false_loop_leaves_when_true_ones_contradict_it():
 
 
 def test_merging_keeps_the_graph_small_and_the_map_right():
-    config = PoseGraphConfig(max_windows=60, max_loops=15)
+    config = PoseGraphConfig(max_stations=60, max_loops=15)
     robot = Robot(4)
     loops = {second: loop for second, loop in robot.true_loops().items() if loop.first % 24 == 0}
     graph = PoseGraph(config)
@@ -285,7 +285,7 @@ def test_merging_keeps_the_graph_small_and_the_map_right():
         if window == 0:
             graph.begin(0, robot.world_from_window(0), robot.window_from_cam[0], robot.depth(0))
         else:
-            graph.add_window(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
+            graph.add_station(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
             graph.add_odometry(window - 1, window, robot.odometry(window - 1, window))
         if window in loops:
             loop = loops[window]
@@ -309,7 +309,7 @@ def test_merging_keeps_the_graph_small_and_the_map_right():
 
 def test_too_many_loops_leave_the_ones_that_say_something_else():
     robot = Robot(5, windows=110)
-    graph, _ = fill(robot, config=PoseGraphConfig(max_windows=110, max_loops=2))
+    graph, _ = fill(robot, config=PoseGraphConfig(max_stations=110, max_loops=2))
     for first, second in ((0, 48), (3, 51), (40, 88)):
         graph.add_loop(robot.loop(first, second))
     graph.optimise()
@@ -328,7 +328,7 @@ def test_a_part_of_its_own_is_joined(by):
             placed = robot.world_from_window(window)
             graph.begin(window, elsewhere.compose(placed) if window else placed, inside, depth)
         else:
-            graph.add_window(window, robot.seam(window), inside, depth)
+            graph.add_station(window, robot.seam(window), inside, depth)
             graph.add_odometry(window - 1, window, robot.odometry(window - 1, window))
     assert errors(graph, robot)[1] > 10
     if by == "loop":
@@ -352,7 +352,7 @@ def test_a_robot_that_was_carried_unfelt_by_its_wheels_is_found_by_two_loops():
         if window in (0, 30):
             graph.begin(window, robot.world_from_window(window), inside, depth)
         else:
-            graph.add_window(window, robot.seam(window), inside, depth)
+            graph.add_station(window, robot.seam(window), inside, depth)
         if window:
             moved = robot.odometry(window - 1, window)
             graph.add_odometry(window - 1, window, moved @ felt if window == 30 else moved)
@@ -372,7 +372,7 @@ def test_two_loops_that_contradict_each_other_join_nothing():
         if window in (0, 30):
             graph.begin(window, robot.world_from_window(window), inside, depth)
         else:
-            graph.add_window(window, robot.seam(window), inside, depth)
+            graph.add_station(window, robot.seam(window), inside, depth)
     before = graph.map_from_cam(59)
     graph.add_loop(Loop(5, 53, robot.between(5, 53), 0.0))
     graph.add_loop(Loop(20, 57, robot.between(5, 57), 0.0))  # another corridor that looks the same
@@ -382,14 +382,14 @@ def test_two_loops_that_contradict_each_other_join_nothing():
     np.testing.assert_allclose(graph.map_from_cam(59), before, atol=1e-6)
 
 
-def test_a_merged_window_is_known_by_the_one_beside_it():
+def test_a_merged_station_is_known_by_the_one_beside_it():
     robot = exact(4, windows=60)
-    graph = PoseGraph(PoseGraphConfig(max_windows=20, max_loops=5))
+    graph = PoseGraph(PoseGraphConfig(max_stations=20, max_loops=5))
     for window in range(robot.windows):
         if window == 0:
             graph.begin(0, robot.world_from_window(0), robot.window_from_cam[0], robot.depth(0))
         else:
-            graph.add_window(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
+            graph.add_station(window, robot.seam(window), robot.window_from_cam[window], robot.depth(window))
         for gone, found in graph.shrink().items():
             beside, beside_from_gone = found
             torch.testing.assert_close(
@@ -398,9 +398,9 @@ def test_a_merged_window_is_known_by_the_one_beside_it():
     assert len(graph) == 20
 
 
-def test_a_window_that_alone_joins_seams_to_odometry_is_never_merged():
+def test_a_station_that_alone_joins_seams_to_odometry_is_never_merged():
     robot = exact(7, windows=131)
-    graph, hinge = PoseGraph(PoseGraphConfig(max_windows=10, max_loops=2)), 31
+    graph, hinge = PoseGraph(PoseGraphConfig(max_stations=10, max_loops=2)), 31
     windows = [0, 10, 20, 30, hinge, 32, *range(40, 131, 10)]  # the hinge has the nearest neighbours
     graph.begin(0, robot.world_from_window(0), robot.window_from_cam[0], robot.depth(0))
     for before, window in pairwise(windows):
@@ -408,7 +408,7 @@ def test_a_window_that_alone_joins_seams_to_odometry_is_never_merged():
         if window == hinge:
             graph.begin(window, robot.world_from_window(window), inside, depth)
         else:
-            graph.add_window(window, robot.between(before, window), inside, depth)
+            graph.add_station(window, robot.between(before, window), inside, depth)
         if window <= hinge:
             graph.add_odometry(before, window, robot.odometry(before, window))
         graph.shrink()
@@ -427,9 +427,9 @@ def test_what_stands_fast_is_moved_by_no_loop():
             placed = robot.world_from_window(window)
             graph.begin(window, lost.compose(placed) if window else placed, inside, depth, stands_fast=window == 0)
         elif window > 20:
-            graph.add_window(window, robot.seam(window), inside, depth)
+            graph.add_station(window, robot.seam(window), inside, depth)
     before = graph.map_from_cam(0)
-    for first, second in ((0, 45), (0, 55), (25, 48), (30, 58)):  # the last two join windows that are older
+    for first, second in ((0, 45), (0, 55), (25, 48), (30, 58)):  # the last two join stations that are older
         graph.add_loop(Loop(first, second, robot.between(first, second), 0.0))
         graph.optimise()
     assert len(graph.loops) == 4
@@ -447,7 +447,7 @@ def test_what_cannot_be_solved_leaves_everything_where_it_was(monkeypatch):
         raise AlignmentError("the pose graph has no solution")
 
     with monkeypatch.context() as patched:
-        patched.setattr(window_graph, "minimise", fail)
+        patched.setattr(station_graph, "minimise", fail)
         graph.add_loop(Loop(2, 39, robot.between(2, 39), 0.0))
         with pytest.raises(AlignmentError, match="no solution"):
             graph.optimise()
@@ -461,21 +461,21 @@ def test_what_cannot_be_solved_leaves_everything_where_it_was(monkeypatch):
 def test_what_cannot_be_is_refused():
     robot = Robot(8, windows=3)
     graph = PoseGraph()
-    with pytest.raises(InputError, match="no window before it"):
-        graph.add_window(0, robot.between(0, 1), np.eye(4), 1.0)
+    with pytest.raises(InputError, match="no station before it"):
+        graph.add_station(0, robot.between(0, 1), np.eye(4), 1.0)
     graph, _ = fill(robot)
-    with pytest.raises(InputError, match="windows come in order, got 2 after 2"):
+    with pytest.raises(InputError, match="stations come in order, got 2 after 2"):
         graph.begin(2, robot.world_from_window(2), np.eye(4), 1.0)
-    with pytest.raises(InputError, match="window 7 is not in the graph"):
+    with pytest.raises(InputError, match="station 7 is not in the graph"):
         graph.add_loop(Loop(0, 7, robot.between(0, 1), 0.0))
-    with pytest.raises(InputError, match="from an older to a newer window, got 2 and 0"):
+    with pytest.raises(InputError, match="from an older to a newer station, got 2 and 0"):
         graph.add_loop(Loop(2, 0, robot.between(2, 0), 0.0))
     with pytest.raises(InputError, match="got 1 and 2 once more"):
         graph.add_odometry(1, 2, robot.odometry(1, 2))
     with pytest.raises(InputError, match="a depth above 0, got depth nan"):
-        graph.add_window(3, robot.between(1, 2), np.eye(4), math.nan)
-    with pytest.raises(ConfigError, match="a quarter of max_windows"):
-        PoseGraphConfig(max_windows=100, max_loops=26)
+        graph.add_station(3, robot.between(1, 2), np.eye(4), math.nan)
+    with pytest.raises(ConfigError, match="a quarter of max_stations"):
+        PoseGraphConfig(max_stations=100, max_loops=26)
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):

@@ -165,16 +165,17 @@ def test_the_mounts_hold_the_cameras_together():
     assert 0 < windows[-1].rig.residual_deg < 5
 
 
-def test_a_camera_that_dies_is_left_out_until_it_comes_back():
+@pytest.mark.parametrize(("dead", "alive"), [("right", "left"), ("left", "right")])
+def test_a_camera_that_dies_is_left_out_until_it_comes_back(dead, alive):
     engine, said = make()
-    alone = [frame(number, "left") for number in range(11, 24)]
+    alone = [frame(number, alive) for number in range(11, 24)]
     windows = feed(engine, [*both(range(1, 11)), *alone, *both(range(24, 34))])
     found = [(moment_of(r.stamp_ns), r.camera) for window in windows for r in window.reconstructions]
     assert found[-18:] == [(n, camera) for n in range(25, 34) for camera in ("left", "right")]
-    assert {(n, "left") for n in range(15, 25)} <= set(found)
+    assert {(n, alive) for n in range(15, 25)} <= set(found)
     assert {window.map_id for window in windows} == {0}
     assert [sentence for sentence in said if "cameras" in sentence] == [
-        "cameras: silent: right; the others go on", "cameras: all are here again",
+        f"cameras: silent: {dead}; the others go on", "cameras: all are here again",
     ]  # fmt: skip
 
 

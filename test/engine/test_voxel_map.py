@@ -181,10 +181,8 @@ def test_a_walk_without_end_needs_no_more_memory():
     assert max(peaks[2:]) < 1.05 * peaks[1]
 
 
-def test_it_starts_again():
-    voxels = built([(np.ones((1, 3)), np.ones((1, 3), np.uint8), np.ones(1))])
-    assert len(voxels) == 1
-    voxels.clear()
+def test_it_begins_empty():
+    voxels = built([])
     assert len(voxels) == 0
     points, colors, confidence = voxels.cloud()
     assert (points.shape, colors.shape, confidence.shape) == ((0, 3), (0, 3), (0,))

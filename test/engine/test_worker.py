@@ -98,3 +98,31 @@ def test_requests_run_between_windows(make_worker, make_frame):
     while (window := windows.get(timeout=LIMIT_S)).map_id == first.map_id:
         pass
     assert window.seam.state == "first"
+
+
+def test_a_request_that_waits_when_the_worker_stops_is_run_and_its_error_is_told(make_worker, make_frame):
+    worker, _, errors = make_worker()
+    busy, go_on, run = threading.Event(), threading.Event(), []
+
+    def load():
+        busy.set()
+        assert go_on.wait(LIMIT_S)
+        return make_frame(1).load()  # a window on its own: its wait is long over
+
+    def fail():
+        raise ZeroDivisionError("nobody thought of this")
+
+    worker.offer(Frame(100_000_000, "cam", 0, load))
+    assert busy.wait(LIMIT_S)
+    first, failing, last = (worker.request(action) for action in (lambda: run.append(1), fail, lambda: run.append(2)))
+    assert not first.done()
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+    while not worker._stopping:
+        time.sleep(0.001)
+    go_on.set()
+    stopping.join(LIMIT_S)
+    assert run == [1, 2]
+    assert (first.exception(timeout=0), last.exception(timeout=0)) == (None, None)
+    assert isinstance(failing.exception(timeout=0), ZeroDivisionError)
+    assert errors.empty()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_ros import StaticTransformBroadcaster
 
+from dvlt_ros.ros import stream
 from dvlt_ros.ros.messages import transform_message
 
 
@@ -72,6 +74,38 @@ def test_the_life_of_the_node_can_be_lived_twice(make_robot):
         assert robot.change(Transition.TRANSITION_CLEANUP)
         assert len(robot.messages["points"]) == published == 4 * (life + 1)
     assert not [t for t in threading.enumerate() if t.name.startswith("dvlt")]
+
+
+def test_a_node_that_is_cleaned_up_lets_go_of_the_network_and_its_troubles(make_robot):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(3)
+    robot.node._complaints("something is wrong")
+    predictor = weakref.ref(robot.parts.engine.predictor)
+    assert robot.status()["last_problem"] == "something is wrong"
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    assert robot.change(Transition.TRANSITION_CLEANUP)
+    assert predictor() is None
+    assert "last_problem" not in robot.status()
+
+
+def test_an_activation_that_fails_leaves_nothing_open_and_the_next_one_works(make_robot, monkeypatch):
+    robot = make_robot(cameras=["left", "right"])
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    intake = stream.Intake
+
+    def fail_with_the_second(node, config, offer, camera):
+        if camera == "right":
+            raise RuntimeError("no such camera")
+        return intake(node, config, offer, camera)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stream, "Intake", fail_with_the_second)
+        assert not robot.change(Transition.TRANSITION_ACTIVATE)
+    assert robot.me.count_subscribers("left/image") == 0
+    assert not robot.parts.outputs._depth.is_activated
+    assert robot.change(Transition.TRANSITION_ACTIVATE)
+    assert robot.parts.outputs._depth.is_activated
 
 
 def test_compressed_images(make_robot):

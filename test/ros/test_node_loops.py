@@ -20,6 +20,10 @@ from std_srvs.srv import Trigger
 
 from dvlt_ros.engine.graph_factors import library
 from dvlt_ros.engine.saved_map import read_saved_map
+from dvlt_ros.errors import InputError
+from dvlt_ros.export import write_ply
+
+PLACES = "places.safetensors"
 
 
 @pytest.fixture
@@ -99,6 +103,43 @@ def positions(robot):
     return {place: np.array([p.x, p.y, p.z]) for place, p in zip(places, points, strict=True)}
 
 
+def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_it(
+    make_returning, monkeypatch, tmp_path
+):
+    robot = make_returning(map_directory=str(tmp_path))
+    robot.start()
+    go(robot, range(1, 8))
+    assert robot.call(Trigger, "dvlt/reset", Trigger.Request()).success
+    go(robot, range(8, 16))
+    robot.until(lambda: robot.parts.builder.snapshot().map_id == 1, "the second map")
+
+    def save():
+        return robot.call(Trigger, "dvlt/save_map", Trigger.Request())
+
+    def fail_with_the_first(path, *arguments):
+        if path.stem.endswith("_0"):
+            raise InputError(f"{path}: No space left on device")
+        write_ply(path, *arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("dvlt_ros.ros.saving.write_ply", fail_with_the_first)
+        answer = save()
+    assert not answer.success
+    newest = Path(answer.message.rpartition(" ")[2])
+    assert answer.message.startswith(f"not saved: {tmp_path}")
+    assert "No space left on device; of the newest map all files are there" in answer.message
+    assert set(tmp_path.iterdir()) == {newest.with_suffix(f".{end}") for end in ("ply", "pcd", "txt", PLACES)}
+    assert save().success
+    (ended,) = tmp_path.glob("*_0.ply")
+    written_ns = ended.stat().st_mtime_ns
+    assert save().success
+    assert (list(tmp_path.glob("*_0.ply")), ended.stat().st_mtime_ns) == ([ended], written_ns)
+    ended.unlink()
+    assert save().success
+    assert len(list(tmp_path.glob("*_0.ply"))) == 1  # whoever deletes it gets it again
+    assert f"_1.{PLACES}: " in robot.call(Trigger, "dvlt/load_map", Trigger.Request()).message
+
+
 def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returning, tmp_path):
     robot = make_returning(map_directory=str(tmp_path / "maps"))
     outside = tmp_path / "outside.places.safetensors"
@@ -176,7 +217,7 @@ def test_while_a_map_is_read_frames_come_out_and_a_node_that_is_cleaned_up_does_
     assert loading.result().message == "not loaded: the node is unconfigured meanwhile"
 
 
-def test_a_node_that_is_deactivated_before_a_map_has_its_turn_says_that_it_is_not_loaded(make_returning, tmp_path):
+def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_returning, tmp_path):
     robot = make_returning(map_directory=str(tmp_path))
     robot.start()
     go(robot, range(1, 8))
@@ -184,16 +225,18 @@ def test_a_node_that_is_deactivated_before_a_map_has_its_turn_says_that_it_is_no
     robot.predictor.predict = window = Held(robot.predictor.predict)
     robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
     robot.until(lambda: window.calls == 1, "a window that takes long")
-    stream = robot.node._stream
-    loading = robot.ask(Trigger, "dvlt/load_map", Trigger.Request())
-    robot.until(lambda: stream._loaded is not None, "the map, which waits for the end of the window")
+    worker, asked = robot.node._stream.worker, []
+    for service in ("reset", "load_map"):
+        asked.append(robot.ask(Trigger, f"dvlt/{service}", Trigger.Request()))
+        robot.until(lambda: len(worker._requests) == len(asked), "the request, which waits for the end of the window")
     request = ChangeState.Request()
     request.transition.id = Transition.TRANSITION_DEACTIVATE
     ending = robot.ask(ChangeState, "dvlt/change_state", request)
-    robot.until(lambda: stream.worker._stopping, "the end of the worker")
+    robot.until(lambda: worker._stopping, "the end of the worker")
+    assert not any(answer.done() for answer in asked)  # before it is done nobody says so
     window.let_go()
-    robot.until(loading.done, "the answer")
-    robot.until(ending.done, "the transition")
-    assert ending.result().success
-    assert not loading.result().success
-    assert "deactivated before its turn came" in loading.result().message
+    robot.until(lambda: ending.done() and all(answer.done() for answer in asked), "the answers")
+    assert all(answer.result().success for answer in asked), [answer.result().message for answer in asked]
+    loops = robot.parts.loops
+    (loaded,) = [map_ for map_ in robot.parts.builder.snapshots() if map_.map_id == loops.graph.saved_id]
+    assert loops.finder.visits().keys() == loaded.map_from_visual.keys()  # no other place is remembered

@@ -17,7 +17,11 @@ from room import FRAME_NS, INTRINSICS, SIZE, FakePredictor, picture, pose, room_
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_ros import StaticTransformBroadcaster
 
+from dvlt_ros.engine.builder import MapBuilder
+from dvlt_ros.engine.config import EngineConfig
+from dvlt_ros.engine.frames import Reconstruction
 from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.model import PixelMapping
 from dvlt_ros.ros.messages import transform_message
 
 LATER_NS = 1_000_000  # the right camera's shutter
@@ -127,24 +131,44 @@ def test_two_cameras_give_metres_each_its_outputs_and_one_map(make_rig):
     assert (status["accepted"], status["published"]) == (str(2 * COUNT - 2), str(2 * COUNT - 2))
 
 
-def test_a_camera_that_dies_leaves_the_other_at_work_until_it_comes_back(make_rig):
+@pytest.mark.parametrize("dead", CAMERAS)
+def test_a_camera_that_dies_leaves_the_other_at_work_until_it_comes_back(make_rig, dead):
+    (alive,) = set(CAMERAS) - {dead}
+    dead_late_ns, late_ns = (LATER_NS * (name == "right") for name in (dead, alive))
     rig = make_rig(rig_patience_s=2.0)
     robot = rig.robot
     rig.start()
     rig.drive(range(1, 16))
     number = 16
-    while robot.status()["cameras_silent"] != "right":
-        rig.drive([number], names=("left",))
+    while robot.status()["cameras_silent"] != dead:
+        rig.drive([number], names=(alive,))
         number += 1
         assert number < 40
-    robot.until(lambda: (number - 1) * FRAME_NS in robot.stamps("pose"), "the left camera alone")
-    robot.until(lambda: (number - 1) * FRAME_NS in robot.stamps("left/depth/image"), "its depth")
-    assert any("silent: right" in complaint for complaint in robot.complaints)
-    back_ns = rig.show("right", number, LATER_NS)
-    robot.until(lambda: robot.parts.engine.latest_stamp_ns >= back_ns, "the right camera")
+    last_ns = (number - 1) * FRAME_NS + late_ns
+    robot.until(lambda: last_ns in robot.stamps(f"{alive}/depth/image"), "the depth of the camera that is left")
+    robot.until(lambda: alive == "right" or last_ns in robot.stamps("pose"), "its pose")
+    assert any(f"silent: {dead}" in complaint for complaint in robot.complaints)
+    back_ns = rig.show(dead, number, dead_late_ns)
+    robot.until(lambda: robot.parts.engine.latest_stamp_ns >= back_ns, "the camera that was dead")
     rig.drive(range(number + 1, number + 4))
     assert robot.status()["cameras_silent"] == "none"
     assert {t.child_frame_id for t in robot.messages["/tf"]} == {"base_link"}
+
+
+def test_a_map_of_which_the_first_camera_has_seen_nothing_is_published(make_rig):
+    rig = make_rig()
+    robot = rig.robot
+    rig.start()
+    builder, true = MapBuilder(EngineConfig(), path_camera="left"), pose((0, 0, 0))
+    builder.add(
+        Reconstruction(
+            FRAME_NS, "right", 0, 0, picture(0), room_depth(true), np.full(SIZE, 2.0, np.float32), INTRINSICS, true,
+            PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0)), "right",
+        )
+    )  # fmt: skip
+    robot.parts.outputs.publish_map(builder, True, robot.node._settings.current.node)
+    robot.until(lambda: robot.messages["map_points"], "the map")
+    assert robot.messages["map_points"][-1].width == len(builder.snapshot().cloud.points) > 0
 
 
 def test_a_covered_camera_is_said_and_leaves_the_other_at_work(make_rig):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,11 +13,11 @@ pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `
 
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 
+from dvlt_ros.alignment import IDENTITY
 from dvlt_ros.engine.budget import Plan
 from dvlt_ros.engine.corrections import Correction, stacked
 from dvlt_ros.engine.counters import Counters
 from dvlt_ros.engine.frames import Reconstruction, SeamReport
-from dvlt_ros.engine.map_graph import IDENTITY
 from dvlt_ros.engine.placed_map import PlacedWindow
 from dvlt_ros.engine.results import WindowResult
 from dvlt_ros.model import PixelMapping
@@ -24,6 +25,10 @@ from dvlt_ros.ros.config import NodeConfig
 from dvlt_ros.ros.publishing import QUEUED_WINDOWS, PublishingThread
 
 LOOP = Correction(0, np.array([0]), np.array([0]), stacked([IDENTITY]))
+
+
+def deliver(publisher, placed):
+    publisher.deliver(placed, finished_ns=time.monotonic_ns())
 
 
 def window(number, corrections=()):
@@ -82,11 +87,11 @@ def publisher():
 def test_a_loop_of_a_window_that_is_lost_reaches_the_map_after_the_window_before_it(publisher):
     outputs, builder, counters = publisher._outputs, publisher._builder, publisher._counters
     publisher.start()
-    publisher.deliver(window(1))
+    deliver(publisher, window(1))
     assert outputs.began.wait(60)
-    publisher.deliver(window(2, corrections=(LOOP,)))
+    deliver(publisher, window(2, corrections=(LOOP,)))
     for number in range(3, QUEUED_WINDOWS + 3):
-        publisher.deliver(window(number))  # the last of them pushes the second one out
+        deliver(publisher, window(number))  # the last of them pushes the second one out
     assert counters.read().dropped == 1
     outputs.may_go_on.set()
     for _ in range(QUEUED_WINDOWS + 1):
@@ -100,11 +105,19 @@ def test_a_map_that_cannot_be_moved_loses_no_frame(publisher):
     publisher._outputs.may_go_on.set()
     publisher._builder.is_broken = True
     publisher.start()
-    publisher.deliver(window(1, corrections=(LOOP,)))
-    publisher.deliver(window(2))
+    deliver(publisher, window(1, corrections=(LOOP,)))
+    deliver(publisher, window(2))
     for _ in range(2):
         assert publisher.done.acquire(timeout=60)
     publisher.stop()
     assert [str(error) for error in publisher.errors] == ["it cannot be moved"]
     assert publisher._counters.read().published == 2
     assert publisher._builder.told == [2]
+
+
+def test_placing_counts_as_the_nodes_own_time(publisher):
+    publisher._outputs.may_go_on.set()
+    publisher.start()
+    publisher.deliver(window(1), finished_ns=time.monotonic_ns() - 10**9)
+    assert publisher.done.acquire(timeout=60)
+    assert publisher.latency.own_ms >= 1000

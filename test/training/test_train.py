@@ -225,7 +225,7 @@ def test_bad_configurations_are_refused_by_name(recording, tmp_path, override, m
         configuration(recording, tmp_path, override)
 
 
-@pytest.mark.parametrize("recipe", ["stage1", "stage2", "tiny", "nano", "nano_cpu", "nano_overfit"])
+@pytest.mark.parametrize("recipe", ["stage1", "stage2", "tiny", "nano", "nano_cpu", "nano_overfit", "nano_claims"])
 def test_every_recipe_is_a_valid_configuration(recipe):
     with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
         assert from_hydra(compose("train", [f"recipe={recipe}"])).total_steps > 0

@@ -1,0 +1,36 @@
+"""Means and spreads that a minority of wrong samples hardly moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+SOFTNESS = 2.0  # typical residuals at which a sample counts a quarter
+TINY = 1e-9  # residuals below it are rounding
+
+Values = TypeVar("Values", np.ndarray, Tensor)
+
+
+def deviation(values: Sequence[float] | np.ndarray, middle: float) -> float:
+    """Standard deviation about ``middle`` if the bulk of (N,) is normal."""
+    return NORMAL * float(np.median(np.abs(np.asarray(values) - middle)))
+
+
+def soften(residual: Values, typical: float, weights: Values | None = None) -> Values:
+    """Weights (N,) that fall to zero with the residual (Geman and McClure's), in all 1."""
+    share = (1 + (residual / (SOFTNESS * max(typical, TINY))) ** 2) ** -2.0
+    share = share if weights is None else share * weights
+    return share / share.sum()
+
+
+def mean_rotation(rotations: np.ndarray) -> np.ndarray:
+    """Of (S, 3, 3), near the one in the middle of them."""
+    cosine = (np.einsum("aij,bij->ab", rotations, rotations) - 1) / 2
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    away = angle[np.median(angle, axis=1).argmin()]
+    u, _, vt = np.linalg.svd(np.tensordot(soften(away, float(np.median(away))), rotations, axes=1))
+    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
