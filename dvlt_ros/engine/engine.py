@@ -136,7 +136,8 @@ class Engine:
             return
         reason = reason_for_a_new_map(self._buffer.latest, opened[0], self._config.max_gap_s)
         if reason is not None:
-            self.restart(reason)
+            self._clear()
+            self._notify(f"a new map begins: {reason}")
         thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
         if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config):
             self.counters.add(passed_over=len(opened))
@@ -148,15 +149,11 @@ class Engine:
         self._number += len(opened)
         self._make_room()
 
-    def restart(self, reason: str, forget_places: bool = False) -> None:
-        """What comes next begins another map; frames that still wait for their window count as dropped.
-
-        ``forget_places``: it will not be joined to those before.
-        """
+    def begin_anew(self) -> None:
+        """What comes next begins a map that is not joined to those before; frames that still wait count as dropped."""
         self._clear()
-        if forget_places and self.loops is not None:
+        if self.loops is not None:
             self.loops.forget()
-        self._notify(f"a new map begins: {reason}")
 
     def forget(self) -> None:
         """The stream has ended; frames that still wait count as dropped, and mounts are looked up anew."""

@@ -23,7 +23,7 @@ def load_saved_map(saved: SavedMap, engine: Engine, placed: PlacedMap, builder: 
     """
     if engine.loops is None:
         raise InputError("no loops are closed")
-    engine.restart("a saved map is loaded", forget_places=True)
+    engine.begin_anew()
     stations = engine.loops.load(saved.visits)
     map_id = placed.load(stations)
     snapshot = MapSnapshot(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,15 +30,13 @@ TOPICS = {
 class McapRecording:
     """A rosbag2 folder with one MCAP file, compressed, as `ros2 bag play` reads it."""
 
-    def __init__(self, folder: Path, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         """Raises InputError if the folder is there already, or cannot be made."""
         try:
             from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
             from rosbags.typesys import Stores, get_typestore
         except ImportError as error:
             raise InputError(f"writing an MCAP needs rosbags: {INSTALL}") from error
-        if overwrite and any(folder.glob("*.mcap")):
-            shutil.rmtree(folder)
         self._store = get_typestore(Stores.ROS2_JAZZY)
         try:
             self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)

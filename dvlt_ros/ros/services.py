@@ -64,7 +64,7 @@ class Services:
         condition = self._condition()
         if condition.stream is None:
             raise ConfigError(f"the node is {condition.label}")
-        await self._outcome(condition.stream.restart("reset was called"))
+        await self._outcome(condition.stream.restart())
         return "a new map begins"
 
     async def _save(self) -> str:

@@ -69,11 +69,11 @@ class Stream:
         """Of the first camera."""
         return self.intakes[0]
 
-    def restart(self, reason: str) -> Future[None]:
+    def restart(self) -> Future[None]:
         """Between two windows; the next one begins another map."""
 
         def action() -> None:
-            self._engine.restart(reason, forget_places=True)
+            self._engine.begin_anew()
             self._map.restart()
 
         return self.worker.request(action)

@@ -223,7 +223,7 @@ def test_a_running_map_is_never_tilted(make_engine, make_frame, make_predictor):
     windows = drive(engine, make_frame, range(1, 20))
     assert len(calls) == 1  # it is asked for when a map begins
     assert max(tilt_deg(window, poses) for window in windows) - min(tilt_deg(w, poses) for w in windows) < 0.1
-    engine.restart("test")
+    engine.begin_anew()
     again = drive(engine, make_frame, range(20, 30))
     assert len(calls) == 2
     assert {window.map_id for window in again} == {1}

@@ -32,7 +32,7 @@ def make_windows(make_predictor, make_frame):
         windows = []
         for number in range(1, count + 1):
             if number in restarts:
-                engine.restart("test")
+                engine.begin_anew()
             engine.admit(make_frame(number))
             if engine.is_full() and (window := engine.run()) is not None:
                 windows.append(window)

@@ -280,7 +280,7 @@ def test_odometry_and_baseline_are_combined_and_standing_still_is_no_motion():
 def test_another_visual_map_is_another_map_without_odometry():
     engine, _ = make()
     windows = feed(engine, both(range(1, COUNT)))
-    engine.restart("test")
+    engine.begin_anew()
     windows += feed(engine, both(range(COUNT, 79)))
     _, placed = metric_windows(windows)
     ids = [window.window.map_id for window in placed]

@@ -380,7 +380,7 @@ def test_a_running_stream_is_not_joined_before_it_is_recognised_and_a_reset_forg
     drive.go([6, 7])
     assert drive.map_ids[-1] == 1  # of its own
     assert {kept.map_id: kept.is_as_loaded for kept in drive.builder.snapshots()[:-1]} == {0: False, -1: True}
-    drive.engine.restart("reset", forget_places=True)
+    drive.engine.begin_anew()
     drive.map.restart()
     drive.go(range(8, 20))
     assert drive.relocalised == "no saved map"

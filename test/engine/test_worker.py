@@ -92,7 +92,7 @@ def test_requests_run_between_windows(make_worker, make_frame):
     for number in (1, 2):
         worker.offer(make_frame(number))
     first = windows.get(timeout=LIMIT_S)
-    worker.request(lambda: worker.engine.restart("asked"))
+    worker.request(lambda: worker.engine.begin_anew())
     for number in (3, 4):
         worker.offer(make_frame(number))
     while (window := windows.get(timeout=LIMIT_S)).map_id == first.map_id:

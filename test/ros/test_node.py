@@ -82,11 +82,11 @@ def test_a_node_that_is_cleaned_up_lets_go_of_the_network_and_its_troubles(make_
     robot.show_and_wait(3)
     robot.node._complaints("something is wrong")
     predictor = weakref.ref(robot.parts.engine.predictor)
-    assert robot.status()["last_problem"] == "something is wrong"
+    robot.until(lambda: robot.status().get("last_problem") == "something is wrong", "the problem")
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.change(Transition.TRANSITION_CLEANUP)
     assert predictor() is None
-    assert "last_problem" not in robot.status()
+    robot.until(lambda: "last_problem" not in robot.status(), "a status without it")
 
 
 def test_an_activation_that_fails_leaves_nothing_open_and_the_next_one_works(make_robot, monkeypatch):
