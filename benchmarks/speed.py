@@ -1,7 +1,7 @@
 """The fast path beside the plain model in the same run: windows, stages, accuracy, steadiness, cost laws.
 
     python benchmarks/speed.py                                         # small on a CPU, the whole list on a GPU
-    python benchmarks/speed.py --config embedded --views 6 --size 112x84 --steps 8 --precision int8 --threads 1
+    python benchmarks/speed.py --config embedded --views 6 --size 168x126 --steps 8 --precision int8 --threads 1
     python benchmarks/speed.py --views 8 16 24 48 --size 504x378 --steps 8 12 16 --json speed.json --plot speed.png
 
 Needs torch and numpy, no ROS; matplotlib for ``--plot``. The baseline is `dvlt_ros/model` as of commit ecac070,
@@ -148,7 +148,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", choices=("released", "embedded"), default="released" if on_gpu else "embedded")
     parser.add_argument("--views", type=parse_count, nargs="+", default=[8, 16, 24, 48] if on_gpu else [2, 4, 6])
     parser.add_argument("--new", type=parse_count, help="new views of the streaming case; a quarter by default")
-    parser.add_argument("--size", type=parse_size, default=(504, 378) if on_gpu else (112, 84))
+    parser.add_argument("--size", type=parse_size, default=(504, 378) if on_gpu else (168, 126))
     parser.add_argument("--steps", type=parse_count, nargs="+", default=[8, 12, 16] if on_gpu else [8], metavar="K")
     parser.add_argument("--precision", choices=get_args(Precision), default="bfloat16" if on_gpu else "float32")
     parser.add_argument("--device", type=parse_device, default="cuda" if on_gpu else "cpu")
