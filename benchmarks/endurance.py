@@ -116,10 +116,7 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
         if (window := engine.run()) is None:
             continue
         placed = metric.place(window)
-        for correction in placed.corrections:
-            builder.correct(correction)
-        if placed.map_from_visual is not None:
-            builder.place_waiting(placed.map_from_visual, placed.window.map_id)
+        builder.learn(placed)
         for reconstruction in placed.window.reconstructions:
             builder.add(reconstruction, placed.is_metric, placed.window.segment)
         closer.work()

@@ -103,12 +103,7 @@ class Session:
         if window is None:
             return
         placed = self.map.place(window)
-        for correction in placed.corrections:
-            self.builder.correct(correction)
-        if placed.map_from_visual is not None:
-            self.builder.place_waiting(placed.map_from_visual, placed.window.map_id)
-        if window.station is not None:
-            self.builder.add_station(window.station, placed.window.map_id, placed.map_from_station)
+        self.builder.learn(placed)
         for reconstruction in placed.window.reconstructions:
             self.builder.add(reconstruction, placed.is_metric or not self.is_metric, window.segment)
             self.published[reconstruction.stamp_ns] = placed.window.map_id, reconstruction.map_from_cam

@@ -15,6 +15,7 @@ from .config import EngineConfig
 from .corrections import Correction
 from .frames import Reconstruction
 from .map_part import MapPart, MapSnapshot
+from .placed_map import PlacedWindow
 from .stations import Station
 
 POINTS_PER_FRAME = 4_000
@@ -49,6 +50,15 @@ class MapBuilder:
                 part.extend_path(reconstruction.stamp_ns, reconstruction.map_from_cam, segment)
             median_depth = float(np.nanmedian(reconstruction.depth)) if len(cloud.points) else 0.0
             part.extend_cloud(cloud, median_depth, reconstruction.map_from_cam[:3, 3], segment)
+
+    def learn(self, placed: PlacedWindow) -> None:
+        """What a window says of the frames before it, and its station. Moving a large map takes a while."""
+        for correction in placed.corrections:
+            self.correct(correction)
+        if placed.map_from_visual is not None:
+            self.place_waiting(placed.map_from_visual, placed.window.map_id)
+        if placed.window.station is not None:
+            self.add_station(placed.window.station, placed.window.map_id, placed.map_from_station)
 
     def add_station(self, station: Station, map_id: int, map_from_visual: Sim3 | None) -> None:
         """``map_from_visual`` is None if its place in the map is not known yet."""

@@ -77,7 +77,8 @@ class PublishingThread:
         self._thread.join()
         while self._windows:
             self._lose(self._windows.popleft()[0])
-        self._learn(self._lost)
+        for placed in self._lost:
+            self._builder.learn(placed)
         self._lost = []
 
     def _lose(self, placed: PlacedWindow) -> None:
@@ -85,16 +86,6 @@ class PublishingThread:
         self._counters.add(dropped=len(placed.window.reconstructions))
         if placed.corrections or placed.map_from_visual is not None or placed.window.station is not None:
             self._lost.append(replace(placed, window=replace(placed.window, reconstructions=())))
-
-    def _learn(self, windows: Sequence[PlacedWindow]) -> None:
-        """What they say of the frames before them. Moving a large map takes a while."""
-        for placed in windows:
-            for correction in placed.corrections:
-                self._builder.correct(correction)
-            if placed.map_from_visual is not None:
-                self._builder.place_waiting(placed.map_from_visual, placed.window.map_id)
-            if placed.window.station is not None:
-                self._builder.add_station(placed.window.station, placed.window.map_id, placed.map_from_station)
 
     def _loop(self) -> None:
         next_map_s = time.monotonic()
@@ -112,7 +103,8 @@ class PublishingThread:
                 if window is not None:
                     placed, finished_ns = window
                     published = self._publish(placed, finished_ns)
-                    self._learn([*lost, placed])
+                    for known in (*lost, placed):
+                        self._builder.learn(known)
                     self._remember(published, placed)
                     self._map_is_new = True
                 if time.monotonic() >= next_map_s:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drive import windows_of
 from room import FRAME_NS, SIZE, FakePredictor, picture, pose, room_depth, turn, walk
 
 from dvlt_ros.engine.config import EngineConfig
@@ -84,16 +85,8 @@ def make(predictor=None, mounts=None, **changes):
 
 
 def feed(engine, frames):
-    windows = []
-    for shown in frames:
-        engine.admit(shown)
-        if engine.is_full() and (window := engine.run()) is not None:
-            windows.append(window)
-    while (window := engine.run(flush=True)) is not None:
-        windows.append(window)
-    in_flight = engine.counters.read().in_flight
-    assert in_flight == sum(len(window.reconstructions) for window in windows)
-    engine.counters.add(published=in_flight)
+    windows = windows_of(engine, frames)
+    assert engine.counters.read().in_flight == 0
     return windows
 
 

@@ -50,10 +50,10 @@ class Map:
     def add(self, reconstruction, has_place, segment):
         self.told.append(reconstruction.stamp_ns // FRAME_NS)
 
-    def correct(self, correction):
-        if self.is_broken:
+    def learn(self, placed):
+        if placed.corrections and self.is_broken:
             raise RuntimeError("it cannot be moved")
-        self.told.append("loop")
+        self.told += ["loop" for _ in placed.corrections]
 
 
 @dataclass
