@@ -17,28 +17,28 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import torch
-from hydra import compose, initialize_config_module
+from overfit import configuration, seen_windows
 from torch import Tensor
 from tqdm import tqdm
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.model import Dvlt, Prediction
-from dvlt_ros.training.config import TrainConfig, from_hydra
+from dvlt_ros.training.config import TrainConfig
 from dvlt_ros.training.data.types import Views
 from dvlt_ros.training.evaluation import means, window_metrics
-from dvlt_ros.training.rendering import SyntheticWindows
 from dvlt_ros.training.sampling import image_shape
 from dvlt_ros.training.synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 from dvlt_ros.training.train import train
 
 FIGURES = ("abs_rel", "rel_l2", "auc@30", "rotation_error_deg", "translation_error_deg")
+RECIPE = "nano_claims"
 NUM_WINDOWS = 64
 JUDGED_SEED = BENCHMARK_SEED - 2**19  # neither trained on nor validated with
 Scenes = Literal["seen", "new"]
@@ -59,16 +59,10 @@ def variants(most_steps: int) -> tuple[Variant, ...]:
     )
 
 
-def configuration(arguments: Sequence[str]) -> TrainConfig:
-    recipe = [] if any(argument.startswith("recipe=") for argument in arguments) else ["recipe=nano_claims"]
-    with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
-        return from_hydra(compose("train", [*recipe, "log_with=none", *arguments]))
-
-
 def trained(variant: Variant, arguments: Sequence[str], output: Path) -> Dvlt:
     folder = output / variant.name.replace(", ", "_").replace(" ", "_")
     if not (folder / "complete").exists():
-        train(configuration([*arguments, *variant.overrides, f"output={folder}"]))
+        train(configuration([*arguments, *variant.overrides, f"output={folder}"], RECIPE))
         (folder / "complete").touch()
     return Dvlt.from_pretrained(folder / "last")
 
@@ -84,12 +78,10 @@ def stopped_early(model: Dvlt, after: int, images: Tensor) -> Prediction:
 def judged_windows(config: TrainConfig, device: torch.device) -> dict[Scenes, list[Views]]:
     """With as many views as training has at most; those that were trained on without augmentation."""
     views, size = config.shapes.views[1], image_shape(config.shapes.image_size, config.shapes.aspect[0])
-    trained_on = SyntheticWindows(replace(config.data, augment=False), views, device)
-    seen = trained_on.windows(range(min(NUM_WINDOWS, config.data.synthetic_windows or NUM_WINDOWS)), views, size)
     scenes = SyntheticConfig(views=views, height=size[0], width=size[1], augment=None)
     seeds = range(JUDGED_SEED, JUDGED_SEED + NUM_WINDOWS)
     new = [sample_windows([seed], scenes, device) for seed in tqdm(seeds, desc="scenes to judge by")]
-    return {"seen": seen, "new": new}
+    return {"seen": seen_windows(config, device, NUM_WINDOWS), "new": new}
 
 
 def rows(name: str, model: Dvlt, judged: dict[Scenes, list[Views]]) -> list[dict[str, object]]:
@@ -112,7 +104,7 @@ def line(row: dict[str, object]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    config = configuration(arguments)
+    config = configuration(arguments, RECIPE)
     output, found = Path(config.output), []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     judged = judged_windows(config, device)

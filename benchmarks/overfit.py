@@ -10,6 +10,8 @@ AbsRel < 0.03 and AUC@30 near 1; one that is not is better looked at here than a
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from hydra import compose, initialize_config_module
@@ -24,18 +26,23 @@ from dvlt_ros.training.train import train
 FIGURES = ("abs_rel", "auc@30", "auc@3", "rotation_error_deg", "translation_error_deg", "rel_l2", "inlier_ratio")
 
 
-def seen_windows(config: TrainConfig, device: torch.device) -> list[Views]:
+def configuration(arguments: Sequence[str], recipe: str) -> TrainConfig:
+    """Of ``recipe`` with overrides, or of the recipe that these name."""
+    default = [] if any(argument.startswith("recipe=") for argument in arguments) else [f"recipe={recipe}"]
+    with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
+        return from_hydra(compose("train", [*default, "log_with=none", *arguments]))
+
+
+def seen_windows(config: TrainConfig, device: torch.device, at_most: int | None = None) -> list[Views]:
     """The windows that were trained on, without augmentation."""
-    shapes, data = config.shapes, config.data
+    shapes, data = config.shapes, replace(config.data, augment=False)
     source = SyntheticWindows(data, shapes.views[1], device)
-    seeds = range(data.synthetic_windows or 0)
+    seeds = range(data.synthetic_windows or 0)[:at_most]
     return source.windows(seeds, shapes.views[1], image_shape(shapes.image_size, shapes.aspect[0]))
 
 
 def main(arguments: list[str]) -> None:
-    recipe = [] if any(argument.startswith("recipe=") for argument in arguments) else ["recipe=nano_overfit"]
-    with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
-        config = from_hydra(compose("train", [*recipe, "log_with=none", *arguments]))
+    config = configuration(arguments, "nano_overfit")
     model = train(config)
     device = next(model.parameters()).device
     figures = means(evaluate_windows(model, seen_windows(config, device), model.config.num_steps))
