@@ -3,10 +3,13 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from room import pose
+from room import INTRINSICS, SIZE, picture, pose
 
-from dvlt_ros.engine.map_from_odom import MAX_STEP_M, MAX_STEP_RAD, step_towards
-from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.engine.frames import Reconstruction
+from dvlt_ros.engine.map_from_odom import MAX_STEP_M, MAX_STEP_RAD, OdomInMap, step_towards
+from dvlt_ros.engine.odometry import CameraInOdom, inverse
+from dvlt_ros.engine.wheel_comparison import WheelComparison
+from dvlt_ros.model import PixelMapping
 
 
 def step(before, after, position):
@@ -45,3 +48,36 @@ def test_it_arrives_in_the_end():
 def test_small_steps_are_taken_at_once():
     near = pose((0.01, 0, 0))
     np.testing.assert_array_equal(step_towards(np.eye(4), near, np.eye(4)), near)
+
+
+def test_a_map_that_begins_anew_forgets_how_far_the_wheels_were_off():
+    odom = OdomInMap()
+    camera = CameraInOdom(pose((0, 0, 0)), stretch=0)
+    odom.follow(pose((5.0, 0, 0)), camera)
+    assert odom.disagreement.startswith("odometry and images are 5.0 m apart")
+    odom.begin()
+    assert odom.disagreement == ""
+
+
+def test_what_the_wheels_said_of_one_visual_map_does_not_reach_the_next():
+    wheels = WheelComparison(lambda stamp_ns, _: CameraInOdom(pose((stamp_ns * 1e-9, 0, 0)), stretch=0))
+    shown, mapping = picture(0), PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0))
+    seen = [
+        Reconstruction(
+            number * 10**9,
+            "cam",
+            0,
+            0,
+            shown,
+            np.ones(SIZE),
+            np.ones(SIZE),
+            INTRINSICS,
+            pose((0.5 * number, 0, 0)),
+            mapping,
+        )
+        for number in range(8)
+    ]
+    assert wheels.compare(seen, [wheels.camera(reconstruction) for reconstruction in seen])
+    assert wheels.finding is not None
+    wheels.begin()
+    assert wheels.finding is None

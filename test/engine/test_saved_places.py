@@ -382,6 +382,12 @@ def test_a_running_stream_is_not_joined_before_it_is_recognised_and_a_reset_forg
     assert set(drive.map_ids) == {0, 1, 2}
 
 
+def test_too_few_places_to_recognise_any_are_named_as_the_reason():
+    drive = Drive()
+    drive.load(a_saved_map())
+    assert drive.relocalised == "no: with 3 places nobody knows what is alike, it takes 20"
+
+
 def test_another_image_size_is_named_as_the_reason(first_drive):
     _, saved = first_drive
     drive = Drive()
