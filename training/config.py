@@ -40,6 +40,7 @@ class ModelSource:
     config: dict[str, Any] = field(default_factory=lambda: asdict(DvltConfig()))  # fields of DvltConfig
     checkpoint: str | None = None  # directory, .safetensors file or Hugging Face id; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
+    new_matching: bool = False  # start queries and keys of global attention anew on a checkpoint, alike
     gradient_checkpointing: bool = False
     start: Start = field(default_factory=Start)  # of a new network; a checkpoint's weights stay as they are
 
@@ -50,6 +51,8 @@ class ModelSource:
             raise ConfigError(f"model.config: {cause}") from cause
         if self.new_depth_head and self.checkpoint is None:
             raise ConfigError("model.new_depth_head needs model.checkpoint: the weights it is put on")
+        if self.new_matching and self.checkpoint is None:
+            raise ConfigError("model.new_matching needs model.checkpoint; a new network has model.start.alike_attends")
 
     @property
     def dvlt(self) -> DvltConfig:
@@ -174,6 +177,8 @@ class TrainConfig:
             minutes = getattr(self, name)
             if minutes is not None and not minutes > 0:
                 raise ConfigError(f"{name} must be above 0, got {minutes}")
+        if self.loss.matches and self.model.gradient_checkpointing:
+            raise ConfigError("loss.match and loss.displacement watch attention as it runs: no gradient_checkpointing")
 
     @property
     def schedule(self) -> int:

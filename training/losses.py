@@ -44,6 +44,8 @@ class LossConfig:
     camera: float = 1.0
     field_of_view: float = 0.5  # within the camera term; translation and rotation have 1
     gauge: float = 0.0  # of (log scale)^2, which the published losses leave free; holds predictions near unit size
+    match: float = 0.0  # of global attention's cross-entropy with true correspondences (matching.py)
+    displacement: float = 0.0  # of how far away they were found, as the state carries it
     confidence: bool = False  # weigh the depth errors by the predicted confidence
     confidence_reward: float = 0.2  # of log c
     confidence_quantile: float = 0.98  # weighted errors above it are left out
@@ -52,7 +54,8 @@ class LossConfig:
     gradient_strides: tuple[int, ...] = (1, 2, 4, 8)
 
     def __post_init__(self) -> None:
-        for name in ("point", "depth", "ray", "camera", "field_of_view", "gauge", "confidence_reward", "min_pixels"):
+        weights = "point", "depth", "ray", "camera", "field_of_view", "gauge", "match", "displacement"
+        for name in (*weights, "confidence_reward", "min_pixels"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"loss.{name} must be at least 0, got {getattr(self, name)}")
         if not 0 < self.confidence_quantile <= 1:
@@ -60,6 +63,10 @@ class LossConfig:
         if not self.max_error > 0 or not self.gradient_strides or min(self.gradient_strides) < 1:
             got = f"{self.max_error} and {self.gradient_strides}"
             raise ConfigError(f"loss.max_error and loss.gradient_strides must be above 0, got {got}")
+
+    @property
+    def matches(self) -> bool:
+        return self.match > 0 or self.displacement > 0
 
     @classmethod
     def for_stage(cls, stage: Literal[1, 2]) -> LossConfig:
@@ -145,14 +152,14 @@ def compute_losses(prediction: PredictionLike, targets: Targets, config: LossCon
         point_error = guard.bounded((found.points - truth.points).norm(dim=-1), valid & found.points_known)
         depth_error = guard.bounded((found.depth - truth.depth).abs(), valid & found.depth_known)
         gradient = _depth_gradient(found, truth, targets, guard, config.gradient_strides)
-        depth, log_confidence = _per_sample(depth_error, valid), torch.zeros_like(gradient)
+        depth, log_confidence = per_sample(depth_error, valid), torch.zeros_like(gradient)
         if config.confidence:
             confidence = prediction.depth_confidence.float()
             depth, log_confidence = _with_confidence(depth_error, confidence, valid, guard, config)
         ray = _ray_loss(found, truth, valid, guard, config.min_pixels)
         translation, rotation, fov = _camera_losses(found, truth, valid, guard, config.min_pixels)
         camera = translation + rotation + config.field_of_view * fov
-        point, depth = _per_sample(point_error, valid), depth + gradient
+        point, depth = per_sample(point_error, valid), depth + gradient
         total = config.point * point + config.depth * depth + config.ray * ray + config.camera * camera
         gauge = found.scale.log().square().mean()
         total = total + config.gauge * gauge
@@ -265,7 +272,7 @@ def _with_confidence(
     log_confidence = torch.where(usable, confidence, 1.0).log()
     value = guard.bounded(confidence * error - config.confidence_reward * log_confidence, usable)
     kept = valid & (value.detach() <= _quantile(value.detach()[valid], config.confidence_quantile))
-    return _per_sample(value, kept), _mean(log_confidence.detach(), valid)
+    return per_sample(value, kept), _mean(log_confidence.detach(), valid)
 
 
 def _quantile(values: Tensor, share: float) -> Tensor:
@@ -299,7 +306,7 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def _per_sample(values: Tensor, mask: Tensor) -> Tensor:
+def per_sample(values: Tensor, mask: Tensor) -> Tensor:
     """Mean per sample, then over all samples; one without pixels counts 0, so that ranks average alike."""
     total = torch.where(mask, values, 0.0).flatten(1).sum(dim=1)
     return (total / mask.flatten(1).sum(dim=1).clamp(min=1)).mean()

@@ -10,7 +10,7 @@ from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import Dvlt, DvltConfig
 
 from .config import FinetuneMode, ModelSource, Optimizer
-from .start import start_weights
+from .start import restart_matching, start_weights
 
 # Part of the network: the prefixes of its parameters' names. The first match counts.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -39,6 +39,8 @@ def build_model(source: ModelSource) -> Dvlt:
         model = Dvlt.from_pretrained(source.checkpoint)
         if source.new_depth_head:
             model = _with_depth_head(model, source.dvlt)
+        if source.new_matching:
+            restart_matching(model)
     model.gradient_checkpointing = source.gradient_checkpointing
     return model
 

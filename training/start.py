@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from dvlt_ros.model import Dvlt
 from dvlt_ros.model.config import POSITION_GRID
 from dvlt_ros.model.layers import Attention
+from dvlt_ros.model.loop import LoopBlock
 
 from .config import Start
 
@@ -35,6 +37,20 @@ def start_weights(model: Dvlt, start: Start) -> None:
         for module in model.modules():
             if isinstance(module, Attention):
                 _attend_to_what_is_alike(module)
+
+
+@torch.no_grad()
+def restart_matching(model: Dvlt) -> None:
+    """New queries and keys of global attention, alike, in a trained network that has not learnt to match."""
+    for block in cast("list[LoopBlock]", model.recurrent_blocks):
+        attention = block.global_attn.attn
+        anew = Attention(model.config.embed_dim, model.config.num_heads, qk_norm=True)
+        for new, old in ((anew.qkv.weight, attention.qkv.weight), (anew.qkv.bias, attention.qkv.bias)):
+            kept = len(old) // 3  # the values
+            old[:-kept] = new[:-kept]
+        attention.q_norm.load_state_dict(anew.q_norm.state_dict())
+        attention.k_norm.load_state_dict(anew.k_norm.state_dict())
+        _attend_to_what_is_alike(attention)
 
 
 def position_waves(dim: int) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, broadcast, gather_object
 from omegaconf import DictConfig
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -32,7 +33,8 @@ from .batches import Batches
 from .config import Optimizer, TrainConfig, Validation, from_hydra
 from .data.types import Views
 from .evaluation import evaluate_windows, means
-from .losses import LossTerms, Targets, compute_losses
+from .losses import Targets, compute_losses
+from .matching import MatchingLoss
 from .parameters import build_model, freeze, groups
 from .rendering import RENDERED_AT_ONCE
 from .state import Progress, restore_latest, save_latest, save_weights
@@ -75,6 +77,7 @@ def train(config: TrainConfig) -> Dvlt:
     scheduler = make_scheduler(optimizer, config, progress)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
     averaged_network = cast(Dvlt, averaged.to(accelerator.device).module)
+    matching = MatchingLoss(network) if config.loss.matches else None
     if config.compile:
         compile_blocks(network)
     model, optimizer = accelerator.prepare(network, optimizer)
@@ -90,7 +93,7 @@ def train(config: TrainConfig) -> Dvlt:
     model.train()
     paused = False
     while not paused and not progress.finished(config.total_steps, config.total_minutes):
-        terms, gradient_norm = update(model, optimizer, batches, config, accelerator, progress.step)
+        terms, gradient_norm = update(model, matching, optimizer, batches, config, accelerator, progress.step)
         finite = math.isfinite(gradient_norm)
         progress.count(finite)
         if finite:
@@ -131,12 +134,13 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 def update(
     model: torch.nn.Module,
+    matching: MatchingLoss | None,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     config: TrainConfig,
     accelerator: Accelerator,
     step: int,
-) -> tuple[LossTerms, float]:
+) -> tuple[dict[str, Tensor], float]:
     """One update from ``accumulation`` batches: the last batch's losses, and the gradient norm.
 
     A gradient that is not finite, on whichever process it arose, is left out by all of them.
@@ -148,8 +152,13 @@ def update(
         with accelerator.accumulate(model):
             prediction = model(batch.views.images, num_steps=batch.num_steps)
             terms = compute_losses(prediction, Targets.from_views(batch.views), config.loss)
+            values, total = terms.named(), terms.total
+            if matching is not None:
+                matched = matching(batch.views)
+                values |= matched.named()
+                total = total + config.loss.match * matched.match + config.loss.displacement * matched.displacement
             # Losses leave out what is not finite; a batch with any of it must not count as a good one.
-            accelerator.backward(terms.total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * terms.total)
+            accelerator.backward(total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * total)
         batches.commit()
     norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm).item()
     if math.isfinite(norm):
@@ -157,7 +166,7 @@ def update(
     else:
         logger.warning("update %d skipped: the gradient norm is %s", step, norm)
     optimizer.zero_grad()
-    return terms, norm
+    return values, norm
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> LambdaLR:
@@ -218,14 +227,14 @@ def report(
     config: TrainConfig,
     bar: tqdm,
     progress: Progress,
-    terms: LossTerms,
+    terms: dict[str, Tensor],
     gradient_norm: float,
     scheduler: LambdaLR,
 ) -> None:
     bar.update()
     if progress.step % config.log_every:
         return
-    values: dict[str, float] = {f"train/{name}": value.item() for name, value in terms.named().items()}
+    values = {f"train/{name}": value.item() for name, value in terms.items()}
     values |= {"train/gradient_norm": gradient_norm, "train/learning_rate": float(scheduler.get_last_lr()[-1])}
     accelerator.log(values | {"train/skipped_updates": progress.bad_updates}, step=progress.step)
     bar.set_postfix(loss=f"{values['train/total']:.4f}", skipped=progress.bad_updates)

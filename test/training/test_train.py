@@ -128,7 +128,7 @@ def logged(output: Path, name: str) -> list[float]:
 
 def test_two_processes_agree_with_one_on_the_same_batches(recording, tmp_path):
     """Gloo on the CPU: one process with four scenes, two processes with two each."""
-    common = ["total_steps=4", "save_every=4", "shapes.views=[2, 2]", "model.config.drop_path=0.0"]
+    common = ["total_steps=4", "save_every=4", "shapes.views=[2, 2]", "model.config.drop_path=0.0", "loss.match=1.0"]
     train(configuration(recording, tmp_path / "one", *common, "shapes.images_per_step=8"))
     overrides = [
         "recipe=tiny", f"output={tmp_path / 'two'}", "data.synthetic_share=0", "data.folder_share=1",
