@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import get_args
 
 import torch
-from speed_paths import interleaved, relative_error
+from speed_paths import interleaved, ray_map, relative_error, relative_l2
 
 from dvlt_ros.benchmark import machine, parse_count, parse_device, parse_image_size, parse_output
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
@@ -43,7 +43,8 @@ class Accuracy:
     abs_rel: float
     auc30: float
     depth_error: float  # the largest relative L2 difference of a window from the plain model
-    ray_error: float  # of directions or origins
+    ray_error: float  # of the ray map of six channels
+    origin_error: float  # of its origins alone, which are small where a camera hardly moves
     mean_error: float  # the larger of depth's and the rays', mean over windows
 
 
@@ -76,14 +77,11 @@ def accuracy(
 ) -> Accuracy:
     figures = means([w for p, views in zip(found, windows, strict=True) for w in window_metrics(p, views)])
     pairs = list(zip(found, expected, strict=True))
-    depth = max(float((f.depth - e.depth).norm() / e.depth.norm()) for f, e in pairs)
-    errors = [relative_error(f, e) for f, e in pairs]
-    rays = max(
-        float((a - b).norm() / b.norm())
-        for f, e in pairs
-        for a, b in ((f.ray_directions, e.ray_directions), (f.ray_origins, e.ray_origins))
-    )
-    return Accuracy(option, steps, figures["abs_rel"], figures["auc@30"], depth, rays, statistics.fmean(errors))
+    depth = max(relative_l2(f.depth, e.depth) for f, e in pairs)
+    rays = max(relative_l2(ray_map(f), ray_map(e)) for f, e in pairs)
+    origins = max(relative_l2(f.ray_origins, e.ray_origins) for f, e in pairs)
+    mean = statistics.fmean(relative_error(f, e) for f, e in pairs)
+    return Accuracy(option, steps, figures["abs_rel"], figures["auc@30"], depth, rays, origins, mean)
 
 
 @dataclass(frozen=True)

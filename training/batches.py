@@ -37,7 +37,7 @@ class Batches(Iterator[Batch]):
     ) -> None:
         self.seed, self.model, self.device = config.seed, model, device
         self.image_size = config.shapes.image_size
-        self.synthetic = SyntheticWindows(config.data, config.shapes.views[1], device)
+        self.synthetic = SyntheticWindows(config.data, config.shapes.views[1], device, rank, world_size)
         self.recordings: list[SequenceDataset] = []
         lengths, drawn = [SYNTHETIC_SEQUENCES], [config.data.synthetic_share]
         if config.data.folder_share > 0:

@@ -120,7 +120,7 @@ class Data:
     folder_share: float = 0.0
     folders: tuple[FolderSource, ...] = ()
     temperature: float = MIXTURE_TEMPERATURE  # a folder's part is like its images ** (1 / temperature)
-    synthetic_windows: int | None = None  # distinct synthetic windows, rendered once and kept; None: endless
+    synthetic_windows: int | None = None  # distinct windows of all processes, rendered once and kept; None: endless
     photos: tuple[str, ...] = ()  # folders of photographs that dress surfaces of the synthetic scenes
     compile_renderer: bool = False  # minutes to start, then many times faster, on a GPU and on a CPU
     augment: bool = True

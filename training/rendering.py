@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dvlt_ros.errors import ConfigError
+
 from .config import Data
 from .data.types import Views, concatenate
 from .synthetic import (
@@ -34,11 +36,19 @@ class SyntheticWindows:
     """Windows of synthetic scenes by seed: endless, or a fixed number of scenes that are rendered once and kept.
 
     A kept window has the most views that training asks for; each use takes some of them in a new order, perhaps
-    mirrored, with new photometric augmentation. That serves wherever rendering costs more than learning.
+    mirrored, with new photometric augmentation. That serves wherever rendering costs more than learning. Every
+    process keeps windows of its own, as many in all as were asked for.
+
+    Raises:
+        ConfigError: fewer windows to keep than processes.
     """
 
-    def __init__(self, data: Data, most_views: int, device: torch.device) -> None:
-        self.most_views, self.distinct, self.device = most_views, data.synthetic_windows or 0, device
+    def __init__(self, data: Data, most_views: int, device: torch.device, rank: int = 0, world_size: int = 1) -> None:
+        self.most_views, self.device = most_views, device
+        self.own_seeds = range(rank, data.synthetic_windows or 0, world_size)
+        if data.synthetic_windows and not self.own_seeds:
+            wanted = f"at least the number of processes, {world_size}"
+            raise ConfigError(f"data.synthetic_windows must be {wanted}, got {data.synthetic_windows}")
         self.photometric = AugmentConfig() if data.augment else None
         self.render = compiled_renderer() if data.compile_renderer else None
         self.photos = Photos(load_atlas(data.photos).to(device)) if data.photos else None
@@ -46,7 +56,7 @@ class SyntheticWindows:
 
     def windows(self, seeds: Sequence[int], num_views: int, size: Size) -> list[Views]:
         """One window (1, num_views, ...) per seed."""
-        if self.distinct:
+        if self.own_seeds:
             views = self._varied(seeds, num_views, size)
         else:
             views = self._rendered([seed % TRAINING_SEEDS for seed in seeds], num_views, size, self.photometric)
@@ -67,14 +77,14 @@ class SyntheticWindows:
 
     def _varied(self, seeds: Sequence[int], num_views: int, size: Size) -> Views:
         if size not in self._kept:
-            self._kept[size] = _Kept(self.distinct)
+            self._kept[size] = _Kept(len(self.own_seeds))
         kept = self._kept[size]
-        indices = [seed % self.distinct for seed in seeds]
+        indices = [seed % len(self.own_seeds) for seed in seeds]
         missing = sorted({i for i in indices if i not in kept})
         if missing:
             if self.render is not None:  # it makes whole pieces: what is needed next rather than one window twice
                 missing += kept.missing(-len(missing) % RENDERED_AT_ONCE, besides=set(missing))
-            kept.add(missing, self._rendered(missing, self.most_views, size, None))
+            kept.add(missing, self._rendered([self.own_seeds[i] for i in missing], self.most_views, size, None))
         draws = [np.random.default_rng(seed) for seed in seeds]
         order = np.stack([rng.permutation(self.most_views)[:num_views] for rng in draws])
         views = kept.select(indices, order)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvlt_ros.errors import InputError
+from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import transform_points, unproject
 from dvlt_ros.training.config import Data
 from dvlt_ros.training.normalize import to_first_camera
@@ -43,6 +43,19 @@ def test_kept_windows_are_rendered_once_and_used_in_any_order():
     pairwise = [to_first_camera(w.world_from_cam)[0, 1, :3, 3].norm() for w in again]
     known = torch.cdist(first[0].world_from_cam[0, :, :3, 3], first[0].world_from_cam[0, :, :3, 3])
     assert all((known - distance).abs().min() < 1e-5 for distance in pairwise)  # seed 4 is window 0, too
+
+
+def test_processes_keep_windows_of_their_own():
+    data = Data(synthetic_windows=5, augment=False)
+    shares = [SyntheticWindows(data, 2, CPU, rank, world_size=2) for rank in range(2)]
+    assert [list(share.own_seeds) for share in shares] == [[0, 2, 4], [1, 3]]
+    whole = SyntheticWindows(data, 2, CPU).windows(range(5), 2, SIZE)
+    for share in shares:
+        for index, seed in enumerate(share.own_seeds):
+            kept = share.windows([index], 2, SIZE)[0]  # its views in another order than the whole's
+            torch.testing.assert_close(kept.depth.sum(), whole[seed].depth.sum())
+    with pytest.raises(ConfigError, match="at least the number of processes, 3, got 2"):
+        SyntheticWindows(Data(synthetic_windows=2), 2, CPU, 2, world_size=3)
 
 
 def test_a_compiled_renderer_fills_its_pieces_with_windows_that_are_needed_next():
