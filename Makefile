@@ -32,10 +32,15 @@ lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 
-bench: $(STAMP)  ## time, operations and memory of the model's stages on this machine (ARGS="--help")
-	$(RUN) -m dvlt_ros.benchmark $(ARGS)
-	$(RUN) benchmarks/camera_recovery.py
-	$(RUN) benchmarks/speed.py
+# A Python that has PyTorch, a GPU machine's for instance, serves as it is.
+BENCH := $(if $(wildcard $(STAMP)),$(RUN),$(shell python3 -c 'import torch' 2>/dev/null && echo python3 || echo $(RUN)))
+
+bench: $(if $(filter python3,$(BENCH)),,$(STAMP))  ## time, operations and memory of the model's stages on this machine (ARGS="--help")
+	PYTHONPATH=. $(BENCH) -m dvlt_ros.benchmark $(ARGS)
+	PYTHONPATH=. $(BENCH) benchmarks/camera_recovery.py
+	@mkdir -p bench_output
+	plot=$$($(BENCH) -c 'import matplotlib' 2>/dev/null && echo --plot bench_output/speed.png); \
+	  PYTHONPATH=. $(BENCH) benchmarks/speed.py --json bench_output/speed.json $$plot
 
 demo: $(STAMP)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
 	$(DDS) $(RUN) -m dvlt_ros.ros.demo $(ARGS)

@@ -47,6 +47,7 @@ setup(
             "rosbags",
             "tensorboard",
         ],
+        "wandb": ["wandb>=0.31,<0.32"],
         "web": ["nicegui>=3.18,<4"],
     },
     zip_safe=False,

@@ -177,7 +177,9 @@ class TrainConfig:
             minutes = getattr(self, name)
             if minutes is not None and not minutes > 0:
                 raise ConfigError(f"{name} must be above 0, got {minutes}")
-        if self.loss.matches and self.model.gradient_checkpointing:
+        if self.model.new_matching and self.trainable not in ("everything", "depth_decoder_and_loop"):
+            raise ConfigError(f"model.new_matching starts weights anew that trainable={self.trainable} never trains")
+        if self.loss.needs_matches and self.model.gradient_checkpointing:
             raise ConfigError("loss.match and loss.displacement watch attention as it runs: no gradient_checkpointing")
 
     @property

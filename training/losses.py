@@ -65,7 +65,7 @@ class LossConfig:
             raise ConfigError(f"loss.max_error and loss.gradient_strides must be above 0, got {got}")
 
     @property
-    def matches(self) -> bool:
+    def needs_matches(self) -> bool:
         return self.match > 0 or self.displacement > 0
 
     @classmethod

@@ -15,17 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dvlt_ros.geometry import homogeneous, invert_pose, project, rotate, transform_points
+from dvlt_ros.geometry import every, homogeneous, invert_pose, pixel_centers, project, rotate, transform_points
 from dvlt_ros.model import Dvlt
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.model.dvlt import NUM_SPECIAL
-from dvlt_ros.model.layers import Attention
-from dvlt_ros.model.loop import LoopBlock
+from dvlt_ros.model.loop import LoopBlock, SubBlock
 
 from .data.types import Views
 from .losses import per_sample
 
-DEPTH_TOLERANCE = 0.05  # relative; a point further behind what the other view sees there is hidden from it
+DEPTH_TOLERANCE = 0.05  # relative; a point that far from what the other view sees there is hidden from it
 NEAREST = 0.02  # metres in front of the other camera
 DISPLACEMENT_UNIT = 0.25  # image widths; about one standard deviation of the state
 
@@ -34,19 +33,22 @@ DISPLACEMENT_UNIT = 0.25  # image widths; about one standard deviation of the st
 class Matches:
     """Where the other views see the point at the centre of each of the n patches of a view."""
 
-    share: Tensor  # (B, S, n, S, n): of patch centres around the point's image, 0 where a view does not see it
-    seen: Tensor  # (B, S, n, S), bool, never by the view itself
+    share: Tensor  # (B, S * n, S, n): of patch centres around the point's image; 0 where a view does not see it
+    seen: Tensor  # (B, S * n, S), bool; never by the view itself
     displacement: Tensor  # (B, S, n, 2): from the patch to its point's image in the first view, in image widths
+
+    @property
+    def in_first(self) -> Tensor:
+        """Patches (B, S, n) whose point the first view sees."""
+        return self.seen[..., 0].view(self.displacement.shape[:3])
 
 
 def find_matches(views: Views) -> Matches:
     """True correspondences between patches, from depth and poses; ``share`` is bilinear in the point's position."""
     height, width = views.images.shape[-2:]
     rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
-    centre = slice(PATCH_SIZE // 2, None, PATCH_SIZE)
-    depth, valid = (maps[..., centre, centre].flatten(2) for maps in (views.depth, views.valid))  # (B, S, n)
-    y, x = torch.meshgrid(*(torch.arange(n, device=depth.device) for n in (rows, columns)), indexing="ij")
-    pixels = PATCH_SIZE * torch.stack([x, y], dim=-1).flatten(0, 1) + (PATCH_SIZE // 2 + 0.5)
+    depth, valid = (maps[(..., *every(PATCH_SIZE))].flatten(2) for maps in (views.depth, views.valid))  # (B, S, n)
+    pixels = pixel_centers(height, width, like=depth)[every(PATCH_SIZE)].flatten(0, 1)  # (n, 2)
     rays = rotate(torch.linalg.inv(views.intrinsics), homogeneous(pixels).expand(*depth.shape, 3))
     points = transform_points(views.world_from_cam, depth.unsqueeze(-1) * rays)  # (B, S, n, 3)
     found = transform_points(invert_pose(views.world_from_cam)[:, None], points[:, :, None])  # (B, S, view, n, 3)
@@ -60,7 +62,7 @@ def find_matches(views: Views) -> Matches:
     share = _bilinear(image[..., 1], rows).unsqueeze(-1) * _bilinear(image[..., 0], columns).unsqueeze(-2)
     share = torch.where(seen[..., None], share.flatten(-2), 0.0)  # (B, S, view, n, n)
     displacement = torch.where(seen[:, :, 0, :, None], image[:, :, 0] - pixels, 0.0) / width
-    return Matches(share.transpose(2, 3), seen.transpose(2, 3), displacement)
+    return Matches(share.transpose(2, 3).flatten(1, 2), seen.transpose(2, 3).flatten(1, 2), displacement)
 
 
 def _bilinear(position: Tensor, count: int) -> Tensor:
@@ -73,9 +75,9 @@ def _bilinear(position: Tensor, count: int) -> Tensor:
 class MatchTerms:
     """Means over the steps of a forward pass."""
 
-    match: Tensor  # cross-entropy of the head's attention and true correspondences, nats
+    match: Tensor  # cross-entropy of the head's attention and true correspondences, nats; theirs is its floor
     displacement: Tensor  # L1, quarters of an image width
-    found: Tensor  # share of patches whose most attended patch of another view is a true one
+    found: Tensor  # share of patches whose most attended patch of all other views is next to a true one
 
     def named(self) -> dict[str, Tensor]:
         """All terms by name, detached, for logging."""
@@ -83,51 +85,57 @@ class MatchTerms:
 
 
 class MatchingLoss:
-    """Watches a network's looped block from now on; call it after each forward pass, with what was passed.
+    """Watches a network's looped block from now on; call it after every forward pass, with what was passed.
 
     The first head of global attention is the one that is asked to match, and the first two channels of the
-    normalised state carry the displacement to the first view.
+    normalised state carry the displacement to the first view. A copy made of the network from here on would be
+    watched, too.
     """
 
     def __init__(self, network: Dvlt) -> None:
-        self._watched: list[tuple[Attention, Tensor]] = []  # and its input, per step
+        self._entered: list[tuple[SubBlock, Tensor]] = []  # global attention and its input, per step
         self._states: list[Tensor] = []
         for block in cast("list[LoopBlock]", network.recurrent_blocks):
-            block.global_attn.attn.register_forward_pre_hook(lambda module, x: self._watched.append((module, x[0])))
-            block.register_forward_hook(lambda module, x, state: self._states.append(state))
+            block.global_attn.register_forward_pre_hook(lambda part, given: self._entered.append((part, given[0])))
+            block.register_forward_hook(lambda part, given, state: self._states.append(state))
 
     def __call__(self, views: Views) -> MatchTerms:
-        watched, states = list(self._watched), list(self._states)
-        self._watched.clear()
+        entered, states = list(self._entered), list(self._states)
+        self._entered.clear()
         self._states.clear()
         matches = find_matches(views)
         with torch.autocast(views.depth.device.type, enabled=False):
-            looked = [_attention_error(module, x.float(), matches) for module, x in watched]
+            looked = [_attention_error(part, x.float(), matches) for part, x in entered]
             carried = [_displacement_error(state.float(), matches) for state in states]
         match, found = (torch.stack(values).mean() for values in zip(*looked, strict=True))
         return MatchTerms(match, torch.stack(carried).mean(), found)
 
 
-def _attention_error(attention: Attention, x: Tensor, matches: Matches) -> tuple[Tensor, Tensor]:
+def _attention_error(part: SubBlock, x: Tensor, matches: Matches) -> tuple[Tensor, Tensor]:
     """Cross-entropy and share of patches found, of the first head, for the input (B, S * P, C) of global attention."""
-    views, patches = matches.seen.shape[1:3]
-    head = x.shape[-1] // attention.num_heads
-    weight, bias = attention.qkv.weight.unflatten(0, (3, -1)), attention.qkv.bias.unflatten(0, (3, -1))
-    queries = attention.q_norm(F.linear(x, weight[0, :head], bias[0, :head]))
-    queries = queries.unflatten(1, (views, -1))[:, :, NUM_SPECIAL:].flatten(1, 2)
-    keys = attention.k_norm(F.linear(x, weight[1, :head], bias[1, :head]))
-    attends = (queries @ keys.transpose(-1, -2) / head**0.5).log_softmax(-1)
+    views, patches = matches.displacement.shape[1:3]
+    attends = first_head(part, x).unflatten(1, (views, -1))[:, :, NUM_SPECIAL:].flatten(1, 2)
     attends = attends.unflatten(-1, (views, -1))[..., NUM_SPECIAL:]  # (B, S * n, S, n)
-    share, seen = matches.share.flatten(1, 2), matches.seen.flatten(1, 2).any(-1)
-    error = -(share * attends).sum((-1, -2)) / share.sum((-1, -2)).clamp(min=1e-6)
+    seen = matches.seen.any(-1)
+    error = -(matches.share * attends).sum((-1, -2)) / matches.share.sum((-1, -2)).clamp(min=1e-6)
     with torch.no_grad():
         own = torch.eye(views, dtype=torch.bool, device=x.device).repeat_interleave(patches, dim=0)
         best = attends.masked_fill(own[..., None], -torch.inf).flatten(-2).argmax(-1, keepdim=True)
-        found = share.flatten(-2).gather(-1, best).squeeze(-1) > 0
+        found = matches.share.flatten(-2).gather(-1, best).squeeze(-1) > 0
     return per_sample(error, seen), per_sample(found.float(), seen)
+
+
+def first_head(part: SubBlock, x: Tensor) -> Tensor:
+    """Logarithm of the first head's attention (B, N, N) on an input (B, N, C) of global attention."""
+    attention, x = part.attn, part.norm1(x)
+    head = x.shape[-1] // attention.num_heads
+    weight, bias = attention.qkv.weight.unflatten(0, (3, -1)), attention.qkv.bias.unflatten(0, (3, -1))
+    queries = attention.q_norm(F.linear(x, weight[0, :head], bias[0, :head]))
+    keys = attention.k_norm(F.linear(x, weight[1, :head], bias[1, :head]))
+    return (queries @ keys.transpose(-1, -2) / head**0.5).log_softmax(-1)
 
 
 def _displacement_error(state: Tensor, matches: Matches) -> Tensor:
     """L1 of what the state (B, S, P, C) carries, over the patches whose point the first view sees."""
     carried = F.layer_norm(state, state.shape[-1:])[:, :, NUM_SPECIAL:, :2]
-    return per_sample((carried - matches.displacement / DISPLACEMENT_UNIT).abs().sum(-1), matches.seen[..., 0])
+    return per_sample((carried - matches.displacement / DISPLACEMENT_UNIT).abs().sum(-1), matches.in_first)

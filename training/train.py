@@ -19,14 +19,14 @@ import hydra
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, broadcast, gather_object
+from accelerate.utils import ProjectConfiguration, broadcast, gather_object, is_wandb_available
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from dvlt_ros.errors import DvltError
+from dvlt_ros.errors import ConfigError, DvltError
 from dvlt_ros.model import Dvlt
 
 from .batches import Batches
@@ -77,7 +77,7 @@ def train(config: TrainConfig) -> Dvlt:
     scheduler = make_scheduler(optimizer, config, progress)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
     averaged_network = cast(Dvlt, averaged.to(accelerator.device).module)
-    matching = MatchingLoss(network) if config.loss.matches else None
+    matching = MatchingLoss(network) if config.loss.needs_matches else None
     if config.compile:
         compile_blocks(network)
     model, optimizer = accelerator.prepare(network, optimizer)
@@ -120,6 +120,8 @@ def train(config: TrainConfig) -> Dvlt:
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
+    if config.log_with == "wandb" and not is_wandb_available():  # accelerate would log nothing and say nothing
+        raise ConfigError("log_with=wandb needs Weights & Biases: pip install 'dvlt_ros[wandb]'")
     accelerator = Accelerator(
         mixed_precision=config.precision,
         gradient_accumulation_steps=config.accumulation,
@@ -155,8 +157,8 @@ def update(
             values, total = terms.named(), terms.total
             if matching is not None:
                 matched = matching(batch.views)
-                values |= matched.named()
                 total = total + config.loss.match * matched.match + config.loss.displacement * matched.displacement
+                values |= {**matched.named(), "total": total.detach()}
             # Losses leave out what is not finite; a batch with any of it must not count as a good one.
             accelerator.backward(total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * total)
         batches.commit()
@@ -183,9 +185,10 @@ def minutes_since(started: float, accelerator: Accelerator) -> float:
 
 
 def compile_blocks(network: Dvlt) -> None:
-    """Everything with blocks of attention, in place; parameters keep their names."""
-    for part in (network.patch_embed_encoder, *network.recurrent_blocks, network.ray_decoder, network.depth_decoder):
-        part.compile()
+    """Everything with blocks of attention, in place; parameters keep their names, and hooks run outside."""
+    loop = [part for block in network.recurrent_blocks for part in block.children()]
+    for part in (network.patch_embed_encoder, *loop, network.ray_decoder, network.depth_decoder):
+        vars(part)["forward"] = torch.compile(part.forward)
 
 
 def learning_rate_factor(step: int, config: Optimizer, total_steps: int, spent: float = 0.0) -> float:

@@ -3,8 +3,14 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch._dynamo.testing import CompileCounter
+
+pytest.importorskip("accelerate", reason="needs the training extra: pip install 'dvlt_ros[training]'")
+pytest.importorskip("hydra", reason="needs the training extra: pip install 'dvlt_ros[training]'")
 
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.geometry import pose_matrix, transform_points, unproject
@@ -12,9 +18,10 @@ from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.training.config import ModelSource, TrainConfig
 from dvlt_ros.training.data.types import Views
 from dvlt_ros.training.losses import LossConfig
-from dvlt_ros.training.matching import DISPLACEMENT_UNIT, MatchingLoss, find_matches
+from dvlt_ros.training.matching import DISPLACEMENT_UNIT, MatchingLoss, find_matches, first_head
 from dvlt_ros.training.start import restart_matching
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
+from dvlt_ros.training.train import compile_blocks
 
 ROWS, COLUMNS = 3, 5
 PATCHES = ROWS * COLUMNS
@@ -38,8 +45,8 @@ def test_a_step_of_one_patch_to_the_right_moves_every_match_one_patch_to_the_lef
     matches = find_matches(wall((0.0, 0, 0), (step, 0, 0)))
     index = torch.arange(PATCHES)
     inside = index % COLUMNS > 0  # of the first view; its first column has left the second view
-    assert torch.equal(matches.seen[0, 0, :, 1], inside)
-    share = matches.share[0, 0, :, 1]  # (n, n); a patch's pixel is half a pixel beside its centre
+    assert torch.equal(matches.seen[0, :PATCHES, 1], inside)
+    share = matches.share[0, :PATCHES, 1]  # (n, n); a patch's pixel is half a pixel beside its centre
     assert torch.equal(share.argmax(-1)[inside], index[inside] - 1)
     torch.testing.assert_close(share.sum(-1), inside.float())
     back = matches.displacement[0, 1][index % COLUMNS < COLUMNS - 1]
@@ -50,8 +57,8 @@ def test_a_view_never_matches_itself_and_one_without_depth_matches_nothing():
     views = wall((0.0, 0, 0), (0.0, 0, 0), (0.1, 0, 0))
     matches = find_matches(views)
     for view in range(3):
-        assert not matches.seen[0, view, :, view].any()
-    assert matches.seen[0, 0, :, 1].all()
+        assert not matches.seen[0, view * PATCHES :][:PATCHES, view].any()
+    assert matches.seen[0, :PATCHES, 1].all()
     blind = find_matches(replace(views, valid=torch.zeros_like(views.valid)))
     assert not blind.seen.any()
     assert blind.share.abs().sum() == 0
@@ -61,7 +68,7 @@ def test_what_stands_in_front_hides_what_is_behind():
     views = wall((0.0, 0, 0), (0.0, 0, 0))
     depth = views.depth.clone()
     depth[:, 1, :, : WIDTH // 2] = 1.0  # a board before the left half of the second view alone
-    seen = find_matches(replace(views, depth=depth)).seen[0].reshape(2, ROWS, COLUMNS, 2)
+    seen = find_matches(replace(views, depth=depth)).seen[0].view(2, ROWS, COLUMNS, 2)
     assert not seen[0, :, :2, 1].any()
     assert seen[0, :, 3:, 1].all()
 
@@ -75,7 +82,7 @@ def test_matches_agree_with_the_renderer():
     torch.testing.assert_close(matches.share.sum(-1), matches.seen.float())
     points = transform_points(views.world_from_cam, unproject(views.depth, views.intrinsics))  # (B, S, H, W, 3)
     checked = 0
-    for window, view, patch in matches.seen[..., 0].nonzero().tolist():
+    for window, view, patch in matches.in_first.nonzero().tolist():
         row, column = (PATCH_SIZE * n + PATCH_SIZE // 2 for n in divmod(patch, width // PATCH_SIZE))
         at = matches.displacement[window, view, patch] * width + torch.tensor([column + 0.5, row + 0.5])
         there = points[window, 0, int(at[1]), int(at[0])]
@@ -101,6 +108,62 @@ def test_a_network_learns_to_look_at_matches_and_to_say_how_far_away_they_are(ma
     assert course[-1]["match"] < 0.8 * course[0]["match"]
     assert course[-1]["displacement"] < 0.7 * course[0]["displacement"]
     assert course[-1]["found"] > course[0]["found"]
+
+
+def test_the_attention_that_is_judged_is_the_networks_own(make_model, monkeypatch):
+    model = make_model()
+    block, given, real = model.recurrent_blocks[0].global_attn, [], F.scaled_dot_product_attention
+    x = torch.randn(2, 7, model.config.embed_dim, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v: given.append((q, k, v)) or real(q, k, v))
+    with torch.no_grad():
+        block(x)
+        q, k, v = (part[:, 0] for part in given[0])
+        torch.testing.assert_close(first_head(block, x).exp() @ v, real(q, k, v))
+
+
+@pytest.mark.filterwarnings("ignore:num_steps")
+def test_the_terms_are_those_counted_by_hand(make_model):
+    """One step, two views: patch by patch over the true matches."""
+    model = make_model()
+    views = wall((0.0, 0, 0), (2 * PATCH_SIZE / FOCAL, 0, 0))
+    loss, entered = MatchingLoss(model), []
+    model.recurrent_blocks[0].global_attn.register_forward_pre_hook(lambda part, given: entered.append(given[0]))
+    with torch.no_grad():
+        model(views.images, num_steps=1)
+        terms, matches = loss(views), find_matches(views)
+        log = first_head(model.recurrent_blocks[0].global_attn, entered[0])[0]
+    errors, found = [], []
+    for view in range(2):
+        other, special = 1 - view, model.camera_token.shape[2] + model.register_token.shape[2]
+        for patch in range(PATCHES):
+            share = matches.share[0, view * PATCHES + patch, other]
+            if share.sum() == 0:
+                continue
+            row = log[view * (special + PATCHES) + special + patch][other * (special + PATCHES) + special :][:PATCHES]
+            errors.append(float(-(share * row).sum()))
+            found.append(float(share[row.argmax()] > 0))
+    assert len(errors) == 2 * (PATCHES - ROWS)
+    assert float(terms.match) == pytest.approx(np.mean(errors), rel=1e-4)
+    assert float(terms.found) == pytest.approx(np.mean(found))
+
+
+def test_compiled_blocks_are_watched_and_compiled_once_whatever_the_steps(make_model, monkeypatch):
+    views = wall((0.0, 0, 0), (0.3, 0, 0))
+    plain, compiled = make_model(), make_model()
+    counter, real = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: real(function, backend=counter))
+    losses = MatchingLoss(plain), MatchingLoss(compiled)
+    compile_blocks(compiled)
+    counts = []
+    for steps in (2, 3, 4, 4):
+        for model in (plain, compiled):
+            model(views.images, num_steps=steps)
+        expected, found = (loss(views) for loss in losses)
+        torch.testing.assert_close(found.match, expected.match)
+        torch.testing.assert_close(found.displacement, expected.displacement)
+        counts.append(counter.frame_count)
+    assert counts[0] > 0
+    assert counts[-1] == counts[0]
 
 
 def test_it_watches_one_network_and_keeps_nothing(make_model):
@@ -157,5 +220,7 @@ def test_what_cannot_be_is_refused():
         ModelSource(new_matching=True)
     with pytest.raises(ConfigError, match=r"loss\.match must be at least 0, got -1"):
         LossConfig(match=-1)
+    with pytest.raises(ConfigError, match="trainable=heads never trains"):
+        TrainConfig(model=ModelSource(checkpoint="nano", new_matching=True), trainable="heads")
     with pytest.raises(ConfigError, match="gradient_checkpointing"):
         TrainConfig(loss=LossConfig(match=1.0), model=ModelSource(gradient_checkpointing=True))

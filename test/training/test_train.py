@@ -163,6 +163,14 @@ def test_updates_without_a_finite_gradient_are_skipped_and_end_the_run_with_a_sa
     assert all(value.isfinite().all() for value in stored.values())
 
 
+def test_a_logger_that_is_not_installed_is_an_error(recording, tmp_path, monkeypatch):
+    from dvlt_ros.training import train as module
+
+    monkeypatch.setattr(module, "is_wandb_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[wandb\]'"):
+        train(configuration(recording, tmp_path, "log_with=wandb"))
+
+
 def test_accumulated_batches_give_one_update(recording, tmp_path):
     train(configuration(recording, tmp_path / "run", "total_steps=2", "accumulation=2", "save_every=2"))
     assert weights(tmp_path / "run")
