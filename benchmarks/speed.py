@@ -39,6 +39,8 @@ from dvlt_ros.benchmark import (
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.fast import FastDvlt, Precision
 from dvlt_ros.model import Dvlt, DvltConfig
+from dvlt_ros.model.config import PATCH_SIZE
+from dvlt_ros.model.dvlt import NUM_SPECIAL
 
 
 class Comparison:
@@ -74,7 +76,7 @@ class Comparison:
         gflop = [count_gflop(self.model.config, Case(views, width, height, k)) for k in (steps, steps + 1)]
         low, _, high = statistics.quantiles(times["fast"], n=4)
         return Row(
-            views, new, f"{width}x{height}", steps, gflop[0],
+            views, new, f"{width}x{height}", tokens_per_view(size), steps, gflop[0],
             {name: medians[name] for name in paths}, medians["fast"], (low, high), medians["stream"],
             medians[best] / medians["fast"], medians[best] / medians["stream"], eager_stages, stages,
             (gflop[1] - gflop[0]) * steps / stages["loop"] * 1e3 / self.rate, error, peak, reserved,
@@ -110,14 +112,18 @@ def network(args: argparse.Namespace) -> Dvlt:
     return model.eval().to(args.device)
 
 
-def reserved_mib(args: argparse.Namespace, views: int, steps: int) -> float | None:
+def tokens_per_view(size: tuple[int, int]) -> int:
+    return NUM_SPECIAL + size[0] // PATCH_SIZE * (size[1] // PATCH_SIZE)
+
+
+def reserved_mib(args: argparse.Namespace, size: tuple[int, int], views: int, steps: int) -> float | None:
     """The most that PyTorch reserves of a GPU for windows of the fast path alone, weights and graph included."""
     if args.device.type != "cuda":
         return None
     fast = FastDvlt(network(args), args.precision, args.merged_keys)  # the plain model is let go, as on a robot
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(args.device)
-    window = Window(fast, pictures(views, *args.size), max(args.size), steps)
+    window = Window(fast, pictures(views, *size), max(size), steps)
     for _ in range(3):  # the second captures the graph, the third replays it alone
         window()
     return torch.cuda.max_memory_reserved(args.device) / 2**20
@@ -148,7 +154,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", choices=("released", "embedded"), default="released" if on_gpu else "embedded")
     parser.add_argument("--views", type=parse_count, nargs="+", default=[8, 16, 24, 48] if on_gpu else [2, 4, 6])
     parser.add_argument("--new", type=parse_count, help="new views of the streaming case; a quarter by default")
-    parser.add_argument("--size", type=parse_size, default=(504, 378) if on_gpu else (168, 126))
+    sizes = [(504, 378)] if on_gpu else [(112, 84), (168, 126)]
+    parser.add_argument("--size", type=parse_size, nargs="+", default=sizes)
     parser.add_argument("--steps", type=parse_count, nargs="+", default=[8, 12, 16] if on_gpu else [8], metavar="K")
     parser.add_argument("--precision", choices=get_args(Precision), default="bfloat16" if on_gpu else "float32")
     parser.add_argument("--device", type=parse_device, default="cuda" if on_gpu else "cpu")
@@ -173,22 +180,22 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    cases = list(itertools.product(args.views, args.steps))
+    cases = list(itertools.product(args.size, args.views, args.steps))
     reserved = [reserved_mib(args, *case) for case in cases]  # before anything else takes room
     comparison = Comparison(args)
     print(f"{machine(args.device)}; {args.config}, {args.precision}; {comparison.rate:.0f} GFLOP/s; medians in ms")
-    rows = [comparison.row(views, args.size, steps, mib) for (views, steps), mib in zip(cases, reserved, strict=True)]
+    rows = [comparison.row(views, size, steps, mib) for (size, views, steps), mib in zip(cases, reserved, strict=True)]
     print(table(rows))
-    steadiness = comparison.steadiness(args.views[0], args.size, args.steps[0], args.windows)
+    steadiness = comparison.steadiness(args.views[0], args.size[-1], args.steps[0], args.windows)
     print(f"\n{steadiness}")
     law = cost_law(rows)
     if law is not None:
-        print("cost law, ms: " + ", ".join(f"{name} {value:.4g}" for name, value in law.items()))
+        print(law)
     if args.json is not None:
         report = {
             "machine": machine(args.device), "config": args.config, "precision": args.precision,
             "matrix_gflop_per_s": comparison.rate, "rows": [asdict(row) for row in rows],
-            "steadiness": asdict(steadiness), "cost_law": law,
+            "steadiness": asdict(steadiness), "cost_law": None if law is None else asdict(law),
         }  # fmt: skip
         args.json.write_text(json.dumps(report, indent=2) + "\n")
     if args.plot is not None:

@@ -19,6 +19,7 @@ class Row:
     views: int
     new: int  # of the streaming case
     size: str
+    tokens: int  # of a view
     steps: int
     gflop: float
     eager_ms: dict[str, float]  # by precision: the window, all anew
@@ -52,26 +53,50 @@ class Steadiness:
         )
 
 
-def cost_law(rows: Sequence[Row]) -> dict[str, float] | None:
-    """``window_ms = fixed + per_view * S + K * (step + step_view * S + step_pair * S**2)``, of one size.
+@dataclass(frozen=True)
+class CostLaw:
+    """Time and memory of windows of S views with P tokens each, N = S * P in all::
 
-    Least squares of relative errors, no coefficient below 0 (what would be is left out). None with fewer than
-    three numbers of views.
+    window_ms = fixed + view * S + token * N + K * (step + step_token * N + step_own * N * P + step_all * N**2)
+    memory_mib = held + held_token * N
     """
-    if len({row.views for row in rows}) < 3 or len({row.size for row in rows}) > 1:
+
+    milliseconds: dict[str, float]
+    mebibytes: dict[str, float]
+    worst: float  # relative error of the time of a whole window, over the rows that it was fitted to
+
+    def __str__(self) -> str:
+        time, memory = (
+            ", ".join(f"{k} {v:.4g}" for k, v in law.items()) for law in (self.milliseconds, self.mebibytes)
+        )
+        return f"cost law, ms: {time}; at most {self.worst:.0%} off\n" + (f"cost law, MiB: {memory}" if memory else "")
+
+
+def cost_law(rows: Sequence[Row]) -> CostLaw | None:
+    """Least squares of relative errors, no coefficient below 0 (what would be is left out).
+
+    With one size, what depends on a view's tokens counts by the views; None with fewer than three numbers of views.
+    """
+    if len({row.views for row in rows}) < 3:
         return None
-    terms = {
-        "fixed": [1.0 for _ in rows],
-        "per_view": [row.views for row in rows],
+    sizes = len({row.size for row in rows})
+    tokens = [row.views * row.tokens for row in rows]
+    outside = {"fixed": [1.0] * len(rows), "view": [row.views for row in rows], "token": tokens}
+    inside = {
         "step": [row.steps for row in rows],
-        "step_view": [row.steps * row.views for row in rows],
-        "step_pair": [row.steps * row.views**2 for row in rows],
+        "step_token": [row.steps * n for row, n in zip(rows, tokens, strict=True)],
+        "step_own": [row.steps * n * row.tokens for row, n in zip(rows, tokens, strict=True)],
+        "step_all": [row.steps * n**2 for row, n in zip(rows, tokens, strict=True)],
     }
-    outside = np.array([sum(row.stages_ms.values()) - row.stages_ms["loop"] for row in rows])
+    if sizes == 1:  # nothing tells them from other terms
+        del outside["view"], inside["step_own"]
     loop = np.array([row.stages_ms["loop"] for row in rows])
-    return fitted({name: terms[name] for name in ("fixed", "per_view")}, outside) | fitted(
-        {name: terms[name] for name in ("step", "step_view", "step_pair")}, loop
-    )
+    rest = np.array([sum(row.stages_ms.values()) for row in rows]) - loop
+    law = fitted(outside, rest) | fitted(inside, loop)
+    told = sum(law[name] * np.array(values) for name, values in (outside | inside).items())
+    memory = [row.reserved_mib or row.peak_mib for row in rows]
+    held = {} if None in memory else fitted({"held": [1.0] * len(rows), "held_token": tokens}, np.array(memory))
+    return CostLaw(law, held, float(np.abs(told / (rest + loop) - 1).max()))
 
 
 def fitted(terms: dict[str, Any], values: np.ndarray) -> dict[str, float]:
@@ -99,9 +124,9 @@ def table(rows: Sequence[Row]) -> str:
             "" if row.reserved_mib is None else f"{row.reserved_mib:.0f}",
         ]  # fmt: skip
         lines.append("  ".join(f"{cell:>9}" for cell in cells))
-    lines += ["", "ms of each stage: eager > fast", "  ".join(f"{head:>15}" for head in ("views, K", *STAGES))]
+    lines += ["", "ms of each stage: eager > fast", "  ".join(f"{head:>15}" for head in ("views, size, K", *STAGES))]
     for row in rows:
-        cells = [f"{row.views}, {row.steps}"]
+        cells = [f"{row.views}, {row.size}, {row.steps}"]
         cells += [f"{row.eager_stages_ms[stage]:.1f} > {row.stages_ms[stage]:.1f}" for stage in STAGES]
         lines.append("  ".join(f"{cell:>15}" for cell in cells))
     return "\n".join(lines)
