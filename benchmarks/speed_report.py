@@ -55,7 +55,7 @@ class Steadiness:
 
 @dataclass(frozen=True)
 class CostLaw:
-    """Time and memory of windows of S views with P tokens each, N = S * P in all::
+    """Time and memory of windows of S views with P tokens each, N = S * P in all:
 
     window_ms = fixed + view * S + token * N + K * (step + step_token * N + step_own * N * P + step_all * N**2)
     memory_mib = held + held_token * N
