@@ -32,7 +32,6 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
 from dvlt_ros.benchmark import machine
-from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.engine.config import EngineConfig
 from dvlt_ros.engine.engine import Engine
 from dvlt_ros.engine.frames import Frame, Picture
@@ -108,7 +107,7 @@ def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> It
     module: Any = importlib.import_module("dvlt_ros.ros.parts")
     rclpy.init(domain_id=domain_id)
     if image_size is not None:
-        model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
+        model = Dvlt.from_pretrained()
         module.load_predictor = lambda *_: RecordedPredictor(model, image_size)
         parameters["loops"] = "never"  # a recorded answer has no features to recognise places by
     values = {"publish_unscaled": True, "keyframe_min_change": 0.0, "device": "cpu"} | parameters

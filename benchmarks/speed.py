@@ -36,7 +36,6 @@ from dvlt_ros.benchmark import (
     peak_memory_mib,
     reset_peak_memory,
 )
-from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.fast import FastDvlt, Precision
 from dvlt_ros.model import Dvlt, DvltConfig
 from dvlt_ros.model.config import PATCH_SIZE
@@ -108,7 +107,7 @@ class Comparison:
 
 def network(args: argparse.Namespace) -> Dvlt:
     torch.manual_seed(0)
-    model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS) if args.config == "embedded" else Dvlt(DvltConfig())
+    model = Dvlt.from_pretrained() if args.config == "embedded" else Dvlt(DvltConfig())
     return model.eval().to(args.device)
 
 

@@ -16,7 +16,7 @@ ARROWS = {
     "geometry": {"errors", "types"},
     "cameras": {"errors", "types", "geometry"},
     "alignment": {"errors", "types", "geometry"},
-    "model": {"errors", "types", "geometry", "cameras", "alignment"},
+    "model": {"errors", "types", "geometry", "cameras", "alignment", "checkpoints"},
     "models": {"errors", "types", "geometry", "cameras", "model", "checkpoints"},
     "fast": {"errors", "types", "geometry", "cameras", "alignment", "model"},
     "lens": {"errors"},

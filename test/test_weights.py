@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.errors import WeightsError
 from dvlt_ros.model import Dvlt, DvltConfig
 
@@ -41,6 +42,14 @@ def test_a_checkpoint_saved_and_loaded_gives_bit_equal_outputs(model, checkpoint
     assert torch.equal(expected.depth, found.depth)
     assert torch.equal(expected.points, found.points)
     assert torch.equal(expected.pose_encoding, found.pose_encoding)
+
+
+def test_without_an_argument_it_is_the_embedded_checkpoint():
+    embedded, shipped = Dvlt.from_pretrained(), Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
+    assert embedded.config == shipped.config
+    assert all(torch.equal(a, b) for a, b in zip(embedded.parameters(), shipped.parameters(), strict=True))
+    assert sum(value.numel() for value in embedded.parameters()) <= 7.5e6
+    assert (EMBEDDED_WEIGHTS / "model.safetensors").stat().st_size <= 15 * 2**20
 
 
 def test_a_loaded_model_is_whole_trainable_and_independent_of_its_file(model, checkpoint):

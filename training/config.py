@@ -15,6 +15,7 @@ from dvlt_ros.model import DvltConfig
 from .losses import LossConfig
 
 MIXTURE_TEMPERATURE = 2.0
+EMBEDDED = "embedded"  # the checkpoint that ships with the package
 FinetuneMode = Literal["depth_output", "depth_decoder", "depth_decoder_and_loop", "heads", "everything"]
 
 
@@ -38,7 +39,7 @@ class ModelSource:
     """Where the network starts: a configuration of its own, or a checkpoint to go on from."""
 
     config: dict[str, Any] = field(default_factory=lambda: asdict(DvltConfig()))  # fields of DvltConfig
-    checkpoint: str | None = None  # directory, .safetensors file or Hugging Face id; its config wins
+    checkpoint: str | None = None  # directory, .safetensors file, Hugging Face id or "embedded"; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
     new_matching: bool = False  # start queries and keys of global attention anew on a checkpoint, alike
     gradient_checkpointing: bool = False

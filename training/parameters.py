@@ -9,7 +9,7 @@ from torch import nn
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import Dvlt, DvltConfig
 
-from .config import FinetuneMode, ModelSource, Optimizer
+from .config import EMBEDDED, FinetuneMode, ModelSource, Optimizer
 from .start import restart_matching, start_weights
 
 # Part of the network: the prefixes of its parameters' names. The first match counts.
@@ -36,7 +36,7 @@ def build_model(source: ModelSource) -> Dvlt:
         model = Dvlt(source.dvlt)
         start_weights(model, source.start)
     else:
-        model = Dvlt.from_pretrained(source.checkpoint)
+        model = Dvlt.from_pretrained(None if source.checkpoint == EMBEDDED else source.checkpoint)
         if source.new_depth_head:
             model = _with_depth_head(model, source.dvlt)
         if source.new_matching:

@@ -44,7 +44,7 @@ def load_predictor(
         WeightsError: no such weights, or they do not fit.
     """
     if model == DEFAULT_MODEL:
-        network = Dvlt.from_pretrained(weights or EMBEDDED_WEIGHTS)
+        network = Dvlt.from_pretrained(weights or None)
         return DvltPredictor(network, device, image_rotation, precision, merged_keys)
     if precision is not None:
         raise ConfigError(f"precision is for model {DEFAULT_MODEL}; {model} has its own, got {precision!r}")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..cameras import fit_cameras
+from ..checkpoints import EMBEDDED_WEIGHTS
 from ..errors import InputError
 from ..types import Cameras
 from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
@@ -187,18 +188,18 @@ class Dvlt(nn.Module):
         )
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> Dvlt:
+    def from_pretrained(cls, source: str | Path | None = None, *, revision: str | None = None) -> Dvlt:
         """A model with the weights of a directory, a ``.safetensors`` file or a Hugging Face repository.
 
-        Strict, safetensors only, in evaluation mode on the CPU. The published weights (``"nvidia/dvlt"``) are
-        NVIDIA's and licensed for non-commercial use only.
+        Without an argument the small one that ships with the package. Strict, safetensors only, in evaluation mode on
+        the CPU. The published weights (``"nvidia/dvlt"``) are NVIDIA's and licensed for non-commercial use only.
 
         Raises:
             WeightsError: no such checkpoint, unreachable hub, or content that is not exactly this network.
         """
         from .weights import load_checkpoint  # it needs this class
 
-        return load_checkpoint(source, revision)
+        return load_checkpoint(EMBEDDED_WEIGHTS if source is None else source, revision)
 
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write ``model.safetensors`` and ``config.json`` under the published names; other files stay.

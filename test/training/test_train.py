@@ -190,6 +190,10 @@ def test_finetune_modes_train_their_parts_alone(make_model, mode):
     assert sum(len(group["params"]) for group in groups(model, config)) == len(trained)
 
 
+def test_training_goes_on_from_the_embedded_checkpoint():
+    assert build_model(ModelSource(checkpoint="embedded")).config == Dvlt.from_pretrained().config
+
+
 def test_stage_two_puts_a_new_depth_head_on_old_weights(make_model, tmp_path):
     first = make_model(depth_head_type="linear")
     first.save_pretrained(tmp_path)
@@ -233,10 +237,10 @@ def test_bad_configurations_are_refused_by_name(recording, tmp_path, override, m
         configuration(recording, tmp_path, override)
 
 
-@pytest.mark.parametrize("recipe", ["stage1", "stage2", "tiny", "nano", "nano_cpu", "nano_overfit", "nano_claims"])
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "training/configs/recipe").glob("*.yaml")))
 def test_every_recipe_is_a_valid_configuration(recipe):
     with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
-        assert from_hydra(compose("train", [f"recipe={recipe}"])).total_steps > 0
+        assert from_hydra(compose("train", [f"recipe={recipe}", "data.folders=[{path: mine}]"])).total_steps > 0
 
 
 def test_evaluate_prints_a_row_per_k_and_the_gate_refuses_a_worse_network(recording, tmp_path, make_model, capsys):
