@@ -96,7 +96,8 @@ class Comparison:
         p99_over_median = float(np.quantile(times, 0.99)) / median
         tenth = max(1, windows // 10)
         growth_mib = max(memory[-tenth:]) - max(memory[:tenth])
-        return Steadiness(windows, median, p99_over_median, growth_mib, new_k_ms, known_k_ms)
+        machine_p99 = machine_unsteadiness(self.device, median, windows)
+        return Steadiness(windows, median, p99_over_median, machine_p99, growth_mib, new_k_ms, known_k_ms)
 
     def _stages(self, window: Window) -> tuple[dict[str, float], float | None]:
         reset_peak_memory(self.device)
@@ -130,6 +131,20 @@ def reserved_mib(args: argparse.Namespace, size: tuple[int, int], views: int, st
 
 def medians_of(times: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def machine_unsteadiness(device: torch.device, milliseconds: float, repeats: int) -> float:
+    """99th percentile over median of products that take about so long together: no program is steadier here."""
+    a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))
+    out = torch.empty_like(a)
+    once = statistics.median(timed_ms(lambda: torch.mm(a, b, out=out), device) for _ in range(10))
+
+    def products() -> None:
+        for _ in range(max(1, round(milliseconds / once))):
+            torch.mm(a, b, out=out)
+
+    times = [timed_ms(products, device) for _ in range(repeats)]
+    return float(np.quantile(times, 0.99)) / statistics.median(times)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
