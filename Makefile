@@ -32,8 +32,11 @@ lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 
-# A Python that has PyTorch, a GPU machine's for instance, serves as it is.
+# Without an environment, a Python that has PyTorch, a GPU machine's for instance, serves as it is. Asked for `bench` alone.
+BENCH := $(RUN)
+ifneq ($(filter bench,$(MAKECMDGOALS)),)
 BENCH := $(if $(wildcard $(STAMP)),$(RUN),$(shell python3 -c 'import torch' 2>/dev/null && echo python3 || echo $(RUN)))
+endif
 
 bench: $(if $(filter python3,$(BENCH)),,$(STAMP))  ## time, operations and memory of the model's stages on this machine (ARGS="--help")
 	PYTHONPATH=. $(BENCH) -m dvlt_ros.benchmark $(ARGS)

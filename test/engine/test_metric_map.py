@@ -74,7 +74,7 @@ def test_after_the_lock_all_lengths_are_metres_and_the_map_is_odom(make_windows)
     first = next(i for i, window in enumerate(placed) if window.is_metric)
     assert 0 < first < len(placed) - 2
     assert all(window.is_metric for window in placed[first:])
-    assert all(window.window is original for window, original in zip(placed[:first], windows, strict=False))
+    assert all(window.window is original for window, original in zip(placed[:first], windows[:first], strict=True))
     assert_true(placed[first:], poses)
     assert metric.status.state == "locked"
     for window in placed[first:]:
