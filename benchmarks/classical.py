@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from real_sequences import Recording
 
-from dvlt_ros.engine.odometry import inverse
 from dvlt_ros.errors import ConfigError
+from dvlt_ros.mapping.sensors.odometry import inverse
 
 
 def load() -> Any:

@@ -4,7 +4,7 @@
     python benchmarks/endurance.py --windows 100000 --no-loops
 
 A robot goes round and round in a room, with odometry; the network is a stub that knows every view beforehand, so that
-what is measured is everything else: admission, seams, scale, places, loops, pose graph and the map that grows. One
+what is measured is everything else: admission, registration, scale, places, loops, pose graph and the growing map. One
 window per frame. Times are the processor's, so that other work on the machine does not count; memory is what the
 process holds; each row stands for a part of the drive.
 """
@@ -24,24 +24,24 @@ from simulated_building import INTRINSICS, SIZE, Building, SimulatedRobot, make_
 from simulated_network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.benchmark import machine
-from dvlt_ros.engine.builder import MapBuilder
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.engine import Engine
-from dvlt_ros.engine.frames import Frame, Picture
-from dvlt_ros.engine.loop_closer import LoopCloser
-from dvlt_ros.engine.loop_closing import LoopClosingConfig, LoopFinder
-from dvlt_ros.engine.map_graph import MapGraph
-from dvlt_ros.engine.metric_map import MetricMap
-from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import CameraInOdom
+from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.loop_closer import LoopCloser
+from dvlt_ros.mapping.loops.detector import LoopDetector, LoopDetectorConfig
+from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.maps.metric_map import MetricMap
+from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 
 LAP, RADIUS_M = 60, 0.9  # frames, metres
 FRAME_NS = 500_000_000
 ROOM = 7  # a place of the building that is the middle of a room
 DRIFT_RAD = 2e-4  # of the wheels' heading, per frame
 ROWS = 40
-CONFIG = EngineConfig(window_size=3, window_overlap=2, max_map_points=100_000)  # a map that is soon full
-LOOPS = LoopClosingConfig(loop_rest=30)  # one in two laps; each comes with a solution of the whole graph
+CONFIG = MappingConfig(window_size=3, window_overlap=2, max_map_points=100_000)  # a map that is soon full
+LOOPS = LoopDetectorConfig(loop_rest=30)  # one in two laps; each comes with a solution of the whole graph
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Row:
     median_ms: float
     worst_ms: float
     memory_mb: float
-    stations: int  # in the graph
+    submaps: int  # in the graph
     places: int
     points: int  # of the map
     loops: int  # closed so far
@@ -106,9 +106,9 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
     robot = SimulatedRobot(building, {}, np.empty(0), nothing, nothing, np.empty(0), nothing)
     robot.__dict__["truth"] = Truth(circuit)
     predictor = StubPredictor(robot, PredictionNoise(bend_deg=0.1))
-    finder, graph = (LoopFinder(predictor, LOOPS), MapGraph(is_metric=True)) if has_loops else (None, None)
-    engine = Engine(predictor, CONFIG, loops=finder)
-    metric, builder = MetricMap(circuit.camera, MetricScaleConfig(), graph=graph), MapBuilder(CONFIG)
+    detector, graph = (LoopDetector(predictor, LOOPS), MapGraph(is_metric=True)) if has_loops else (None, None)
+    engine = FrontEnd(predictor, CONFIG, loops=detector)
+    metric, builder = MetricMap(circuit.camera, ScaleConfig(), graph=graph), MapBuilder(CONFIG)
     closer, took_ms = LoopCloser(engine, metric), []
     for number in range(num_windows + 1):
         start = time.process_time()
@@ -118,11 +118,11 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
         placed = metric.place(window)
         builder.learn(placed)
         for reconstruction in placed.window.reconstructions:
-            builder.add(reconstruction, placed.is_metric, placed.window.segment)
+            builder.add(reconstruction, placed.is_metric, placed.window.submap_id)
         closer.work()
         took_ms.append(1e3 * (time.process_time() - start))
         if len(took_ms) >= num_windows / ROWS:
-            points, places = len(builder.snapshot().cloud.points), 0 if finder is None else len(finder)
+            points, places = len(builder.snapshot().cloud.points), 0 if detector is None else len(detector)
             report(
                 Row(
                     number, float(np.median(took_ms)), max(took_ms), memory_mb(), 0 if graph is None else len(graph),
@@ -145,11 +145,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(machine(torch.device("cpu")))
-    print("windows  median ms  worst ms  memory MiB  stations  places  map points  loops closed")
+    print("windows  median ms  worst ms  memory MiB  submaps  places  map points  loops closed")
 
     def report(row: Row) -> None:
         print(
-            f"{row.windows:7d}  {row.median_ms:9.2f}  {row.worst_ms:8.0f}  {row.memory_mb:10.0f}  {row.stations:8d}"
+            f"{row.windows:7d}  {row.median_ms:9.2f}  {row.worst_ms:8.0f}  {row.memory_mb:10.0f}  {row.submaps:8d}"
             f"  {row.places:6d}  {row.points:10d}  {row.loops:12d}",
             flush=True,
         )

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
-from dvlt_ros.engine.budget import BudgetController, Plan
-from dvlt_ros.engine.ladder import Rung
-from dvlt_ros.engine.limits import Limits
+from dvlt_ros.mapping.budget.controller import BudgetController, Plan
+from dvlt_ros.mapping.budget.limits import Limits
+from dvlt_ros.mapping.budget.quality_levels import QualityLevel
 from dvlt_ros.model import Dvlt
 
 REPEATS = (2.0, 8.0, 2.0, 0.5, 2.0)  # of every step, stage by stage: neighbours differ by 4
@@ -34,7 +34,7 @@ class Row:
 
     repeats: float
     plan: Plan
-    rung: Rung
+    level: QualityLevel
     num_views: int
     latency_ms: float
 
@@ -86,15 +86,15 @@ def run_stage(
     rows: list[Row] = []
     end_ms = now_ms() + 1e3 * seconds
     while now_ms() < end_ms or len(rows) <= 2 * IGNORED_WINDOWS:
-        rung = controller.rung
-        num_retained = min(limits.window_overlap, rung.window_size - 1)
-        arrivals = camera.wait(1, rung.window_size - num_retained)
+        level = controller.level
+        num_retained = min(limits.window_overlap, level.window_size - 1)
+        arrivals = camera.wait(1, level.window_size - num_retained)
         num_views = num_retained + len(arrivals)
         plan = controller.plan(num_views, len(arrivals), now_ms() - arrivals[0], camera.interval_ms)
-        window_ms = run_window(model, num_views, rung.image_size, plan.num_steps, repeats)
+        window_ms = run_window(model, num_views, level.image_size, plan.num_steps, repeats)
         latency_ms = now_ms() - arrivals[0]
-        controller.observe(num_views, plan.num_steps, rung.image_size, window_ms, own_ms=0.0)
-        rows.append(Row(repeats, plan, rung, num_views, latency_ms))
+        controller.observe(num_views, plan.num_steps, level.image_size, window_ms, overhead_ms=0.0)
+        rows.append(Row(repeats, plan, level, num_views, latency_ms))
     return rows
 
 
@@ -109,7 +109,7 @@ def table(stages: list[list[Row]], budget_ms: float) -> str:
         lines.append(
             f"{stage[0].repeats:8.1f}{len(stage):9d}{np.mean(latency <= budget_ms):8.1%}{np.median(latency):9.0f}"
             f"{latency.max():8.0f}{span([row.plan.num_steps for row in kept]):>10}"
-            f"{span([row.rung.window_size for row in kept]):>9}{span([row.rung.image_size for row in kept]):>9}"
+            f"{span([row.level.window_size for row in kept]):>9}{span([row.level.image_size for row in kept]):>9}"
         )
     kept = [row for stage in stages for row in stage[IGNORED_WINDOWS:]]
     share = np.mean([row.latency_ms <= budget_ms for row in kept])
@@ -136,8 +136,8 @@ def plot(stages: list[list[Row]], budget_ms: float, path: Path) -> None:
     curves = {
         "latency / ms": [row.latency_ms for row in rows],
         "K": [row.plan.num_steps for row in rows],
-        "frames in a window": [row.rung.window_size for row in rows],
-        "network's pixels": [row.rung.image_size for row in rows],
+        "frames in a window": [row.level.window_size for row in rows],
+        "network's pixels": [row.level.image_size for row in rows],
     }
     figure, axes = plt.subplots(len(curves), 1, sharex=True, figsize=(9, 8), constrained_layout=True)
     for axis, (name, values) in zip(axes, curves.items(), strict=True):
@@ -176,7 +176,7 @@ def main() -> None:
     controller, camera = BudgetController(limits), Camera(interval_ms=2.0 * usual_ms)
     stages = [run_stage(model, controller, camera, limits, repeats, arguments.seconds) for repeats in REPEATS]
     print(table(stages, limits.budget_ms))
-    print(f"ladder: {controller.ladder.num_changes} changes; {controller.ladder}")
+    print(f"quality levels: {controller.quality_levels.num_changes} changes; {controller.quality_levels}")
     if arguments.plot:
         plot(stages, limits.budget_ms, arguments.plot)
 

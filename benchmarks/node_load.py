@@ -32,12 +32,12 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
 from dvlt_ros.benchmark import machine
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.engine import Engine
-from dvlt_ros.engine.frames import Frame, Picture
-from dvlt_ros.engine.prediction import WindowPrediction
-from dvlt_ros.engine.predictor import DvltPredictor
-from dvlt_ros.engine.windows import View
+from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.data.views import View
+from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
+from dvlt_ros.mapping.inference.prediction import WindowPrediction
 from dvlt_ros.model import Dvlt, PixelMapping, prepare_images
 from dvlt_ros.ros.messages import header, image_message
 from dvlt_ros.ros.node import ReconstructNode
@@ -203,7 +203,7 @@ def camera(args: argparse.Namespace) -> None:
 
 
 def engine_alone(predictor: DvltPredictor, count: int) -> list[float]:
-    engine, images, times = Engine(predictor, EngineConfig(keyframe_min_change=0.0)), clouds(16), []
+    engine, images, times = FrontEnd(predictor, MappingConfig(keyframe_min_change=0.0)), clouds(16), []
     for number in range(10**9):
         load = partial(Picture, images[number % 16], None)
         engine.admit(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), load))

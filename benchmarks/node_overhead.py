@@ -20,8 +20,8 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from dvlt_ros.benchmark import machine
-from dvlt_ros.engine.frames import Cloud, Picture, Reconstruction
-from dvlt_ros.engine.rendering import RenderedFrame, point_records
+from dvlt_ros.mapping.data.frames import Cloud, Picture, Reconstruction
+from dvlt_ros.mapping.outputs.rendering import RenderedFrame, point_records
 from dvlt_ros.model import prepare_images
 from dvlt_ros.ros import messages
 

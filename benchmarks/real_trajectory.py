@@ -26,23 +26,23 @@ from trajectory_report import Figures, table, write_plot
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.engine import Engine
-from dvlt_ros.engine.frames import Reconstruction
-from dvlt_ros.engine.metric_map import MetricMap
-from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import CameraInOdom
-from dvlt_ros.engine.predictor import DvltPredictor, choose_device
 from dvlt_ros.errors import AlignmentError, DataError, DvltError
 from dvlt_ros.evaluation.reading import Trajectory
 from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match
 from dvlt_ros.geometry import quaternion_from_matrix
 from dvlt_ros.lens import Lens
+from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.data.frames import Reconstruction
+from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor, choose_device
+from dvlt_ros.mapping.maps.metric_map import MetricMap
+from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.model import Dvlt
 from dvlt_ros.reconstruct_bag import windows
 from dvlt_ros.sources import SourceImage
 
-STRETCHES = 5  # of the path, whose scales are compared
+SECTIONS = 5  # of the path, whose scales are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Run:
     problem: str = ""  # why frames have no pose
 
 
-def by_engine(recording: Recording, predictor: DvltPredictor, config: EngineConfig, odom: np.ndarray | None) -> Run:
+def by_engine(recording: Recording, predictor: DvltPredictor, config: MappingConfig, odom: np.ndarray | None) -> Run:
     """Through the engine; with ``odom`` (N, 4, 4) in metres, of which the frames from the lock on count."""
     predictor.reset()
     height, width = recording.images[0].shape[:2]
@@ -71,11 +71,11 @@ def by_engine(recording: Recording, predictor: DvltPredictor, config: EngineConf
         assert odom is not None
         return CameraInOdom(odom[index_of[stamp_ns]], 0)
 
-    metric = None if odom is None else MetricMap(look_up, MetricScaleConfig())
+    metric = None if odom is None else MetricMap(look_up, ScaleConfig())
     source = (SourceImage(s, "camera", image, lens) for s, image in zip(stamps_ns, recording.images, strict=True))
     found: list[Reconstruction] = []
     start_s = time.perf_counter()
-    for window in windows(Engine(predictor, config, clock_ns=lambda: 0), source):
+    for window in windows(FrontEnd(predictor, config, clock_ns=lambda: 0), source):
         placed = None if metric is None else metric.place(window)
         if placed is None or placed.is_metric:
             found += window.reconstructions if placed is None else placed.window.reconstructions
@@ -97,7 +97,7 @@ def _depths(reconstruction: Reconstruction, true: np.ndarray) -> tuple[np.ndarra
     return reconstruction.depth[both], truth[both]
 
 
-def by_wheels(recording: Recording, odom: np.ndarray) -> Run:
+def by_odometry(recording: Recording, odom: np.ndarray) -> Run:
     return Run("odometry alone", True, dict(enumerate(odom)), [], 1, 0.0)
 
 
@@ -127,7 +127,7 @@ def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figur
         )  # fmt: skip
     except (DataError, AlignmentError) as error:
         return replace(figures, problem=run.problem or str(error)), None
-    found = evaluate(matched, [rpe_length_m], STRETCHES)
+    found = evaluate(matched, [rpe_length_m], SECTIONS)
     (rpe,) = found.rpe
     return replace(
         figures,
@@ -182,7 +182,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--max-seam-residual", type=float, default=EngineConfig.max_seam_residual)
+    parser.add_argument("--max-registration-residual", type=float, default=MappingConfig.max_registration_residual)
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--threads", type=int, default=2, help="of pycolmap and of PyTorch (default: 2)")
     parser.add_argument("--output", type=Path, help="folder for trajectories.json and trajectories.png")
@@ -191,11 +191,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredictor) -> list[Run]:
     # Every frame counts: none is passed over for showing little new.
-    config = EngineConfig(keyframe_min_change=0.0, max_seam_residual=args.max_seam_residual)
+    config = MappingConfig(keyframe_min_change=0.0, max_registration_residual=args.max_registration_residual)
     found = [by_engine(recording, predictor, config, None)]
     for drift in args.drift:
         odom = drifting(recording.world_from_cam, drift)
-        for run in (by_engine(recording, predictor, config, odom), by_wheels(recording, odom)):
+        for run in (by_engine(recording, predictor, config, odom), by_odometry(recording, odom)):
             found.append(replace(run, system=f"{run.system} ({100 * drift:g} %)"))
     return [*found, by_pycolmap(recording, args.threads)] if args.classical else found
 

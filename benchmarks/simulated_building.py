@@ -20,8 +20,8 @@ from functools import cached_property
 
 import numpy as np
 
-from dvlt_ros.engine.frames import Frame, Picture
-from dvlt_ros.engine.odometry import OdometryHistory, interpolate
+from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.sensors.odometry import OdometryHistory, interpolate
 
 SIZE = (24, 32)  # height, width of pictures and maps
 INTRINSICS = np.array([[24.0, 0.0, 16.0], [0.0, 24.0, 12.0], [0.0, 0.0, 1.0]])
@@ -43,7 +43,7 @@ Box = tuple[Point, Point]  # lower and upper corner, metres
 
 
 @dataclass(frozen=True)
-class WheelNoise:
+class OdometryNoise:
     """Standard deviations after one radian or metre."""
 
     heading_per_turn: float = 0.02  # rad
@@ -159,7 +159,7 @@ def _wander(building: Building, rng: np.random.Generator, length_m: float, begin
     return np.array(points)
 
 
-def wheel_odometry(planar: np.ndarray, noise: WheelNoise, rng: np.random.Generator) -> np.ndarray:
+def simulate_odometry(planar: np.ndarray, noise: OdometryNoise, rng: np.random.Generator) -> np.ndarray:
     """x, y, yaw (T, 3) as the wheels count them, from 0, of a true drive (T, 3)."""
     yaw = planar[:, 2]
     turn, step = np.diff(yaw), np.linalg.norm(np.diff(planar[:, :2], axis=0), axis=1)
@@ -197,8 +197,8 @@ class SimulatedRobot:
 
     building: Building
     base_from_cam: Mapping[str, np.ndarray]  # by the camera's frame
-    wheel_stamps_ns: np.ndarray  # (T,)
-    world_from_base_at_wheels: np.ndarray  # (T, 4, 4)
+    odometry_stamps_ns: np.ndarray  # (T,)
+    world_from_base_at_odometry: np.ndarray  # (T, 4, 4)
     odom_from_base: np.ndarray  # (T, 4, 4)
     stamps_ns: np.ndarray  # (F,), of the images
     world_from_base: np.ndarray  # (F, 4, 4)
@@ -206,7 +206,7 @@ class SimulatedRobot:
 
     @property
     def length_m(self) -> float:
-        return float(np.linalg.norm(np.diff(self.world_from_base_at_wheels[:, :3, 3], axis=0), axis=1).sum())
+        return float(np.linalg.norm(np.diff(self.world_from_base_at_odometry[:, :3, 3], axis=0), axis=1).sum())
 
     @cached_property
     def truth(self) -> dict[tuple[str, int], np.ndarray]:
@@ -237,8 +237,8 @@ class SimulatedRobot:
     @cached_property
     def odometry(self) -> OdometryHistory:
         """All messages of the wheels."""
-        history = OdometryHistory(max_samples=len(self.wheel_stamps_ns))
-        for stamp_ns, pose in zip(self.wheel_stamps_ns.tolist(), self.odom_from_base, strict=True):
+        history = OdometryHistory(max_samples=len(self.odometry_stamps_ns))
+        for stamp_ns, pose in zip(self.odometry_stamps_ns.tolist(), self.odom_from_base, strict=True):
             history.add(stamp_ns, pose)
         return history
 
@@ -254,7 +254,7 @@ def make_robot(
     seed: int,
     length_m: float,
     cameras: Mapping[str, np.ndarray] = ONE_CAMERA,
-    wheels: WheelNoise = WheelNoise(),
+    wheels: OdometryNoise = OdometryNoise(),
 ) -> SimulatedRobot:
     """A drive of ``length_m`` through a building of its own."""
     rng = np.random.default_rng(seed)
@@ -266,14 +266,14 @@ def send(
     rng: np.random.Generator,
     length_m: float,
     cameras: Mapping[str, np.ndarray] = ONE_CAMERA,
-    wheels: WheelNoise = WheelNoise(),
+    wheels: OdometryNoise = OdometryNoise(),
     begin: int = 0,
     start_ns: int = START_NS,
 ) -> SimulatedRobot:
     """A robot through a building, from one of its places on."""
     planar = drive(building, rng, length_m, begin)
     world_from_base = np.stack([planar_pose(*row) for row in planar])
-    odom_from_base = np.stack([planar_pose(*row) for row in wheel_odometry(planar, wheels, rng)])
+    odom_from_base = np.stack([planar_pose(*row) for row in simulate_odometry(planar, wheels, rng)])
     at = range(0, len(planar) - 1, TICKS_PER_FRAME)
     between = [interpolate(world_from_base[i], world_from_base[i + 1], FRAME_OFFSET_NS / TICK_NS) for i in at]
     return SimulatedRobot(

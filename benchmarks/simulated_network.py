@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from simulated_building import INTRINSICS, SIZE
 
-from dvlt_ros.engine.odometry import inverse
-from dvlt_ros.engine.places import describe
-from dvlt_ros.engine.prediction import WindowPrediction
-from dvlt_ros.engine.windows import View
+from dvlt_ros.mapping.data.views import View
+from dvlt_ros.mapping.inference.descriptors import describe
+from dvlt_ros.mapping.inference.prediction import WindowPrediction
+from dvlt_ros.mapping.sensors.odometry import inverse
 from dvlt_ros.model import Features, PixelMapping
 
 CPU = torch.device("cpu")

@@ -5,11 +5,11 @@
     python benchmarks/simulated_robot.py --length 60 --seeds 0
 
 Robot and wheels are those of ``simulated_building.py``, the network is the nearly perfect one of
-``simulated_network.py``; engine, seams and metric map are the real ones. ATE: root mean square distance of the camera
-to where it really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
+``simulated_network.py``; everything else is the real pipeline. ATE: root mean square distance of the camera to where it
+really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
 
 With ``--loops`` places are recognised by simulated features, and loops closed by the real code; a second ATE is that
-of the path as the last loop has left it. ``--fooled``: a network that takes any two visits in a joint window for one
+of the path as the last loop has left it. ``--fooled``: a network that takes any two submaps in a joint window for one
 place.
 """
 
@@ -24,26 +24,26 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from simulated_building import TWO_CAMERAS, SimulatedRobot, WheelNoise, make_robot
+from simulated_building import TWO_CAMERAS, OdometryNoise, SimulatedRobot, make_robot
 from simulated_network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.alignment import ScaleEstimator, fit_sim3
 from dvlt_ros.benchmark import machine
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.engine import Engine
-from dvlt_ros.engine.frames import Reconstruction
-from dvlt_ros.engine.loop_closer import LoopCloser, LoopStatus
-from dvlt_ros.engine.loop_closing import LoopFinder
-from dvlt_ros.engine.map_graph import MapGraph
-from dvlt_ros.engine.metric_map import MetricMap
-from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import CameraInOdom, inverse
-from dvlt_ros.engine.placed_map import PlacedWindow
-from dvlt_ros.engine.results import WindowResult
-from dvlt_ros.engine.rig import Rig
 from dvlt_ros.geometry import rotation_angle
+from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.data.frames import Reconstruction
+from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.front_end.window_result import WindowResult
+from dvlt_ros.mapping.loop_closer import LoopCloser, LoopStatus
+from dvlt_ros.mapping.loops.detector import LoopDetector
+from dvlt_ros.mapping.maps.metric_map import MetricMap
+from dvlt_ros.mapping.maps.placed_map import PlacedWindow
+from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
+from dvlt_ros.mapping.sensors.rig import Rig
 
-STRETCH_M = 10.0  # of the path, over which the scale is compared
+SECTION_M = 10.0  # of the path, over which the scale is compared
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ class Drive:
     @property
     def corrected(self) -> np.ndarray:
         """(M, 4, 4) of the frames from the lock on, as the loops after them have moved them."""
-        poses, segments = np.empty((0, 4, 4)), np.empty(0, np.int64)
+        poses, submap_ids = np.empty((0, 4, 4)), np.empty(0, np.int64)
         for placed in (placed for placed in self.placed if placed.is_metric):
             for correction in placed.corrections:
-                poses = correction.poses(0, segments, poses)
+                poses = correction.poses(0, submap_ids, poses)
             found = self._leading([placed.window])
             poses = np.concatenate([poses, np.stack([r.map_from_cam for r in found])])
-            segments = np.concatenate([segments, np.full(len(found), placed.window.segment)])
+            submap_ids = np.concatenate([submap_ids, np.full(len(found), placed.window.submap_id)])
         return poses
 
     @property
@@ -114,7 +114,7 @@ def run(
     robot: SimulatedRobot,
     noise: PredictionNoise,
     seed: int = 0,
-    has_wheels: bool = True,
+    has_odometry: bool = True,
     has_loops: bool = False,
     is_fooled: bool = False,
 ) -> Drive:
@@ -123,15 +123,15 @@ def run(
     problems: list[str] = []
     rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
     predictor = SimulatedPredictor(robot, noise, seed, is_fooled)
-    finder = LoopFinder(predictor) if has_loops else None
-    engine = Engine(predictor, EngineConfig(), problems.append, rig=rig, loops=finder)
+    detector = LoopDetector(predictor) if has_loops else None
+    engine = FrontEnd(predictor, MappingConfig(), problems.append, rig=rig, loops=detector)
 
     def look_up(stamp_ns: int, frame_id: str) -> CameraInOdom:
         found = history.at(stamp_ns)
-        return CameraInOdom(found.odom_from_base @ mounts[frame_id], found.stretch)
+        return CameraInOdom(found.odom_from_base @ mounts[frame_id], found.epoch)
 
     graph = MapGraph(is_metric=True) if has_loops else None
-    metric = MetricMap(look_up if has_wheels else None, MetricScaleConfig(), graph=graph)
+    metric = MetricMap(look_up if has_odometry else None, ScaleConfig(), graph=graph)
     closer = LoopCloser(engine, metric)
     windows, placed = [], []
     for frame in robot.frames():
@@ -161,15 +161,15 @@ def odometry_positions(robot: SimulatedRobot) -> np.ndarray:
 
 
 def scale_errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Logarithms of found over true length of stretches of the path: sums of squared distances within 10 m."""
+    """Logarithms of found over true length of sections of the path: sums of squared distances within 10 m."""
     way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(true, axis=0), axis=1))])
-    starts = np.searchsorted(way, np.arange(0, way[-1], STRETCH_M))
+    starts = np.searchsorted(way, np.arange(0, way[-1], SECTION_M))
     return np.array([math.log(_size(found[a:b]) / _size(true[a:b])) for a, b in pairwise(starts)])
 
 
 def baseline_scale_errors(robot: SimulatedRobot, noise: PredictionNoise, seed: int = 0) -> np.ndarray:
-    """Of a rig alone, without wheels: relative errors of the lengths that leave, over stretches of 10 m."""
-    found, true = run(robot, noise, seed, has_wheels=False).metric
+    """Of a rig alone, without wheels: relative errors of the lengths that leave, over sections of 10 m."""
+    found, true = run(robot, noise, seed, has_odometry=False).metric
     return np.expm1(scale_errors(found[:, :3, 3], true[:, :3, 3]))
 
 
@@ -184,11 +184,11 @@ def _aligned(found: np.ndarray, true: np.ndarray, scale: ScaleEstimator) -> floa
 
 
 def judge(
-    seed: int, length_m: float, noise: PredictionNoise, wheel_noise: WheelNoise, has_loops: bool, is_fooled: bool
+    seed: int, length_m: float, noise: PredictionNoise, odometry_noise: OdometryNoise, has_loops: bool, is_fooled: bool
 ) -> str:
     """One row of the table."""
     start = time.perf_counter()
-    robot = make_robot(seed, length_m, wheels=wheel_noise)
+    robot = make_robot(seed, length_m, wheels=odometry_noise)
     wheels = TrajectoryError.of(odometry_positions(robot), np.stack(list(robot.truth.values()))[:, :3, 3])
     drive = run(robot, noise, seed, has_loops=has_loops, is_fooled=is_fooled)
     visual = TrajectoryError.of(drive.seen[:, :3, 3], drive.true[:, :3, 3])
@@ -220,15 +220,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--length", type=float, default=300.0, help="metres")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    usual = WheelNoise().heading_per_metre
+    usual = OdometryNoise().heading_per_metre
     parser.add_argument("--heading-per-metre", type=float, default=usual, help="rad after 1 m driven straight on")
     parser.add_argument("--loops", action="store_true", help="close loops")
     parser.add_argument("--fooled", action="store_true", help="with a network that a joint window always fools")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    noise, wheels = PredictionNoise(), WheelNoise(heading_per_metre=args.heading_per_metre)
+    noise, wheels = PredictionNoise(), OdometryNoise(heading_per_metre=args.heading_per_metre)
     print(machine(torch.device("cpu")))
-    print("ATE in % of the path; drift of the visual scale and error of the metric one in % over stretches of 10 m;")
+    print("ATE in % of the path; drift of the visual scale and error of the metric one in % over sections of 10 m;")
     print("step: largest one of map -> odom between two windows, at the camera")
     print(HEADER)
     for seed in args.seeds:

@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--rpe-lengths", type=above_zero, nargs="+", default=[1.0, 10.0, 100.0], metavar="M", help="(default: 1 10 100)"
     )
     parser.add_argument(
-        "--stretches", type=at_least_two, default=10, metavar="N", help="of the path, one scale each (default: 10)"
+        "--sections", type=at_least_two, default=10, metavar="N", help="of the path, one scale each (default: 10)"
     )
     parser.add_argument("--map", type=Path, help="PLY in the frame of the estimate")
     parser.add_argument("--true-map", type=Path, help="PLY in the frame of the truth")
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
     estimate, truth = read_trajectory(args.estimate, args.topic), read_trajectory(args.truth)
     matched = match(estimate, truth, args.max_time_difference)
-    evaluation = evaluate(matched, args.rpe_lengths, args.stretches)
+    evaluation = evaluate(matched, args.rpe_lengths, args.sections)
     of_map = None
     if args.map is not None:
         points, true_points = read_ply(args.map), read_ply(args.true_map)

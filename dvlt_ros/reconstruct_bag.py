@@ -21,23 +21,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .engine.config import EngineConfig
-from .engine.engine import Engine
-from .engine.frames import Frame, Picture
-from .engine.loading import load_predictor
-from .engine.loop_closer import LoopCloser, prepare_loops
-from .engine.loop_closing import LoopClosingConfig
-from .engine.loops import LoopConfig
-from .engine.metric_map import MetricMap
-from .engine.metric_scale import MetricScaleConfig
-from .engine.odometry import OdometryConfig
-from .engine.places import PlacesConfig
-from .engine.predictor import choose_device
-from .engine.results import WindowResult
-from .engine.unscaled_map import UnscaledMap
+from .backends import DEFAULT_MODEL, model_names
 from .errors import DataError, DvltError
 from .lens import rectification
-from .models import DEFAULT_MODEL, model_names
+from .mapping.config import MappingConfig
+from .mapping.data.frames import Frame, Picture
+from .mapping.front_end.front_end import FrontEnd
+from .mapping.front_end.window_result import WindowResult
+from .mapping.inference.dvlt_predictor import choose_device
+from .mapping.inference.loading import load_predictor
+from .mapping.loop_closer import LoopCloser, prepare_loops
+from .mapping.loops.detector import LoopDetectorConfig
+from .mapping.loops.place_index import PlaceIndexConfig
+from .mapping.loops.verification import LoopVerificationConfig
+from .mapping.maps.metric_map import MetricMap
+from .mapping.maps.unscaled_map import UnscaledMap
+from .mapping.scale.estimator import ScaleConfig
+from .mapping.sensors.odometry import OdometryConfig
 from .offline.odometry import CameraOdometry
 from .offline.options import add_options, from_options
 from .offline.results import RECORDING, Results
@@ -82,24 +82,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=FRAME_ID,
         help=f"optical frame of images that come without a frame_id; others keep theirs (default: {FRAME_ID})",
     )
-    add_options(parser, "windows and map", EngineConfig, without=OF_TIME)
-    add_options(parser, "loops", LoopClosingConfig, PlacesConfig, LoopConfig)
-    add_options(parser, "odometry and scale", OdometryConfig, MetricScaleConfig)
+    add_options(parser, "windows and map", MappingConfig, without=OF_TIME)
+    add_options(parser, "loops", LoopDetectorConfig, PlaceIndexConfig, LoopVerificationConfig)
+    add_options(parser, "odometry and scale", OdometryConfig, ScaleConfig)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    config, scale = from_options(EngineConfig, args), from_options(MetricScaleConfig, args)
+    config, scale = from_options(MappingConfig, args), from_options(ScaleConfig, args)
     if args.source.resolve().is_relative_to((args.output / RECORDING).resolve()):
         raise DataError(f"{args.source}: it would be replaced; choose another --output")
     source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
     odometry = find_odometry(args, next(iter(source)).frame_id)
     predictor = load_predictor(args.model, args.weights, choose_device(args.device), config.image_rotation)
     loops = prepare_loops(
-        from_options(LoopClosingConfig, args), from_options(PlacesConfig, args), from_options(LoopConfig, args),
+        from_options(LoopDetectorConfig, args), from_options(PlaceIndexConfig, args),
+        from_options(LoopVerificationConfig, args),
         predictor, is_metric=odometry is not None,
     )  # fmt: skip
-    engine = Engine(predictor, config, notify=tqdm.write, clock_ns=lambda: 0, loops=loops.finder)
+    engine = FrontEnd(predictor, config, notify=tqdm.write, clock_ns=lambda: 0, loops=loops.detector)
     map_ = UnscaledMap(loops.graph) if odometry is None else MetricMap(odometry.camera, scale, graph=loops.graph)
     closer = LoopCloser(engine, map_, tqdm.write)
     start_s = time.perf_counter()
@@ -139,7 +140,7 @@ def find_odometry(args: argparse.Namespace, camera_frame: str) -> CameraOdometry
         return None
 
 
-def windows(engine: Engine, source: Iterator[SourceImage]) -> Iterator[WindowResult]:
+def windows(engine: FrontEnd, source: Iterator[SourceImage]) -> Iterator[WindowResult]:
     """Full windows, and what is left before a break and at the end: nothing is dropped, no clock decides."""
     latest, accepted = None, 0
     for image in source:
@@ -153,7 +154,7 @@ def windows(engine: Engine, source: Iterator[SourceImage]) -> Iterator[WindowRes
     yield from rest(engine)
 
 
-def rest(engine: Engine) -> Iterator[WindowResult]:
+def rest(engine: FrontEnd) -> Iterator[WindowResult]:
     """Of frames that no others will join."""
     while (window := engine.run(flush=True)) is not None:
         yield window

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .engine.frames import Cloud, Reconstruction
-from .engine.rendering import RenderedFrame
 from .export.rerun import LoggedView, RerunRecording
+from .mapping.data.frames import Cloud, Reconstruction
+from .mapping.outputs.rendering import RenderedFrame
 
 LONGEST_EDGE = 480  # pixels of what is logged
 MOST_POINTS = 12_000  # of each frame: a viewer keeps those of all frames in sight

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvlt_ros.engine.budget import BudgetController, Plan
-from dvlt_ros.engine.ladder import Rung
-from dvlt_ros.engine.limits import Limits
+from dvlt_ros.mapping.budget.controller import BudgetController, Plan
+from dvlt_ros.mapping.budget.limits import Limits
+from dvlt_ros.mapping.budget.quality_levels import QualityLevel
 
 LIMITS = Limits(budget_ms=250, k_min=8, k_max=16, window_size=8, window_overlap=3, image_size=504)
 LEARNING_WINDOWS = 5  # after each change of the load
@@ -39,16 +39,18 @@ class Outcome:
     latency_ms: float  # of the oldest new frame, from arrival to publication
     window_ms: float
     plan: Plan
-    rung: Rung
+    level: QualityLevel
 
 
 class Robot:
     """Frames at a rate, the engine's queue (newest win), one device."""
 
-    def __init__(self, limits=LIMITS, interval_ms=33.0, device=GPU, noise=0.05, outliers=0.002, own_ms=4.0, jitter=0.0):
+    def __init__(
+        self, limits=LIMITS, interval_ms=33.0, device=GPU, noise=0.05, outliers=0.002, overhead_ms=4.0, jitter=0.0
+    ):
         self.controller = BudgetController(limits)
         self.limits, self.interval_ms, self.device = limits, interval_ms, device
-        self.noise, self.outliers, self.own_ms, self.jitter = noise, outliers, own_ms, jitter
+        self.noise, self.outliers, self.overhead_ms, self.jitter = noise, outliers, overhead_ms, jitter
         self.rng = np.random.default_rng(7)
         self.now_ms = self.next_frame_ms = 0.0
         self.arrivals: list[float] = []
@@ -59,30 +61,30 @@ class Robot:
         return [self.window(load) for _ in range(count)]
 
     def window(self, load: float = 1.0) -> Outcome:
-        rung, num_new, waited_ms = self._take()
+        level, num_new, waited_ms = self._take()
         num_views = self.num_retained + num_new
         recent = self.arrivals[-20:]
         interval_ms = (recent[-1] - recent[0]) / (len(recent) - 1) if len(recent) > 1 else None
         plan = self.controller.plan(num_views, num_new, waited_ms, interval_ms)
-        window_ms = self.device.window_ms(num_views, rung.image_size / self.limits.image_size, plan.num_steps, load)
+        window_ms = self.device.window_ms(num_views, level.image_size / self.limits.image_size, plan.num_steps, load)
         window_ms *= math.exp(self.noise * self.rng.standard_normal()) * (2 if self.rng.random() < self.outliers else 1)
-        own_ms = self.own_ms * math.exp(0.2 * self.rng.standard_normal())
-        self.controller.observe(num_views, plan.num_steps, rung.image_size, window_ms, own_ms)
+        overhead_ms = self.overhead_ms * math.exp(0.2 * self.rng.standard_normal())
+        self.controller.observe(num_views, plan.num_steps, level.image_size, window_ms, overhead_ms)
         self.now_ms += window_ms
         self.num_retained = min(self.limits.window_overlap, num_views)
-        return Outcome(waited_ms + window_ms + own_ms, window_ms, plan, rung)
+        return Outcome(waited_ms + window_ms + overhead_ms, window_ms, plan, level)
 
-    def _take(self) -> tuple[Rung, int, float]:
-        rung = self.controller.rung
+    def _take(self) -> tuple[QualityLevel, int, float]:
+        level = self.controller.level
         self._receive()
         while len(self.waiting) < (1 if self.num_retained else 2):
             self.now_ms = max(self.now_ms, self.next_frame_ms)
             self._receive()
-        self.num_retained = min(self.num_retained, self.limits.window_overlap, rung.window_size - 1)
-        room = rung.window_size - self.num_retained
+        self.num_retained = min(self.num_retained, self.limits.window_overlap, level.window_size - 1)
+        room = level.window_size - self.num_retained
         self.num_dropped += max(0, len(self.waiting) - room)
         taken, self.waiting = self.waiting[-room:], []
-        return rung, len(taken), self.now_ms - taken[0]
+        return level, len(taken), self.now_ms - taken[0]
 
     def _receive(self) -> None:
         while self.next_frame_ms <= self.now_ms:
@@ -101,4 +103,4 @@ def feed(controller: BudgetController, count: int, step_ms: float, num_views: in
     for _ in range(count):
         plan = controller.plan(num_views, 1, 0.0, 500.0)
         window_ms = 10 + step_ms * plan.num_steps
-        controller.observe(num_views, plan.num_steps, controller.rung.image_size, window_ms, 2.0)
+        controller.observe(num_views, plan.num_steps, controller.level.image_size, window_ms, 2.0)

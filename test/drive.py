@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from room import FRAME_NS, SIZE, FakePredictor, picture, pose, room_depth, walk
 
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.engine import Engine
-from dvlt_ros.engine.frames import Frame, Picture
-from dvlt_ros.engine.metric_map import MetricMap
-from dvlt_ros.engine.metric_scale import MetricScaleConfig
-from dvlt_ros.engine.odometry import CameraInOdom, OdometryError, OdometryHistory, inverse
+from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.maps.metric_map import MetricMap
+from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom, OdometryError, OdometryHistory, inverse
 
 BASE_FROM_CAM = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0.05], [0, -1, 0, 0.5], [0, 0, 0, 1.0]])
 ODOM_FROM_WORLD = np.array([[0, 0, 1.0, 2.0], [-1, 0, 0, -1.0], [0, -1, 0, 0.5], [0, 0, 0, 1]])  # z up, somewhere
@@ -42,8 +42,8 @@ class Coverable(FakePredictor):
 
 def make_engine(predictor, **changes):
     said = []
-    config = EngineConfig(**{"distrusted_share": 0.0, "min_confidence": 1.5} | changes)
-    return Engine(predictor, config, said.append, clock_ns=itertools.count(0, 10**6).__next__), said
+    config = MappingConfig(**{"distrusted_share": 0.0, "min_confidence": 1.5} | changes)
+    return FrontEnd(predictor, config, said.append, clock_ns=itertools.count(0, 10**6).__next__), said
 
 
 def frame(number, shows=None):
@@ -85,7 +85,7 @@ def by_history(messages, base_from_cam=BASE_FROM_CAM):
 
     def look_up(stamp_ns, _):
         found = history.at(stamp_ns)
-        return CameraInOdom(found.odom_from_base @ base_from_cam, found.stretch)
+        return CameraInOdom(found.odom_from_base @ base_from_cam, found.epoch)
 
     return look_up, refused
 
@@ -98,7 +98,7 @@ def wheels(predictor, change=lambda number, odom_from_base: odom_from_base, coun
 
 
 def placed_by(look_up, windows):
-    metric = MetricMap(look_up, MetricScaleConfig())
+    metric = MetricMap(look_up, ScaleConfig())
     placed = [metric.place(window) for window in windows]
     return metric, [window for window in placed if window.is_metric]
 

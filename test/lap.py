@@ -9,7 +9,7 @@ from room import FRAME_NS, FakePredictor, pose
 
 LAP = 36  # frames
 EAGER = {"loops": "always", "loop_min_age_s": 1.0, "loop_every": 1, "place_distance": 0.05}  # about loops
-EXACT = {"image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}  # as the predictor is
+EXACT = {"image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}  # as the predictor is
 
 
 def on_the_lap(number):

@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 48, 64
 ROOM = sorted((Path(__file__).parents[1] / "dvlt_ros" / "demo" / "room").glob("*.jpg"))
 QUICK = {
     "device": "cpu", "publish_unscaled": True, "map_rate_hz": 20.0, "image_size": 56, "k_max": 2,
-    "keyframe_min_change": 0.0, "max_seam_residual": 0.9, "points_stride": 1,
+    "keyframe_min_change": 0.0, "max_registration_residual": 0.9, "points_stride": 1,
 }  # fmt: skip
 LIMIT_S = 60.0  # only a failure reaches it
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

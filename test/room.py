@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from dvlt_ros.engine.frames import Picture
-from dvlt_ros.engine.prediction import DeviceMemoryError, WindowPrediction
-from dvlt_ros.engine.windows import View
+from dvlt_ros.mapping.data.frames import Picture
+from dvlt_ros.mapping.data.views import View
+from dvlt_ros.mapping.inference.prediction import DeviceMemoryError, WindowPrediction
 from dvlt_ros.model import PixelMapping
 
 SIZE = (24, 32)  # height, width of pictures and maps

@@ -104,7 +104,7 @@ def test_noise_on_both_sides_shrinks_only_the_one_way_scale():
     assert float(fit_sim3(source, 3 * target, scale_estimator="fixed").scale) == 1
 
 
-def test_a_chain_of_noisy_seams_keeps_its_scale_only_symmetrically():
+def test_a_chain_of_noisy_registrations_keeps_its_scale_only_symmetrically():
     clean, left, right = (points(seed, 200, 200) for seed in (1, 2, 3))
     source, target = clean + 0.05 * left, clean + 0.05 * right
     one_way, symmetric = (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+MAPPING = ROOT / "dvlt_ros" / "mapping"
 
 # Room: the rooms of this package that it may import. Arrows point one way.
 ARROWS = {
@@ -17,21 +18,35 @@ ARROWS = {
     "cameras": {"errors", "types", "geometry"},
     "alignment": {"errors", "types", "geometry"},
     "model": {"errors", "types", "geometry", "cameras", "alignment", "checkpoints"},
-    "models": {"errors", "types", "geometry", "cameras", "model", "checkpoints"},
+    "backends": {"errors", "types", "geometry", "cameras", "model", "checkpoints"},
     "fast": {"errors", "types", "geometry", "cameras", "alignment", "model"},
     "lens": {"errors"},
     "sources": {"errors", "types", "geometry", "lens"},
-    "engine": {"errors", "types", "geometry", "cameras", "alignment", "checkpoints", "model", "models", "fast"},
+    "parameters": {"errors"},
+    "robust": {"errors", "geometry"},
+    "mapping": {
+        "errors",
+        "types",
+        "geometry",
+        "cameras",
+        "alignment",
+        "robust",
+        "parameters",
+        "checkpoints",
+        "model",
+        "backends",
+        "fast",
+    },
     "export": {"errors", "types", "geometry"},
     "evaluation": {"errors", "sources", "export"},
     "evaluate_trajectory": {"errors", "evaluation", "export"},
     "checkpoints": set(),
     "demo": set(),
-    "viewing": {"engine", "export"},
-    "offline": {"errors", "alignment", "engine", "sources", "export", "viewing"},
-    "web": {"errors", "types", "geometry", "lens", "model", "models", "sources", "export", "checkpoints", "demo"},
-    "reconstruct_bag": {"errors", "lens", "models", "engine", "sources", "offline", "checkpoints"},
-    "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "model", "engine"},
+    "viewing": {"mapping", "export"},
+    "offline": {"errors", "alignment", "parameters", "mapping", "sources", "export", "viewing"},
+    "web": {"errors", "types", "geometry", "lens", "model", "backends", "sources", "export", "checkpoints", "demo"},
+    "reconstruct_bag": {"errors", "lens", "backends", "mapping", "sources", "offline", "checkpoints"},
+    "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "model", "mapping"},
     "ros": {
         "errors",
         "types",
@@ -39,9 +54,10 @@ ARROWS = {
         "cameras",
         "alignment",
         "lens",
+        "parameters",
         "model",
-        "models",
-        "engine",
+        "backends",
+        "mapping",
         "sources",
         "export",
         "checkpoints",
@@ -56,12 +72,29 @@ ARROWS = {
         "alignment",
         "lens",
         "model",
-        "models",
+        "backends",
         "sources",
         "benchmark",
         "export",
     },
 }
+# The rooms inside `mapping`, in the order of the pipeline: a room imports only rooms that stand before it in its list.
+MAPPING_ARROWS = {
+    "config": set(),
+    "data": set(),
+    "inference": {"config", "data"},
+    "budget": {"config", "inference"},
+    "scale": set(),
+    "sensors": {"data", "scale"},
+    "keyframes": {"config", "data", "sensors"},
+    "submaps": {"config", "data", "inference", "sensors"},
+    "pose_graph": {"data", "scale", "sensors", "submaps"},
+    "loops": {"data", "inference", "pose_graph", "submaps"},
+    "front_end": {"config", "data", "inference", "budget", "sensors", "keyframes", "submaps", "pose_graph", "loops"},
+    "maps": {"config", "data", "scale", "sensors", "submaps", "pose_graph", "front_end"},
+    "outputs": {"data"},
+}
+MAPPING_TOP = {"mapper", "relocalization", "loop_closer", "worker"}  # what puts the rooms together: may import them all
 ROS_PACKAGES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",
     "launch", "launch_ros", "lifecycle_msgs", "nav_msgs", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py",
@@ -103,9 +136,26 @@ def test_imports_follow_the_arrows(path, room, module):
         assert top != "training", f"{path}: the folder is installed as dvlt_ros.training"
 
 
-def test_the_arrows_have_no_way_back():
-    for room, known in ARROWS.items():
-        assert all(room not in ARROWS[other] for other in known), room
+@pytest.mark.parametrize("arrows", [ARROWS, MAPPING_ARROWS], ids=["package", "mapping"])
+def test_the_arrows_have_no_way_back(arrows):
+    def reachable(room):
+        return set().union(*({known} | reachable(known) for known in arrows[room]))
+
+    for room in arrows:
+        assert room not in reachable(room), room
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=str(p.relative_to(MAPPING))) for p in sorted(MAPPING.rglob("*.py"))]
+)
+def test_mapping_is_built_in_stages(path):
+    parts = path.relative_to(MAPPING).with_suffix("").parts
+    if parts[0] in {"__init__", *MAPPING_TOP}:
+        return
+    for name in imported(path, ("dvlt_ros", "mapping", *parts)):
+        _, *rest = name.split(".")
+        if rest[:1] == ["mapping"]:
+            assert rest[1] in {parts[0], *MAPPING_ARROWS[parts[0]]}, f"mapping/{parts[0]} must not import {name}"
 
 
 def test_core_and_model_start_without_ros_training_extras_or_hub():

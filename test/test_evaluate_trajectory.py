@@ -147,7 +147,7 @@ def test_relative_errors_are_evos_own(evaluated, walk):
 
 
 def test_scale_drift_of_a_ramp():
-    """On a circle whose scale grows from 1 to 1.5, in 5 stretches: 1.05, 1.15, ... 1.45 in their middles."""
+    """On a circle whose scale grows from 1 to 1.5, in 5 sections: 1.05, 1.15, ... 1.45 in their middles."""
     angle = np.linspace(0, 2 * np.pi, 2001)
     circle = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
     steps = np.diff(circle, axis=0) * np.linspace(1, 1.5, 2000)[:, None]
@@ -155,9 +155,9 @@ def test_scale_drift_of_a_ramp():
     stamps_s = np.arange(2001.0)
     matched = match(trajectory(positions, stamps_s=stamps_s), trajectory(circle, stamps_s=stamps_s), 0.02)
     drift = scale_drift(matched, 5)
-    assert [stretch.scale for stretch in drift.stretches] == pytest.approx([1.05, 1.15, 1.25, 1.35, 1.45], rel=2e-3)
+    assert [section.scale for section in drift.sections] == pytest.approx([1.05, 1.15, 1.25, 1.35, 1.45], rel=2e-3)
     assert drift.drift_percent == pytest.approx(100 * (1.45 / 1.05 - 1), rel=0.01)
-    assert drift.stretches[0].end_m == pytest.approx(2 * np.pi / 5, rel=1e-4)
+    assert drift.sections[0].end_m == pytest.approx(2 * np.pi / 5, rel=1e-4)
 
 
 def test_a_scale_is_not_biased_by_noise_and_needs_no_turn():
@@ -377,7 +377,7 @@ def test_the_command_leaves_figures_and_a_picture(walk, tmp_path, capsys, monkey
     main(arguments)
     printed = capsys.readouterr().out
     assert f"matched   {COUNT} of {COUNT} estimated and {COUNT} true poses" in printed
-    for part in ("SE(3), m ", "Sim(3), % of the path", "drift     +0.00 %", "no stretch of", "map, SE(3)"):
+    for part in ("SE(3), m ", "Sim(3), % of the path", "drift     +0.00 %", "no section of", "map, SE(3)"):
         assert part in printed
     assert (tmp_path / "out" / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -398,7 +398,7 @@ def test_the_command_names_what_is_wrong(walk, tmp_path, capsys):
         main([str(tmp_path / "nowhere.txt"), str(truth)])
     with pytest.raises(SystemExit, match=r"truth\.txt: cannot be made"):
         main([str(truth), str(truth), "--output", str(truth)])
-    for wrong in (["--map", "map.ply"], ["--stretches", "1"], ["--max-time-difference", "0"]):
+    for wrong in (["--map", "map.ply"], ["--sections", "1"], ["--max-time-difference", "0"]):
         with pytest.raises(SystemExit):
             main([str(truth), str(truth), *wrong])
         assert wrong[0] in capsys.readouterr().err

@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_model_parity import BFLOAT16_TOLERANCE, TOLERANCE, outputs
 
-from dvlt_ros.engine.loading import load_predictor
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.fast import FastDvlt
 from dvlt_ros.fast.attention import SMALL, Attention
 from dvlt_ros.fast.merging import Merging
+from dvlt_ros.mapping.inference.loading import load_predictor
 from dvlt_ros.model import Dvlt, DvltConfig, Features, State
 from dvlt_ros.model.dvlt import NUM_SPECIAL
 

@@ -8,9 +8,9 @@ import torch
 from room import pose
 
 from dvlt_ros.alignment import Sim3
-from dvlt_ros.engine.corrections import Correction, stacked
-from dvlt_ros.engine.frames import Picture, Reconstruction
-from dvlt_ros.engine.rendering import RenderedFrame
+from dvlt_ros.mapping.data.corrections import Correction, stacked
+from dvlt_ros.mapping.data.frames import Picture, Reconstruction
+from dvlt_ros.mapping.outputs.rendering import RenderedFrame
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.offline.frame_log import FrameLog
 from dvlt_ros.offline.gallery import MOST, Gallery
@@ -50,12 +50,12 @@ def test_frames_that_waited_grow_with_the_scale_and_others_stay():
 
 
 @pytest.mark.parametrize("joined", [0, 1])
-def test_a_loop_that_joins_maps_moves_each_frame_once_and_with_its_own_segment(joined):
+def test_a_loop_that_joins_maps_moves_each_frame_once_and_with_its_own_submap_id(joined):
     log = FrameLog()
-    segments = {0: (10, 11), 1: (12, 13)}
+    submap_ids = {0: (10, 11), 1: (12, 13)}
     frames = [
         log.add(frame(number, map_id, pose((number, 0.0, 1.0), 0.1 * number)), number, is_placed=True)
-        for map_id, numbers in segments.items()
+        for map_id, numbers in submap_ids.items()
         for number in numbers
     ]
     apart = log.add(frame(20, 2, np.eye(4)), 20, is_placed=True)
@@ -64,7 +64,7 @@ def test_a_loop_that_joins_maps_moves_each_frame_once_and_with_its_own_segment(j
     before = [point_of(logged) for logged in frames]
     log.correct(correction)
     for logged, point in zip(frames, before, strict=True):
-        np.testing.assert_allclose(point_of(logged), moves[logged.segment].matrix.numpy() @ point, atol=1e-12)
+        np.testing.assert_allclose(point_of(logged), moves[logged.submap_id].matrix.numpy() @ point, atol=1e-12)
         assert logged.map_id == joined
     assert log.of_map(joined) == frames
     assert not apart.has_moved

@@ -18,14 +18,14 @@ from torch import nn
 from upstreams import FACTOR, STAND_INS, Scene, install, make_scene
 
 from dvlt_ros import reconstruct_bag
+from dvlt_ros.backends import MultiViewPrediction, is_installed, load_model, model_card, model_names
+from dvlt_ros.backends.images import prepare_for
+from dvlt_ros.backends.protocol import ModelCard, WeightsCard
+from dvlt_ros.backends.registry import licence_warning
+from dvlt_ros.backends.upstream import IMAGENET_MEAN, IMAGENET_STD, fitted_intrinsics, normalized
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError, InputError, WeightsError
 from dvlt_ros.geometry import camera_directions, invert_pose, pixel_centers, project, transform_points
-from dvlt_ros.models import MultiViewPrediction, is_installed, load_model, model_card, model_names
-from dvlt_ros.models.images import prepare_for
-from dvlt_ros.models.protocol import ModelCard, WeightsCard
-from dvlt_ros.models.registry import licence_warning
-from dvlt_ros.models.upstream import IMAGENET_MEAN, IMAGENET_STD, fitted_intrinsics, normalized
 
 DOCS = Path(__file__).parents[1] / "docs" / "models.md"
 CENTRED = ("vggt", "vggt-omega")  # they know fields of view, not principal points
@@ -321,7 +321,7 @@ def test_the_offline_tool_takes_any_model(monkeypatch, tmp_path):
     for path in photos:
         shutil.copy(path, tmp_path / "photos")
     arguments = [str(tmp_path / "photos"), "--model", "da3-base", "--image-size", "56", "--device", "cpu"]
-    arguments += ["--no-recording", "--keyframe-min-change", "0", "--max-seam-residual", "0.9"]
+    arguments += ["--no-recording", "--keyframe-min-change", "0", "--max-registration-residual", "0.9"]
     reconstruct_bag.main([*arguments, "--weights", str(checkpoint), "--output", str(tmp_path / "out")])
     assert len(np.loadtxt(tmp_path / "out" / "trajectory_0.txt")) == len(photos)
     monkeypatch.setitem(sys.modules, "depth_anything_3", None)

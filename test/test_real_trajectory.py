@@ -14,7 +14,7 @@ import classical
 import real_trajectory
 import torch
 from real_sequences import drifting, rendered
-from real_trajectory import Run, by_wheels, depth_error, measured
+from real_trajectory import Run, by_odometry, depth_error, measured
 
 from dvlt_ros.errors import ConfigError, DataError
 from dvlt_ros.geometry import rotation_angle
@@ -44,7 +44,7 @@ def test_every_system_has_a_row_and_a_map_has_every_frame(tmp_path, capsys):
 
 
 def test_the_truth_has_no_error_whatever_its_unit(recording):
-    metric, _ = measured(recording, by_wheels(recording, recording.world_from_cam), 0.1)
+    metric, _ = measured(recording, by_odometry(recording, recording.world_from_cam), 0.1)
     assert (metric.ate_m, metric.scale) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
     scaled = recording.world_from_cam.copy()
     scaled[:, :3, 3] *= 7.0

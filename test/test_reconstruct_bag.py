@@ -25,7 +25,7 @@ QUICK = [
     "cpu",
     "--keyframe-min-change",
     "0",
-    "--max-seam-residual",
+    "--max-registration-residual",
     "0.9",
 ]
 COUNT = 12

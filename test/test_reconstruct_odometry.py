@@ -269,7 +269,7 @@ def test_loops_move_everything_that_was_written_before(reconstruct, tmp_path):
 
 
 def apart(output):
-    """How far the two visits of the lap are from each other, on average."""
+    """How far the two submaps of the lap are from each other, on average."""
     found = trajectory(output / "trajectory_0.txt")
     pairs = [(found[n * FRAME_NS], found[(n + LAP) * FRAME_NS]) for n in range(1, LAP)]
     return np.mean([np.linalg.norm(first[:3, 3] - second[:3, 3]) for first, second in pairs])

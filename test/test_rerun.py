@@ -15,9 +15,9 @@ from rerun.chunk import RrdReader
 
 from dvlt_ros import reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
-from dvlt_ros.engine.frames import Reconstruction
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.export.rerun import LoggedView, RerunRecording, check_target
+from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.viewing import StreamRecording
 
@@ -49,7 +49,7 @@ def view(seed: int = 0, size: tuple[int, int] = (12, 16)) -> LoggedView:
 def reconstruction(number: int, map_id: int = 0) -> Reconstruction:
     seen = view(number)
     mapping = PixelMapping((12, 16), (12, 16), (1.0, 1.0), (0.0, 0.0))
-    from dvlt_ros.engine.frames import Picture
+    from dvlt_ros.mapping.data.frames import Picture
 
     return Reconstruction(
         STAMP_NS + number * 10**8, "cam", 0, map_id, Picture(seen.rgb, None), seen.depth,
@@ -104,7 +104,7 @@ def test_the_offline_tool_writes_one(tmp_path):
     photos.mkdir()
     for path in sorted(DEMO_SEQUENCE.glob("*.jpg"))[:5]:
         (photos / path.name).symlink_to(path)
-    quick = ["--image-size", "56", "--k-max", "2", "--keyframe-min-change", "0", "--max-seam-residual", "0.9"]
+    quick = ["--image-size", "56", "--k-max", "2", "--keyframe-min-change", "0", "--max-registration-residual", "0.9"]
     reconstruct_bag.main(
         [str(photos), "--output", str(tmp_path / "out"), "--device", "cpu", *quick, "--no-recording", "--rrd",
          str(tmp_path / "room.rrd")]

@@ -18,12 +18,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dvlt_ros.backends import model_card
+from dvlt_ros.backends.protocol import MultiViewPrediction
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError, DataError, InputError
 from dvlt_ros.geometry import transform_points, unproject
-from dvlt_ros.models import model_card
-from dvlt_ros.models.protocol import MultiViewPrediction
 from dvlt_ros.web import __main__ as command
 from dvlt_ros.web.offline import SOURCE, Job, claim_folder, run_job
 from dvlt_ros.web.photos import evenly, read_photos

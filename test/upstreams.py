@@ -176,7 +176,7 @@ class Mast3r(Network):
         assert all(tuple(view["true_shape"][0]) == view["img"].shape[-2:] for view in views.values())
         images = torch.cat([views[i]["img"] for i in range(len(names))])
         scene = network.scene(images.requires_grad_())
-        scene.depth.sum().backward()  # it optimises
+        scene.depth.sum().backward()  # it optimizes
         return Alignment(scene.scaled(torch.tensor(1.0)), Path(cache))
 
 

@@ -14,7 +14,7 @@ BASE_FROM_CAM = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0.05], [0, -1, 0, 0.5], [0,
 ODOM_FROM_WORLD = np.array([[0, 0, 1.0, 4.0], [-1, 0, 0, -2.0], [0, -1, 0, 0.3], [0, 0, 0, 1]])
 
 
-def add_wheels(robot, poses, prefix=""):
+def add_odometry(robot, poses, prefix=""):
     """``poses`` has world_from_cam (4, 4) by stamp in ns."""
     robot.poses, robot.odom_from_world = poses, ODOM_FROM_WORLD
     robot.odom = robot.me.create_publisher(Odometry, "odom", 50)
@@ -56,10 +56,10 @@ def has_odometry(robot, number):
 
 def start(robot):
     robot.start()
-    await_wheels(robot)
+    await_odometry(robot)
 
 
-def await_wheels(robot):
+def await_odometry(robot):
     if robot.sensors.odometry._subscription is not None:
         robot.until(lambda: robot.odom.get_subscription_count() > 0, "the node's subscription of odometry")
     robot.until(lambda: robot.sensors.tree._heard, "the mount")

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
-from dvlt_ros.engine.config import choices_of
+from dvlt_ros.parameters import choices_of
 from dvlt_ros.ros.config import Settings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "node.md"

@@ -9,11 +9,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dvlt_ros.backends import DEFAULT_MODEL, MultiViewPrediction, load_model, model_card, model_names
+from dvlt_ros.backends.upstream import upstream
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import Dvlt
 from dvlt_ros.model.config import PATCH_SIZE
-from dvlt_ros.models import DEFAULT_MODEL, MultiViewPrediction, load_model, model_card, model_names
-from dvlt_ros.models.upstream import upstream
 from dvlt_ros.types import Cameras
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dvlt_ros.backends.images import prepare_for
 from dvlt_ros.errors import AlignmentError, DataError
 from dvlt_ros.geometry import transform_points, unproject
 from dvlt_ros.model import Dvlt
 from dvlt_ros.model.config import PATCH_SIZE
-from dvlt_ros.models.images import prepare_for
 
 from .augment import Frame
 from .contenders import Geometry

@@ -59,9 +59,9 @@ def _errors(axis: Any, matched: Matched) -> None:
 
 def _scales(axis: Any, matched: Matched, evaluation: Evaluation) -> None:
     scale = evaluation.scale
-    for stretch in scale.stretches:
-        if stretch.scale is not None:
-            axis.plot([stretch.begin_m, stretch.end_m], [stretch.scale] * 2, color="tab:green", linewidth=2.2)
+    for section in scale.sections:
+        if section.scale is not None:
+            axis.plot([section.begin_m, section.end_m], [section.scale] * 2, color="tab:green", linewidth=2.2)
     axis.axhline(scale.overall, color="tab:blue", linewidth=1, linestyle="--", label=f"overall {scale.overall:.4f}")
     axis.set(xlabel="distance along the true path, m", ylabel="estimated / true", title="scale over distance")
     axis.ticklabel_format(useOffset=False)

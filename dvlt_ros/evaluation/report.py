@@ -36,7 +36,7 @@ def table(evaluation: Evaluation, map_error: MapError | None) -> str:
     lines += ["", f"{'RPE over':<24}" + "".join(f"{head:>12}" for head in ("SE(3), %", "Sim(3), %", "deg/m", "pairs"))]
     for row in e.rpe:
         if row.translation_percent is None or row.rotation_deg_per_m is None:
-            lines.append(f"{f'{row.length_m:g} m':<24}{'no stretch of this length between poses':>12}")
+            lines.append(f"{f'{row.length_m:g} m':<24}{'no section of this length between poses':>12}")
         else:
             figures = (*(row.translation_percent[name] for name in ALIGNMENTS), row.rotation_deg_per_m)
             lines.append(_row(f"{row.length_m:g} m", *figures) + f"{row.pairs:>12}")
@@ -52,12 +52,12 @@ def _scale_lines(evaluation: Evaluation) -> Iterator[str]:
     scale = evaluation.scale
     yield f"scale     {scale.overall:.5f} estimated metres per true metre"
     if scale.first is None or scale.last is None or scale.drift_percent is None:
-        yield "drift     unknown: fewer than two stretches of the path have three moving poses"
+        yield "drift     unknown: fewer than two sections of the path have three moving poses"
         return
-    known = [stretch.scale for stretch in scale.stretches if stretch.scale is not None]
+    known = [section.scale for section in scale.sections if section.scale is not None]
     yield (
         f"drift     {scale.drift_percent:+.2f} %: {scale.first:.5f} in the first, {scale.last:.5f} in the last of "
-        f"{len(known)} stretches ({min(known):.5f} to {max(known):.5f})"
+        f"{len(known)} sections ({min(known):.5f} to {max(known):.5f})"
     )
 
 

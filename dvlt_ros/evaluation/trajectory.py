@@ -67,7 +67,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class RelativeError:
-    """Means over all stretches of one length; None where the path has no such stretch."""
+    """Means over all sections of one length; None where the path has no such section."""
 
     length_m: float
     pairs: int
@@ -76,7 +76,7 @@ class RelativeError:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Section:
     begin_m: float
     end_m: float
     scale: float | None  # None: too few poses, or they stand still
@@ -85,10 +85,10 @@ class Stretch:
 @dataclass(frozen=True)
 class ScaleDrift:
     overall: float
-    stretches: list[Stretch]
+    sections: list[Section]
     first: float | None
     last: float | None
-    drift_percent: float | None  # last over first; None with fewer than two stretches
+    drift_percent: float | None  # last over first; None with fewer than two sections
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def match(estimate: Trajectory, truth: Trajectory, max_time_difference_s: float)
 
 
 def relative_error(matched: Matched, length_m: float) -> RelativeError:
-    """Drift over all stretches of one length (along the true path), each by its own true length, as KITTI counts it."""
+    """Drift over all sections of one length (along the true path), each by its own true length, as KITTI counts it."""
     truth = matched.true_poses.poses_se3
     try:
         pairs = metrics.id_pairs_from_delta(truth, length_m, Unit.meters, LENGTH_TOLERANCE, all_pairs=True)
@@ -182,19 +182,19 @@ def relative_error(matched: Matched, length_m: float) -> RelativeError:
 
 
 def scale_drift(matched: Matched, num_stretches: int) -> ScaleDrift:
-    """The scale of each of several stretches of the true path, of the same length."""
+    """The scale of each of several sections of the true path, of the same length."""
     truth, estimate = matched.true_poses.positions_xyz, matched.estimated_poses.positions_xyz
     edges_m = np.linspace(0, matched.path_m, num_stretches + 1)
-    stretches = []
+    sections = []
     for begin_m, end_m in pairwise(edges_m.tolist()):
         inside = (matched.distances_m >= begin_m) & (matched.distances_m <= end_m)
-        stretches.append(Stretch(begin_m, end_m, scale_between(truth[inside], estimate[inside])))
-    known = [stretch.scale for stretch in stretches if stretch.scale is not None]
+        sections.append(Section(begin_m, end_m, scale_between(truth[inside], estimate[inside])))
+    known = [section.scale for section in sections if section.scale is not None]
     overall = scale_between(truth, estimate)
     assert overall is not None  # `match` has refused what has none
     if len(known) < 2:
-        return ScaleDrift(overall, stretches, None, None, None)
-    return ScaleDrift(overall, stretches, known[0], known[-1], 100 * (known[-1] / known[0] - 1))
+        return ScaleDrift(overall, sections, None, None, None)
+    return ScaleDrift(overall, sections, known[0], known[-1], 100 * (known[-1] / known[0] - 1))
 
 
 def scale_between(truth: np.ndarray, estimate: np.ndarray) -> float | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..alignment import IDENTITY, Sim3
-from ..engine.corrections import Correction
-from ..engine.frames import Reconstruction
+from ..mapping.data.corrections import Correction
+from ..mapping.data.frames import Reconstruction
 
 
 @dataclass(eq=False)
@@ -18,7 +18,7 @@ class LoggedFrame:
     stamp_ns: int
     frame_id: str
     map_id: int  # while it has no place: the visual map's
-    segment: int  # what moves together when a loop is closed
+    submap_id: int  # what moves together when a loop is closed
     map_from_cam: np.ndarray  # (4, 4), rigid
     is_placed: bool  # False: its unit is that of a visual map, which has no place in the map
     scale: float = 1.0
@@ -31,10 +31,10 @@ class FrameLog:
     def __init__(self) -> None:
         self.frames: list[LoggedFrame] = []
 
-    def add(self, reconstruction: Reconstruction, segment: int, is_placed: bool) -> LoggedFrame:
+    def add(self, reconstruction: Reconstruction, submap_id: int, is_placed: bool) -> LoggedFrame:
         self.frames.append(
             LoggedFrame(
-                reconstruction.stamp_ns, reconstruction.frame_id, reconstruction.map_id, segment,
+                reconstruction.stamp_ns, reconstruction.frame_id, reconstruction.map_id, submap_id,
                 reconstruction.map_from_cam, is_placed,
             )
         )  # fmt: skip
@@ -60,9 +60,9 @@ class FrameLog:
         for map_id, frames in maps.items():
             if not frames:
                 continue
-            segments = np.array([frame.segment for frame in frames])
-            poses = correction.poses(map_id, segments, np.stack([frame.map_from_cam for frame in frames]))
-            moved = correction.stations_of(map_id, dict.fromkeys(segments.tolist(), IDENTITY))
+            submap_ids = np.array([frame.submap_id for frame in frames])
+            poses = correction.poses(map_id, submap_ids, np.stack([frame.map_from_cam for frame in frames]))
+            moved = correction.submaps_of(map_id, dict.fromkeys(submap_ids.tolist(), IDENTITY))
             for frame, pose in zip(frames, poses, strict=True):
                 frame.map_from_cam, frame.map_id, frame.has_moved = pose, correction.map_id, True
-                frame.scale *= moved[frame.segment].scale.item()
+                frame.scale *= moved[frame.submap_id].scale.item()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..engine.rendering import RenderedFrame
 from ..export import Shown
+from ..mapping.outputs.rendering import RenderedFrame
 from .depth_files import seconds
 from .frame_log import LoggedFrame
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory, OdometryPose
 from ..errors import DataError
+from ..mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory, OdometryPose
 from ..sources.odometry import RecordedOdometry
 from ..sources.poses import pose_from_quaternion
 
@@ -55,7 +55,7 @@ class CameraOdometry:
     def camera(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
         """Raises OdometryError: there is no odometry at that stamp, or no mount."""
         found, base_from_cam = self._look_up(stamp_ns, frame_id)
-        return CameraInOdom(found.odom_from_base @ base_from_cam, found.stretch)
+        return CameraInOdom(found.odom_from_base @ base_from_cam, found.epoch)
 
     def links(self, stamp_ns: int, frame_id: str) -> list[Link]:
         """From odom down to the camera, at a stamp. Raises OdometryError, as `camera`."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, TypeVar, get_type_hints
 
-from ..engine.config import choices_of
+from ..parameters import choices_of
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.frames import Reconstruction
-from ..engine.map_part import MapSnapshot
-from ..engine.odometry import OdometryError, inverse
-from ..engine.rendering import POINT, RenderedFrame, point_records
 from ..export import McapRecording
+from ..mapping.data.frames import Reconstruction
+from ..mapping.maps.map_part import MapSnapshot
+from ..mapping.outputs.rendering import POINT, RenderedFrame, point_records
+from ..mapping.sensors.odometry import OdometryError, inverse
 from ..sources.messages import header_stamp_ns
 from ..sources.recording import open_recording
 from .frame_log import LoggedFrame

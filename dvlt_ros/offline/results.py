@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.builder import MapBuilder
-from ..engine.config import EngineConfig
-from ..engine.corrections import Correction
-from ..engine.frames import Reconstruction
-from ..engine.map_part import MapSnapshot
-from ..engine.placed_map import PlacedWindow
-from ..engine.rendering import RenderedFrame
 from ..export import write_page, write_ply, write_tum
+from ..mapping.config import MappingConfig
+from ..mapping.data.corrections import Correction
+from ..mapping.data.frames import Reconstruction
+from ..mapping.maps.builder import MapBuilder
+from ..mapping.maps.map_part import MapSnapshot
+from ..mapping.maps.placed_map import PlacedWindow
+from ..mapping.outputs.rendering import RenderedFrame
 from ..viewing import StreamRecording
 from .depth_files import DepthFiles, clear_depths
 from .frame_log import FrameLog, LoggedFrame
@@ -33,7 +33,7 @@ class Results:
     """A context: what is begun is finished when it ends, after an error too."""
 
     def __init__(
-        self, folder: Path, config: EngineConfig, points_stride: int | None, rrd: Path | None = None,
+        self, folder: Path, config: MappingConfig, points_stride: int | None, rrd: Path | None = None,
         odometry: CameraOdometry | None = None,
     ) -> None:  # fmt: skip
         """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.
@@ -90,7 +90,7 @@ class Results:
             self._gallery.place_waiting(visual_id)
             self._unplaced = MapBuilder(self._config)
         for reconstruction in placed.window.reconstructions:
-            self._add(reconstruction, is_placed, placed.window.segment)
+            self._add(reconstruction, is_placed, placed.window.submap_id)
         self._write_pushed_out(before)
 
     def correct(self, correction: Correction) -> None:
@@ -100,13 +100,13 @@ class Results:
         self._log.correct(correction)
         self._write_pushed_out([map_ for map_ in before if map_.map_id not in correction.map_ids])
 
-    def _add(self, reconstruction: Reconstruction, is_placed: bool, segment: int) -> None:
+    def _add(self, reconstruction: Reconstruction, is_placed: bool, submap_id: int) -> None:
         if self._size is None:
             height, width = reconstruction.picture.image.shape[:2]
             self._size = height, width
         frame = RenderedFrame(reconstruction, self._size)
-        logged = self._log.add(reconstruction, segment, is_placed)
-        self._builder.add(reconstruction, is_placed, segment)
+        logged = self._log.add(reconstruction, submap_id, is_placed)
+        self._builder.add(reconstruction, is_placed, submap_id)
         if not is_placed:
             self._unplaced.add(reconstruction)
         self._depths.write(frame.depth, logged)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..engine.loop_closer import LoopParts, LoopStatus
-from ..engine.metric_map import MetricMap
-from ..engine.unscaled_map import UnscaledMap
+from ..mapping.loop_closer import LoopParts, LoopStatus
+from ..mapping.maps.metric_map import MetricMap
+from ..mapping.maps.unscaled_map import UnscaledMap
 from ..sources import Source
 from .odometry import CameraOdometry
 from .results import METRES, UNPLACED, UNSCALED, Results
@@ -36,7 +36,7 @@ def cameras_of(source: Source) -> str:
 
 def loops_of(parts: LoopParts, status: LoopStatus) -> str:
     """How many were closed and refused."""
-    if parts.finder is None:
+    if parts.detector is None:
         return f"no loops closed ({parts.reason})"
     residual = "" if status.residual is None else f", residual {status.residual:.3f}"
     return f"loops: {status.closed} closed{residual}, {status.refused} refused"

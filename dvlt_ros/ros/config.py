@@ -6,18 +6,19 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from ..engine.config import EngineConfig, check_parameters, parameter
-from ..engine.gravity import GravityConfig, GravitySource
-from ..engine.loop_closing import LoopClosingConfig
-from ..engine.loops import LoopConfig
-from ..engine.metric_scale import MetricScaleConfig
-from ..engine.odometry import OdometryConfig
-from ..engine.places import PlacesConfig
-from ..engine.rig_config import RigConfig
-from ..engine.sparse_depth import SparseDepthConfig
+from ..backends import DEFAULT_MODEL, model_card
 from ..errors import ConfigError
 from ..export.rerun import check_target
-from ..models import DEFAULT_MODEL, model_card
+from ..mapping.config import MappingConfig
+from ..mapping.loops.detector import LoopDetectorConfig
+from ..mapping.loops.place_index import PlaceIndexConfig
+from ..mapping.loops.verification import LoopVerificationConfig
+from ..mapping.scale.estimator import ScaleConfig
+from ..mapping.sensors.gravity import GravityConfig, GravitySource
+from ..mapping.sensors.odometry import OdometryConfig
+from ..mapping.sensors.rig_config import RigConfig
+from ..mapping.sensors.sparse_depth import SparseDepthConfig
+from ..parameters import check_parameters, parameter
 
 NAME = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*")
 Reliability = Literal["auto", "reliable", "best_effort"]
@@ -137,13 +138,13 @@ class NodeConfig:
 class Settings:
     """All parameters of the node, each in the dataclass that owns it."""
 
-    engine: EngineConfig
+    engine: MappingConfig
     node: NodeConfig
     odometry: OdometryConfig
-    scale: MetricScaleConfig
+    scale: ScaleConfig
     rig: RigConfig
     depth: SparseDepthConfig
     gravity: GravityConfig
-    closing: LoopClosingConfig
-    places: PlacesConfig
-    loops: LoopConfig
+    closing: LoopDetectorConfig
+    places: PlaceIndexConfig
+    loops: LoopVerificationConfig

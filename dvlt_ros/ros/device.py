@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ..engine.config import ImageRotation
-from ..engine.loading import load_predictor as load
-from ..engine.prediction import Predictor
-from ..engine.predictor import choose_device
+from ..mapping.config import ImageRotation
+from ..mapping.inference.dvlt_predictor import choose_device
+from ..mapping.inference.loading import load_predictor as load
+from ..mapping.inference.prediction import Predictor
 from .config import NodeConfig
 
 

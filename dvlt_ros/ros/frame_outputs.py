@@ -12,10 +12,10 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from ..engine.frames import Reconstruction
-from ..engine.obstacles import obstacle_points
-from ..engine.rendering import RenderedFrame
 from ..errors import InputError
+from ..mapping.data.frames import Reconstruction
+from ..mapping.outputs.obstacles import obstacle_points
+from ..mapping.outputs.rendering import RenderedFrame
 from . import messages
 from .config import NodeConfig
 from .tf_tree import TfTree, TreeError

@@ -11,7 +11,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import Imu
 from transforms3d.quaternions import quat2mat
 
-from ..engine.gravity import Gravity, GravityConfig, GravityError, UpFilter, level_from_cam
+from ..mapping.sensors.gravity import Gravity, GravityConfig, GravityError, UpFilter, level_from_cam
 from .config import NodeConfig
 from .frame_outputs import prefixed
 from .intake import FollowingSubscription

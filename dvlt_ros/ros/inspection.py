@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from ..engine.rendering import POINT
+from ..mapping.outputs.rendering import POINT
 
 DEPTH_TOLERANCE = 1e-4  # relative; float32 through a projection
 

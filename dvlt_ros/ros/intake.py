@@ -17,9 +17,9 @@ from rclpy.subscription import Subscription
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ..engine.frames import Frame, Picture
 from ..errors import InputError
 from ..lens import Lens, lens_of_camera_info, rectification
+from ..mapping.data.frames import Frame, Picture
 from .config import NodeConfig, Reliability
 
 QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)

@@ -8,9 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..engine.frames import Reconstruction
 from ..errors import DvltError
 from ..export.rerun import SPAWN
+from ..mapping.data.frames import Reconstruction
 from ..viewing import StreamRecording
 
 QUEUED_FRAMES = 8  # a viewer that falls further behind misses the oldest

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from transforms3d.quaternions import mat2quat, quat2mat
 
-from ..engine.rendering import POINT, POINT_FIELDS, RenderedFrame
+from ..mapping.outputs.rendering import POINT, POINT_FIELDS, RenderedFrame
 
 BRIDGE = CvBridge()
 QUATERNION_TOLERANCE = 1e-2  # on the squared norm, as tf2 has it

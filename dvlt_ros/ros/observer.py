@@ -81,7 +81,9 @@ class Observer(Node):
         rows["maps begun"] = str(int(self.status.get("map_id", 0)) + 1)
         if self._latencies_ms:
             rows["reception to publication, median"] = f"{statistics.median(self._latencies_ms):.0f} ms"
-        rows |= {name: self.status.get(name, "unknown") for name in ("k", "window_ms", "image_size", "seam_residual")}
+        rows |= {
+            name: self.status.get(name, "unknown") for name in ("k", "window_ms", "image_size", "registration_residual")
+        }
         rows["points in the map"] = str(len(self.map_cloud[0]))
         rows["transforms"] = ", ".join(f"{' and '.join(sorted(p))} -> {child}" for child, p in self._parents.items())
         for sentence, count in self.violations.items():

@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from rclpy.time import Time
 
-from ..engine.frames import OUT_OF_ORDER_S
-from ..engine.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory
+from ..mapping.data.frames import OUT_OF_ORDER_S
+from ..mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory
 from .config import NodeConfig
 from .frame_outputs import prefixed
 from .intake import FollowingSubscription
@@ -56,7 +56,7 @@ class OdometryIntake:
             base_from_cam = self._tree.look_up(self._base_frame, camera_frame, stamp_ns)
         except TreeError as error:
             raise OdometryError(str(error)) from error
-        return CameraInOdom(found.odom_from_base @ base_from_cam, found.stretch)
+        return CameraInOdom(found.odom_from_base @ base_from_cam, found.epoch)
 
     def _read_tree(self, stamp_ns: int) -> None:
         """The same history as from messages, with its checks; frames of other cameras fall between two readings."""

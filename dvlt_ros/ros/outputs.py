@@ -9,10 +9,10 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 
-from ..engine.builder import MapBuilder
-from ..engine.frames import Reconstruction
-from ..engine.placed_map import PlacedWindow
-from ..engine.rendering import point_records
+from ..mapping.data.frames import Reconstruction
+from ..mapping.maps.builder import MapBuilder
+from ..mapping.maps.placed_map import PlacedWindow
+from ..mapping.outputs.rendering import point_records
 from . import messages
 from .config import NodeConfig
 from .frame_outputs import QUEUE, FrameOutputs, may_be_unscaled, wanted
@@ -20,7 +20,7 @@ from .live_view import LiveView
 from .odometry import OdometryIntake
 from .tf_tree import CameraAnchor, OdomAnchor, TfTree, TreeError
 
-UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no seam: as much as a seam may have
+UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no registration: as much as a registration may have
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -62,7 +62,7 @@ class Outputs(FrameOutputs):
         if not (placed.is_metric or may_be_unscaled(config)):
             return
         if wanted(self._pose) and outputs is self:
-            self._publish_pose(reconstruction, placed.window.seam.residual)
+            self._publish_pose(reconstruction, placed.window.registration.residual)
         if reconstruction.camera == placed.window.leading_camera:
             self._publish_transform(reconstruction, placed)
 
@@ -90,7 +90,7 @@ class Outputs(FrameOutputs):
         super().close()
 
     def _publish_pose(self, reconstruction: Reconstruction, residual: float | None) -> None:
-        """With the seam's residual, which is relative to the depth, as its deviation; not if no depth is trusted."""
+        """The residual of the registration, relative to the depth, is its deviation; not if no depth is trusted."""
         if not np.isfinite(reconstruction.depth).any():
             return
         relative = UNJOINED_RESIDUAL if residual is None else residual

@@ -10,8 +10,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ..engine.config import choices_of
 from ..errors import ConfigError
+from ..parameters import choices_of
 from .config import Settings
 
 Config = TypeVar("Config", bound=Any)

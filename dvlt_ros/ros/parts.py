@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from rclpy.lifecycle import LifecycleNode
 
-from ..engine.builder import MapBuilder
-from ..engine.engine import Engine
-from ..engine.loading import digest_of
-from ..engine.loop_closer import LoopParts, prepare_loops
-from ..engine.metric_map import MetricMap
-from ..engine.rig import Rig
-from ..engine.unscaled_map import UnscaledMap
-from ..engine.warming import warm_up
+from ..mapping.front_end.front_end import FrontEnd
+from ..mapping.front_end.warm_up import warm_up
+from ..mapping.inference.loading import digest_of
+from ..mapping.loop_closer import LoopParts, prepare_loops
+from ..mapping.maps.builder import MapBuilder
+from ..mapping.maps.metric_map import MetricMap
+from ..mapping.maps.unscaled_map import UnscaledMap
+from ..mapping.sensors.rig import Rig
 from .complaints import Complaints
 from .config import NodeConfig, Settings
 from .device import load_predictor
@@ -26,7 +26,7 @@ from .tf_tree import CameraAnchor, OdomAnchor
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    engine: Engine
+    engine: FrontEnd
     map: MetricMap | UnscaledMap
     builder: MapBuilder
     loops: LoopParts
@@ -45,8 +45,8 @@ class Parts:
         self.engine.configure(settings.engine)
         if self.metric is not None:
             self.metric.configure(settings.scale)
-        if self.loops.finder is not None:
-            self.loops.finder.configure(settings.closing, settings.places, settings.loops)
+        if self.loops.detector is not None:
+            self.loops.detector.configure(settings.closing, settings.places, settings.loops)
 
     def close(self) -> None:
         self.opened.close()
@@ -66,7 +66,7 @@ def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) 
         rig = Rig(config.cameras, sensors.base_from_cam, settings.rig) if sensors and config.cameras else None
         loops = prepare_loops(settings.closing, settings.places, settings.loops, predictor, config.has_metric_source)
         gravity = None if sensors is None else sensors.gravity()
-        engine = Engine(predictor, settings.engine, complain, rig=rig, gravity=gravity, loops=loops.finder)
+        engine = FrontEnd(predictor, settings.engine, complain, rig=rig, gravity=gravity, loops=loops.detector)
         warm_up(engine)
         map_: MetricMap | UnscaledMap = UnscaledMap(loops.graph)
         if sensors is not None and config.has_metric_source:
@@ -77,7 +77,7 @@ def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) 
         tree, odometry = (None, None) if sensors is None else (sensors.tree, sensors.odometry)
         outputs = opened.enter_context(closing(Outputs(node, config, anchor, odometry, tree)))
         builder = MapBuilder(settings.engine, config.cameras[0] if config.cameras else "")
-        checkpoint = "" if loops.finder is None else digest_of(config.weights)
+        checkpoint = "" if loops.detector is None else digest_of(config.weights)
         return Parts(engine, map_, builder, loops, checkpoint, outputs, sensors, anchor, opened.pop_all())
 
 

@@ -26,9 +26,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from ..engine.config import check_parameters, parameter
 from ..errors import ConfigError, DvltError, InputError
 from ..lens import Lens
+from ..parameters import check_parameters, parameter
 from ..sources import Source, SourceImage, open_source
 from .command_line import refuse_other_arguments
 from .messages import header, image_message

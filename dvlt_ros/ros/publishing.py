@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..engine.builder import MapBuilder
-from ..engine.counters import Counters
-from ..engine.frames import Reconstruction
-from ..engine.placed_map import PlacedWindow
+from ..mapping.data.counters import Counters
+from ..mapping.data.frames import Reconstruction
+from ..mapping.maps.builder import MapBuilder
+from ..mapping.maps.placed_map import PlacedWindow
 from .config import NodeConfig
 from .outputs import Outputs
 
@@ -24,7 +24,7 @@ class Latency:
 
     reception_to_publication_ms: float  # of the oldest frame of the last window
     stamp_to_publication_ms: float  # on the node's clock
-    own_ms: float  # from the end of the window's computation to its last publication
+    overhead_ms: float  # from the end of the window's computation to its last publication
     misses: int  # windows that were published later than the budget allows, since activation
 
 
@@ -84,7 +84,7 @@ class PublishingThread:
     def _lose(self, placed: PlacedWindow) -> None:
         """Its frames; what it says of the frames before it is kept."""
         self._counters.add(dropped=len(placed.window.reconstructions))
-        if placed.corrections or placed.map_from_visual is not None or placed.window.station is not None:
+        if placed.corrections or placed.map_from_visual is not None or placed.window.submap is not None:
             self._lost.append(replace(placed, window=replace(placed.window, reconstructions=())))
 
     def _loop(self) -> None:
@@ -136,11 +136,11 @@ class PublishingThread:
     def _remember(self, published: Sequence[Reconstruction], placed: PlacedWindow) -> None:
         has_place = placed.is_metric or not self._config().has_metric_source
         for reconstruction in published:
-            self._builder.add(reconstruction, has_place, placed.window.segment)
+            self._builder.add(reconstruction, has_place, placed.window.submap_id)
 
     def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:
         now_ns = time.monotonic_ns()
         latency_ms, budget_ms = (now_ns - oldest.received_ns) * 1e-6, self._budget_ms()
         self._misses += bool(budget_ms) and latency_ms > budget_ms
-        stamp_ms, own_ms = (self._now_ns() - oldest.stamp_ns) * 1e-6, (now_ns - finished_ns) * 1e-6
-        self.latency, self.last_published_ns = Latency(latency_ms, stamp_ms, own_ms, self._misses), now_ns
+        stamp_ms, overhead_ms = (self._now_ns() - oldest.stamp_ns) * 1e-6, (now_ns - finished_ns) * 1e-6
+        self.latency, self.last_published_ns = Latency(latency_ms, stamp_ms, overhead_ms, self._misses), now_ns

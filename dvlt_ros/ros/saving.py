@@ -15,21 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.builder import MapBuilder
-from ..engine.loop_closing import LoopFinder
-from ..engine.map_part import MapSnapshot
-from ..engine.saved_map import SavedMap, read_saved_map
-from ..engine.stations import StoredVisit
 from ..errors import InputError
 from ..export import write_pcd, write_ply, write_tum
 from ..export.files import write_atomically
+from ..mapping.loops.detector import LoopDetector
+from ..mapping.maps.builder import MapBuilder
+from ..mapping.maps.map_part import MapSnapshot
+from ..mapping.maps.saved_map import SavedMap, read_saved_map
+from ..mapping.submaps.submap import StoredSubmap
 from .config import NodeConfig
 
 PLACES = ".places.safetensors"
 
 
 def save_maps(
-    builder: MapBuilder, finder: LoopFinder | None, config: NodeConfig, checkpoint: str,
+    builder: MapBuilder, detector: LoopDetector | None, config: NodeConfig, checkpoint: str,
     saved: MutableMapping[bytes, Path],
 ) -> Path:  # fmt: skip
     """The map that grows, and those that have ended and no loop has joined to it; returns the PLY of the newest.
@@ -42,19 +42,19 @@ def save_maps(
     Raises:
         InputError: nothing to save, or a file that cannot be written; each file that is there is whole.
     """
-    visits = {} if finder is None else finder.visits()
+    stored_submaps = {} if detector is None else detector.stored_submaps()
     *ended, growing = builder.snapshots()
     maps = [growing, *(snapshot for snapshot in reversed(ended) if not snapshot.is_as_loaded)]
     filled = [snapshot for snapshot in maps if len(snapshot.cloud.points)]
     if not filled:
         raise InputError("the map is empty")
     newest, *others = filled
-    path = saved[content_of(newest)] = save_map(newest, visits, config, checkpoint)
+    path = saved[content_of(newest)] = save_map(newest, stored_submaps, config, checkpoint)
     try:
         for snapshot in others:
             content = content_of(snapshot)
             if content not in saved or not saved[content].exists():
-                saved[content] = save_map(snapshot, visits, config, checkpoint)
+                saved[content] = save_map(snapshot, stored_submaps, config, checkpoint)
     except InputError as error:
         raise InputError(f"{error}; of the newest map all files are there: {path}") from error
     finally:
@@ -71,11 +71,13 @@ def content_of(snapshot: MapSnapshot) -> bytes:
     return digest.digest()
 
 
-def save_map(snapshot: MapSnapshot, visits: Mapping[int, StoredVisit], config: NodeConfig, checkpoint: str) -> Path:
+def save_map(
+    snapshot: MapSnapshot, stored_submaps: Mapping[int, StoredSubmap], config: NodeConfig, checkpoint: str
+) -> Path:
     """Writes files of one name, which is the time; returns the PLY.
 
     Args:
-        visits: what is remembered of stations, this map's among them; without those it cannot be loaded again.
+        submaps: what is remembered of submaps, this map's among them; without those it cannot be loaded again.
         checkpoint: the digest of what has seen them.
 
     Raises:
@@ -90,8 +92,8 @@ def save_map(snapshot: MapSnapshot, visits: Mapping[int, StoredVisit], config: N
     write_ply(base.with_suffix(".ply"), *snapshot.cloud)
     write_pcd(base.with_suffix(".pcd"), *snapshot.cloud)
     write_tum(base.with_suffix(".txt"), snapshot.stamps_ns, snapshot.map_from_cam)
-    if visits.keys() & snapshot.map_from_visual.keys():
-        saved = SavedMap.of(snapshot, visits, checkpoint, config.has_metric_source)
+    if stored_submaps.keys() & snapshot.map_from_visual.keys():
+        saved = SavedMap.of(snapshot, stored_submaps, checkpoint, config.has_metric_source)
         write_atomically(base.with_suffix(PLACES), saved.encoded())
     return base.with_suffix(".ply")
 

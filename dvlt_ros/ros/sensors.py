@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from rclpy.node import Node
 
-from ..engine.gravity import Gravity
-from ..engine.odometry import CameraInOdom
-from ..engine.sparse_depth import SparseDepth
 from ..errors import InputError
+from ..mapping.sensors.gravity import Gravity
+from ..mapping.sensors.odometry import CameraInOdom
+from ..mapping.sensors.sparse_depth import SparseDepth
 from .config import Settings
 from .frame_outputs import prefixed
 from .imu import ImuIntake, gravity_of_mount

@@ -13,8 +13,8 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import SetBool, Trigger
 
-from ..engine.relocalisation import load_saved_map
 from ..errors import ConfigError, DvltError
+from ..mapping.relocalization import load_saved_map
 from .parts import Parts
 from .saving import open_map, save_maps
 from .status import Condition
@@ -70,7 +70,7 @@ class Services:
     async def _save(self) -> str:
         """What is saved is the maps as they are now, whatever becomes of the node meanwhile."""
         parts, config = self._parts(), self._condition().settings.node
-        work = self._files.submit(save_maps, parts.builder, parts.loops.finder, config, parts.checkpoint, self._saved)
+        work = self._files.submit(save_maps, parts.builder, parts.loops.detector, config, parts.checkpoint, self._saved)
         newest = await self._outcome(work)
         return str(newest)
 
@@ -87,7 +87,7 @@ class Services:
             await self._outcome(now.stream.load(saved))
         else:  # nothing is published that the executor could hold up, and activation waits for it
             load_saved_map(saved, parts.engine, parts.map, parts.builder)
-        return f"{path}: {len(saved.visits)} places, {len(saved.cloud.points)} points"
+        return f"{path}: {len(saved.stored_submaps)} places, {len(saved.cloud.points)} points"
 
     def _parts(self) -> Parts:
         condition = self._condition()

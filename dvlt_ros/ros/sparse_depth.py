@@ -13,10 +13,10 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, PointField
 from sensor_msgs_py.point_cloud2 import read_points
 
-from ..engine.odometry import CameraInOdom, OdometryError, inverse
-from ..engine.sparse_depth import DepthError, LateDepthError, SparseDepthConfig, points_of_image, usable
 from ..errors import InputError
 from ..lens import Lens, lens_of_camera_info, rectification
+from ..mapping.sensors.odometry import CameraInOdom, OdometryError, inverse
+from ..mapping.sensors.sparse_depth import DepthError, LateDepthError, SparseDepthConfig, points_of_image, usable
 from .config import NodeConfig
 from .frame_outputs import prefixed
 from .intake import FollowingSubscription
@@ -104,7 +104,7 @@ class SparseDepthIntake:
         if self._odometry is not None and measured_ns != stamp_ns:
             try:
                 at_image, at_measurement = self._odometry(stamp_ns, camera), self._odometry(measured_ns, sensor)
-                if at_image.stretch == at_measurement.stretch:
+                if at_image.epoch == at_measurement.epoch:
                     return inverse(at_image.odom_from_cam) @ at_measurement.odom_from_cam
             except OdometryError:
                 pass  # their mounts are known all the same, and they were taken almost together

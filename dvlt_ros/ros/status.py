@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from ..engine.admission import BLANK
-from ..engine.engine import Engine
-from ..engine.metric_map import MetricMap
-from ..engine.relocalisation import relocalised
+from ..mapping.front_end.front_end import FrontEnd
+from ..mapping.keyframes.admission import BLANK
+from ..mapping.maps.metric_map import MetricMap
+from ..mapping.relocalization import relocalized
 from .config import Settings
 from .intake import Intake
 from .parts import Parts
@@ -91,11 +91,11 @@ def images_missing(intake: Intake, stale_after_s: float) -> tuple[bytes, str] | 
     )
 
 
-def camera_problem(engine: Engine, stream: Stream) -> str:
+def camera_problem(engine: FrontEnd, stream: Stream) -> str:
     """What is wrong with the cameras although images come."""
     rig = engine.rig
-    if rig is not None and rig.synchroniser.problem:
-        return f"cameras: {rig.synchroniser.problem}"
+    if rig is not None and rig.synchronizer.problem:
+        return f"cameras: {rig.synchronizer.problem}"
     if covered := engine.covered:
         return f"cameras: {', '.join(sorted(covered))}: {BLANK}"
     residual_deg = _mount_residual_deg(stream)
@@ -116,7 +116,7 @@ def odometry_problem(metric: MetricMap | None) -> str:
     return "" if metric is None else metric.disagreement
 
 
-def gravity_problem(engine: Engine) -> str:
+def gravity_problem(engine: FrontEnd) -> str:
     """Why the map is not level although it should be."""
     gravity = engine.gravity
     if gravity is None or gravity.state or not gravity.problem:
@@ -145,7 +145,7 @@ def configuration_values(condition: Condition) -> dict[str, str]:
     values |= {"model": condition.settings.node.model, "device": str(device)}
     if device.type == "cuda":
         values["gpu_memory_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.0f}"
-    values["loops"] = "on" if parts.loops.finder is not None else f"off: {parts.loops.reason}"
+    values["loops"] = "on" if parts.loops.detector is not None else f"off: {parts.loops.reason}"
     limits = parts.engine.limits
     return values | {"k_range": f"{limits.k_min} to {limits.k_max}"}
 
@@ -184,9 +184,9 @@ def stream_values(condition: Condition) -> dict[str, str]:
             "window_ms": _number(window.window_ms),
             "waited_ms": _number(window.waited_ms),
             "map_id": str(window.map_id),
-            "seam": window.seam.state,
-            "seam_residual": _number(window.seam.residual, 4),
-            "ladder": engine.ladder,
+            "registration": window.registration.state,
+            "registration_residual": _number(window.registration.residual, 4),
+            "quality_levels": engine.quality_levels,
         }
     if engine.loops is not None:
         loops = stream.loops.status
@@ -196,19 +196,19 @@ def stream_values(condition: Condition) -> dict[str, str]:
             "loops_refused": str(loops.refused),
             "loop_residual": _number(loops.residual, 4),
             "loop_refusal": loops.refusal or "none",
-            "relocalised": relocalised(parts.loops, None if window is None else window.map_id, loops.refusal),
+            "relocalized": relocalized(parts.loops, None if window is None else window.map_id, loops.refusal),
         }
     if engine.rig is not None:
         values |= {
             "cameras": ", ".join(engine.rig.cameras),
-            "cameras_silent": ", ".join(engine.rig.synchroniser.silent) or "none",
+            "cameras_silent": ", ".join(engine.rig.synchronizer.silent) or "none",
             "rig_residual_deg": _number(_mount_residual_deg(stream)),
         }
     if latency is not None:
         values |= {
             "latency_ms": _number(latency.reception_to_publication_ms),
             "stamp_to_publication_ms": _number(latency.stamp_to_publication_ms),
-            "own_ms": _number(latency.own_ms),
+            "overhead_ms": _number(latency.overhead_ms),
             "budget_misses": str(latency.misses),
         }
     if (published_ns := stream.publishing.last_published_ns) is not None:

@@ -9,12 +9,12 @@ from contextlib import ExitStack, closing
 
 from rclpy.lifecycle import LifecycleNode
 
-from ..engine.frames import Frame
-from ..engine.loop_closer import LoopCloser
-from ..engine.relocalisation import load_saved_map
-from ..engine.results import WindowResult
-from ..engine.saved_map import SavedMap
-from ..engine.worker import Worker
+from ..mapping.data.frames import Frame
+from ..mapping.front_end.window_result import WindowResult
+from ..mapping.loop_closer import LoopCloser
+from ..mapping.maps.saved_map import SavedMap
+from ..mapping.relocalization import load_saved_map
+from ..mapping.worker import Worker
 from .complaints import Complaints
 from .intake import Intake
 from .parameters import Parameters
@@ -96,7 +96,7 @@ class Stream:
         placed = self._map.place(result)  # it may wait for transforms
         self.last_window = placed.window
         if (latency := self.publishing.latency) is not None:
-            self._engine.own_ms = latency.own_ms
+            self._engine.overhead_ms = latency.overhead_ms
         self.publishing.deliver(placed, finished_ns)
         self.window_problem = ""
 

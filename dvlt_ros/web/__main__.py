@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import ConfigError, DvltError
-from ..models import DEFAULT_MODEL, is_installed, model_card, model_names
 from .offline import Job, report, run_job
 from .residence import Residence
 from .scene import ShowOptions

@@ -9,8 +9,8 @@ from typing import Any
 
 from nicegui import events, run, ui
 
+from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import DvltError
-from ..models import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..sources.folder import SUFFIXES
 from .panels import downloads, how_to_install, pictures_of, sliders, step, thumbnails
 from .residence import Residence

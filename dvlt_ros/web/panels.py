@@ -9,7 +9,7 @@ from typing import Any
 
 from nicegui import ui
 
-from ..models import is_installed, model_card, model_names
+from ..backends import is_installed, model_card, model_names
 from .photos import Photos
 from .pictures import confidence_overlays, data_url, depth_overlays, thumbnail
 from .scene import Scene, ShowOptions

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..models import MultiViewModel, load_model
+from ..backends import MultiViewModel, load_model
 from .photos import Photos
 from .scene import Scene, reconstruct
 

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from ..backends import MultiViewModel
+from ..backends.images import prepare_for
 from ..errors import ConfigError, InputError
-from ..models import MultiViewModel
-from ..models.images import prepare_for
 from .photos import Photos
 
 

@@ -8,8 +8,8 @@ from fastapi import HTTPException
 from fastapi.responses import FileResponse
 from nicegui import app, ui
 
+from ..backends import DEFAULT_MODEL
 from ..errors import DvltError
-from ..models import DEFAULT_MODEL
 from .files import WRITERS
 from .page import Page
 from .residence import Residence

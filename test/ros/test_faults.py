@@ -20,7 +20,7 @@ from room import FRAME_NS, SIZE, FakePredictor, pose, room_depth, walk
 from sensor_msgs.msg import Image
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
-from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.mapping.sensors.odometry import inverse
 from dvlt_ros.ros.messages import pose_message, transform_message
 from dvlt_ros.ros.tf_tree import TfTree, TreeError
 
@@ -102,7 +102,7 @@ def make_rover(make_robot, monkeypatch):
     def make(**parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 5))})
         monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
+        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
         return Rover(make_robot(**options | parameters), poses)
 
     return make

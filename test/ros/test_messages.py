@@ -18,10 +18,10 @@ from cv_bridge import CvBridge
 from sensor_msgs.msg import PointField
 from sensor_msgs_py import point_cloud2
 
-from dvlt_ros.engine.frames import Picture, Reconstruction
-from dvlt_ros.engine.rendering import RenderedFrame, point_records
-from dvlt_ros.engine.voxel_map import VoxelMap
 from dvlt_ros.geometry import matrix_from_quaternion, unproject
+from dvlt_ros.mapping.data.frames import Picture, Reconstruction
+from dvlt_ros.mapping.maps.voxel_map import VoxelMap
+from dvlt_ros.mapping.outputs.rendering import RenderedFrame, point_records
 from dvlt_ros.model import prepare_images
 from dvlt_ros.ros import messages
 
@@ -151,9 +151,9 @@ def test_what_is_not_trusted_is_nowhere_a_number(size, stride):
 def test_no_depth_lies_between_two_surfaces():
     depth = published(reconstruction(), (240, 320))[0]
     near, far = depth[:, :155], depth[:, 165:]
-    seam = depth[:, 155:165]
-    seam = seam[np.isfinite(seam)]
-    assert ((seam <= 1.05 * np.nanmax(near)) | (seam >= np.nanmin(far) / 1.05)).all()
+    registration = depth[:, 155:165]
+    registration = registration[np.isfinite(registration)]
+    assert ((registration <= 1.05 * np.nanmax(near)) | (registration >= np.nanmin(far) / 1.05)).all()
     assert np.nanmin(far) > 1.3 * np.nanmax(near)
 
 
@@ -257,7 +257,7 @@ def test_a_path_has_every_pose_with_its_own_stamp_and_the_header_of_the_last():
 def test_messages_are_filled_with_and_without_field_checks(checks):
     code = (
         "import numpy as np\n"
-        "from dvlt_ros.engine.rendering import POINT\n"
+        "from dvlt_ros.mapping.outputs.rendering import POINT\n"
         "from dvlt_ros.ros import messages\n"
         "head = messages.header('cam', 5)\n"
         "print(len(messages.cloud_message(np.zeros((4, 5), POINT), head).data),\n"

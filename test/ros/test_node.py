@@ -182,7 +182,7 @@ def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot
     for values, reason in [
         ({"window_size": 4}, "only change before"),
         ({"k_min": 60}, "k_min must be at most k_max 2"),
-        ({"max_seam_residual": "much"}, "must be float"),
+        ({"max_registration_residual": "much"}, "must be float"),
         ({"tf_mode": "none"}, "tf_mode can only change before"),
     ]:
         (result,) = robot.set(**values)
@@ -391,6 +391,6 @@ def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_ro
     monkeypatch.setattr(model, "begin", begin_if_small)
     robot.show_and_wait(8)
     assert any("out of memory" in complaint for complaint in robot.complaints)
-    assert re.search(", [23] frames at 56 pixels", robot.status()["ladder"])
+    assert re.search(", [23] frames at 56 pixels", robot.status()["quality_levels"])
     status = robot.status()
     assert int(status["accepted"]) == int(status["published"]) + int(status["dropped"])

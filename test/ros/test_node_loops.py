@@ -18,10 +18,10 @@ from lifecycle_msgs.srv import ChangeState
 from room import FRAME_NS, SIZE
 from std_srvs.srv import Trigger
 
-from dvlt_ros.engine.graph_factors import library
-from dvlt_ros.engine.saved_map import read_saved_map
 from dvlt_ros.errors import InputError
 from dvlt_ros.export import write_ply
+from dvlt_ros.mapping.maps.saved_map import read_saved_map
+from dvlt_ros.mapping.pose_graph.factors import library
 
 PLACES = "places.safetensors"
 
@@ -88,9 +88,9 @@ def test_a_new_node_finds_itself_in_the_map_that_another_one_has_saved(make_retu
     robot.meet()
     robot.until(lambda: robot.messages["map_points"], "the saved map")  # before there is any image
     assert f"{robot.messages['map_points'][0].width} points" in loaded.message
-    assert robot.status()["relocalised"].startswith("no: ")
+    assert robot.status()["relocalized"].startswith("no: ")
     go(robot, range(LAP + 20, 2 * LAP + 8))
-    robot.until(lambda: robot.status()["relocalised"] == "yes", "relocalisation")
+    robot.until(lambda: robot.status()["relocalized"] == "yes", "relocalization")
     known, found = positions(before), positions(robot)
     for number in range(2 * LAP, 2 * LAP + 8):
         np.testing.assert_allclose(found[number % LAP], known[number % LAP], atol=0.05)
@@ -166,10 +166,10 @@ def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returni
     robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
     robot.until(lambda: 8 * FRAME_NS in robot.stamps("pose"), "the next frame")
     status = robot.status()
-    assert (status["map_id"], status["relocalised"]) == ("0", "no saved map")
+    assert (status["map_id"], status["relocalized"]) == ("0", "no saved map")
     assert robot.set(map_file=saved.name)[0].successful
     assert robot.call(Trigger, "dvlt/load_map", Trigger.Request()).success
-    robot.until(lambda: robot.status()["relocalised"].startswith("no: "), "the saved map")
+    robot.until(lambda: robot.status()["relocalized"].startswith("no: "), "the saved map")
 
 
 def test_loops_can_be_switched_off(make_returning):
@@ -239,4 +239,4 @@ def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_retu
     assert all(answer.result().success for answer in asked), [answer.result().message for answer in asked]
     loops = robot.parts.loops
     (loaded,) = [map_ for map_ in robot.parts.builder.snapshots() if map_.map_id == loops.graph.saved_id]
-    assert loops.finder.visits().keys() == loaded.map_from_visual.keys()  # no other place is remembered
+    assert loops.detector.stored_submaps().keys() == loaded.map_from_visual.keys()  # no other place is remembered

@@ -15,7 +15,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.time import Time
 from room import FRAME_NS
 from std_srvs.srv import Trigger
-from wheels import BASE_FROM_CAM, ODOM_FROM_WORLD, add_wheels, await_wheels, drive, number_of, start
+from wheels import BASE_FROM_CAM, ODOM_FROM_WORLD, add_odometry, await_odometry, drive, number_of, start
 
 from dvlt_ros.ros.messages import matrix_from_pose, matrix_from_transform
 
@@ -30,7 +30,7 @@ def robot(make_robot, monkeypatch, tmp_path):
     poses = lap_poses((*BEFORE, *AFTER))
     monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: RecognisingPredictor(poses))
     robot = make_robot(odom_source="topic", map_directory=str(tmp_path), **EAGER | EXACT)
-    add_wheels(robot, poses)
+    add_odometry(robot, poses)
     return robot
 
 
@@ -119,8 +119,8 @@ def test_a_robot_that_was_switched_off_comes_back_to_the_map_that_it_has_saved(r
     assert loaded.success, loaded.message
     assert robot.change(Transition.TRANSITION_ACTIVATE)
     robot.meet()
-    await_wheels(robot)
-    last = drive_until(robot, lambda: told(robot, "relocalised")[-1] == "yes", "relocalisation")
+    await_odometry(robot)
+    last = drive_until(robot, lambda: told(robot, "relocalized")[-1] == "yes", "relocalization")
     assert told(robot, "map_id")[-1] == "-1"
     check_that_everything_is_in_the_first_map(robot, last)
     assert len(steps(transforms(robot))) == 1

@@ -17,7 +17,7 @@ from robot import SETS, as_image
 from room import FRAME_NS, SIZE, FakePredictor, pose, room_depth, walk
 from std_srvs.srv import Trigger
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
-from wheels import BASE_FROM_CAM, ODOM_FROM_WORLD, add_wheels, drive, number_of, odom_from_base, say, start
+from wheels import BASE_FROM_CAM, ODOM_FROM_WORLD, add_odometry, drive, number_of, odom_from_base, say, start
 
 from dvlt_ros.ros.messages import pose_message, transform_message
 
@@ -32,9 +32,9 @@ def make_wheeled(make_robot, monkeypatch):
     def make(**parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 5))})
         monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
+        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
         robot = make_robot(**options | parameters)
-        add_wheels(robot, poses, parameters.get("frame_prefix", ""))
+        add_odometry(robot, poses, parameters.get("frame_prefix", ""))
         return robot
 
     return make

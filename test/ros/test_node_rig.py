@@ -1,4 +1,4 @@
-"""The node with two cameras, over real DDS: moments, metres from their distance, and cameras that fail."""
+"""The node with two cameras, over real DDS: frame sets, metres from their distance, and cameras that fail."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from room import FRAME_NS, INTRINSICS, SIZE, FakePredictor, picture, pose, room_
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_ros import StaticTransformBroadcaster
 
-from dvlt_ros.engine.builder import MapBuilder
-from dvlt_ros.engine.config import EngineConfig
-from dvlt_ros.engine.frames import Reconstruction
-from dvlt_ros.engine.odometry import inverse
+from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.data.frames import Reconstruction
+from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.sensors.odometry import inverse
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.ros.messages import transform_message
 
@@ -91,7 +91,12 @@ def make_rig(make_robot, monkeypatch):
             poses[number * FRAME_NS] = world_from_left
             poses[number * FRAME_NS + LATER_NS] = world_from_left @ inverse(LEFT) @ RIGHT
         monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1, "cameras": list(CAMERAS)}
+        options = {
+            "image_size": 28,
+            "distrusted_share": 0.0,
+            "max_registration_residual": 0.1,
+            "cameras": list(CAMERAS),
+        }
         robot = make_robot(**options | parameters)
         robot.poses, robot.mounts = poses, StaticTransformBroadcaster(robot.me)
         robot.mounts.sendTransform([
@@ -159,7 +164,7 @@ def test_a_map_of_which_the_first_camera_has_seen_nothing_is_published(make_rig)
     rig = make_rig()
     robot = rig.robot
     rig.start()
-    builder, true = MapBuilder(EngineConfig(), path_camera="left"), pose((0, 0, 0))
+    builder, true = MapBuilder(MappingConfig(), path_camera="left"), pose((0, 0, 0))
     builder.add(
         Reconstruction(
             FRAME_NS, "right", 0, 0, picture(0), room_depth(true), np.full(SIZE, 2.0, np.float32), INTRINSICS, true,
@@ -233,4 +238,4 @@ def test_names_that_cannot_be_cameras_are_refused(make_rig, parameters, reason):
 def test_a_window_that_holds_no_two_moments_is_refused_with_the_reason(make_rig, capfd):
     robot = make_rig(window_size=3, window_overlap=1).robot
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
-    assert "window_size must be at least 4, two moments of 2 cameras" in capfd.readouterr().err
+    assert "window_size must be at least 4, two frame sets of 2 cameras" in capfd.readouterr().err

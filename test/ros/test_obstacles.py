@@ -36,7 +36,7 @@ def make_wheeled(make_robot, monkeypatch):
     def make(mounts=("base_link",), **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), POSES)
         monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
+        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
         robot = make_robot(**options | parameters)
         robot.odom = robot.me.create_publisher(Odometry, "odom", 50)
         robot.mount = StaticTransformBroadcaster(robot.me)

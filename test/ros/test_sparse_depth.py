@@ -19,8 +19,8 @@ from sensor_msgs_py.point_cloud2 import create_cloud_xyz32
 from std_msgs.msg import Header
 from tf2_ros import StaticTransformBroadcaster
 
-from dvlt_ros.engine.odometry import CameraInOdom, OdometryError, inverse
-from dvlt_ros.engine.sparse_depth import DepthError, SparseDepthConfig, points_of_image
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom, OdometryError, inverse
+from dvlt_ros.mapping.sensors.sparse_depth import DepthError, SparseDepthConfig, points_of_image
 from dvlt_ros.ros.config import NodeConfig
 from dvlt_ros.ros.messages import pose_message, transform_message
 from dvlt_ros.ros.sparse_depth import SparseDepthIntake, depth_of_image, points_of_cloud, points_of_scan
@@ -82,7 +82,7 @@ def make_measuring(make_robot, monkeypatch):
     def make(kind, mounted=True, **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 20))})
         monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"depth_source": kind, "image_size": 28, "distrusted_share": 0.0, "max_seam_residual": 0.1}
+        options = {"depth_source": kind, "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
         robot = make_robot(**options | parameters)
         message, topic, robot.cam_from_sensor = KINDS[kind]
         robot.poses, robot.kind = poses, kind

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from dvlt_ros.alignment import Sim3
+from dvlt_ros.backends import MultiViewPrediction
 from dvlt_ros.errors import ConfigError, DataError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, transform_points, unproject
-from dvlt_ros.models import MultiViewPrediction
 from dvlt_ros.training.augment import Frame
 from dvlt_ros.training.benchmarking.reconstruction import ReconstructionRule, reconstruction_metrics, require_packages
 from dvlt_ros.training.benchmarking.scene import prepare_scene

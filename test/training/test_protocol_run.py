@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from dvlt_ros.backends import MultiViewPrediction, model_card
 from dvlt_ros.errors import ConfigError, DataError
 from dvlt_ros.lens import Lens
-from dvlt_ros.models import MultiViewPrediction, model_card
 from dvlt_ros.training.benchmarking import command, report
 from dvlt_ros.training.benchmarking.report import published, write_report
 from dvlt_ros.training.benchmarking.results import Run, SequenceResult, SetResult, mean_over_sets
@@ -278,7 +278,7 @@ def test_forty_views_stay_below_four_gib(tmp_path):
         import numpy as np, torch
         torch.set_num_threads(1)
         from dvlt_ros.benchmark import peak_memory_mib
-        from dvlt_ros.models import load_model
+        from dvlt_ros.backends import load_model
         from dvlt_ros.training.augment import Frame
         from dvlt_ros.training.benchmarking.results import Run
         from dvlt_ros.training.benchmarking.runner import DataSet, Protocol, run_set

@@ -23,9 +23,9 @@ from typing import cast, get_args
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from dvlt_ros.backends import MultiViewModel, load_model, model_card, model_names
 from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
-from dvlt_ros.models import MultiViewModel, load_model, model_card, model_names
 
 from ..contenders import require_device
 from ..data.benchmarks import BENCHMARKS

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from dvlt_ros.backends.protocol import MultiViewModel, MultiViewPrediction
 from dvlt_ros.errors import DataError, DvltError
-from dvlt_ros.models.protocol import MultiViewModel, MultiViewPrediction
 
 from ..data.benchmark_sequence import BenchmarkSequence
 from ..data.sequence import RgbdSequence

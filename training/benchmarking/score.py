@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dvlt_ros.alignment import Sim3, fit_sim3_robust
+from dvlt_ros.backends.protocol import MultiViewPrediction
 from dvlt_ros.errors import AlignmentError, InputError
-from dvlt_ros.models.protocol import MultiViewPrediction
 
 from ..metrics import INLIER_ERROR, DepthAlignment, depth_metrics, pose_metrics, relative_distances
 from .reconstruction import ReconstructionRule, reconstruction_metrics

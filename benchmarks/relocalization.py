@@ -1,0 +1,305 @@
+"""How soon a robot finds itself in a saved map, and whether it ever does so in the map of another building.
+
+    python benchmarks/relocalization.py
+    python benchmarks/relocalization.py --seeds 0 --drives 1 --unscaled
+
+One drive through a simulated building saves its map, through the real file. Another robot is switched on elsewhere in
+that building, with wheels that count from there, and loads it; so does a third one in another building of the same
+plan, with other furniture and half of the same patterns on its walls. A fooled network takes any two submaps in a joint
+window for one place. Robots, wheels and network are those of
+``simulated_robot.py``, engine, loops and maps are the real ones with the node's defaults.
+
+Seconds and metres are driven ones, until the first window that is published in the saved map. They are counted twice:
+since the map was loaded, and since the first eight images in a row, a window, from within 1 m and 20 degrees of where
+the camera was in the first drive: from elsewhere places look different, and such a drive need not join.
+
+off      of the first frame in the saved map: how far it is from where it should be beside the nearest camera of the
+         saved path, wherever the map has that: what the robot's way to a place on the map would be off by
+error    the camera's distance from where it was, with the saved path aligned as a whole: the saved map's own errors and
+         the drift of the wheels since the robot left known places are in it, too
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from simulated_building import SimulatedRobot, make_building, send
+from simulated_network import PredictionNoise, SimulatedPredictor
+
+from dvlt_ros.alignment import Sim3, fit_sim3
+from dvlt_ros.benchmark import machine
+from dvlt_ros.geometry import rotation_angle
+from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.loop_closer import LoopCloser
+from dvlt_ros.mapping.loops.detector import LoopDetector
+from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.maps.metric_map import MetricMap
+from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
+from dvlt_ros.mapping.maps.unscaled_map import UnscaledMap
+from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.relocalization import load_saved_map
+from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
+
+CAMERA = "front"
+CHECKPOINT = "simulated"
+LATER_NS = 10**13  # when the other drives begin
+ELSEWHERE_M = 100.0  # a multiple of what the patterns on the walls repeat after
+SIMILAR_M, SIMILAR_DEG = 1.0, 20.0  # poses from which a place was seen before
+WRONG_M = 1.0  # error of a join that is a false one
+
+
+@dataclass(frozen=True, eq=False)
+class Drives:
+    """What the network knows: the truth of all that was ever seen."""
+
+    robots: tuple[SimulatedRobot, ...]
+
+    @cached_property
+    def truth(self) -> Mapping[tuple[str, int], np.ndarray]:
+        return {key: world_from_cam for robot in self.robots for key, world_from_cam in robot.truth.items()}
+
+    def depth(self, key: tuple[str, int]) -> np.ndarray:
+        return next(robot for robot in self.robots if key in robot.truth).depth(key)
+
+
+class Session:
+    """A robot from when it is switched on: engine, map, builder and loops as the node has them."""
+
+    def __init__(self, robot: SimulatedRobot, predictor: SimulatedPredictor, is_metric: bool = True) -> None:
+        self.robot, self.is_metric = robot, is_metric
+        self.detector = LoopDetector(predictor)
+        self.engine = FrontEnd(predictor, MappingConfig(), loops=self.detector)
+        graph = MapGraph(is_metric)
+        self.map = MetricMap(self._camera, ScaleConfig(), graph=graph) if is_metric else UnscaledMap(graph)
+        self.builder = MapBuilder(MappingConfig(voxel_size=0.1), CAMERA)
+        self.closer = LoopCloser(self.engine, self.map)
+        self.published: dict[int, tuple[int, np.ndarray]] = {}  # map and map_from_cam (4, 4) by stamp
+
+    def drive(self) -> None:
+        """Every frame, window by window."""
+        for frame in self.robot.frames():
+            self.engine.admit(frame)
+            if self.engine.is_full():
+                self._run()
+
+    def saved(self) -> SavedMap:
+        return SavedMap.of(self.builder.snapshot(), self.detector.stored_submaps(), CHECKPOINT, self.is_metric)
+
+    def load(self, path: Path) -> None:
+        load_saved_map(read_saved_map(path), self.engine, self.map, self.builder)
+
+    def _run(self) -> None:
+        window = self.engine.run()
+        if window is None:
+            return
+        placed = self.map.place(window)
+        self.builder.learn(placed)
+        for reconstruction in placed.window.reconstructions:
+            self.builder.add(reconstruction, placed.is_metric or not self.is_metric, window.submap_id)
+            self.published[reconstruction.stamp_ns] = placed.window.map_id, reconstruction.map_from_cam
+        self.closer.work()
+
+    def _camera(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
+        found = self.robot.odometry.at(stamp_ns)
+        return CameraInOdom(found.odom_from_base @ self.robot.base_from_cam[frame_id], found.epoch)
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A map on disk, and how it was made."""
+
+    path: Path
+    robot: SimulatedRobot
+    found: SavedMap
+    world_from_map: Sim3
+    ate_m: float  # of its path
+
+    def as_mapped(self, world_from_cam: np.ndarray) -> np.ndarray:
+        """map_from_cam (4, 4) of a camera beside the nearest one of the path, wherever the map has that."""
+        path = np.stack([self.robot.truth[CAMERA, stamp_ns] for stamp_ns in self.found.stamps_ns.tolist()])
+        nearest = int(np.linalg.norm(path[:, :3, 3] - world_from_cam[:3, 3], axis=1).argmin())
+        between = inverse(path[nearest]) @ world_from_cam
+        between[:3, 3] /= float(self.world_from_map.scale)
+        return np.asarray(self.found.map_from_cam[nearest] @ between)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one drive beside a saved map."""
+
+    similar_s: float | None  # driven until a window from where the camera had been in the first drive; None: never
+    joined_s: float | None  # until a window is published in the saved map; None: never
+    joined_m: float | None
+    errors_m: tuple[float, ...]  # of the frames that were published in the saved map
+    off_m: float | None  # of the first of them, in the map as it is there
+    off_deg: float | None
+    refusal: str  # why the latest loop was refused
+
+    @property
+    def waited_s(self) -> float | None:
+        """Since that window; less than zero where the robot knew its way sooner."""
+        return None if self.similar_s is None or self.joined_s is None else self.joined_s - self.similar_s
+
+    @property
+    def rms_m(self) -> float:
+        return math.sqrt(float(np.mean(np.square(self.errors_m)))) if self.errors_m else math.nan
+
+
+@dataclass(frozen=True)
+class Case:
+    """Of a saved map."""
+
+    number: int  # of the drive
+    is_same: bool
+    is_fooled: bool
+
+    @classmethod
+    def all(cls, num_drives: int) -> list[Case]:
+        """So many in the saved building and one in another; the last of each once more with a fooled network."""
+        sound = [cls(number, number < num_drives, False) for number in range(num_drives + 1)]
+        return [*sound, *(replace(case, is_fooled=True) for case in sound[-2:])]
+
+    def row(self, seed: int, outcome: Outcome) -> str:
+        times = outcome.similar_s, outcome.joined_s, outcome.joined_m, outcome.waited_s
+        errors: tuple[float | None, ...] = (None,) * 5
+        if outcome.errors_m:
+            errors = outcome.off_m, outcome.off_deg, outcome.errors_m[0], outcome.rms_m, max(outcome.errors_m)
+        cells = [f"{'-' if value is None else format(value, '.1f'):>8s}" for value in times]
+        cells += [
+            f"{'-' if value is None else format(value, '.2f'):>{width}s}"
+            for value, width in zip(errors, (5, 6, 7, 6, 6), strict=True)
+        ]
+        where, network = "the same" if self.is_same else "another", "fooled" if self.is_fooled else "sound"
+        return f"{seed:4d} {self.number:6d}  {where:>8s}  {network:>8s}  {' '.join(cells)}  {outcome.refusal}"
+
+
+def save(seed: int, length_m: float, path: Path, is_metric: bool = True) -> Saved:
+    """The map of one drive through a building of its own."""
+    rng = np.random.default_rng(seed)
+    robot = send(make_building(rng), rng, length_m)
+    session = Session(robot, SimulatedPredictor(robot, PredictionNoise(), seed), is_metric)
+    session.drive()
+    saved = session.saved()
+    path.write_bytes(saved.encoded())
+    found = torch.from_numpy(saved.map_from_cam[:, :3, 3].copy())
+    true = torch.from_numpy(np.stack([robot.truth[CAMERA, stamp_ns][:3, 3] for stamp_ns in saved.stamps_ns.tolist()]))
+    world_from_map = fit_sim3(found, true, scale_estimator="fixed" if is_metric else "umeyama")
+    ate_m = float((world_from_map.apply(found) - true).square().sum(dim=1).mean().sqrt())
+    return Saved(path, robot, saved, world_from_map, ate_m)
+
+
+def switch_on(saved: Saved, seed: int, case: Case, length_m: float, is_metric: bool = True) -> Outcome:
+    """Another drive, from anywhere in the building of the saved map or in another one."""
+    rng = np.random.default_rng((seed, case.number))
+    building = saved.robot.building if case.is_same else make_building(rng).moved(ELSEWHERE_M)
+    begin = int(rng.integers(1, len(building.places)))
+    robot = send(building, rng, length_m, begin=begin, start_ns=LATER_NS)
+    return beside(saved, robot, seed, 1000 + 10 * seed + case.number, case.is_fooled, is_metric)
+
+
+def beside(
+    saved: Saved, robot: SimulatedRobot, seed: int, error_seed: int, is_fooled: bool = False, is_metric: bool = True
+) -> Outcome:
+    """A drive from when the map is loaded; the walls are those of the seed that the map was made with."""
+    known = Drives((saved.robot, robot))
+    predictor = SimulatedPredictor(known, PredictionNoise(), seed, is_fooled, error_seed=error_seed)
+    session = Session(robot, predictor, is_metric)
+    session.load(saved.path)
+    session.drive()
+    return judged(saved, session)
+
+
+def judged(saved: Saved, session: Session) -> Outcome:
+    robot = session.robot
+    stamps_ns = [stamp_ns for stamp_ns, (map_id, _) in session.published.items() if map_id < 0]
+    similar = first_similar(saved.robot, robot)
+    similar_s = None if similar is None else seconds(robot, int(robot.stamps_ns[similar]))
+    if not stamps_ns:
+        return Outcome(similar_s, None, None, (), None, None, session.closer.status.refusal)
+    found = torch.from_numpy(np.stack([session.published[stamp_ns][1] for stamp_ns in stamps_ns]))
+    true = torch.from_numpy(np.stack([robot.truth[CAMERA, stamp_ns] for stamp_ns in stamps_ns]))
+    errors_m = (saved.world_from_map.apply(found[:, :3, 3]) - true[:, :3, 3]).norm(dim=1)
+    off = torch.from_numpy(inverse(saved.as_mapped(true[0].numpy()))) @ found[0]
+    off_m = float(saved.world_from_map.scale * off[:3, 3].norm())
+    off_deg = math.degrees(float(rotation_angle(off[:3, :3])))
+    until = robot.world_from_base[robot.stamps_ns <= stamps_ns[0], :3, 3]
+    joined_m = float(np.linalg.norm(np.diff(until, axis=0), axis=1).sum())
+    return Outcome(
+        similar_s, seconds(robot, stamps_ns[0]), joined_m, tuple(errors_m.tolist()), off_m, off_deg, ""
+    )  # fmt: skip
+
+
+def first_similar(first: SimulatedRobot, second: SimulatedRobot) -> int | None:
+    """Index of the second drive's first image with which a window of them is from nearly the first drive's poses."""
+    ours, theirs = second.world_from_base, first.world_from_base
+    near = np.linalg.norm(ours[:, None, :2, 3] - theirs[None, :, :2, 3], axis=-1) < SIMILAR_M
+    near &= ours[:, :2, 0] @ theirs[:, :2, 0].T > math.cos(math.radians(SIMILAR_DEG))
+    count = MappingConfig().window_size
+    whole = np.convolve(near.any(axis=1), np.ones(count), mode="valid") > count - 0.5
+    return int(whole.argmax()) + count - 1 if whole.any() else None
+
+
+def seconds(robot: SimulatedRobot, stamp_ns: int) -> float:
+    return float(stamp_ns - robot.stamps_ns[0]) * 1e-9
+
+
+HEADER = (
+    "seed  drive  building   network   similar   joined   driven   waited   off    off   error    rms   most\n"
+    "                                        s        s        m        s     m    deg       m      m      m"
+)
+
+
+def summary(found: Sequence[tuple[Case, Outcome]]) -> str:
+    joined = [(case, outcome) for case, outcome in found if outcome.errors_m]
+    false = sum(not case.is_same or outcome.errors_m[0] > WRONG_M for case, outcome in joined)
+    sound = [outcome for case, outcome in found if case.is_same and not case.is_fooled]
+    could = [outcome for outcome in sound if outcome.similar_s is not None]
+    waited = [outcome.waited_s for outcome in could if outcome.waited_s is not None]
+    lines = [f"{len(waited)} of {len(could)} drives joined that saw something from similar poses; {false} false joins"]
+    if waited:
+        good = [outcome for outcome in sound if outcome.errors_m]
+        errors = np.array([(outcome.off_m, outcome.rms_m) for outcome in good])
+        off, rms = zip(np.median(errors, axis=0), errors.max(axis=0), strict=True)
+        lines += [
+            f"waited: {np.median(waited):.1f} s (median), {max(waited):.1f} s at most",
+            f"off at joining: {off[0]:.2f} m (median), {off[1]:.2f} m at most; "
+            f"rms error from then on: {rms[0]:.2f} m (median), {rms[1]:.2f} m at most",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--drives", type=int, default=3, help="of each seed in the saved building")
+    parser.add_argument("--saved-length", type=float, default=80.0, help="metres of the drive whose map is saved")
+    parser.add_argument("--length", type=float, default=30.0, help="metres of the others")
+    parser.add_argument("--unscaled", action="store_true", help="without wheels")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{machine(torch.device('cpu'))}\n{HEADER}", flush=True)
+    found: list[tuple[Case, Outcome]] = []
+    for seed in args.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            saved = save(seed, args.saved_length, Path(folder) / "map", not args.unscaled)
+            places = len(saved.found.stored_submaps)
+            print(f"seed {seed}: {places} places are saved; the path's own ATE is {saved.ate_m:.2f} m", flush=True)
+            for case in Case.all(args.drives):
+                outcome = switch_on(saved, seed, case, args.length, not args.unscaled)
+                found.append((case, outcome))
+                print(case.row(seed, outcome), flush=True)
+    print(summary(found))
+
+
+if __name__ == "__main__":
+    main()

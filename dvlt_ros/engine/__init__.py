@@ -1,1 +1,0 @@
-"""Frames in, reconstructions out: windows, K, caches, the map. Knows no ROS."""

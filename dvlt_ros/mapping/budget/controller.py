@@ -1,0 +1,226 @@
+"""K from the latency budget: the largest one whose 99.5th percentile still fits, learned while windows run.
+
+    plan = controller.plan(...)       # K of the next window
+    controller.observe(...)           # what it took; moves along the quality levels
+    controller.level                   # window size and resolution of the next window
+
+Where K alone cannot keep the budget, the window shrinks, then the network's resolution; both come back with
+hysteresis. There is no clock in here: times are arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from .latency import LEARNING, LatencyModel, WindowTime
+from .limits import Limits
+from .overhead import Overhead
+from .quality_levels import QualityLevel, QualityLevels
+
+LOOKAHEAD = 3  # windows for which K must be good if it stays
+HELPS = 0.95  # a level below must be cheaper by this
+HEADROOM = 0.85  # part of the budget that k_min may take on the level above before it is tried
+HOPEFUL, HOPE = 0.95, 0.1  # the same without its doubt, and how much less such a window counts
+PATIENCE, MAX_PATIENCE, PROBATION = 8, 640, 200  # windows
+
+
+@dataclass(frozen=True)
+class Plan:
+    """K of a window; latency of its oldest new frame, from arrival to publication."""
+
+    num_steps: int
+    predicted_ms: float | None  # median; None before anything was measured
+    percentile_ms: float | None  # 99.5th
+    fits: bool  # the percentile keeps the budget, or nothing is known against it
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What a window starts with."""
+
+    num_views: int
+    num_new: int
+    waited_ms: float  # of the oldest new frame
+
+
+class BudgetController:
+    """Chooses K and the quality level. Not thread-safe: it belongs to the thread that runs the windows."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.quality_levels = QualityLevels(limits)
+        self._limits = limits
+        self._model = LatencyModel()
+        self._overhead = Overhead()
+        self._frame_interval_ms: float | None = None
+        self._calm = 0.0  # windows in a row after which the level above would have done
+        self._patience = PATIENCE  # calm windows before it is tried; doubles when that was wrong
+        self._tried = PROBATION  # windows since it was last tried
+        self._known_loads = 0
+
+    @property
+    def level(self) -> QualityLevel:
+        """Window size and resolution of the next window."""
+        return self.quality_levels.level
+
+    def plan(self, num_views: int, num_new: int, waited_ms: float, frame_interval_ms: float | None) -> Plan:
+        """K of a window that starts now, whose oldest new frame arrived ``waited_ms`` ago."""
+        self._frame_interval_ms = frame_interval_ms or None  # frames at one instant tell nothing of the next
+        limits, start = self._limits, Queue(num_views, num_new, waited_ms)
+        if not self._model.num_windows:
+            return Plan(limits.k_min if limits.budget_ms else limits.k_max, None, None, True)
+        num_steps = limits.k_max
+        while limits.budget_ms and num_steps > limits.k_min and not self._lasts(num_steps, start):
+            num_steps -= 1
+        estimate = self._model.predict(num_views, self.level.image_size, num_steps)
+        percentile_ms = self._percentile_ms(waited_ms, estimate)
+        fits = not limits.budget_ms or percentile_ms <= limits.budget_ms
+        return Plan(num_steps, waited_ms + estimate.median_ms + self._overhead.median_ms, percentile_ms, fits)
+
+    def steps_apart(self, num_views: int, waited_ms: float) -> int | None:
+        """K of a window that is not the stream's, after which a full one with k_min still keeps the budget.
+
+        None: there is no such K, or not enough is known. ``waited_ms``: of the oldest new frame.
+        """
+        limits, level = self._limits, self.level
+        if not limits.budget_ms:
+            return limits.k_max
+        if self._model.num_windows < LEARNING:
+            return None
+        following = self._model.predict(level.window_size, level.image_size, limits.k_min)
+        for num_steps in range(limits.k_max, limits.k_min - 1, -1):
+            apart = self._model.predict(num_views, level.image_size, num_steps)
+            apart_ms = apart.median_ms + apart.margin_ms(self._model.quantile)
+            if self._percentile_ms(waited_ms + apart_ms, following) <= limits.budget_ms:
+                return num_steps
+        return None
+
+    def observe(self, num_views: int, num_steps: int, image_size: int, window_ms: float, overhead_ms: float) -> None:
+        """What a window took, and what followed until its publication; then the quality levels may be moved."""
+        self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
+        self._overhead.observe(overhead_ms)
+        self.quality_levels.forgive_memory()
+        self._tried += 1
+        if not self._limits.budget_ms:
+            if self.quality_levels.index > self.quality_levels.top:
+                self.quality_levels.move(self.quality_levels.top, "no latency budget")
+        elif self._model.is_settled and self._model.num_windows >= LEARNING:
+            self._climb()
+
+    def expect(self, num_views: int, num_steps: int, image_size: int, window_ms: float) -> None:
+        """What such a window took before the stream began; until there is more, the estimate rests on the last one."""
+        self._model = LatencyModel()
+        self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
+
+    def out_of_memory(self, num_views: int) -> bool:
+        """See `QualityLevels.out_of_memory`."""
+        return self.quality_levels.out_of_memory(num_views)
+
+    def update(self, limits: Limits) -> None:
+        """Takes effect with the next window. What was learned of the device stays."""
+        self.quality_levels.renew(limits)
+        self._limits, self._calm, self._patience = limits, 0.0, PATIENCE
+
+    def _climb(self) -> None:
+        """At most one level per window, down at once and up with patience."""
+        if self._model.num_loads > self._known_loads:  # what was tried under another load says nothing
+            self._known_loads, self._patience = self._model.num_loads, PATIENCE
+        latency_ms = self._steady_ms(self.level)
+        if latency_ms > self._limits.budget_ms:
+            self._step_down(latency_ms)
+        elif self.quality_levels.index > self.quality_levels.top:
+            self._step_up()
+
+    def _step_down(self, latency_ms: float) -> None:
+        """To the first level that helps; where none does, K and window may as well stay large."""
+        below = range(self.quality_levels.index + 1, len(self.quality_levels.levels))
+        helping = [i for i in below if self._steady_ms(self.quality_levels.levels[i]) < HELPS * latency_ms]
+        if not helping:
+            return
+        if self._tried < PROBATION:
+            self._patience = min(2 * self._patience, MAX_PATIENCE)
+        self._calm = 0.0
+        self._move(helping[0], f"would take {latency_ms:.0f}")
+
+    def _step_up(self) -> None:
+        """Once the level above would have done for long enough."""
+        above, budget_ms = self.quality_levels.levels[self.quality_levels.index - 1], self._limits.budget_ms
+        latency_ms = self._steady_ms(above)
+        if self._steady_ms(above, doubted=True) <= HEADROOM * budget_ms:
+            self._calm += 1.0
+        else:  # what stays in doubt is found out, some day
+            self._calm = self._calm + HOPE if latency_ms <= HOPEFUL * budget_ms else 0.0
+        if self._calm >= self._patience:
+            self._calm, self._tried = 0.0, 0
+            self._move(self.quality_levels.index - 1, f"would take only {latency_ms:.0f}")
+
+    def _move(self, index: int, finding: str) -> None:
+        self.quality_levels.move(index, f"{self._limits.k_min} steps {finding} of {self._limits.budget_ms:.0f} ms")
+
+    def _lasts(self, num_steps: int, start: Queue) -> bool:
+        """Whether this window and the next ones keep the budget with this K, and lose no frames."""
+        level, supply_ms = self.level, math.inf
+        if self._frame_interval_ms is not None:
+            supply_ms = (level.window_size - self._overlap(level)) * self._frame_interval_ms
+        return all(
+            estimate.median_ms <= supply_ms and self._percentile_ms(queue.waited_ms, estimate) <= self._limits.budget_ms
+            for queue, estimate in self._windows_ahead(level, num_steps, start, LOOKAHEAD)
+        ) and self._leaves_room(num_steps, start)
+
+    def _leaves_room(self, num_steps: int, start: Queue) -> bool:
+        """Whether k_min still does for the next window should this one take as long as it may."""
+        limits, level = self._limits, self.level
+        ahead = [queue for queue, _ in self._windows_ahead(level, num_steps, start, 2, self._model.quantile)]
+        return all(
+            self._percentile_ms(queue.waited_ms, self._model.predict(queue.num_views, level.image_size, limits.k_min))
+            <= limits.budget_ms
+            for queue in ahead[1:]
+        )
+
+    def _steady_ms(self, level: QualityLevel, doubted: bool = False) -> float:
+        """The longest latency (99.5th percentile) with k_min and the present frame rate on a level.
+
+        ``doubted``: what is not known of its windows' time counts against it.
+        """
+        k_min, interval_ms = self._limits.k_min, self._frame_interval_ms
+        start = Queue(self._overlap(level) + 1, 1, 0.0)
+        alone_ms = self._model.predict(start.num_views, level.image_size, k_min).median_ms
+        if interval_ms is not None and alone_ms > interval_ms:  # frames queue: the first one came with a window's start
+            full_ms = self._model.predict(level.window_size, level.image_size, k_min).median_ms
+            start = self._arrivals(level, full_ms, interval_ms)
+        return max(
+            self._percentile_ms(queue.waited_ms, estimate if doubted else replace(estimate, doubt=0.0))
+            for queue, estimate in self._windows_ahead(level, k_min, start, 2 * LOOKAHEAD, pessimism=1.0)
+        )
+
+    def _windows_ahead(
+        self, level: QualityLevel, num_steps: int, queue: Queue, count: int, pessimism: float = 0.0
+    ) -> Iterator[tuple[Queue, WindowTime]]:
+        """This window and those that follow it, if frames come as they did and K stays.
+
+        ``pessimism``: standard deviations by which each of them takes longer than its median.
+        """
+        for _ in range(count):
+            estimate = self._model.predict(queue.num_views, level.image_size, num_steps)
+            yield queue, estimate
+            interval_ms = self._frame_interval_ms
+            if interval_ms is None:
+                return
+            window_ms = estimate.median_ms * (1 + pessimism * estimate.noise)
+            queue = self._arrivals(level, queue.waited_ms + window_ms - queue.num_new * interval_ms, interval_ms)
+
+    def _arrivals(self, level: QualityLevel, waited_ms: float, interval_ms: float) -> Queue:
+        """The frames since the one that arrived ``waited_ms`` ago (below 0: is to come); the newest win."""
+        waited_ms, overlap = max(waited_ms, 0.0), self._overlap(level)
+        arrived = int(waited_ms / interval_ms) + 1
+        num_new = min(arrived, level.window_size - overlap)
+        return Queue(overlap + num_new, num_new, waited_ms - (arrived - num_new) * interval_ms)
+
+    def _overlap(self, level: QualityLevel) -> int:
+        return min(self._limits.window_overlap, level.window_size - 1)
+
+    def _percentile_ms(self, waited_ms: float, window: WindowTime) -> float:
+        quantile = self._model.quantile
+        margin_ms = math.hypot(window.margin_ms(quantile), self._overhead.margin_ms(quantile))
+        return waited_ms + window.median_ms + self._overhead.median_ms + margin_ms

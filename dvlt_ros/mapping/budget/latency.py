@@ -1,0 +1,185 @@
+"""How long a window takes, learned while windows run: ``window_ms = a + b * K`` for every number of views and size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ...model.config import PATCH_SIZE
+
+NORMAL_QUANTILE = 2.576  # standard deviations below which 99.5 % of a normal distribution lie
+MAX_QUANTILE = 4.0
+MISS_SHARE = 0.005
+QUANTILE_STEP = 0.3
+
+ATTENTION_TOKENS = 4608  # tokens whose attention costs as much as the linear layers: six times the usual width
+FIXED_SHARE = 0.25  # guess of a's part in a first window, before K has varied
+MIN_STEPS_SHARE = 0.1  # part of a window that the loop takes at least
+SURPRISE = 4.0  # standard deviations that are either an outlier or a new load
+EVIDENCE_KEPT, NEW_LOAD = 0.75, 1.5  # two surprises in a row, or with one or two usual windows between them
+DEVICE_DRIFT, CORRECTION_DRIFT = (0.003, 0.01), (0.001, 0.001)  # of a and b per window, relative
+LAW_DOUBT = 0.3  # relative error of the law of cost where the work is e times that of a window seen
+LEARNING = 3  # windows before the quality levels is moved: the first ones warm the device up
+WARMER = 0.7  # what a window then takes of what was expected, if the ones before were the device's warming up
+MIN_NOISE, FIRST_NOISE, NOISE_MEMORY = 0.005, 0.1, 40
+
+
+@dataclass(frozen=True)
+class WindowTime:
+    """What a window is expected to take, log-normal."""
+
+    median_ms: float
+    noise: float  # relative standard deviation from window to window
+    doubt: float  # relative standard deviation of the median itself
+
+    def margin_ms(self, quantile: float) -> float:
+        return self.median_ms * math.expm1(quantile * math.hypot(self.noise, self.doubt))
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """About two logarithms: of what a window costs outside its steps, and of what each step costs."""
+
+    mean: np.ndarray  # (2,)
+    covariance: np.ndarray  # (2, 2)
+
+    def variance(self, slope: np.ndarray) -> float:
+        return float(slope @ self.covariance @ slope)
+
+    def blurred(self, deviations: tuple[float, float]) -> Belief:
+        return Belief(self.mean, self.covariance + np.diag(np.square(deviations)))
+
+    def corrected(self, slope: np.ndarray, residual: float, variance: float) -> Belief:
+        """Kalman update; ``variance`` is that of the residual."""
+        gain = self.covariance @ slope / variance
+        return Belief(self.mean + gain * residual, self.covariance - np.outer(gain, slope @ self.covariance))
+
+
+class LatencyModel:
+    """``window_ms = a + b * K`` per (views, image_size): an extended Kalman filter on logarithms.
+
+    The device's a and b per unit of work are common to all windows; a correction per (views, image_size) moves
+    slowly. b moves fast, a slowly: while K stays the same a dearer step cannot be told from a dearer rest, and
+    what a shared device changes most is the loop. One surprising window may be an outlier: the next plan is careful,
+    nothing is learned. A second one soon after it in the same direction is a new load.
+    """
+
+    def __init__(self) -> None:
+        self.num_windows = 0
+        self.num_loads = 0  # how often the load changed suddenly
+        self.quantile = NORMAL_QUANTILE  # grows where the tail is heavier than a normal one's
+        self._device = Belief(np.zeros(2), np.zeros((2, 2)))
+        self._corrections: dict[tuple[int, int], Belief] = {}
+        self._borrowed: dict[tuple[int, int], Belief] = {}  # of windows not seen yet
+        self._noise_variance = FIRST_NOISE**2
+        self._suspect: np.ndarray | None = None  # the device's mean that the last, surprising window would mean
+        self._evidence = 0.0  # for a new load; above 0: a higher one
+
+    @property
+    def is_settled(self) -> bool:
+        return self._suspect is None
+
+    def predict(self, num_views: int, image_size: int, num_steps: int) -> WindowTime:
+        """Needs one observation at least, of whatever window."""
+        device = self._device.mean if self._suspect is None else np.maximum(self._device.mean, self._suspect)
+        median_ms, slope = self._linearised((num_views, image_size), num_steps, device)
+        doubt = self._doubt((num_views, image_size), slope)
+        return WindowTime(median_ms, math.sqrt(self._noise_variance), math.sqrt(doubt))
+
+    def observe(self, num_views: int, image_size: int, num_steps: int, window_ms: float) -> None:
+        self.num_windows += 1
+        key = (num_views, image_size)
+        if not self._corrections:
+            self._begin(key, num_steps, window_ms)
+            return
+        self._corrections[key] = self._correction(key).blurred(CORRECTION_DRIFT)
+        self._borrowed.clear()
+        self._device = self._device.blurred(DEVICE_DRIFT)
+        median_ms, slope = self._linearised(key, num_steps, self._device.mean)
+        if self.num_windows <= LEARNING and window_ms < WARMER * median_ms:
+            self._begin(key, num_steps, window_ms)  # the device was warming up
+            return
+        residual, deviation = math.log(window_ms / median_ms), math.sqrt(self._doubt(key, slope) + self._noise_variance)
+        if abs(residual) <= SURPRISE * deviation:
+            self._learn_usual(key, slope, residual, deviation)
+        else:
+            self._learn_surprise(self._explained(key, num_steps, window_ms), residual > 0, deviation)
+
+    def _begin(self, key: tuple[int, int], num_steps: int, window_ms: float) -> None:
+        """What came before is forgotten. The first windows also load kernels: the second may be much faster."""
+        mean = np.log([FIXED_SHARE * window_ms, (1 - FIXED_SHARE) * window_ms / num_steps]) - log_work(*key)
+        # a is anything from nearly nothing to most of it; with the sum known, b moves against it
+        spread = np.array([0.8, -0.8 * FIXED_SHARE / (1 - FIXED_SHARE)])
+        covariance = np.outer(spread, spread) + (0.5 / self.num_windows) ** 2 * np.ones((2, 2))
+        self._device, self._corrections = Belief(mean, covariance), {key: Belief(np.zeros(2), np.zeros((2, 2)))}
+
+    def _correction(self, key: tuple[int, int]) -> Belief:
+        """Its own, or that of the most similar window until it has been measured."""
+        known = self._corrections.get(key) or self._borrowed.get(key)
+        if known is None:
+            distances = {other: np.abs(log_work(*other) - log_work(*key)) for other in self._corrections}
+            nearest = min(distances, key=lambda other: float(distances[other].sum()))
+            known = self._corrections[nearest].blurred(tuple(0.05 + LAW_DOUBT * distances[nearest]))
+            self._borrowed[key] = known
+        return known
+
+    def _linearised(self, key: tuple[int, int], num_steps: int, device: np.ndarray) -> tuple[float, np.ndarray]:
+        """Median time in ms, and the slope (2,) of its logarithm over those of a and b: their shares."""
+        parts_ms = np.exp(device + log_work(*key) + self._correction(key).mean) * (1, num_steps)
+        return float(parts_ms.sum()), parts_ms / parts_ms.sum()
+
+    def _doubt(self, key: tuple[int, int], slope: np.ndarray) -> float:
+        return self._device.variance(slope) + self._correction(key).variance(slope)
+
+    def _learn_usual(self, key: tuple[int, int], slope: np.ndarray, residual: float, deviation: float) -> None:
+        """The residual goes where the doubt is; beyond 3 deviations it counts as 3."""
+        if self._suspect is not None:  # the window before was an outlier
+            self._learn_quantile(missed=self._evidence > 0)
+            self._suspect = None
+        self._evidence *= EVIDENCE_KEPT
+        self._learn_quantile(missed=residual > self.quantile * deviation)
+        bounded, doubt = min(max(residual, -3 * deviation), 3 * deviation), self._doubt(key, slope)
+        self._device = self._device.corrected(slope, bounded, deviation**2)
+        self._corrections[key] = self._corrections[key].corrected(slope, bounded, deviation**2)
+        self._learn_noise(bounded**2, doubt)
+
+    def _learn_surprise(self, explanation: np.ndarray, is_dearer: bool, deviation: float) -> None:
+        """``explanation``: the device's mean that would make the window a usual one."""
+        sign = 1 if is_dearer else -1
+        self._evidence = sign * (1 + max(sign * self._evidence, 0.0))
+        if abs(self._evidence) < NEW_LOAD:
+            self._suspect = explanation
+            self._learn_noise((SURPRISE * deviation) ** 2, doubt=0.0)
+            return
+        self.num_loads += 1
+        covariance = np.diag([self._device.covariance[0, 0] + 0.2**2, self._noise_variance + 0.03**2])
+        self._device, self._suspect, self._evidence = Belief(explanation, covariance), None, 0.0
+
+    def _explained(self, key: tuple[int, int], num_steps: int, window_ms: float) -> np.ndarray:
+        """The device's mean that explains a window by its steps; where a leaves no room for them, by all of it."""
+        median_ms, (fixed_share, steps_share) = self._linearised(key, num_steps, self._device.mean)
+        steps_ms = window_ms - fixed_share * median_ms
+        if steps_ms < MIN_STEPS_SHARE * window_ms:
+            return self._device.mean + math.log(window_ms / median_ms)
+        return self._device.mean + np.array([0.0, math.log(steps_ms / (steps_share * median_ms))])
+
+    def _learn_noise(self, squared: float, doubt: float) -> None:
+        rate = 1 / min(self.num_windows + 3, NOISE_MEMORY)
+        learned = self._noise_variance + rate * (squared - doubt - self._noise_variance)
+        self._noise_variance = max(learned, (1 - rate) * self._noise_variance, MIN_NOISE**2)
+
+    def _learn_quantile(self, missed: bool) -> None:
+        moved = self.quantile + QUANTILE_STEP * (missed - MISS_SHARE)
+        self.quantile = min(max(moved, NORMAL_QUANTILE), MAX_QUANTILE)
+
+
+@lru_cache
+def log_work(num_views: int, image_size: int) -> np.ndarray:
+    """(2,): work outside the loop, in proportion to the tokens, and in a step, whose attention is quadratic."""
+    per_view = (image_size / PATCH_SIZE) ** 2
+    tokens = num_views * per_view
+    attended = 0.5 * (per_view + tokens)  # one half of a step looks at one view, the other at all
+    return np.log([tokens, tokens * (1 + attended / ATTENTION_TOKENS)])

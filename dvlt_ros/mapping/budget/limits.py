@@ -1,0 +1,64 @@
+"""What the budget may choose from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...errors import ConfigError
+from ...model.config import PATCH_SIZE
+from ..config import MappingConfig
+from ..inference.prediction import Predictor
+
+MIN_WINDOW = 2  # views; alone, one has no parallax
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What configuration, checkpoint and cameras allow together; budget_ms 0 stands for none."""
+
+    budget_ms: float  # from a frame's arrival to its publication; 0: always k_max
+    k_min: int
+    k_max: int
+    window_size: int
+    window_overlap: int
+    image_size: int  # network's longest edge, pixels
+    min_window: int = MIN_WINDOW  # views; windows do not shrink below
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.budget_ms < math.inf:
+            raise ConfigError(f"budget_ms must be 0 or more and finite, got {self.budget_ms}")
+        if not 1 <= self.k_min <= self.k_max:
+            raise ConfigError(f"k_min and k_max must be 1 or more and in order, got {self.k_min} and {self.k_max}")
+        if not 1 <= self.window_overlap < self.window_size:
+            raise ConfigError(
+                f"window_overlap must be from 1 to below window_size {self.window_size}, got {self.window_overlap}"
+            )
+        if self.window_size < self.min_window:
+            raise ConfigError(f"window_size must be at least {self.min_window}, got {self.window_size}")
+        if self.image_size < PATCH_SIZE or self.image_size % PATCH_SIZE:
+            raise ConfigError(f"image_size must be a positive multiple of {PATCH_SIZE}, got {self.image_size}")
+
+    @classmethod
+    def of(cls, config: MappingConfig, predictor: Predictor, num_cameras: int) -> Limits:
+        """Where the configuration says 0, the checkpoint decides.
+
+        Raises:
+            ConfigError: a range of K that is empty with what the checkpoint adds to it, or a window too small.
+        """
+        min_window = MIN_WINDOW * num_cameras
+        if config.window_size < min_window:
+            raise ConfigError(
+                f"window_size must be at least {min_window}, two frame sets of {num_cameras} cameras, "
+                f"got {config.window_size}"
+            )
+        k_max = config.k_max or predictor.max_steps
+        k_min = config.k_min or min(predictor.min_steps, k_max)
+        if k_min > k_max:
+            raise ConfigError(f"k_min {k_min} is above k_max {k_max} (0 stands for the checkpoint's own)")
+        if predictor.has_fixed_steps and not k_min == k_max == predictor.max_steps:
+            raise ConfigError(f"this model has one number of steps: k_min and k_max must be 0 or {predictor.max_steps}")
+        image_size = config.image_size or predictor.image_size
+        return cls(
+            config.latency_budget_ms, k_min, k_max, config.window_size, config.window_overlap, image_size, min_window
+        )

@@ -1,0 +1,107 @@
+"""What gives way where K alone cannot keep the budget: first the window shrinks, then the network's resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...model.config import PATCH_SIZE
+from .limits import Limits
+
+MIN_IMAGE_SIZE = 56  # pixels
+WINDOW_STEP = 0.75  # sizes of neighbouring levels
+MEMORY_PATIENCE = 500  # windows after which one level above an out-of-memory error is tried again
+
+
+@dataclass(frozen=True)
+class QualityLevel:
+    """One step of the quality levels."""
+
+    window_size: int
+    image_size: int  # pixels
+
+    def __str__(self) -> str:
+        return f"{self.window_size} frames at {self.image_size} pixels"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A move along the quality levels."""
+
+    before: QualityLevel
+    after: QualityLevel
+    reason: str
+
+    def __str__(self) -> str:
+        return f"from {self.before} to {self.after}: {self.reason}"
+
+
+def levels_within(limits: Limits) -> tuple[QualityLevel, ...]:
+    """Full window and resolution first; each later level is cheaper than the one before."""
+    sizes, edges = [limits.window_size], [limits.image_size]
+    while sizes[-1] > limits.min_window:
+        sizes.append(max(limits.min_window, int(WINDOW_STEP * sizes[-1])))
+    for sixths in (5, 4, 3):
+        edge = PATCH_SIZE * round(limits.image_size * sixths / 6 / PATCH_SIZE)
+        if MIN_IMAGE_SIZE <= edge < edges[-1]:
+            edges.append(edge)
+    return tuple(
+        [QualityLevel(size, limits.image_size) for size in sizes]
+        + [QualityLevel(sizes[-1], edge) for edge in edges[1:]]
+    )
+
+
+class QualityLevels:
+    """Where the stream stands, and how high the device's memory lets it climb. ``str`` says it, for people."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.levels = levels_within(limits)
+        self.index = 0
+        self.top = 0  # levels above this one ran out of memory
+        self.last_change: Change | None = None
+        self.num_changes = 0
+        self._memory_calm, self._memory_patience = 0, MEMORY_PATIENCE
+        self._memory_tried = False  # whether a level was tried again since the last such error
+
+    @property
+    def level(self) -> QualityLevel:
+        return self.levels[self.index]
+
+    def __str__(self) -> str:
+        place = f"level {self.index + 1} of {len(self.levels)}, {self.level}"
+        return place if self.last_change is None else f"{place}; last change: {self.last_change}"
+
+    def move(self, index: int, reason: str) -> None:
+        before, self.index = self.level, index
+        self._note(before, reason)
+
+    def renew(self, limits: Limits) -> None:
+        """Where other limits make another quality levels, at its first level."""
+        levels = levels_within(limits)
+        if levels != self.levels:
+            before, self.levels, self.index, self.top = self.level, levels, 0, 0
+            self._note(before, "other limits")
+
+    def out_of_memory(self, num_views: int) -> bool:
+        """A window of so many views did not fit on the device; False: there is nothing smaller."""
+        below = [
+            i for i, level in enumerate(self.levels)
+            if i > self.index and (level.window_size < num_views or level.image_size < self.level.image_size)
+        ]  # fmt: skip
+        if not below:
+            return False
+        if self._memory_tried:
+            self._memory_patience *= 2
+        self.top, self._memory_calm, self._memory_tried = below[0], 0, False
+        self.move(below[0], f"out of memory with {num_views} views")
+        return True
+
+    def forgive_memory(self) -> None:
+        """A window has fitted: after many of them one more level may be tried again."""
+        if self.top:
+            self._memory_calm += 1
+            if self._memory_calm >= self._memory_patience:
+                self.top, self._memory_calm, self._memory_tried = self.top - 1, 0, True
+
+    def _note(self, before: QualityLevel, reason: str) -> None:
+        self.last_change = Change(before, self.level, reason)
+        self.num_changes += 1

@@ -1,0 +1,69 @@
+"""How closed loops move what is already in the map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...alignment import Sim3
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """One closed loop. A frame moves as the submap does that was the latest one when it came: its submap_id.
+
+    The maps of all these submaps are one from now on.
+    """
+
+    map_id: int  # of the map that they are
+    submaps: np.ndarray  # (N,) int64, ascending
+    map_ids: np.ndarray  # (N,) int64, of the map that each submap was in until now
+    new_from_old: Sim3  # of each submap: scale (N,), rotation (N, 3, 3), translation (N, 3)
+
+    def points(self, map_id: int, submap_ids: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """points (P, 3) of frames (P,) of a map, where they are now."""
+        moved, movers = points.copy(), self._movers(map_id, submap_ids)
+        if movers is None:
+            return moved
+        new_from_old, order = self.new_from_old.matrix.numpy(), np.argsort(movers, kind="stable")
+        rows, starts = np.unique(movers[order], return_index=True)
+        for row, members in zip(rows, np.split(order, starts[1:]), strict=True):  # a matrix per point would be large
+            moved[members] = points[members] @ new_from_old[row, :3, :3].T + new_from_old[row, :3, 3]
+        return moved
+
+    def poses(self, map_id: int, submap_ids: np.ndarray, map_from_cam: np.ndarray) -> np.ndarray:
+        """(P, 4, 4), rigid: the scale is that of the depths."""
+        movers = self._movers(map_id, submap_ids)
+        if movers is None:
+            return map_from_cam.copy()
+        return self._of(movers).apply_to_poses(map_from_cam)
+
+    def submaps_of(self, map_id: int, map_from_visual: Mapping[int, Sim3]) -> dict[int, Sim3]:
+        """Submaps of a map, by their numbers, where they are now."""
+        movers = self._movers(map_id, np.fromiter(map_from_visual, np.int64))
+        if movers is None:
+            return dict(map_from_visual)
+        moved = self._of(movers).compose(stacked(list(map_from_visual.values())))
+        parts = zip(moved.scale, moved.rotation, moved.translation, strict=True)
+        return {number: Sim3(*part) for number, part in zip(map_from_visual, parts, strict=True)}
+
+    def _of(self, rows: np.ndarray) -> Sim3:
+        """new_from_old of these submaps."""
+        every = self.new_from_old
+        return Sim3(every.scale[rows], every.rotation[rows], every.translation[rows])
+
+    def _movers(self, map_id: int, submap_ids: np.ndarray) -> np.ndarray | None:
+        """(P,) rows of the submaps that they move with: of one that is gone the one before; None: nothing moves."""
+        known = np.flatnonzero(self.map_ids == map_id)
+        if not (len(known) and len(submap_ids)):
+            return None
+        return known[np.maximum(np.searchsorted(self.submaps[known], submap_ids, side="right") - 1, 0)]
+
+
+def stacked(similarities: Sequence[Sim3]) -> Sim3:
+    """Of scalars (), at least one: scale (N,), rotation (N, 3, 3), translation (N, 3)."""
+    parts = zip(*((one.scale, one.rotation, one.translation) for one in similarities), strict=True)
+    return Sim3(*(torch.stack(part) for part in parts))

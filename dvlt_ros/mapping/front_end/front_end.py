@@ -1,0 +1,259 @@
+"""The engine: frames in, reconstructions out, one window at a time.
+
+admit(frame)     decode, gate, keep
+run()            window = buffer.take()
+                 prediction = predictor.predict(window, K from the budget)
+                 placed = placer.place(window, prediction)
+                 one Reconstruction per new frame
+
+Single-threaded and deterministic but for the clock; `worker` gives it a thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ...errors import InputError
+from ..budget.controller import BudgetController
+from ..budget.limits import Limits
+from ..config import MappingConfig
+from ..data.counters import Counters
+from ..data.frames import Frame
+from ..data.views import Anchor, View, Window, last_frame_sets
+from ..inference.prediction import DeviceMemoryError, Predictor
+from ..keyframes.admission import BLANK, Admission, Opened, reason_for_a_new_map
+from ..keyframes.gate import KeyframeGate
+from ..keyframes.window_buffer import WindowBuffer
+from ..loops.detector import LoopDetector
+from ..loops.verification import UnverifiedLoop
+from ..pose_graph.config import LoopClosure
+from ..sensors.gravity import Gravity
+from ..sensors.rig import Rig
+from ..submaps.placement import reconstruct
+from ..submaps.submap import Submap
+from ..submaps.window_placer import WindowPlacer
+from .window_result import NO_SUBMAP, WindowResult
+
+REGISTRATION_VIEWS = 3  # shared views that are decoded again to join a window
+REMEMBERED_ARRIVALS = 20
+
+
+class FrontEnd:
+    """Owns the stream's state. ``notify`` gets one sentence for everything that went wrong and was survived."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        config: MappingConfig,
+        notify: Callable[[str], None] = lambda _: None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        rig: Rig | None = None,
+        gravity: Gravity | None = None,
+        loops: LoopDetector | None = None,
+    ) -> None:
+        """``rig`` is None with one camera; without ``gravity`` maps begin as the camera or the rig stands.
+
+        ``loops`` is None if places are not recognised.
+        """
+        self.predictor = predictor
+        self.rig = rig
+        self.gravity = gravity
+        self.loops = loops
+        self.counters = Counters()
+        self.overhead_ms = 0.0  # what follows a window until its frames are published; the publisher measures it
+        self._config = config
+        self._notify = notify
+        self._clock_ns = clock_ns
+        self._budget = BudgetController(self.limits)
+        self._admission = Admission(rig, self.counters, notify)
+        self._gate = KeyframeGate()
+        self._buffer = WindowBuffer()
+        self._placer = WindowPlacer(rig, gravity, self.counters, notify)
+        self._arrivals_ns: deque[int] = deque(maxlen=REMEMBERED_ARRIVALS)
+        self._number = 0
+        self._submap_id = NO_SUBMAP
+
+    @property
+    def config(self) -> MappingConfig:
+        return self._config
+
+    @property
+    def limits(self) -> Limits:
+        """What the budget may choose from."""
+        return Limits.of(self._config, self.predictor, self._num_cameras)
+
+    @property
+    def latest_stamp_ns(self) -> int:
+        """Of all frames that were not out of order."""
+        return self._admission.latest_stamp_ns
+
+    @property
+    def covered(self) -> frozenset[str]:
+        """Cameras whose latest image shows nothing."""
+        return self._admission.covered
+
+    @property
+    def sight_problem(self) -> str:
+        """Why nothing new has a place in the map; empty: something has."""
+        return BLANK if len(self.covered) == self._num_cameras else self._placer.problem
+
+    @property
+    def quality_levels(self) -> str:
+        """Where the budget's quality levels stands and why."""
+        return str(self._budget.quality_levels)
+
+    def configure(self, config: MappingConfig) -> None:
+        """Takes effect with the next frame and window.
+
+        Raises:
+            ConfigError: values that do not fit the checkpoint.
+        """
+        self._budget.update(Limits.of(config, self.predictor, self._num_cameras))
+        self._config = config
+
+    def rehearse(self, views: Sequence[View]) -> None:
+        """A window with k_min steps that leads nowhere: only the budget learns from it."""
+        num_steps, image_size = self.limits.k_min, self.limits.image_size
+        start_ns = self._clock_ns()
+        self.predictor.predict(views, num_steps, image_size, range(len(views)))
+        self._budget.expect(len(views), num_steps, image_size, (self._clock_ns() - start_ns) * 1e-6)
+        self.predictor.reset()
+
+    def admit(self, frame: Frame) -> None:
+        """Takes a frame into the next window, or counts why not; those of a rig wait for each other."""
+        frame_sets = deque(self._admission.frame_sets(frame))
+        try:
+            while frame_sets:
+                self._admit(self._admission.open(frame_sets.popleft()))
+        except Exception:
+            self.counters.add(refused=sum(map(len, frame_sets)))
+            raise
+
+    def _admit(self, opened: Sequence[Opened]) -> None:
+        """The images of one frame set: together or not at all."""
+        if not opened:
+            return
+        reason = reason_for_a_new_map(self._buffer.latest, opened[0], self._config.max_gap_s)
+        if reason is not None:
+            self._clear()
+            self._notify(f"a new map begins: {reason}")
+        thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
+        if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config):
+            self.counters.add(passed_over=len(opened))
+            return
+        self.counters.add(accepted=len(opened))
+        self._arrivals_ns += [frame.received_ns for frame, _, _ in opened]
+        numbers = range(self._number, self._number + len(opened))
+        self._buffer.put(*(View(n, o.frame, o.picture, self._number) for n, o in zip(numbers, opened, strict=True)))
+        self._number += len(opened)
+        self._make_room()
+
+    def begin_anew(self) -> None:
+        """What comes next begins a map that is not joined to those before; frames that still wait count as dropped."""
+        self._clear()
+        if self.loops is not None:
+            self.loops.forget()
+
+    def forget(self) -> None:
+        """The stream has ended; frames that still wait count as dropped, and mounts are looked up anew."""
+        self._clear()
+        if self.rig is not None:
+            waiting = self.rig.forget()
+            self.counters.add(accepted=waiting, dropped=waiting)
+
+    def _clear(self) -> None:
+        self.counters.add(dropped=len(self._buffer.clear()))
+        self.predictor.reset()
+        self._gate = KeyframeGate()
+        self._placer.restart()
+        self._arrivals_ns.clear()
+
+    def is_full(self) -> bool:
+        """Whether another frame would push one out."""
+        return self._buffer.is_full(self._budget.level.window_size)
+
+    def flush_at_ns(self) -> int | None:
+        """When a frame that waits for a second one goes alone; None: nobody waits."""
+        oldest = self._buffer.oldest
+        if oldest is None or self._buffer.is_ready():
+            return None
+        return oldest.frame.received_ns + int(self._config.max_wait_s * 1e9)
+
+    def run(self, flush: bool = False) -> WindowResult | None:
+        """Runs one window if there is one; ``flush``: a lonely first frame too."""
+        while self._buffer.num_waiting and (flush or self._buffer.is_ready()):
+            self._make_room()
+            window = self._buffer.take()
+            try:
+                return self._run(window)
+            except DeviceMemoryError as error:
+                if not self._budget.out_of_memory(len(window.views)):
+                    self.counters.add(dropped=len(window.new))
+                    raise
+                self._notify(f"out of memory: {error}; smaller windows from now on")
+                self._buffer.put_back(window)
+            except Exception:
+                self.counters.add(dropped=len(window.new))
+                raise
+        return None
+
+    def _run(self, window: Window) -> WindowResult:
+        start_ns, level = self._clock_ns(), self._budget.level
+        waited_ms = (start_ns - window.new[0].frame.received_ns) * 1e-6
+        plan = self._budget.plan(len(window.views), len(window.new), waited_ms, self._frame_interval_ms())
+        shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
+        decoded = range(len(window.shared) - len(shared), len(window.views))
+        prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
+        placed = self._placer.place(window, shared, prediction, self._config)
+        if placed.new:
+            self._buffer.retain(last_frame_sets(placed.in_map, self._config.window_overlap))
+        submap, map_id = self._submap(placed.in_map, level.image_size), self._placer.map_id
+        reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, self._config) for anchor in placed.new)
+        window_ms = (self._clock_ns() - start_ns) * 1e-6
+        self._budget.observe(len(window.views), plan.num_steps, level.image_size, window_ms, self.overhead_ms)
+        return WindowResult(
+            reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
+            window_ms, placed.rig, submap, self._submap_id,
+        )  # fmt: skip
+
+    def _submap(self, anchors: Sequence[Anchor], image_size: int) -> Submap | None:
+        """A window's views in the map as one, if it is new enough."""
+        if self.loops is None:
+            return None
+        try:
+            submap = self.loops.see(anchors, self._placer.map_id, image_size)
+        except InputError as error:  # the frames have their place all the same
+            self._notify(f"a window cannot be remembered as a place: {error}")
+            return None
+        if submap is not None:
+            self._submap_id = submap.number
+        return submap
+
+    def check_loop(
+        self, waited_ms: float, expected_scale: Callable[[int, int], float | None] = lambda *_: None
+    ) -> LoopClosure | UnverifiedLoop | None:
+        """One more window over two submaps of what may be one place; None: there is none, or no time for it.
+
+        Between two windows, and only where the next one keeps the latency budget all the same: ``waited_ms`` is what
+        the oldest frame for it has waited. For ``expected_scale`` see `LoopDetector.check`.
+        """
+        if self.loops is None or not self.loops.is_due:
+            return None
+        num_steps = self._budget.steps_apart(self.loops.num_views, waited_ms)
+        return None if num_steps is None else self.loops.check(num_steps, expected_scale)
+
+    def _make_room(self) -> None:
+        level = self._budget.level
+        lost = self._buffer.shrink(level.window_size, self._config.window_overlap)
+        self.counters.add(dropped=len(lost))
+
+    @property
+    def _num_cameras(self) -> int:
+        return 1 if self.rig is None else len(self.rig.cameras)
+
+    def _frame_interval_ms(self) -> float | None:
+        if len(self._arrivals_ns) < 2:
+            return None
+        return (self._arrivals_ns[-1] - self._arrivals_ns[0]) * 1e-6 / (len(self._arrivals_ns) - 1)

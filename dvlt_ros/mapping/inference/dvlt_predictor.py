@@ -1,0 +1,172 @@
+"""The network over a window: features of shared views are kept, only what is asked for is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...errors import ConfigError, InputError
+from ...fast import FastDvlt, Precision
+from ...model import Dvlt, Features, PixelMapping, State, prepare_images
+from ..config import ImageRotation
+from ..data.views import View
+from .descriptors import describe
+from .prediction import WindowPrediction, predict_within_memory
+from .window_cameras import WindowCameras
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the encoder says of one view, on the device."""
+
+    features: Features
+    mapping: PixelMapping  # from the upright picture's pixels to the network's
+
+
+class DvltPredictor:
+    """Owns the network and the features of the views that come again.
+
+    ``precision`` and ``merged_keys`` are those of the fast path. Without either a CPU gets it in float32, and a GPU
+    the plain network under bfloat16 autocast: no GPU has run the fast path yet.
+    """
+
+    def __init__(
+        self,
+        model: Dvlt,
+        device: torch.device | str,
+        image_rotation: ImageRotation = 0,
+        precision: Precision | None = None,
+        merged_keys: int = 1,
+    ) -> None:
+        self.device = torch.device(device)
+        model = model.to(self.device).eval()
+        is_gpu = self.device.type == "cuda"
+        if is_gpu and precision is None and merged_keys == 1:
+            self.model: Dvlt | FastDvlt = model
+        else:
+            self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"), merged_keys)
+        self._cameras = WindowCameras(self.device, image_rotation)
+        self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
+
+    @property
+    def min_steps(self) -> int:
+        return self.model.config.min_steps
+
+    @property
+    def max_steps(self) -> int:
+        return self.model.config.num_steps
+
+    @property
+    def has_fixed_steps(self) -> bool:
+        return self.model.config.recurrence_mode == "none"
+
+    @property
+    def image_size(self) -> int:
+        return self.model.config.image_size
+
+    def reset(self) -> None:
+        """Forgets the stream: another camera, or another place."""
+        self._encoded.clear()
+        self._cameras.reset()
+
+    def predict(
+        self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
+    ) -> WindowPrediction:
+        """Views of one size through K steps; ``decoded`` are the indices of the views that are needed.
+
+        Raises:
+            DeviceMemoryError: the device has no room for it; the views can be tried again, fewer or smaller.
+        """
+        return predict_within_memory(
+            lambda: self._predict(views, num_steps, image_size, decoded),
+            self._release,
+            self.device,
+            f"{len(views)} views at {image_size} pixels",
+        )
+
+    def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
+        """See `PlaceRecognizer.predict_apart`."""
+        kept, self._encoded = self._encoded, {}
+        try:
+            return self.predict(views, num_steps, image_size, range(len(views)))
+        finally:
+            self._encoded = kept
+
+    def prepare(self, views: Sequence[View], image_size: int) -> None:
+        """See `Preparable.prepare`; only the fast path on a GPU has kernels to compile and steps to capture."""
+        if isinstance(self.model, FastDvlt) and self.device.type == "cuda":
+            images = prepare_images([self._cameras.image(views[0])], image_size).images
+            self.model.prepare(len(views), *images.shape[-2:])
+
+    def describe(self, view: View, image_size: int) -> np.ndarray:
+        """See `PlaceRecognizer.describe`."""
+        if (view.number, image_size) not in self._encoded:
+            raise InputError(f"view {view.number} at {image_size} pixels is not in the latest window")
+        return describe(self._encoded[view.number, image_size].features)[0]
+
+    def _release(self) -> None:
+        self._encoded.clear()
+        if isinstance(self.model, FastDvlt):
+            self.model.release()
+
+    def _predict(
+        self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
+    ) -> WindowPrediction:
+        with torch.inference_mode(), self._autocast():
+            encoded = self._encode(views, image_size)
+            mapping = encoded[-1].mapping
+            state = self.model.begin(Features.concatenate([view.features for view in encoded]))
+            prediction = self.model.decode(self._run(state, num_steps), views=decoded)
+            known = self._cameras.known_intrinsics(views, decoded, mapping)
+            if known is None:
+                known = self._cameras.shared_fit(prediction.cameras().intrinsics[0])
+            cameras = prediction.cameras(known.expand(1, -1, -1, -1))
+            return self._cameras.restored(
+                prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
+            )
+
+    def _run(self, state: State, num_steps: int) -> State:
+        if isinstance(self.model, FastDvlt):
+            return self.model.run(state, num_steps)
+        for step in self.model.schedule(num_steps):
+            state = self.model.step(state, step)
+        return state
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        is_needed = self.device.type == "cuda" and isinstance(self.model, Dvlt)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_needed)
+
+    def _encode(self, views: Sequence[View], image_size: int) -> list[Encoded]:
+        """Features of every view; those of views that are not in this window are forgotten."""
+        keys = [(view.number, image_size) for view in views]
+        fresh = [i for i, key in enumerate(keys) if key not in self._encoded]
+        if fresh:
+            images = [self._cameras.image(views[i]) for i in fresh]
+            prepared = prepare_images(images, image_size)
+            features = self.model.encode(prepared.images)
+            for place, i in enumerate(fresh):
+                own = features.tokens[:, place : place + 1].clone()  # a slice: indices of the host would wait for a GPU
+                self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place])
+        self._encoded = {key: self._encoded[key] for key in keys}
+        return list(self._encoded.values())
+
+
+def choose_device(name: str) -> torch.device:
+    """Raises ConfigError for a device that this machine or this PyTorch does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {name!r} is not here: PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs"
+        )
+    return device

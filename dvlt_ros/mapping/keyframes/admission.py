@@ -1,0 +1,128 @@
+"""Frames on their way into a window: refused with a reason, or brought together by the frame set and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ...errors import InputError
+from ..data.counters import Counters
+from ..data.frames import OUT_OF_ORDER_S, Frame, Picture
+from ..data.views import View
+from ..sensors.rig import Rig
+from .gate import Thumbnail
+
+BLANK = "the image shows nothing; is the camera covered?"
+
+
+class Opened(NamedTuple):
+    """A frame that shows something."""
+
+    frame: Frame
+    picture: Picture
+    thumbnail: Thumbnail
+
+
+class Admission:
+    """Counts what it refuses, and what finds no company in a rig."""
+
+    def __init__(self, rig: Rig | None, counters: Counters, notify: Callable[[str], None]) -> None:
+        self._rig, self._counters, self._notify = rig, counters, notify
+        self._latest_ns: dict[str, int] = {}  # stamps by camera
+        self._reported = ""  # of what is wrong with the cameras together
+        self.covered: frozenset[str] = frozenset()  # cameras whose latest image shows nothing
+
+    @property
+    def latest_stamp_ns(self) -> int:
+        return max(self._latest_ns.values(), default=0)
+
+    def frame_sets(self, frame: Frame) -> list[tuple[Frame, ...]]:
+        """The frame sets that this frame completes."""
+        if (problem := self._out_of_order(frame)) is not None:
+            self.refuse(frame, problem)
+            return []
+        self._latest_ns[frame.camera] = frame.stamp_ns
+        if self._rig is None:
+            return [(frame,)]
+        if frame.camera not in self._rig.cameras:
+            self.refuse(frame, f"the rig has no camera '{frame.camera}'")
+            return []
+        matched = self._rig.synchronizer.put(frame)
+        self._counters.add(accepted=matched.num_lost, dropped=matched.num_lost)
+        self._report(self._rig)
+        return matched.sets
+
+    def open(self, frames: Sequence[Frame]) -> list[Opened]:
+        """The frames of a frame set that show something; one that does not leaves the others alone."""
+        opened: list[Opened] = []
+        for index, frame in enumerate(frames):
+            try:
+                opened.append(self._open(frame, opened))
+            except InputError as error:
+                self.refuse(frame, str(error))
+            except Exception:
+                self._counters.add(refused=len(opened) + len(frames) - index)
+                raise
+        return opened
+
+    def refuse(self, frame: Frame, problem: str) -> None:
+        self._counters.add(refused=1)
+        self._notify(f"frame {frame.stamp_ns * 1e-9:.3f} s{_of(frame)} refused: {problem}")
+
+    def _open(self, frame: Frame, others: Sequence[Opened]) -> Opened:
+        picture = frame.load()
+        thumbnail = Thumbnail.of(picture.image)
+        self.covered = self.covered | {frame.camera} if thumbnail.is_blank else self.covered - {frame.camera}
+        if thumbnail.is_blank:
+            raise InputError(BLANK)
+        if self._rig is None:
+            return Opened(frame, picture, thumbnail)
+        if picture.intrinsics is None:
+            raise InputError("cameras of a rig need a camera_info, and none has come that fits this image")
+        (height, width), first = picture.image.shape[:2], others[0] if others else None
+        if first is not None and first.picture.image.shape[:2] != (height, width):
+            its_height, its_width = first.picture.image.shape[:2]
+            raise InputError(
+                f"it is {width} x {height}, those of '{first.frame.camera}' are {its_width} x {its_height}; "
+                "the images of a rig must be of one size"
+            )
+        self._rig.learn(frame)
+        return Opened(frame, picture, thumbnail)
+
+    def _out_of_order(self, frame: Frame) -> str | None:
+        if frame.stamp_ns <= 0:
+            return "its stamp is zero; the driver must set it"
+        back_s = (self._latest_ns.get(frame.camera, 0) - frame.stamp_ns) * 1e-9
+        if 0 <= back_s < OUT_OF_ORDER_S:
+            return f"its stamp is {back_s:.3f} s behind the frame before it"
+        return None
+
+    def _report(self, rig: Rig) -> None:
+        """Once, when it changes."""
+        silent, problem = rig.synchronizer.silent, rig.synchronizer.problem
+        said = f"silent: {', '.join(silent)}; the others go on" if silent else problem
+        if bool(said) == bool(self._reported) and (not silent or said == self._reported):
+            return
+        self._reported = said
+        self._notify(f"cameras: {said or 'all are here again'}")
+
+
+def reason_for_a_new_map(latest: View | None, opened: Opened, max_gap_s: float) -> str | None:
+    """Why nothing relates a frame to the latest view, which is None at the start; None: it may go on from there."""
+    if latest is None:
+        return None
+    frame, size, before = opened.frame, opened.picture.image.shape[:2], latest.picture.image.shape[:2]
+    elapsed_s = (frame.stamp_ns - latest.frame.stamp_ns) * 1e-9
+    if elapsed_s <= -OUT_OF_ORDER_S:
+        return f"stamps went back by {-elapsed_s:.1f} s"
+    if elapsed_s > max_gap_s:
+        return f"no frame for {elapsed_s:.1f} s"
+    if frame.camera == latest.frame.camera and frame.frame_id != latest.frame.frame_id:
+        return f"the camera is now {frame.frame_id!r}, it was {latest.frame.frame_id!r}"
+    if size != before:
+        return f"images are now {size[1]} x {size[0]}, they were {before[1]} x {before[0]}"
+    return None
+
+
+def _of(frame: Frame) -> str:
+    return f" of '{frame.camera}'" if frame.camera else ""

@@ -1,0 +1,209 @@
+"""Decides whether two submaps show one place: a joint window over frames of both submaps must fit each of them.
+
+    prediction = predict(views of the first submap, then those of the second)       one more window
+    loop = verify(prediction, first, second)
+
+Three witnesses: each submap's own depths lie where the joint window puts them (two registrations), the joint window's
+views of both submaps see the same surfaces, and so do the depths that each submap had found on its own. The last one
+matters most: a network that is shown two corridors as one window may well make one of them, and a registration
+forgives a wall that differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...alignment import Sim3
+from ...errors import AlignmentError, InputError
+from ...geometry import every
+from ...parameters import check_parameters, parameter
+from ..inference.prediction import WindowPrediction
+from ..pose_graph.config import LoopClosure
+from ..submaps.placement import shared_points, unprojected
+from ..submaps.registration import Registration, register_points
+from ..submaps.submap import SubmapViews
+
+PIXELS_PER_VIEW = 800  # compared with the other submap; more say the same
+
+
+@dataclass(frozen=True)
+class LoopVerificationConfig:
+    """What a loop must show."""
+
+    max_loop_residual: float = parameter(
+        0.05, "loops: median relative distance of each submap's points in the joint window", 0.0, 1.0, live=True
+    )
+    min_loop_overlap: float = parameter(
+        0.25, "loops: share of each submap's pixels that the other one sees too", 0.0, 1.0, live=True
+    )
+    max_seen_through: float = parameter(
+        0.08, "loops: share of what both should see where one sees something farther away instead", 0.0, 1.0, live=True
+    )
+    loop_depth_tolerance: float = parameter(
+        0.1, "loops: relative difference of depths that are the same", 1e-3, 1.0, live=True
+    )
+    max_loop_scale: float = parameter(
+        1.5, "loops: factor by which the submaps' units may differ from expectation", 1.0, 100.0, live=True
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+
+@dataclass(frozen=True)
+class UnverifiedLoop:
+    """Why two submaps are not taken for one place."""
+
+    first: int
+    second: int
+    reason: str
+
+
+def verify(
+    prediction: WindowPrediction,
+    first: SubmapViews,
+    second: SubmapViews,
+    config: LoopVerificationConfig | None = None,
+    expected_scale: float | None = None,
+) -> LoopClosure | UnverifiedLoop:
+    """A loop for the graph, or why there is none.
+
+    Args:
+        prediction: of the first submap's views, then the second's, in their order.
+        expected_scale: the first submap's units per unit of the second, as the map knows them; None: anything.
+    """
+    config = config or LoopVerificationConfig()
+    count = len(first.views)
+    if len(prediction.depth) != count + len(second.views):
+        raise InputError(f"{len(prediction.depth)} views predicted for submaps of {count} and {len(second.views)}")
+    parts = _part(prediction, slice(count)), _part(prediction, slice(count, None))
+    try:
+        registrations = [
+            _registration(part, stored_submap, config)
+            for part, stored_submap in zip(parts, (first, second), strict=True)
+        ]
+        first_from_second = registrations[0].map_from_window.compose(registrations[1].map_from_window.inverse)
+        if expected_scale is not None:
+            _check_scale(float(first_from_second.scale), expected_scale, config)
+        _check_overlap("together", _joint(parts[0]), _joint(parts[1]), config)
+        moved = _stored(second).moved(first_from_second)
+        _check_overlap("on their own", _stored(first), moved, config)
+    except AlignmentError as error:
+        return UnverifiedLoop(first.submap, second.submap, str(error))
+    return LoopClosure(
+        first.submap, second.submap, first_from_second, max(registration.residual for registration in registrations)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """Depths and cameras in one frame and unit."""
+
+    depth: np.ndarray  # (V, h, w)
+    intrinsics: np.ndarray  # (V, 3, 3)
+    frame_from_cam: np.ndarray  # (V, 4, 4)
+
+    def moved(self, target_from_frame: Sim3) -> _Views:
+        poses = target_from_frame.apply_to_poses(self.frame_from_cam)
+        return _Views(target_from_frame.apply_to_depth(self.depth), self.intrinsics, poses)
+
+
+def _joint(part: WindowPrediction) -> _Views:
+    return _Views(part.depth, part.intrinsics, part.window_from_cam)
+
+
+def _stored(stored_submap: SubmapViews) -> _Views:
+    depth, intrinsics, poses = zip(*((a.depth, a.intrinsics, a.map_from_cam) for a in stored_submap.views), strict=True)
+    return _Views(np.stack(depth), np.stack(intrinsics), np.stack(poses))
+
+
+def _part(prediction: WindowPrediction, views: slice) -> WindowPrediction:
+    return WindowPrediction(
+        prediction.depth[views], prediction.confidence[views], prediction.window_from_cam[views],
+        prediction.intrinsics[views], prediction.mapping,
+    )  # fmt: skip
+
+
+def _registration(part: WindowPrediction, stored_submap: SubmapViews, config: LoopVerificationConfig) -> Registration:
+    """How the joint window lies in the submap's own."""
+    if part.depth.shape[1:] != stored_submap.views[0].depth.shape:
+        raise AlignmentError(
+            f"submap {stored_submap.submap} was seen at another size, {stored_submap.views[0].depth.shape}"
+        )
+    try:
+        registration = register_points(shared_points(part, stored_submap.views))
+    except AlignmentError as error:
+        raise AlignmentError(f"submap {stored_submap.submap} does not fit the joint window: {error}") from error
+    if not registration.residual <= config.max_loop_residual:
+        raise AlignmentError(
+            f"submap {stored_submap.submap} does not fit the joint window: its residual {registration.residual:.3f} is "
+            f"above max_loop_residual {config.max_loop_residual}"
+        )
+    return registration
+
+
+def _check_scale(found: float, expected: float, config: LoopVerificationConfig) -> None:
+    factor = math.exp(abs(math.log(found / expected)))
+    if factor > config.max_loop_scale:
+        raise AlignmentError(
+            f"the submaps' scale is off by a factor of {factor:.2f}, more than max_loop_scale {config.max_loop_scale}"
+        )
+
+
+def _check_overlap(how: str, first: _Views, second: _Views, config: LoopVerificationConfig) -> None:
+    """Both ways: a close-up is all inside of a wide view, but not the other way round."""
+    for views, others in ((first, second), (second, first)):
+        same, through = _comparison(views, others, config.loop_depth_tolerance)
+        if same < config.min_loop_overlap:
+            raise AlignmentError(
+                f"seen {how}, the submaps share {same:.0%} of their pixels, less than min_loop_overlap "
+                f"{config.min_loop_overlap:.0%}"
+            )
+        if through > config.max_seen_through * (same + through):
+            raise AlignmentError(
+                f"seen {how}, one submap looks through {through / (same + through):.0%} of what the other one sees, "
+                f"more than max_seen_through {config.max_seen_through:.0%}"
+            )
+
+
+def _comparison(views: _Views, others: _Views, tolerance: float) -> tuple[float, float]:
+    """Shares of the pixels of ``views``: seen by some other view at the same depth; else seen through by one.
+
+    Beside an edge the other view's pixel may be the wrong one by a hair: what is seen through is so all around.
+    """
+    points = np.concatenate([_points(*view) for view in _each(views)])
+    same, through = np.zeros(len(points), bool), np.zeros(len(points), bool)
+    for depth, intrinsics, frame_from_cam in _each(others):
+        inside = (points - frame_from_cam[:3, 3]) @ frame_from_cam[:3, :3]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            pixels = np.floor((inside @ intrinsics.T)[:, :2] / inside[:, 2:])
+            height, width = depth.shape
+            seen = (inside[:, 2] > 0) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
+            columns, rows = np.where(seen[:, None], pixels, 0).astype(np.intp).T
+            same |= seen & (np.abs(depth[rows, columns] / inside[:, 2] - 1) <= tolerance)
+            through |= seen & (_nearest_around(depth)[rows, columns] / inside[:, 2] > 1 + tolerance)
+    count = max(1, len(points))
+    return float(same.sum()) / count, float((through & ~same).sum()) / count
+
+
+def _nearest_around(depth: np.ndarray) -> np.ndarray:
+    """(h, w): the least of each pixel and its eight neighbours; those without a depth say nothing."""
+    padded = np.pad(depth, 1, constant_values=np.nan)
+    return np.fmin.reduce(np.lib.stride_tricks.sliding_window_view(padded, (3, 3)), axis=(2, 3))
+
+
+def _each(views: _Views) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Those whose camera is known."""
+    triples = zip(views.depth, views.intrinsics, views.frame_from_cam, strict=True)
+    return [triple for triple in triples if np.isfinite(triple[2]).all()]
+
+
+def _points(depth: np.ndarray, intrinsics: np.ndarray, frame_from_cam: np.ndarray) -> np.ndarray:
+    """(N, 3) in the views' frame, evenly thinned."""
+    stride = max(1, round((depth.size / PIXELS_PER_VIEW) ** 0.5))
+    z = depth[every(stride)].ravel()
+    return unprojected(depth, intrinsics, frame_from_cam, stride)[np.isfinite(z) & (z > 0)]

@@ -1,0 +1,143 @@
+"""The map that grows from reconstructions: a voxel cloud and the path of the camera.
+
+Voxels and path know the submap_id of the drive that they come from, so that a closed loop can move them. Maps that have
+ended are kept as long as there is room, for a loop may join them to the one that grows.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from ...alignment import IDENTITY, Sim3
+from ..config import MappingConfig
+from ..data.corrections import Correction
+from ..data.frames import Reconstruction
+from ..submaps.submap import Submap
+from .map_part import MapPart, MapSnapshot
+from .placed_map import PlacedWindow
+
+POINTS_PER_FRAME = 4_000
+MAX_KEPT = 10  # maps that have ended; together they have at most as many points as the one that grows
+
+
+class MapBuilder:
+    """Thread-safe. Another ``map_id`` begins another map.
+
+    Frames whose place in the map is not known yet are kept apart until `place_waiting` tells it.
+    """
+
+    def __init__(self, config: MappingConfig, path_camera: str = "") -> None:
+        """``path_camera`` is the one of a rig whose path it is."""
+        self._path_camera = path_camera
+        self._lock = threading.Lock()
+        self._voxel_size, self._max_points = config.voxel_size, config.max_map_points
+        self._map = self._part(0)
+        self._kept: list[MapPart] = []  # maps that have ended, oldest first
+        self._waiting = MapPart(0.0, config.max_map_points)
+
+    def add(self, reconstruction: Reconstruction, is_placed: bool = True, submap_id: int = 0) -> None:
+        """``submap_id``: what moves together when a loop is closed, see `Correction`."""
+        cloud = reconstruction.cloud(max(1, round((reconstruction.depth.size / POINTS_PER_FRAME) ** 0.5)))
+        with self._lock:
+            if is_placed:
+                self._turn_to(reconstruction.map_id)
+            elif reconstruction.map_id != self._waiting.map_id:
+                self._waiting.begin(reconstruction.map_id)
+            part = self._map if is_placed else self._waiting
+            if reconstruction.camera == self._path_camera:
+                part.extend_path(reconstruction.stamp_ns, reconstruction.map_from_cam, submap_id)
+            median_depth = float(np.nanmedian(reconstruction.depth)) if len(cloud.points) else 0.0
+            part.extend_cloud(cloud, median_depth, reconstruction.map_from_cam[:3, 3], submap_id)
+
+    def learn(self, placed: PlacedWindow) -> None:
+        """What a window says of the frames before it, and its submap. Moving a large map takes a while."""
+        for correction in placed.corrections:
+            self.correct(correction)
+        if placed.map_from_visual is not None:
+            self.place_waiting(placed.map_from_visual, placed.window.map_id)
+        if placed.window.submap is not None:
+            self.add_submap(placed.window.submap, placed.window.map_id, placed.map_from_submap)
+
+    def add_submap(self, submap: Submap, map_id: int, map_from_visual: Sim3 | None) -> None:
+        """``map_from_visual`` is None if its place in the map is not known yet."""
+        with self._lock:
+            if map_from_visual is not None:
+                self._turn_to(map_id)
+                self._map.submaps[submap.number] = map_from_visual
+            else:
+                if map_id != self._waiting.map_id:
+                    self._waiting.begin(map_id)
+                self._waiting.submaps[submap.number] = IDENTITY
+            for part in (*self._kept, self._map, self._waiting):
+                part.forget(submap.forgotten)
+
+    def load(self, saved: MapSnapshot, submap_id: int) -> None:
+        """A map from elsewhere is the current one, until a frame of another one comes."""
+        with self._lock:
+            ended, self._map = self._map, self._part(saved.map_id)
+            self._map.load(saved, submap_id)
+            self._keep(ended, self._kept)
+
+    def correct(self, correction: Correction) -> None:
+        """A loop has been closed: maps that it joins become one."""
+        with self._lock:
+            moved = [part for part in (*self._kept, self._map) if part.map_id in correction.map_ids]
+            if not moved:
+                return
+            grown = self._part(correction.map_id)
+            for part in moved:
+                grown.extend(part, correction)
+            rest = [part for part in self._kept if part not in moved]
+            if self._map in moved:
+                self._kept, self._map = rest, grown
+            else:
+                self._keep(grown, rest)
+
+    def _part(self, map_id: int) -> MapPart:
+        part = MapPart(self._voxel_size, self._max_points)
+        part.begin(map_id)
+        return part
+
+    def _turn_to(self, map_id: int) -> None:
+        """To a map that is known, or to a new one."""
+        if map_id == self._map.map_id:
+            return
+        known = next((part for part in self._kept if part.map_id == map_id), None)
+        rest = [part for part in self._kept if part is not known]
+        ended, self._map = self._map, self._part(map_id) if known is None else known
+        self._keep(ended, rest)
+
+    def _keep(self, part: MapPart, others: list[MapPart]) -> None:
+        """As many as there is room for; the oldest ones leave, those of saved maps, numbered below zero, last."""
+        self._kept = [*others, part] if part.stamps_ns or len(part) else others  # of a rig the path may be silent
+        while len(self._kept) > MAX_KEPT or sum(map(len, self._kept)) > self._max_points:
+            self._kept.remove(next((part for part in self._kept if part.map_id >= 0), self._kept[0]))
+
+    def place_waiting(self, map_from_waiting: Sim3, map_id: int) -> None:
+        """The frames that waited join the map ``map_id``."""
+        with self._lock:
+            self._turn_to(map_id)
+            waiting = self._waiting
+            for stamp_ns, pose, submap_id in zip(
+                waiting.stamps_ns, waiting.poses, waiting.pose_submap_ids, strict=True
+            ):
+                placed = map_from_waiting.apply_to_poses(pose)
+                self._map.extend_path(stamp_ns, placed, submap_id)
+            cloud = waiting.cloud()
+            points = map_from_waiting.apply(cloud.points.astype(np.float64))
+            position = map_from_waiting.apply(waiting.camera_position)
+            depth = map_from_waiting.scale.item() * waiting.first_depth
+            self._map.extend_cloud(cloud._replace(points=points), depth, position, waiting.cloud_submap_ids())
+            self._map.submaps |= dict.fromkeys(waiting.submaps, map_from_waiting)
+            self._waiting.begin(waiting.map_id)
+
+    def snapshot(self) -> MapSnapshot:
+        with self._lock:
+            return self._map.snapshot()
+
+    def snapshots(self) -> list[MapSnapshot]:
+        """All of one moment: the maps that have ended, oldest first, and the one that grows."""
+        with self._lock:
+            return [part.snapshot() for part in (*self._kept, self._map)]

@@ -1,0 +1,135 @@
+"""Cloud, path and submaps of one map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...alignment import Sim3
+from ..data.corrections import Correction
+from ..data.frames import Cloud
+from .voxel_map import VoxelMap
+
+AUTOMATIC_VOXEL = 0.01  # of the first frame's median depth
+MAX_PATH = 1000
+EMPTY_CLOUD = Cloud(np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class MapSnapshot:
+    map_id: int
+    cloud: Cloud
+    stamps_ns: np.ndarray  # (P,) int64
+    map_from_cam: np.ndarray  # (P, 4, 4) float64
+    voxel_size: float
+    map_from_visual: Mapping[int, Sim3]  # of each submap, by its number: where it has its own window's frame
+    is_as_loaded: bool = False  # nothing has come to a map that was loaded
+
+
+class MapPart:
+    """Grows by frames, and by other parts that a loop joins to it. Not thread-safe."""
+
+    def __init__(self, voxel_size: float, max_points: int) -> None:
+        self._voxel_size, self._max_points = voxel_size, max_points
+        self.begin(0)
+
+    def begin(self, map_id: int) -> None:
+        self.map_id = map_id
+        self.first_depth = 0.0  # median, of the first frame with any
+        self.camera_position = np.zeros(3)  # of the latest cloud
+        self.stamps_ns: list[int] = []
+        self.poses: list[np.ndarray] = []
+        self.pose_submap_ids: list[int] = []
+        self.submaps: dict[int, Sim3] = {}  # map_from_visual of each
+        self._voxels: VoxelMap | None = None
+        self._is_as_loaded = False
+        self._stride, self._num_poses = 1, 0  # of the path
+
+    def __len__(self) -> int:
+        """Points."""
+        return 0 if self._voxels is None else len(self._voxels)
+
+    def cloud(self) -> Cloud:
+        return EMPTY_CLOUD if self._voxels is None else self._voxels.cloud()
+
+    def cloud_submap_ids(self) -> np.ndarray:
+        """(N,) of the cloud's points."""
+        return np.empty(0, np.int32) if self._voxels is None else self._voxels.submap_ids
+
+    def snapshot(self) -> MapSnapshot:
+        stamps = np.array(self.stamps_ns, dtype=np.int64)
+        voxel_size = 0.0 if self._voxels is None else self._voxels.voxel_size
+        return MapSnapshot(
+            self.map_id, self.cloud(), stamps, self._stacked_poses(), voxel_size, self.submaps.copy(),
+            self._is_as_loaded,
+        )  # fmt: skip
+
+    def load(self, saved: MapSnapshot, submap_id: int) -> None:
+        """All of it moves together."""
+        self.stamps_ns, self.poses = saved.stamps_ns.tolist(), list(saved.map_from_cam)
+        self.pose_submap_ids, self._num_poses = [submap_id] * len(self.poses), len(self.poses)
+        self.submaps, self._is_as_loaded = dict(saved.map_from_visual), True
+        self.camera_position = self.poses[-1][:3, 3] if self.poses else saved.cloud.points.mean(axis=0)
+        self._voxels = VoxelMap(saved.voxel_size, self._max_points)
+        self._voxels.add(*saved.cloud, camera_position=self.camera_position, submap_ids=submap_id)
+
+    def forget(self, submaps: Iterable[int]) -> None:
+        for number in submaps:
+            self.submaps.pop(number, None)
+
+    def extend(self, other: MapPart, correction: Correction) -> None:
+        """By a map that came later, moved as a loop says."""
+        submap_ids = np.array(other.pose_submap_ids, np.int64)
+        poses = correction.poses(other.map_id, submap_ids, other._stacked_poses())
+        self.stamps_ns += other.stamps_ns
+        self.poses += list(poses)
+        self.pose_submap_ids += other.pose_submap_ids
+        self.submaps |= correction.submaps_of(other.map_id, other.submaps)
+        self._stride, self._num_poses = max(self._stride, other._stride), self._num_poses + other._num_poses
+        while len(self.poses) >= MAX_PATH:
+            self._thin_path()
+        if other._voxels is not None:
+            if self._voxels is None:
+                self.first_depth = other.first_depth
+                self._voxels = VoxelMap(other._voxels.voxel_size, self._max_points)
+            cloud, of_cloud = other.cloud(), other.cloud_submap_ids()
+            points = correction.points(other.map_id, of_cloud, cloud.points)
+            if other.pose_submap_ids:
+                latest = np.array(other.pose_submap_ids[-1:], np.int64)
+                self.camera_position = correction.points(other.map_id, latest, other.camera_position[None])[0]
+            self._voxels.add(points, cloud.colors, cloud.confidence, self.camera_position, of_cloud)
+
+    def _stacked_poses(self) -> np.ndarray:
+        """(P, 4, 4)."""
+        return np.stack(self.poses) if self.poses else np.empty((0, 4, 4))
+
+    def extend_cloud(
+        self, cloud: Cloud, median_depth: float, camera_position: np.ndarray, submap_ids: np.ndarray | int
+    ) -> None:
+        """The voxels near the camera stay when there are too many."""
+        if not len(cloud.points):
+            return
+        self._is_as_loaded = False
+        if self._voxels is None:
+            self.first_depth = median_depth
+            self._voxels = VoxelMap(self._voxel_size or AUTOMATIC_VOXEL * median_depth, self._max_points)
+        self.camera_position = camera_position
+        self._voxels.add(*cloud, camera_position=camera_position, submap_ids=submap_ids)
+
+    def extend_path(self, stamp_ns: int, pose: np.ndarray, submap_id: int) -> None:
+        """Every pose at first; whenever the path is full, every second one goes and only every second one comes."""
+        self._num_poses += 1
+        if (self._num_poses - 1) % self._stride:
+            return
+        self.stamps_ns.append(stamp_ns)
+        self.poses.append(pose)
+        self.pose_submap_ids.append(submap_id)
+        if len(self.poses) >= MAX_PATH:
+            self._thin_path()
+
+    def _thin_path(self) -> None:
+        self.stamps_ns, self.poses = self.stamps_ns[::2], self.poses[::2]
+        self.pose_submap_ids = self.pose_submap_ids[::2]
+        self._stride *= 2

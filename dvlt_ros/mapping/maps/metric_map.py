@@ -1,0 +1,210 @@
+"""The engine's maps in metres and in one frame, through the robot's odometry (REP-105) or the mounts of its cameras.
+
+    visual   a map of the engine: a unit of its own, and another one with each of its map_ids
+    odom     where the wheels say that the robot is: without jumps, but it drifts
+    map      metres, z up: that of odom when the scale is first known
+
+Within the map the wheels tell how the camera moves from frame to frame; the visual map tells, slowly, where they have
+drifted to: that is ``map_from_odom``. Without odometry the map is the visual one in metres, and each visual map, and
+each lock of the scale, is another map. A closed loop moves everything at once, and may make two maps one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...alignment import Sim3
+from ..data.frames import Reconstruction
+from ..front_end.window_result import WindowResult
+from ..pose_graph.submap_graph import MapGraph, similarity_between
+from ..scale.estimator import MetricScaleEstimator, ScaleConfig, ScaleStatus, rescale_about
+from ..scale.observations import NoObservation
+from ..sensors.odometry import CameraInOdom, inverse
+from ..sensors.sparse_depth import SparseDepth
+from .map_from_odom import OdomInMap
+from .odometry_comparison import OdometryComparison
+from .placed_map import PlacedMap, PlacedWindow
+
+
+class MetricMap(PlacedMap):
+    """Not thread-safe; ``status`` and what is wrong may be read from anywhere."""
+
+    def __init__(
+        self,
+        look_up: Callable[[int, str], CameraInOdom] | None,
+        config: ScaleConfig,
+        depth: SparseDepth | None = None,
+        graph: MapGraph | None = None,
+    ) -> None:
+        """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError; None: no odometry.
+
+        ``depth`` is None without measured depth, ``graph`` if no loops are closed.
+        """
+        super().__init__(graph)
+        self.depth = depth
+        self._odometry = None if look_up is None else OdometryComparison(look_up)
+        self._scale = MetricScaleEstimator(config)
+        self._odom = OdomInMap()
+        self._num_maps = 1
+        self._holds_frames = False
+        self._latest: tuple[np.ndarray, np.ndarray] | None = None  # visual_from_cam and map_from_cam of a frame
+
+    @property
+    def has_odometry(self) -> bool:
+        return self._odometry is not None
+
+    @property
+    def status(self) -> ScaleStatus:
+        return self._scale.status
+
+    @property
+    def problem(self) -> str:
+        """Why frames have no odometry; empty: they have."""
+        return "" if self._odometry is None else self._odometry.problem
+
+    @property
+    def disagreement(self) -> str:
+        """By how much more the wheels are wrong than small steps can mend, or the images."""
+        return self._odom.disagreement
+
+    def configure(self, config: ScaleConfig) -> None:
+        self._scale.config = config
+
+    def restart(self) -> None:
+        """Another map begins, where odom is now; no loop will join it to those before."""
+        super().restart()
+        self._begin_another()
+
+    def place(self, window: WindowResult) -> PlacedWindow:
+        if window.map_id != self._visual_id:
+            self._turn_to(window.map_id)
+        frames = window.reconstructions
+        if not frames:
+            return PlacedWindow(window, is_metric=False)
+        cameras = [None if self._odometry is None else self._odometry.camera(frame) for frame in frames]
+        self._observe_scale(window, cameras)
+        self._follow_breaks(frames, cameras)
+        is_new = self._map_from_visual is None
+        self._map_from_visual = self._laid(frames[-1].map_from_cam)
+        if self._map_from_visual is None:
+            self._hold_submap(window, cameras)
+            return PlacedWindow(window, is_metric=False)
+        self._odom.follow(self._seen(frames[-1].map_from_cam), cameras[-1])
+        self._holds_frames = True
+        placed = tuple(self._placed(frame, camera) for frame, camera in zip(frames, cameras, strict=True))
+        self._latest = frames[-1].map_from_cam, placed[-1].map_from_cam
+        map_from_submap = self._add_submaps(window, cameras, placed, is_new)
+        return PlacedWindow(
+            replace(window, reconstructions=placed, map_id=self.map_id), True,
+            None if self._odometry is None else self._odom.map_from_odom, self._map_from_visual if is_new else None,
+            self._take_corrections(), map_from_submap,
+        )  # fmt: skip
+
+    def _turn_to(self, visual_id: int) -> None:
+        """To another visual map, of which nothing is known."""
+        self._visual_id, self._map_from_visual = visual_id, None
+        self._scale.begin(visual_id)
+        if self._odometry is not None:
+            self._odometry.begin()
+
+    def _begin_another(self) -> None:
+        self._number_map()
+        self._odom.begin()
+        self._map_from_visual, self._visual_id = None, None
+
+    def _number_map(self) -> None:
+        self.map_id, self._num_maps = self._num_maps, self._num_maps + 1
+        self._holds_frames = False
+
+    def _observe_scale(self, window: WindowResult, cameras: Sequence[CameraInOdom | None]) -> None:
+        """Hands the scale what the sources say, the odometry as many frames at a time as make an observation."""
+        findings = [] if window.rig is None else [window.rig.baseline]
+        wheels = self._odometry
+        if self.depth is not None:
+            by_odometry = None if wheels is None else wheels.finding
+            findings.append(self.depth.compare(window.reconstructions, [*findings, by_odometry]))
+        if wheels is not None:
+            is_new = wheels.compare(window.reconstructions, cameras)
+            says_why_not = findings and isinstance(wheels.finding, NoObservation)  # beside what others say
+            if wheels.finding is not None and (is_new or says_why_not):
+                findings.append(wheels.finding)
+        if findings:
+            self._scale.observe(window.map_id, window.reconstructions[-1].stamp_ns, findings)
+
+    def _follow_breaks(self, frames: Sequence[Reconstruction], cameras: Sequence[CameraInOdom | None]) -> None:
+        """After a break of the odometry the visual map alone knows where odom lies now; if it is new too, nobody."""
+        for frame, camera in zip(frames, cameras, strict=True):
+            if camera is None or not self._odom.has_broken(camera):
+                continue
+            if self._map_from_visual is None:
+                self._begin_another()
+            else:
+                self._odom.lay(self._seen(frame.map_from_cam), camera)
+
+    def _laid(self, visual_from_cam: np.ndarray) -> Sim3 | None:
+        """map_from_visual in metres, the scale changed about this camera (4, 4); None: nobody can tell."""
+        metres_per_unit = self.status.metres_per_unit
+        if self.status.state != "locked" or metres_per_unit is None:
+            return None
+        known = self._map_from_visual
+        if known is None:
+            return self._anchored(metres_per_unit)
+        return rescale_about(known.apply(visual_from_cam[:3, 3]), metres_per_unit / known.scale.item()).compose(known)
+
+    def _anchored(self, metres_per_unit: float) -> Sim3 | None:
+        """map_from_visual where the wheels have the camera; None: they have it nowhere of late."""
+        if self._odometry is not None:
+            self._odom.stay()
+            return self._odometry.map_from_visual(self._odom, metres_per_unit)
+        if self._holds_frames:  # nothing relates this visual map to the one before
+            self._number_map()
+        return rescale_about(np.zeros(3), metres_per_unit)
+
+    def _placed(self, frame: Reconstruction, camera: CameraInOdom | None) -> Reconstruction:
+        assert self._map_from_visual is not None
+        depth = self._map_from_visual.apply_to_depth(frame.depth)
+        map_from_cam = self._odom.published(self._seen(frame.map_from_cam), camera)
+        return replace(frame, map_id=self.map_id, depth=depth, map_from_cam=map_from_cam)
+
+    def _seen(self, visual_from_cam: np.ndarray) -> np.ndarray:
+        """(4, 4) of a camera in the map, by the visual map alone."""
+        assert self._map_from_visual is not None
+        return self._map_from_visual.apply_to_poses(visual_from_cam)
+
+    def _move(self, map_from_visual: Sim3, map_id: int) -> None:
+        """``map_from_odom`` moves, too; odom itself does not."""
+        super()._move(map_from_visual, map_id)
+        assert self._latest is not None
+        visual_from_cam, map_from_cam = self._latest
+        self._odom.move(self._seen(visual_from_cam) @ inverse(map_from_cam))
+
+    def _hold_submap(self, window: WindowResult, cameras: Sequence[CameraInOdom | None]) -> None:
+        if self._graph is not None and window.submap is not None:
+            self._graph.hold(window.submap, cameras[window.submap.index_in(window.reconstructions)])
+
+    def _add_submaps(
+        self,
+        window: WindowResult,
+        cameras: Sequence[CameraInOdom | None],
+        placed: Sequence[Reconstruction],
+        is_new: bool,
+    ) -> Sim3 | None:
+        """To the graph, as they leave: by the wheels, beside which the map as it is seen lags a little.
+
+        Returns where the visual map is at the window's own submap, if it is one.
+        """
+        assert self._map_from_visual is not None
+        unit = self.status.metres_per_unit if self._odometry is None else None
+        if self._graph is not None and is_new:
+            self._graph.place_waiting(self._map_from_visual, self.map_id, window.map_id, unit)
+        if self._graph is None or window.submap is None:
+            return None
+        at = window.submap.index_in(placed)
+        map_from_visual = similarity_between(
+            placed[at].map_from_cam, window.reconstructions[at].map_from_cam, self._map_from_visual.scale.item()
+        )
+        self._graph.add(window.submap, map_from_visual, self.map_id, cameras[at], unit)
+        return map_from_visual

@@ -1,0 +1,85 @@
+"""What the robot's wheels say of the camera, beside what the visual map says of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...alignment import Sim3
+from ...robust import mean_rotation
+from ..data.frames import Reconstruction
+from ..scale.observations import NoObservation, ScaleObservation, scale_from_odometry
+from ..sensors.odometry import CameraInOdom, OdometryError
+from .map_from_odom import OdomInMap
+
+COMPARED_FRAMES = 8  # at a time
+NEW_FRAMES = 5  # before they are compared again
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    visual_from_cam: np.ndarray  # (4, 4)
+    camera: CameraInOdom | None
+
+
+class OdometryComparison:
+    """Remembers the latest frames of one camera: the distance between two is no motion."""
+
+    def __init__(self, look_up: Callable[[int, str], CameraInOdom]) -> None:
+        """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError."""
+        self.problem = ""  # why frames have no odometry; empty: they have
+        self.finding: ScaleObservation | NoObservation | None = None  # of the last comparison; None: there was none
+        self._look_up = look_up
+        self._samples: deque[_Sample] = deque(maxlen=COMPARED_FRAMES)
+        self._uncompared = 0
+        self._frame_id = ""  # of the camera
+
+    def begin(self) -> None:
+        """Another visual map, or another camera."""
+        self._samples.clear()
+        self._uncompared, self.finding = 0, None
+
+    def camera(self, reconstruction: Reconstruction) -> CameraInOdom | None:
+        """None: the wheels do not say."""
+        try:
+            found = self._look_up(reconstruction.stamp_ns, reconstruction.frame_id)
+        except OdometryError as error:
+            self.problem = str(error)
+            return None
+        self.problem = ""
+        return found
+
+    def compare(self, reconstructions: Sequence[Reconstruction], cameras: Sequence[CameraInOdom | None]) -> bool:
+        """Whether there is a new finding: once in several frames, at least one of which must come."""
+        if reconstructions[0].frame_id != self._frame_id:
+            self._frame_id = reconstructions[0].frame_id
+            self.begin()
+        for reconstruction, camera in zip(reconstructions, cameras, strict=True):
+            if reconstruction.frame_id == self._frame_id:
+                self._samples.append(_Sample(reconstruction.map_from_cam, camera))
+                self._uncompared += 1
+        if self._uncompared < NEW_FRAMES:
+            return False
+        self._uncompared, self.finding = 0, self._found()
+        return True
+
+    def map_from_visual(self, odom: OdomInMap, metres_per_unit: float) -> Sim3 | None:
+        """Where the wheels have the visual map; None: they have the camera nowhere of late."""
+        placed = [(s.visual_from_cam, odom.map_from_cam(s.camera)) for s in self._samples]
+        known = [(visual_from_cam, pose) for visual_from_cam, pose in placed if pose is not None]
+        if not known:
+            return None
+        visual_from_cam, map_from_cam = (np.stack(poses) for poses in zip(*known, strict=True))
+        rotation = mean_rotation(map_from_cam[:, :3, :3] @ visual_from_cam[:, :3, :3].transpose(0, 2, 1))
+        translation = map_from_cam[-1, :3, 3] - metres_per_unit * rotation @ visual_from_cam[-1, :3, 3]
+        return Sim3.of(metres_per_unit, rotation, translation)
+
+    def _found(self) -> ScaleObservation | NoObservation:
+        cameras = [sample.camera for sample in self._samples]
+        poses = [np.full((4, 4), np.nan) if camera is None else camera.odom_from_cam for camera in cameras]
+        epochs = [-1 if camera is None else camera.epoch for camera in cameras]
+        visual_from_cam = np.stack([sample.visual_from_cam for sample in self._samples])
+        return scale_from_odometry(visual_from_cam, np.stack(poses), np.array(epochs))

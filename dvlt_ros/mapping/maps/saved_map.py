@@ -1,0 +1,173 @@
+"""A map on disk, with all that it takes to find oneself in it again: cloud, path, and the places that were seen.
+
+Everything is in the map's own frame and unit. The file is safetensors: numbers and a few words, nothing that runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ...errors import InputError
+from ..data.frames import Cloud, Frame
+from ..data.views import Anchor
+from ..submaps.submap import StoredSubmap, StoredView, has_been_loaded, without_pixels
+from .map_part import MapSnapshot
+
+FORMAT = "dvlt_ros map 1"  # what is said otherwise, or means something else, needs another number
+
+
+@dataclass(frozen=True, eq=False)
+class SavedMap:
+    """Its submaps are seen in the map, whatever window they come from."""
+
+    checkpoint: str  # places look like this to no other network
+    is_metric: bool
+    cloud: Cloud
+    voxel_size: float
+    stamps_ns: np.ndarray  # (P,) int64, of the path
+    map_from_cam: np.ndarray  # (P, 4, 4) float64
+    stored_submaps: tuple[StoredSubmap, ...]  # oldest first
+
+    def __post_init__(self) -> None:
+        if not (len(self.stored_submaps) and len(self.cloud.points) and self.voxel_size > 0):
+            raise InputError("a saved map has places and voxels")
+        anchors = [view.anchor for stored_submap in self.stored_submaps for view in stored_submap.views]
+        shape = self.stored_submaps[0].descriptor.shape
+        numbers = [
+            ("points", (self.cloud.points,), (len(self.cloud.points), 3)),
+            ("colors", (self.cloud.colors,), (len(self.cloud.points), 3)),
+            ("confidence", (self.cloud.confidence,), (len(self.cloud.points),)),
+            ("path", (self.map_from_cam,), (len(self.stamps_ns), 4, 4)),
+            ("descriptors", [stored_submap.descriptor for stored_submap in self.stored_submaps], shape),
+            ("places' cameras", [anchor.map_from_cam for anchor in anchors], (4, 4)),
+            ("places' intrinsics", [anchor.intrinsics for anchor in anchors], (3, 3)),
+        ]
+        for name, arrays, expected in numbers:
+            if any(array.shape != expected or not np.isfinite(array).all() for array in arrays):
+                raise InputError(f"the {name} of a saved map must be finite and {expected}")
+
+    @classmethod
+    def of(
+        cls, snapshot: MapSnapshot, stored_submaps: Mapping[int, StoredSubmap], checkpoint: str, is_metric: bool
+    ) -> SavedMap:
+        """``stored_submaps``: of this map's submaps and of any others. Raises InputError: none is this map's."""
+        known = sorted(snapshot.map_from_visual.keys() & stored_submaps.keys())
+        if not known:
+            raise InputError("no place of this map is remembered")
+        placed = tuple(stored_submaps[number].moved(snapshot.map_from_visual[number]) for number in known)
+        return cls(
+            checkpoint, is_metric, snapshot.cloud, snapshot.voxel_size, snapshot.stamps_ns, snapshot.map_from_cam,
+            placed,
+        )  # fmt: skip
+
+    def check(self, checkpoint: str, is_metric: bool) -> None:
+        """Whether a node with this network, and with or without metres, can find itself in it. Raises InputError."""
+        if self.checkpoint != checkpoint:
+            raise InputError(
+                f"it was made with another checkpoint ({self.checkpoint[:8]}..., this one is {checkpoint[:8]}...), "
+                "to which places look different"
+            )
+        if self.is_metric != is_metric:
+            units = "metres", "a unit of its own"
+            theirs, ours = units if self.is_metric else units[::-1]
+            raise InputError(f"its lengths are in {theirs}, this node's in {ours}")
+
+    def encoded(self) -> bytes:
+        """The content of a file."""
+        views = [view for stored_submap in self.stored_submaps for view in stored_submap.views]
+        anchors = [view.anchor for view in views]
+        frames = [anchor.view.frame for anchor in anchors]
+        words = {
+            "format": FORMAT, "checkpoint": self.checkpoint, "is_metric": json.dumps(self.is_metric),
+            "voxel_size": json.dumps(self.voxel_size), "frame_ids": json.dumps([frame.frame_id for frame in frames]),
+            "cameras": json.dumps([frame.camera for frame in frames]),
+        }  # fmt: skip
+        tensors = {
+            "points": self.cloud.points, "colors": self.cloud.colors, "confidence": self.cloud.confidence,
+            "stamps_ns": self.stamps_ns, "map_from_cam": self.map_from_cam,
+            "descriptors": np.stack([stored_submap.descriptor for stored_submap in self.stored_submaps]),
+            "image_formats": np.array([stored_submap.image_format for stored_submap in self.stored_submaps]),
+            "num_views": np.array([len(stored_submap.views) for stored_submap in self.stored_submaps]),
+            "view_stamps_ns": np.array([frame.stamp_ns for frame in frames]),
+            "view_jpeg": np.concatenate([view.jpeg.ravel() for view in views]),
+            "view_jpeg_size": np.array([view.jpeg.size for view in views]),
+            "view_picture_intrinsics": np.stack([_or_nan(view.picture_intrinsics) for view in views]),
+            "view_depth": np.concatenate([anchor.depth.ravel() for anchor in anchors]),
+            "view_depth_size": np.array([anchor.depth.shape for anchor in anchors]),
+            "view_confidence": np.concatenate([anchor.confidence.ravel() for anchor in anchors]),
+            "view_intrinsics": np.stack([anchor.intrinsics for anchor in anchors]),
+            "view_map_from_cam": np.stack([anchor.map_from_cam for anchor in anchors]),
+        }  # fmt: skip
+        return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, words)
+
+
+def read_saved_map(path: Path) -> SavedMap:
+    """Raises InputError: no such file, not such a file, one that was cut off, or of another version."""
+    try:
+        with safe_open(path, framework="np") as file:
+            words = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a whole map: {error}") from error
+    if words.get("format") != FORMAT:
+        raise InputError(f"{path}: its format is {words.get('format')!r}, this version reads {FORMAT!r}")
+    try:
+        return _decoded(words, tensors)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a whole map: {error}") from error
+
+
+def _decoded(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> SavedMap:
+    columns = tensors["descriptors"], tensors["image_formats"].tolist(), tensors["num_views"].tolist()
+    views = list(_views(words, tensors))
+    if len(views) != sum(columns[2]) or 0 in columns[2]:
+        raise ValueError(f"{len(views)} views for submaps of {sum(columns[2])}")
+    rest = iter(views)
+    stored_submaps = tuple(
+        StoredSubmap(number, tuple(islice(rest, count)), looks[0], tuple(looks), descriptor)
+        for number, (descriptor, looks, count) in enumerate(zip(*columns, strict=True))
+    )
+    cloud = Cloud(tensors["points"], tensors["colors"], tensors["confidence"])
+    return SavedMap(
+        words["checkpoint"], json.loads(words["is_metric"]), cloud, json.loads(words["voxel_size"]),
+        tensors["stamps_ns"], tensors["map_from_cam"], stored_submaps,
+    )  # fmt: skip
+
+
+def _views(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Iterator[StoredView]:
+    """Numbered below zero: those of the engine count up from it."""
+    sizes = tensors["view_depth_size"]
+    depths, confidences = (_parts(tensors[name], sizes) for name in ("view_depth", "view_confidence"))
+    jpegs = _parts(tensors["view_jpeg"], tensors["view_jpeg_size"][:, None])
+    columns = (
+        tensors["view_stamps_ns"].tolist(), json.loads(words["frame_ids"]), json.loads(words["cameras"]), jpegs,
+        tensors["view_picture_intrinsics"], depths, confidences, tensors["view_intrinsics"],
+        tensors["view_map_from_cam"],
+    )  # fmt: skip
+    for i, row in enumerate(zip(*columns, strict=True)):
+        stamp_ns, frame_id, camera, jpeg, picture_intrinsics, *maps = row
+        frame = Frame(stamp_ns, frame_id, 0, has_been_loaded, camera)
+        known = None if np.isnan(picture_intrinsics).any() else picture_intrinsics
+        yield StoredView(jpeg, known, Anchor(without_pixels(-1 - i, frame, frame_set=-1 - i), *maps))
+
+
+def _parts(values: np.ndarray, sizes: np.ndarray) -> Sequence[np.ndarray]:
+    """Arrays of these sizes (N, dimensions), one after the other."""
+    ends = sizes.prod(axis=1).cumsum()
+    if len(values) != (ends[-1] if len(ends) else 0):
+        raise ValueError(f"{len(values)} values for {len(sizes)} arrays of {ends[-1:]} in all")
+    return [part.reshape(size) for part, size in zip(np.split(values, ends[:-1]), sizes, strict=True)]
+
+
+def _or_nan(intrinsics: np.ndarray | None) -> np.ndarray:
+    return np.full((3, 3), np.nan) if intrinsics is None else intrinsics

@@ -1,0 +1,112 @@
+"""Levenberg and Marquardt's method in short steps: GTSAM linearises and solves, the loop is here.
+
+GTSAM holds Python's lock while it works. Its own optimizer does so for the whole solution; between these steps, each of
+about 2 ms with 300 submaps, others have their turn. Steps and end are those of ``gtsam.LevenbergMarquardtOptimizer``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import AlignmentError
+from .factors import Edge, Similarity, library
+from .odometry import OdometryTerms
+
+MAX_ITERATIONS = 50
+CONVERGED = 1e-5  # relative change of the squared error that moves nothing any more; 0 would search on in rounding
+DAMPING, MAX_DAMPING, DAMPING_FACTOR = 1e-5, 1e5, 10.0  # of the normal equations' diagonal
+MIN_FIDELITY = 1e-3  # of the gain that the linear problem promises, for a step to be taken
+
+
+def minimize(
+    factors: Sequence[Any], odometry: Sequence[Edge], start: Mapping[int, Similarity]
+) -> tuple[dict[int, Similarity], float]:
+    """Nodes with the least squared error of all factors and of the odometry, and that error.
+
+    Raises:
+        AlignmentError: they do not determine the nodes.
+    """
+    solver = _Solver(factors, odometry, start)
+    if not math.isfinite(solver.error):
+        raise AlignmentError("the pose graph has no solution: an edge or a submap is not finite")
+    try:
+        for _ in range(MAX_ITERATIONS):
+            before = solver.error
+            solver.step()
+            if before - solver.error <= CONVERGED * max(before, 1.0):
+                break
+    except RuntimeError as error:
+        raise AlignmentError(f"the pose graph has no solution: {str(error).strip().splitlines()[0]}") from error
+    return {node: solver.values.atSimilarity3(node) for node in start}, 2 * solver.error
+
+
+class _Solver:
+    """Where the nodes are, and half their squared error, as GTSAM counts it."""
+
+    def __init__(self, factors: Sequence[Any], odometry: Sequence[Edge], start: Mapping[int, Similarity]) -> None:
+        gtsam = library()
+        self._graph, self.values = gtsam.NonlinearFactorGraph(), gtsam.Values()
+        for term in factors:
+            self._graph.add(term)
+        for node, similarity in start.items():
+            self.values.insert(node, similarity)
+        self._nodes, self._odometry = list(start), OdometryTerms(odometry, list(start))
+        self._damping = DAMPING
+        self.error = self._error(self.values)
+
+    def step(self) -> None:
+        """To less error, with as much damping as that takes; stays where nothing more is to be gained."""
+        linear = self._linearized()
+        promised_from = linear.error(self.values.zeroVectors())
+        while True:
+            change = self._change(linear)
+            moved, promised = self.values.retract(change), promised_from - linear.error(change)
+            error = self._error(moved)
+            gain = self.error - error
+            if promised > 0 and gain > MIN_FIDELITY * promised:
+                self.values, self.error, self._damping = moved, error, self._damping / DAMPING_FACTOR
+                return
+            if abs(gain) < CONVERGED * self.error or not self._damp_more():
+                return
+
+    def _change(self, linear: Any) -> Any:
+        """Tangents of all nodes; damped as much as it takes to know them. Raises RuntimeError: no damping is enough."""
+        while True:
+            try:
+                return self._damped(linear).optimize()
+            except RuntimeError:
+                if not self._damp_more():
+                    raise
+
+    def _damp_more(self) -> bool:
+        if DAMPING_FACTOR * self._damping >= MAX_DAMPING:
+            return False
+        self._damping *= DAMPING_FACTOR
+        return True
+
+    def _error(self, values: Any) -> float:
+        by_odometry = self._odometry.residuals(self._matrices(values))
+        return float(self._graph.error(values)) + float((by_odometry**2).sum()) / 2
+
+    def _linearized(self) -> Any:
+        linear = self._graph.linearize(self.values)
+        for term in self._odometry.linearized(self._matrices(self.values)):
+            linear.push_back(term)
+        return linear
+
+    def _damped(self, linear: Any) -> Any:
+        gtsam = library()
+        damped, root = gtsam.GaussianFactorGraph(), self._damping**0.5 * np.eye(7)
+        zero, unit = np.zeros(7), gtsam.noiseModel.Unit.Create(7)
+        damped.push_back(linear)
+        for node in self._nodes:
+            damped.add(node, root, zero, unit)
+        return damped
+
+    def _matrices(self, values: Any) -> np.ndarray:
+        """(N, 4, 4)."""
+        return np.stack([values.atSimilarity3(node).matrix() for node in self._nodes])

@@ -1,0 +1,162 @@
+"""Metres from depth that another sensor measures: its points, projected into the frames that the network has seen.
+
+Each frame gives the ratio that most of its points agree on, and the frames of a window one observation together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import ConfigError, InputError
+from ...geometry import every, pixel_axes
+from ...parameters import check_parameters, parameter
+from ...robust import deviation
+from ..data.frames import Reconstruction
+from ..scale.observations import NoObservation, ScaleObservation, scale_from_depth
+
+MAX_POINTS = 10_000  # of one message; more tell the same
+WRONG_UNIT = math.log(1000.0)  # millimetres for metres, or the other way round
+NEARLY = math.log(2.0)
+MAX_WAITING = 16  # frames whose measurement may still come
+
+
+class DepthError(InputError):
+    """Measured depth that cannot be used, or a stamp at which there is none."""
+
+
+class LateDepthError(DepthError):
+    """A stamp at which there is none yet: a laser is often slower than the network."""
+
+
+@dataclass(frozen=True)
+class SparseDepthConfig:
+    """Which measured depth is compared with an image."""
+
+    sparse_depth_tolerance_s: float = parameter(
+        0.05, "sparse depth: stamps further from the image's are not compared with it", 0.0, 10.0
+    )
+    sparse_depth_min_m: float = parameter(0.1, "sparse depth: what is nearer to its sensor is not used", 0.0, 1000.0)
+    sparse_depth_max_m: float = parameter(30.0, "sparse depth: what is farther from its sensor is not used", 0.0, 1e5)
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+        if self.sparse_depth_min_m >= self.sparse_depth_max_m:
+            raise ConfigError(
+                f"sparse_depth_max_m must be above sparse_depth_min_m {self.sparse_depth_min_m}, "
+                f"got {self.sparse_depth_max_m}"
+            )
+
+
+class SparseDepth:
+    """Compares windows with what was measured; ``problem`` may be read from anywhere."""
+
+    def __init__(self, look_up: Callable[[int, str], np.ndarray]) -> None:
+        """``look_up`` gives points (N, 3), metres, in a camera (frame_id) at a stamp in ns, or raises DepthError."""
+        self.problem = ""  # why there is no measured depth of late, or what is wrong with it
+        self._look_up = look_up
+        self._waiting: list[Reconstruction] = []  # of the same map, for what is late
+
+    def compare(
+        self, reconstructions: Sequence[Reconstruction], others: Sequence[ScaleObservation | NoObservation | None] = ()
+    ) -> ScaleObservation | NoObservation:
+        """Metres per unit of the map by the new frames of a window, at least one; ``others`` say what other sources do.
+
+        Frames of windows before count, too, if what was measured with them has come only now.
+        """
+        frames = [r for r in (*self._waiting, *reconstructions) if r.map_id == reconstructions[-1].map_id]
+        self._waiting = []
+        findings = [self._compare(frame) for frame in frames[-MAX_WAITING - len(reconstructions) :]]
+        heard = [finding for finding in findings if isinstance(finding, ScaleObservation)]
+        if not heard:
+            refused = [finding for finding in findings if isinstance(finding, NoObservation)]
+            self.problem = refused[-1].reason
+            return refused[-1]
+        found = _middle(heard)
+        self.problem = unit_problem(found, [other for other in others if isinstance(other, ScaleObservation)])
+        return found
+
+    def _compare(self, reconstruction: Reconstruction) -> ScaleObservation | NoObservation:
+        try:
+            points_cam = self._look_up(reconstruction.stamp_ns, reconstruction.frame_id)
+        except LateDepthError as error:
+            self._waiting.append(reconstruction)
+            return NoObservation("depth", str(error))
+        except DepthError as error:
+            return NoObservation("depth", str(error))
+        measured_m = project(points_cam, reconstruction.intrinsics, reconstruction.depth.shape)
+        hit = np.isfinite(measured_m)
+        if not hit.any():
+            return NoObservation("depth", f"none of {len(points_cam)} measured points is in the camera's view")
+        return scale_from_depth(measured_m[hit], reconstruction.depth[hit], reconstruction.confidence[hit])
+
+
+def project(points_cam: np.ndarray, intrinsics: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Depth (h, w) along the optical axis of points (N, 3) in the camera; NaN where there is none.
+
+    Of several at one pixel the nearest: it hides the others.
+    """
+    depth = np.full(size, np.nan)
+    points_cam = points_cam[points_cam[:, 2] > 0]
+    points_cam = points_cam[np.argsort(-points_cam[:, 2])]  # of assignments to one pixel the last one stays
+    z = points_cam[:, 2]
+    u, v = (points_cam @ intrinsics.T)[:, :2].T / z
+    inside = (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
+    depth[v[inside].astype(np.intp), u[inside].astype(np.intp)] = z[inside]
+    return depth
+
+
+def points_of_image(depth_m: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """(N, 3) in the depth camera, N at most `MAX_POINTS`, of a depth image (H, W), metres; 0 and NaN are no depth."""
+    stride = max(1, math.ceil(math.sqrt(depth_m.size / MAX_POINTS)))
+    thinned, (u, v) = depth_m[every(stride)], pixel_axes(depth_m.shape, stride)
+    rows, columns = np.nonzero(np.isfinite(thinned) & (thinned > 0))
+    z, u, v = thinned[rows, columns].astype(np.float64), u[columns], v[rows]
+    (fx, _, cx), (_, fy, cy) = intrinsics[:2]
+    return np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=-1)
+
+
+def usable(points: np.ndarray, config: SparseDepthConfig) -> np.ndarray:
+    """Those of (N, 3) in the sensor's own frame that are neither too near nor too far, at most `MAX_POINTS`.
+
+    Raises:
+        DepthError: none is, and what may be wrong.
+    """
+    distance = np.sqrt(np.einsum("ij,ij->i", points, points))
+    known = np.isfinite(distance)
+    if not known.any():
+        raise DepthError("it has no valid point: all are NaN, infinite or 0")
+    low, high = config.sparse_depth_min_m, config.sparse_depth_max_m
+    kept = points[known & (distance >= low) & (distance <= high)]
+    if not len(kept):
+        median_m = float(np.median(distance[known]))
+        raise DepthError(
+            f"none of {known.sum()} points is {low:g} to {high:g} m away, their median is {median_m:.4g} m; "
+            "is their unit right? 16UC1 is millimetres, all else metres"
+        )
+    return kept[:: math.ceil(len(kept) / MAX_POINTS)]
+
+
+def unit_problem(found: ScaleObservation, others: Sequence[ScaleObservation]) -> str:
+    """What to look at if another source says a thousand times as much, or as little; empty if none does."""
+    for other in others:
+        apart = found.log_scale - other.log_scale
+        if abs(abs(apart) - WRONG_UNIT) < NEARLY:
+            times = math.exp(abs(apart))
+            return (
+                f"measured depth says {times:.0f} times as {'much' if apart > 0 else 'little'} as {other.source}: "
+                "is its unit right? 16UC1 is millimetres, all else metres"
+            )
+    return ""
+
+
+def _middle(heard: Sequence[ScaleObservation]) -> ScaleObservation:
+    """Of a window's frames; they share the network's errors, so that more of them are not surer than one."""
+    logs = np.array([found.log_scale for found in heard])
+    middle = float(np.median(logs))
+    scatter = deviation(logs, middle) / math.sqrt(len(logs))
+    spread, residual = np.median([(found.spread, found.residual) for found in heard], axis=0).tolist()
+    return ScaleObservation("depth", middle, math.hypot(spread, scatter), residual)

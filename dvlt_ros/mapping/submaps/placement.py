@@ -1,0 +1,151 @@
+"""Puts each window into the map, or starts another map when it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ...alignment import Sim3
+from ...errors import AlignmentError
+from ...geometry import every, pixel_grid
+from ...model import PixelMapping
+from ..config import MappingConfig
+from ..data.frames import Reconstruction, RegistrationReport
+from ..data.views import Anchor, View
+from ..inference.prediction import WindowPrediction
+from .registration import SharedPoints, register_points
+
+MAP_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # x forward, z up (REP-103)
+POINTS_PER_REGISTRATION = 6000
+
+
+class MapFrame:
+    """The current map: its number, and where windows lie in it.
+
+    Without a source of gravity the first camera of a map looks along x, its image upright along z; those of a rig stand
+    as they are mounted on a body that looks along x, z up.
+    """
+
+    def __init__(self) -> None:
+        self.map_id = 0
+        self._is_empty = True
+
+    def restart(self) -> None:
+        """The next window begins another map; a map that holds nothing yet stays."""
+        if not self._is_empty:
+            self.map_id, self._is_empty = self.map_id + 1, True
+
+    def place(
+        self,
+        prediction: WindowPrediction,
+        shared: Sequence[Anchor],
+        max_residual: float,
+        axes: Callable[[int], np.ndarray],
+    ) -> tuple[Sim3, RegistrationReport]:
+        """map_from_window, and how it was found; ``axes`` gives map_from_cam (3, 3) should it begin at that view.
+
+        The prediction holds the shared views first, then at least one new one with a pose that is known. What ``axes``
+        raises leaves a map that is still to begin.
+        """
+        report = RegistrationReport("first", None)
+        if shared and not self._is_empty:
+            try:
+                registration = register_points(shared_points(prediction, shared))
+                if registration.residual <= max_residual:
+                    return registration.map_from_window, RegistrationReport("joined", registration.residual)
+                reason = f"residual {registration.residual:.3f} is above max_registration_residual {max_residual}"
+                report = RegistrationReport("refused", registration.residual, reason)
+            except AlignmentError as error:
+                report = RegistrationReport("refused", None, str(error))
+            self.restart()
+        known = np.isfinite(prediction.window_from_cam).all(axis=(-2, -1))
+        first = len(shared) + int(known[len(shared) :].argmax())
+        map_from_window = begin_at(prediction.window_from_cam[first], axes(first))
+        self._is_empty = False
+        return map_from_window, report
+
+
+def begin_at(window_from_cam: np.ndarray, map_from_optical: np.ndarray) -> Sim3:
+    """map_from_window of a map that begins at this camera (4, 4), whose axes have the rotation (3, 3) in it."""
+    rotation = map_from_optical @ window_from_cam[:3, :3].T
+    translation = -rotation @ window_from_cam[:3, 3]
+    return Sim3.of(1.0, rotation, translation)
+
+
+def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> SharedPoints:
+    """Pixels of the views that window and map both know, evenly thinned."""
+    height, width = prediction.depth.shape[1:]
+    stride = max(1, round((len(shared) * height * width / POINTS_PER_REGISTRATION) ** 0.5))
+    thin = every(stride)
+    found: list[tuple[np.ndarray, ...]] = []
+    for view, known in enumerate(shared):
+        depth, intrinsics = prediction.depth[view], prediction.intrinsics[view]
+        anchor = on_grid(known, (height, width), intrinsics)
+        window_from_cam, map_from_cam = prediction.window_from_cam[view], anchor.map_from_cam
+        found.append(
+            (
+                unprojected(depth, intrinsics, window_from_cam, stride),
+                unprojected(anchor.depth, anchor.intrinsics, map_from_cam, stride),
+                np.minimum(prediction.confidence[view][thin], anchor.confidence[thin]).ravel(),
+                depth[thin].ravel(),
+                anchor.depth[thin].ravel(),
+                window_from_cam[:3, :3],
+                map_from_cam[:3, :3],
+            )
+        )
+    return SharedPoints(*(torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True)))
+
+
+def on_grid(anchor: Anchor, size: tuple[int, int], intrinsics: np.ndarray) -> Anchor:
+    """Its maps at the pixels of maps of another size (height, width), nearest: the network's resolution may change."""
+    if anchor.depth.shape == size:
+        return anchor
+    pixels = np.insert(pixel_grid(size), 2, 1.0, axis=-1) @ (anchor.intrinsics @ np.linalg.inv(intrinsics)).T
+    pixels, (height, width) = np.nan_to_num(pixels), anchor.depth.shape  # without a camera any pixel will do
+    here = pixels[..., 1].clip(0, height - 1).astype(np.intp), pixels[..., 0].clip(0, width - 1).astype(np.intp)
+    return replace(anchor, depth=anchor.depth[here], confidence=anchor.confidence[here], intrinsics=intrinsics)
+
+
+def unprojected(depth: np.ndarray, intrinsics: np.ndarray, target_from_cam: np.ndarray, stride: int) -> np.ndarray:
+    """(N, 3) in the target of a depth map (H, W) thinned by ``stride``; NaN where it is."""
+    directions = np.insert(pixel_grid(depth.shape, stride), 2, 1.0, axis=-1) @ np.linalg.inv(intrinsics).T
+    points = (directions * depth[every(stride)][..., None]).reshape(-1, 3)
+    return points @ target_from_cam[:3, :3].T + target_from_cam[:3, 3]
+
+
+def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_window: Sim3) -> list[Anchor]:
+    """Decoded views in the map, but those whose pose is not known."""
+    depth = map_from_window.apply_to_depth(prediction.depth)
+    map_from_cam = map_from_window.apply_to_poses(prediction.window_from_cam)
+    return [
+        Anchor(view, depth[i], prediction.confidence[i], prediction.intrinsics[i], map_from_cam[i])
+        for i, view in enumerate(views)
+        if np.isfinite(map_from_cam[i]).all()
+    ]
+
+
+def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: MappingConfig) -> Reconstruction:
+    """A view as it is handed out: what is not trusted is NaN."""
+    frame = anchor.view.frame
+    return Reconstruction(
+        frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, anchor.view.picture,
+        np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan)),
+        anchor.confidence, anchor.intrinsics, anchor.map_from_cam, mapping, frame.camera,
+    )  # fmt: skip
+
+
+def without_the_blind(prediction: WindowPrediction, num_shared: int, config: MappingConfig) -> WindowPrediction:
+    """New views of which too little is trusted have no camera: wherever the network has it, it is a guess."""
+    is_trusted = (prediction.depth > 0) & (prediction.confidence >= config.min_confidence)
+    is_blind = is_trusted.mean(axis=(1, 2)) < config.min_trusted_share
+    is_blind[:num_shared] = False
+    return replace(prediction, window_from_cam=np.where(is_blind[:, None, None], np.nan, prediction.window_from_cam))
+
+
+def trusted(anchor: Anchor, config: MappingConfig) -> np.ndarray:
+    """(h, w) bool: pixels confident enough, in absolute terms and among those of their frame."""
+    threshold = max(config.min_confidence, float(np.quantile(anchor.confidence, config.distrusted_share)))
+    return np.isfinite(anchor.depth) & (anchor.depth > 0) & (anchor.confidence >= threshold)

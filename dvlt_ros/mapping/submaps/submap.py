@@ -1,0 +1,164 @@
+"""Windows that stay: places that may be seen again, and the nodes of the map's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from ...alignment import Sim3
+from ...errors import InputError
+from ...geometry import every
+from ..data.frames import Frame, Picture, Reconstruction
+from ..data.views import Anchor, View
+from ..inference.prediction import WindowPrediction
+
+SUBMAP_VIEWS = 3  # of a window that are kept: with fewer there is little parallax
+KEPT_PIXELS = 5_000  # of each of their depth maps, about
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, eq=False)
+class Submap:
+    """A window of the engine, in the frame that the engine's map had then."""
+
+    number: int  # counts up over the engine's life
+    map_id: int  # the engine's
+    stamp_ns: int  # of the reference view
+    frame_id: str
+    map_from_cam: np.ndarray  # (4, 4) of the reference view
+    depth: float  # its median, the map's unit
+    num_registrations: int  # since the submap before; 0: nothing joins it to one
+    forgotten: tuple[int, ...] = ()  # older ones that will not be recognised any more
+
+    def index_in(self, reconstructions: Sequence[Reconstruction]) -> int:
+        """Of the reference view, which is one of the window's new ones."""
+        return next(
+            i for i, r in enumerate(reconstructions) if (r.stamp_ns, r.frame_id) == (self.stamp_ns, self.frame_id)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredView:
+    """A view and what its window knew of it, small: the picture as JPEG, every n-th pixel of the maps."""
+
+    jpeg: np.ndarray  # bytes
+    picture_intrinsics: np.ndarray | None  # (3, 3), pixels of the stored picture
+    anchor: Anchor  # thinned; its view is `without_pixels`
+
+    @classmethod
+    def of(cls, anchor: Anchor, image_size: int) -> StoredView:
+        """``image_size``: the network's longest edge, beyond which it would not look."""
+        picture = _smaller(anchor.view.picture, image_size)
+        done, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if not done:
+            raise InputError(f"a picture of {picture.image.shape} cannot be kept as JPEG")
+        stride = stride_of(anchor.depth)
+        thin = Anchor(
+            without_pixels(anchor.view.number, anchor.view.frame, anchor.view.frame_set),
+            thinned_maps(anchor.depth, stride), thinned_maps(anchor.confidence, stride),
+            thinned_intrinsics(anchor.intrinsics, stride), anchor.map_from_cam,
+        )  # fmt: skip
+        return cls(jpeg, picture.intrinsics, thin)
+
+    def view(self) -> View:
+        """With its pixels again."""
+        image = np.ascontiguousarray(np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR))[..., ::-1])
+        return replace(self.anchor.view, picture=Picture(image, self.picture_intrinsics))
+
+    def moved(self, other_from_map: Sim3) -> StoredView:
+        """Its pose and depth in another frame and unit."""
+        depth = other_from_map.apply_to_depth(self.anchor.depth)
+        pose = other_from_map.apply_to_poses(self.anchor.map_from_cam)
+        return replace(self, anchor=replace(self.anchor, depth=depth, map_from_cam=pose))
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSubmap:
+    """A submap as it was seen."""
+
+    number: int
+    views: tuple[StoredView, ...]
+    image_size: int  # the network's longest edge
+    image_format: tuple[int, ...]  # that edge, sizes of picture and maps: equal for submaps that can share a window
+    descriptor: np.ndarray  # (cells, channels) of the reference view
+
+    @classmethod
+    def of(cls, number: int, anchors: Sequence[Anchor], image_size: int, descriptor: np.ndarray) -> StoredSubmap:
+        """Of views spread over the window, the newest one among them."""
+        kept = np.unique(np.linspace(0, len(anchors) - 1, SUBMAP_VIEWS).round().astype(int))
+        views = tuple(StoredView.of(anchors[i], image_size) for i in kept)
+        image_format = image_size, *anchors[0].view.picture.image.shape, *anchors[0].depth.shape
+        return cls(number, views, image_size, image_format, descriptor)
+
+    @property
+    def stored_submap(self) -> SubmapViews:
+        return SubmapViews(self.number, tuple(view.anchor for view in self.views))
+
+    def moved(self, other_from_map: Sim3) -> StoredSubmap:
+        """In another frame and unit."""
+        return replace(self, views=tuple(view.moved(other_from_map) for view in self.views))
+
+
+@dataclass(frozen=True, eq=False)
+class SubmapViews:
+    """A few frames of a submap, as its window placed them: its own frame and unit in place of the map's."""
+
+    submap: int
+    views: tuple[Anchor, ...]
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise InputError(f"the submap of submap {self.submap} has no views")
+
+
+def thinned(prediction: WindowPrediction) -> WindowPrediction:
+    """Like the maps of stored views."""
+    stride = stride_of(prediction.depth[0])
+    return replace(
+        prediction,
+        depth=thinned_maps(prediction.depth, stride),
+        confidence=thinned_maps(prediction.confidence, stride),
+        intrinsics=thinned_intrinsics(prediction.intrinsics, stride),
+    )
+
+
+def stride_of(depth: np.ndarray) -> int:
+    return max(1, round((depth.size / KEPT_PIXELS) ** 0.5))
+
+
+def thinned_maps(values: np.ndarray, stride: int) -> np.ndarray:
+    """(..., h, w) of (..., H, W), a copy."""
+    return np.ascontiguousarray(values[(..., *every(stride))])
+
+
+def thinned_intrinsics(intrinsics: np.ndarray, stride: int) -> np.ndarray:
+    """(..., 3, 3) of the maps' pixels: the n-th that stays had its centre at ``stride * n + stride // 2 + 0.5``."""
+    thin = intrinsics.copy()
+    thin[..., :2, :] /= stride
+    thin[..., :2, 2] += 0.5 - (stride // 2 + 0.5) / stride
+    return thin
+
+
+def _smaller(picture: Picture, image_size: int) -> Picture:
+    """As large as the network takes it, so that preparing it again changes nothing."""
+    height, width = picture.image.shape[:2]
+    share = image_size / max(height, width)
+    if share >= 1:
+        return picture
+    size = round(height * share), round(width * share)
+    image = cv2.resize(picture.image, size[::-1], interpolation=cv2.INTER_AREA)
+    if picture.intrinsics is None:
+        return Picture(image, None)
+    return Picture(image, np.diag([size[1] / width, size[0] / height, 1.0]) @ picture.intrinsics)
+
+
+def without_pixels(number: int, frame: Frame, frame_set: int) -> View:
+    """Its frame cannot load them again either."""
+    return View(number, replace(frame, load=has_been_loaded), Picture(np.empty((0, 0, 3), np.uint8), None), frame_set)
+
+
+def has_been_loaded() -> Picture:
+    raise InputError("a stored view has no frame to load any more")

@@ -1,0 +1,104 @@
+"""From what the network says of a window to views in the map; those without a place are dropped, with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..config import MappingConfig
+from ..data.counters import Counters
+from ..data.frames import Frame, RegistrationReport
+from ..data.views import Anchor, View, Window
+from ..inference.prediction import WindowPrediction
+from ..sensors.gravity import Gravity, GravityError
+from ..sensors.rig import Rig, RigFit, RigReport
+from .placement import MAP_FROM_OPTICAL, MapFrame, anchor_views, without_the_blind
+
+NO_CAMERA = "no camera explains their rays"
+NOTHING_SEEN = "too few pixels reach min_confidence; is the camera covered?"
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedViews:
+    """A window's views that have a place in the map."""
+
+    new: tuple[Anchor, ...]  # oldest first
+    registration: RegistrationReport
+    rig: RigReport | None = None  # None with one camera
+    in_map: tuple[Anchor, ...] = ()  # all of them: the shared ones first
+
+
+class WindowPlacer:
+    """Owns the current map's frame."""
+
+    def __init__(
+        self, rig: Rig | None, gravity: Gravity | None, counters: Counters, notify: Callable[[str], None]
+    ) -> None:
+        """``rig`` is None with one camera; without ``gravity`` maps begin as the camera or the rig stands."""
+        self.problem = ""  # why none of the latest window's new frames has a place; empty: one has
+        self._rig, self._gravity, self._counters, self._notify = rig, gravity, counters, notify
+        self._map = MapFrame()
+
+    @property
+    def map_id(self) -> int:
+        return self._map.map_id
+
+    def restart(self) -> None:
+        """The next window begins another map."""
+        self._map.restart()
+        self.problem = ""
+
+    def place(
+        self, window: Window, shared: Sequence[Anchor], prediction: WindowPrediction, config: MappingConfig
+    ) -> PlacedViews:
+        """``shared``: those of the window's shared views that were decoded again, before the new ones."""
+        prediction, self.problem = self._without_the_lost(prediction, len(shared), config)
+        if self.problem:
+            return PlacedViews((), RegistrationReport("refused", None, self.problem))
+        views = [*(anchor.view for anchor in shared), *window.new]
+        prediction, fit = self._constrained(views, prediction)
+        try:
+            map_from_window, registration = self._map.place(
+                prediction, shared, config.max_registration_residual, lambda index: self._axes(views[index].frame)
+            )
+        except GravityError as error:
+            self.problem = f"a new map cannot begin before gravity is known: {error}"
+            self._counters.add(dropped=int(np.isfinite(prediction.window_from_cam[len(shared) :, 0, 0]).sum()))
+            self._notify(self.problem)
+            return PlacedViews((), RegistrationReport("refused", None, self.problem))
+        if registration.state == "refused":
+            self._notify(f"a new map begins: a window does not join it, {registration.reason}")
+        placed = anchor_views(views, prediction, map_from_window)
+        new = tuple(anchor for anchor in placed if anchor.view in window.new)
+        known = window.shared if registration.state == "joined" else [a for a in placed if a.view not in window.new]
+        rig = None if fit is None else RigReport(fit.scale_in(map_from_window), fit.residual_deg)
+        return PlacedViews(new, registration, rig, (*known, *new))
+
+    def _without_the_lost(
+        self, prediction: WindowPrediction, num_shared: int, config: MappingConfig
+    ) -> tuple[WindowPrediction, str]:
+        """Drops new views that have no place; and why, if none has one."""
+        seeing = without_the_blind(prediction, num_shared, config)
+        posed, placed = (np.isfinite(p.window_from_cam[num_shared:]).all(axis=(-2, -1)) for p in (prediction, seeing))
+        reasons = {NO_CAMERA: ~posed, NOTHING_SEEN: posed & ~placed}
+        for reason, lost in reasons.items():
+            if lost.any():
+                self._counters.add(dropped=int(lost.sum()))
+                self._notify(f"{lost.sum()} of {len(lost)} frames dropped: {reason}")
+        return seeing, "" if placed.any() else next(reason for reason, lost in reasons.items() if lost.any())
+
+    def _constrained(
+        self, views: Sequence[View], prediction: WindowPrediction
+    ) -> tuple[WindowPrediction, RigFit | None]:
+        """The cameras of a rig, as their mounts allow."""
+        if self._rig is None:
+            return prediction, None
+        fit = self._rig.fit(views, prediction.window_from_cam)
+        return replace(prediction, window_from_cam=fit.window_from_cam), fit
+
+    def _axes(self, frame: Frame) -> np.ndarray:
+        """map_from_cam rotation (3, 3) of a map that begins at this frame. Raises GravityError: it should wait."""
+        standing = MAP_FROM_OPTICAL if self._rig is None else self._rig.base_from_cam(frame.camera)[:3, :3]
+        return standing if self._gravity is None else self._gravity.map_from_cam(frame, standing)

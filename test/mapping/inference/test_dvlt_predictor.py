@@ -1,0 +1,121 @@
+"""The network over windows: cached features change nothing, every view is encoded once, the device can be full."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.data.views import View
+from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
+from dvlt_ros.mapping.inference.prediction import DeviceMemoryError, Preparable
+from dvlt_ros.model import prepare_images
+
+SIZE, IMAGE_SIZE = (42, 56), 56
+
+
+@pytest.fixture(scope="module")
+def views():
+    rng = np.random.default_rng(0)
+
+    def view(number, intrinsics=None):
+        picture = Picture(rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8), intrinsics)
+        return View(number, Frame(number + 1, "cam", 0, lambda: picture), picture)
+
+    return [view(number) for number in range(6)]
+
+
+@pytest.fixture
+def predictor(make_model):
+    return DvltPredictor(make_model(), "cpu")
+
+
+def count_encoded(predictor, monkeypatch):
+    encoded, encode = [], predictor.model.encode
+    monkeypatch.setattr(predictor.model, "encode", lambda images: (encoded.append(images.shape[1]), encode(images))[1])
+    return encoded
+
+
+def test_a_window_with_cached_features_equals_the_model_itself(predictor, views, monkeypatch):
+    encoded = count_encoded(predictor, monkeypatch)
+    predictor.predict(views[:4], 3, IMAGE_SIZE, range(4))
+    found = predictor.predict(views[2:], 3, IMAGE_SIZE, [1, 2, 3])
+    assert encoded == [4, 2]
+    with torch.inference_mode():
+        images = prepare_images([view.picture.image for view in views[2:]], IMAGE_SIZE).images
+        expected = predictor.model(images, num_steps=3)
+    np.testing.assert_allclose(found.depth, expected.depth[0, 1:].numpy(), rtol=1e-4)
+    np.testing.assert_allclose(found.confidence, expected.depth_confidence[0, 1:].numpy(), rtol=1e-4)
+
+
+def test_what_is_kept_is_one_window(predictor, views):
+    for start in range(3):
+        predictor.predict(views[start : start + 3], 2, IMAGE_SIZE, [2])
+    assert set(predictor._encoded) == {(number, IMAGE_SIZE) for number in (2, 3, 4)}
+    predictor.predict(views[2:5], 2, 28, [2])
+    assert set(predictor._encoded) == {(number, 28) for number in (2, 3, 4)}
+
+
+@pytest.mark.parametrize(("device", "shapes"), [("cuda", [(6, 42, 56)]), ("cpu", [])])
+def test_only_a_gpu_has_something_to_prepare(predictor, views, monkeypatch, device, shapes):
+    prepared = []
+    monkeypatch.setattr(predictor.model, "prepare", lambda *shape: prepared.append(shape))
+    predictor.device = torch.device(device)
+    assert isinstance(predictor, Preparable)
+    predictor.prepare(views, IMAGE_SIZE)
+    assert prepared == shapes
+
+
+def test_known_intrinsics_are_kept_and_only_a_rotation_is_fitted(predictor, views):
+    k = np.array([[60.0, 0, 28.0], [0, 60.0, 21.0], [0, 0, 1]])
+    known = [View(v.number, v.frame, Picture(v.picture.image, k)) for v in views[:3]]
+    found = predictor.predict(known, 2, 28, [0, 2])
+    np.testing.assert_allclose(found.intrinsics[0], [[30.0, 0, 14.0], [0, 30.0, 10.5 - 3], [0, 0, 1]], rtol=1e-5)
+    assert found.mapping.network_size == (14, 28)
+
+
+def test_unknown_intrinsics_are_one_camera_for_all_views(predictor, views):
+    found = predictor.predict(views[:4], 2, IMAGE_SIZE, range(4))
+    assert (found.intrinsics == found.intrinsics[0]).all()
+
+
+def test_a_turned_camera_gets_its_own_orientation_back(make_model, views):
+    upright, turned = DvltPredictor(make_model(), "cpu"), DvltPredictor(make_model(), "cpu", image_rotation=90)
+    sideways = [
+        View(v.number, v.frame, Picture(np.ascontiguousarray(np.rot90(v.picture.image)), None)) for v in views[:3]
+    ]
+    expected = upright.predict(views[:3], 2, IMAGE_SIZE, range(3))
+    found = turned.predict(sideways, 2, IMAGE_SIZE, range(3))
+    np.testing.assert_array_equal(found.depth, np.rot90(expected.depth, axes=(1, 2)))
+    points = [unproject(p.depth, p.intrinsics, p.window_from_cam) for p in (expected, found)]
+    np.testing.assert_allclose(points[1], np.rot90(points[0], axes=(1, 2)), rtol=1e-4, atol=1e-5)
+
+
+def unproject(depth, intrinsics, window_from_cam):
+    rows, columns = np.mgrid[: depth.shape[1], : depth.shape[2]] + 0.5
+    directions = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(intrinsics[0]).T
+    points = directions * depth[..., None]
+    return np.einsum("vij,vhwj->vhwi", window_from_cam[:, :3, :3], points) + window_from_cam[:, None, None, :3, 3]
+
+
+def test_no_memory_is_an_error_of_its_own_and_the_next_window_works(predictor, views, monkeypatch):
+    step = predictor.model.step
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(predictor.model, "step", fail)
+    with pytest.raises(DeviceMemoryError, match="no memory for 3 views at 56 pixels"):
+        predictor.predict(views[:3], 2, IMAGE_SIZE, [0])
+    monkeypatch.setattr(predictor.model, "step", step)
+    assert np.isfinite(predictor.predict(views[:2], 2, IMAGE_SIZE, [0]).depth).all()
+
+
+def test_other_errors_are_not_taken_for_missing_memory(predictor, views, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a kernel failed")
+
+    monkeypatch.setattr(predictor.model, "step", fail)
+    with pytest.raises(RuntimeError, match="a kernel failed"):
+        predictor.predict(views[:3], 2, IMAGE_SIZE, [0])
