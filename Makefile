@@ -46,7 +46,7 @@ bench: $(if $(filter python3,$(BENCH)),,$(STAMP))  ## time, operations and memor
 	  PYTHONPATH=. $(BENCH) benchmarks/speed.py --json bench_output/speed.json $$plot
 
 demo: $(STAMP)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
-	$(DDS) $(RUN) -m dvlt_ros.ros.demo $(ARGS)
+	$(DDS) $(RUN) -m dvlt_ros.ros.tools.demo $(ARGS)
 
 web: $(STAMP)  ## a page in the browser, http://127.0.0.1:7860: photos, a video or a bag in, a 3D scene out
 	$(RUN) -m dvlt_ros.web $(ARGS)

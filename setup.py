@@ -59,11 +59,11 @@ setup(
         "console_scripts": [
             "bag_to_dataset = dvlt_ros.training.bag_to_dataset:main",
             "benchmark = dvlt_ros.benchmark:main",
-            "demo = dvlt_ros.ros.demo:main",
+            "demo = dvlt_ros.ros.tools.demo:main",
             "evaluate = dvlt_ros.training.evaluate:main",
             "evaluate_benchmarks = dvlt_ros.training.benchmarking.command:main",
             "evaluate_trajectory = dvlt_ros.evaluate_trajectory:main",
-            "play_camera = dvlt_ros.ros.play_camera:main",
+            "play_camera = dvlt_ros.ros.tools.play_camera:main",
             "prepare = dvlt_ros.training.prepare.command:main",
             "reconstruct = dvlt_ros.ros.node:main",
             "reconstruct_bag = dvlt_ros.reconstruct_bag:main",

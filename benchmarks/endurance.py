@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from simulated_building import INTRINSICS, SIZE, Building, SimulatedRobot, make_building, mount, planar_pose
-from simulated_network import PredictionNoise, SimulatedPredictor
+from simulation.building import INTRINSICS, SIZE, Building, SimulatedRobot, make_building, mount, planar_pose
+from simulation.network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.mapping.config import MappingConfig

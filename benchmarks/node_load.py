@@ -104,7 +104,7 @@ def clouds(count: int) -> list[np.ndarray]:
 @contextmanager
 def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> Iterator[Any]:
     """A node in this process, activated; ``image_size``: of the recorded answer, None for the embedded checkpoint."""
-    module: Any = importlib.import_module("dvlt_ros.ros.parts")
+    module: Any = importlib.import_module("dvlt_ros.ros.lifecycle.parts")
     rclpy.init(domain_id=domain_id)
     if image_size is not None:
         model = Dvlt.from_pretrained()

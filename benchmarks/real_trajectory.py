@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import classical
 import numpy as np
 import torch
-from real_sequences import FAMILIES, Recording, drifting, from_folder, rendered
-from trajectory_report import Figures, table, write_plot
+from trajectories import classical
+from trajectories.report import Figures, table, write_plot
+from trajectories.sequences import FAMILIES, Recording, drifting, from_folder, rendered
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS

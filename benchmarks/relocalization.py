@@ -31,8 +31,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from simulated_building import SimulatedRobot, make_building, send
-from simulated_network import PredictionNoise, SimulatedPredictor
+from simulation.building import SimulatedRobot, make_building, send
+from simulation.network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.alignment import Sim3, fit_sim3
 from dvlt_ros.benchmark import machine

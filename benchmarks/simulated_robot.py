@@ -4,9 +4,9 @@
     python benchmarks/simulated_robot.py --loops
     python benchmarks/simulated_robot.py --length 60 --seeds 0
 
-Robot and wheels are those of ``simulated_building.py``, the network is the nearly perfect one of
-``simulated_network.py``; everything else is the real pipeline. ATE: root mean square distance of the camera to where it
-really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
+Robot and wheels are those of ``simulation/building.py``, the network is the nearly perfect one of
+``simulation/network.py``; everything else is the real pipeline. ATE: root mean square distance of the camera to where
+it really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
 
 With ``--loops`` places are recognised by simulated features, and loops closed by the real code; a second ATE is that
 of the path as the last loop has left it. ``--fooled``: a network that takes any two submaps in a joint window for one
@@ -24,8 +24,8 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from simulated_building import TWO_CAMERAS, OdometryNoise, SimulatedRobot, make_robot
-from simulated_network import PredictionNoise, SimulatedPredictor
+from simulation.building import TWO_CAMERAS, OdometryNoise, SimulatedRobot, make_robot
+from simulation.network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.alignment import ScaleEstimator, fit_sim3
 from dvlt_ros.benchmark import machine

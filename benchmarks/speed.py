@@ -21,9 +21,9 @@ from typing import get_args
 
 import numpy as np
 import torch
-from speed_paths import Eager, Window, fastest_eager, interleaved, pictures, relative_error, timed_ms
-from speed_paths import Path as Network
-from speed_report import Row, Steadiness, cost_law, plot, table
+from timing.paths import Eager, Window, fastest_eager, interleaved, pictures, relative_error, timed_ms
+from timing.paths import Path as Network
+from timing.report import Row, Steadiness, cost_law, plot, table
 
 from dvlt_ros.benchmark import (
     Case,

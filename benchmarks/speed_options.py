@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import get_args
 
 import torch
-from speed_paths import interleaved, ray_map, relative_error, relative_l2
+from timing.paths import interleaved, ray_map, relative_error, relative_l2
 
 from dvlt_ros.benchmark import machine, parse_count, parse_device, parse_image_size, parse_output
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS

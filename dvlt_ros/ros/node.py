@@ -28,12 +28,12 @@ from ..errors import ConfigError, DvltError
 from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import Settings
+from .lifecycle.parts import Parts, assemble
+from .lifecycle.services import Services
+from .lifecycle.status import Condition, status_message
+from .lifecycle.stream import Stream
 from .parameters import Parameters
-from .parts import Parts, assemble
 from .process import settle_process
-from .services import Services
-from .status import Condition, status_message
-from .stream import Stream
 
 FOLLOW_PERIOD_S = 0.5
 STATUS_PERIOD_S = 1.0

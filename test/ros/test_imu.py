@@ -20,7 +20,7 @@ from transforms3d.quaternions import mat2quat, quat2mat
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.sensors.gravity import STANDARD_GRAVITY, GravityError, turned
 from dvlt_ros.ros.config import NodeConfig
-from dvlt_ros.ros.imu import motion, orientation_up
+from dvlt_ros.ros.inputs.imu import motion, orientation_up
 from dvlt_ros.ros.messages import matrix_from_pose, transform_message
 
 UP_WORLD = np.array([0.0, -1.0, 0.0])  # of the room: y is down
@@ -48,7 +48,7 @@ def make_leaning(make_robot, monkeypatch):
         level = dict(enumerate(walk(COUNT + 10), start=1))
         yawed = {n: p @ pose((0, 0, 0), 0.0, -0.02 * np.sin(n - 1)) for n, p in level.items()}  # without its pitch
         poses = defaultdict(lambda: pose((0, 0, 0)), {n * FRAME_NS: p @ PITCH for n, p in yawed.items()})
-        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
         robot = make_robot(**options | parameters)
         robot.poses = poses

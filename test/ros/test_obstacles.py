@@ -35,7 +35,7 @@ def make_wheeled(make_robot, monkeypatch):
 
     def make(mounts=("base_link",), **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), POSES)
-        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
         robot = make_robot(**options | parameters)
         robot.odom = robot.me.create_publisher(Odometry, "odom", 50)
@@ -133,7 +133,7 @@ def test_without_the_ground_there_are_none_and_the_status_says_why_if_somebody_w
 
 def test_what_nobody_listens_to_is_not_made(make_wheeled, monkeypatch):
     made = []
-    monkeypatch.setattr("dvlt_ros.ros.frame_outputs.obstacle_points", lambda *arguments: made.append(arguments))
+    monkeypatch.setattr("dvlt_ros.ros.outputs.frame_outputs.obstacle_points", lambda *arguments: made.append(arguments))
     robot = make_wheeled(mounts=("base_link",), base_frame="nowhere")
     (listener,) = [s for s in robot.me.subscriptions if s.topic_name == "/obstacles"]
     robot.me.destroy_subscription(listener)

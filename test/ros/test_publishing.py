@@ -22,7 +22,7 @@ from dvlt_ros.mapping.front_end.window_result import WindowResult
 from dvlt_ros.mapping.maps.placed_map import PlacedWindow
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.ros.config import NodeConfig
-from dvlt_ros.ros.publishing import QUEUED_WINDOWS, PublishingThread
+from dvlt_ros.ros.outputs.publishing import QUEUED_WINDOWS, PublishingThread
 
 LOOP = Correction(0, np.array([0]), np.array([0]), stacked([IDENTITY]))
 

@@ -22,8 +22,8 @@ from tf2_ros import StaticTransformBroadcaster
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, OdometryError, inverse
 from dvlt_ros.mapping.sensors.sparse_depth import DepthError, SparseDepthConfig, points_of_image
 from dvlt_ros.ros.config import NodeConfig
+from dvlt_ros.ros.inputs.sparse_depth import SparseDepthIntake, depth_of_image, points_of_cloud, points_of_scan
 from dvlt_ros.ros.messages import pose_message, transform_message
-from dvlt_ros.ros.sparse_depth import SparseDepthIntake, depth_of_image, points_of_cloud, points_of_scan
 
 BASE_FROM_CAM = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0.05], [0, -1, 0, 0.5], [0, 0, 0, 1.0]])
 CAM_FROM_SENSOR = pose((0.2, -0.3, 0.05), 0.1, 0.1)
@@ -81,7 +81,7 @@ def make_measuring(make_robot, monkeypatch):
 
     def make(kind, mounted=True, **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 20))})
-        monkeypatch.setattr("dvlt_ros.ros.parts.load_predictor", lambda *_: FakePredictor(poses))
+        monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {"depth_source": kind, "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
         robot = make_robot(**options | parameters)
         message, topic, robot.cam_from_sensor = KINDS[kind]

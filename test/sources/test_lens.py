@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from bags import camera_info
 from hypothesis import given
 from hypothesis import strategies as st
-from sources.bags import camera_info
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.lens import Lens, lens_of_camera_info, rectification

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import sys
 
+import bags
 import cv2
 import numpy as np
 import pytest
 import yaml
-from sources import bags
 
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import InputError

@@ -10,9 +10,9 @@ import endurance
 import numpy as np
 import pytest
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
-from simulated_building import make_robot
-from simulated_network import PredictionNoise, SimulatedPredictor
 from simulated_robot import TrajectoryError, run
+from simulation.building import make_robot
+from simulation.network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS

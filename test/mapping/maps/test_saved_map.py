@@ -11,7 +11,7 @@ import relocalization
 import torch
 from room import FRAME_NS, INTRINSICS, SIZE, FakePredictor, picture, pose
 from safetensors.numpy import load_file, save_file
-from simulated_building import make_building, send
+from simulation.building import make_building, send
 
 from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.errors import InputError

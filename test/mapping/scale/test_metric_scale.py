@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import simulated_building
-import simulated_network
 import simulated_robot
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_building import mount, planar_pose
-from simulated_network import rotation_of
+from simulation import building, network
+from simulation.building import mount, planar_pose
+from simulation.network import rotation_of
 
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.errors import ConfigError, InputError
@@ -391,8 +390,8 @@ def test_impossible_values_are_refused():
 
 def test_the_scale_along_a_drive_is_that_of_the_odometry():
     """40 m through corridors and rooms, engine and registrations included."""
-    robot = simulated_building.make_robot(5, 40.0)
-    drive = simulated_robot.run(robot, simulated_network.PredictionNoise())
+    robot = building.make_robot(5, 40.0)
+    drive = simulated_robot.run(robot, network.PredictionNoise())
     assert drive.placed[8].is_metric
     found, true = (poses[:, :3, 3] for poses in drive.metric)
     assert abs(simulated_robot.scale_errors(found, true).mean()) < 0.01
@@ -401,15 +400,15 @@ def test_the_scale_along_a_drive_is_that_of_the_odometry():
 
 
 def test_a_rig_tells_the_scale_by_its_baseline():
-    rig = simulated_building.make_robot(6, 30.0, simulated_building.TWO_CAMERAS)
-    errors = simulated_robot.baseline_scale_errors(rig, simulated_network.PredictionNoise())
+    rig = building.make_robot(6, 30.0, building.TWO_CAMERAS)
+    errors = simulated_robot.baseline_scale_errors(rig, network.PredictionNoise())
     assert len(errors) == 2
     assert (np.abs(errors) < 0.03).all()
 
 
 def test_a_simulated_robot_is_what_it_says():
-    robot = simulated_building.make_robot(7, 30.0)
-    again = simulated_building.make_robot(7, 30.0)
+    robot = building.make_robot(7, 30.0)
+    again = building.make_robot(7, 30.0)
     np.testing.assert_array_equal(robot.odom_from_base, again.odom_from_base)
     assert robot.length_m == pytest.approx(30.0, abs=0.1)
     history = replace(robot, odom_from_base=robot.world_from_base_at_odometry).odometry

@@ -1,0 +1,116 @@
+"""The node's services. Whatever touches a disk runs on a thread of its own; the executor goes on meanwhile."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import rclpy.task
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+from std_srvs.srv import SetBool, Trigger
+
+from ...errors import ConfigError, DvltError
+from ...mapping.relocalization import load_saved_map
+from .parts import Parts
+from .saving import open_map, save_maps
+from .status import Condition
+from .stream import describe_error
+
+T = TypeVar("T")
+
+
+class Services:
+    """One file operation at a time: the next request waits until the one before is answered."""
+
+    def __init__(self, node: LifecycleNode, condition: Callable[[], Condition]) -> None:
+        """``condition`` is the node's, now."""
+        self._node, self._condition = node, condition
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="dvlt files")
+        self._saved: dict[bytes, Path] = {}  # maps that are on disk, by content
+        files, resets = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        # The node's own group would hold back its timers as long as an answer is awaited.
+        node.create_service(Trigger, "~/save_map", self._on_save_map, callback_group=files)
+        node.create_service(Trigger, "~/load_map", self._on_load_map, callback_group=files)
+        node.create_service(Trigger, "~/reset", self._on_reset, callback_group=resets)
+        node.create_service(SetBool, "~/pause", self._on_pause)
+
+    def close(self) -> None:
+        """What is being written is finished first."""
+        self._files.shutdown()
+
+    async def _on_save_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return await self._answer(response, "not saved", self._save())
+
+    async def _on_load_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return await self._answer(response, "not loaded", self._load())
+
+    async def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return await self._answer(response, "not reset", self._reset())
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        condition = self._condition()
+        response.success, response.message = False, f"the node is {condition.label}"
+        if condition.stream is not None:
+            condition.stream.paused = request.data
+            response.success, response.message = True, "paused" if request.data else "going on"
+        return response
+
+    async def _reset(self) -> str:
+        """A new map begins with the next frame."""
+        condition = self._condition()
+        if condition.stream is None:
+            raise ConfigError(f"the node is {condition.label}")
+        await self._outcome(condition.stream.restart())
+        return "a new map begins"
+
+    async def _save(self) -> str:
+        """What is saved is the maps as they are now, whatever becomes of the node meanwhile."""
+        parts, config = self._parts(), self._condition().settings.node
+        work = self._files.submit(save_maps, parts.builder, parts.loops.detector, config, parts.checkpoint, self._saved)
+        newest = await self._outcome(work)
+        return str(newest)
+
+    async def _load(self) -> str:
+        """A file that is refused changes nothing."""
+        parts, config = self._parts(), self._condition().settings.node
+        if parts.loops.graph is None:
+            raise ConfigError(f"no loops are closed: {parts.loops.reason}")
+        path, saved = await self._outcome(self._files.submit(open_map, config, parts.checkpoint))
+        now = self._condition()
+        if now.parts is not parts:
+            raise ConfigError(f"the node is {now.label} meanwhile")
+        if now.stream is not None:
+            await self._outcome(now.stream.load(saved))
+        else:  # nothing is published that the executor could hold up, and activation waits for it
+            load_saved_map(saved, parts.engine, parts.map, parts.builder)
+        return f"{path}: {len(saved.stored_submaps)} places, {len(saved.cloud.points)} points"
+
+    def _parts(self) -> Parts:
+        condition = self._condition()
+        if condition.parts is None:
+            raise ConfigError(f"the node is {condition.label}")
+        return condition.parts
+
+    async def _answer(
+        self, response: Trigger.Response, refusal: str, work: Coroutine[None, None, str]
+    ) -> Trigger.Response:
+        try:
+            response.message, response.success = await work, True
+        except DvltError as error:
+            response.message = f"{refusal}: {error}"
+        except Exception as error:  # whoever has called is told all the same
+            response.message = f"{refusal}: {describe_error(error)}"
+            self._node.get_logger().error(f"{refusal}: {traceback.format_exc()}")
+        return response
+
+    async def _outcome(self, work: Future[T]) -> T:
+        """Of another thread's work; the executor goes on until then."""
+        done, executor = rclpy.task.Future(), self._node.executor
+        done.add_done_callback(lambda _: executor.wake())  # it asks for those that wait only when something happens
+        work.add_done_callback(lambda _: done.set_result(None))
+        await done
+        return work.result()

@@ -1,0 +1,113 @@
+"""Everything that the node publishes about the scene."""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Path
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
+
+from ...mapping.data.frames import Reconstruction
+from ...mapping.maps.builder import MapBuilder
+from ...mapping.maps.placed_map import PlacedWindow
+from ...mapping.outputs.rendering import point_records
+from .. import messages
+from ..config import NodeConfig
+from ..inputs.odometry import OdometryIntake
+from ..inputs.tf_tree import CameraAnchor, OdomAnchor, TfTree, TreeError
+from .frame_outputs import QUEUE, FrameOutputs, may_be_unscaled, wanted
+from .live_view import LiveView
+
+UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no registration: as much as a registration may have
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Outputs(FrameOutputs):
+    """Those of the camera, of a rig the first one's, and of the map."""
+
+    def __init__(
+        self, node: LifecycleNode, config: NodeConfig, anchor: CameraAnchor | OdomAnchor | None,
+        odometry: OdometryIntake | None, tree: TfTree | None = None,
+    ) -> None:  # fmt: skip
+        """``anchor`` publishes TF, ``odometry`` names odom's frame, ``tree`` has the robot's base below the camera."""
+        super().__init__(node, config, tree, config.cameras[0] if config.cameras else "")
+        self._others = {camera: FrameOutputs(node, config, tree, camera) for camera in config.cameras[1:]}
+        self._anchor_problem = ""
+        self._anchor, self._odometry = anchor, odometry
+        self._map_frame = self._prefix + config.map_frame
+        self._pose = self._publisher(PoseWithCovarianceStamped, "pose", QUEUE)
+        self._path = self._publisher(Path, "path", LATCHED)
+        self._map_points = self._publisher(PointCloud2, "map_points", LATCHED)
+        self._map_listeners = 0
+        self._live_view = LiveView(config.rerun, node.get_logger().warning) if config.rerun else None
+
+    @property
+    def tf_problem(self) -> str:
+        """The lesser one, of the obstacles, does not hide that map -> odom has ended."""
+        obstacles = (outputs.obstacle_problem for outputs in (self, *self._others.values()))
+        return self._anchor_problem or ("" if self.tf_is_stale else next(filter(None, obstacles), ""))
+
+    @property
+    def tf_is_stale(self) -> bool:
+        return isinstance(self._anchor, OdomAnchor) and self._anchor.is_stale
+
+    def publish(self, reconstruction: Reconstruction, placed: PlacedWindow, config: NodeConfig) -> None:
+        """One frame; what has a length only in metres, or if lengths may be unscaled."""
+        if self._live_view is not None and (placed.is_metric or not config.has_metric_source):
+            self._live_view.show(reconstruction, placed.is_metric)  # where it says that lengths are unscaled
+        outputs = self._others.get(reconstruction.camera, self)
+        outputs.publish_frame(reconstruction, placed.is_metric, config)
+        if not (placed.is_metric or may_be_unscaled(config)):
+            return
+        if wanted(self._pose) and outputs is self:
+            self._publish_pose(reconstruction, placed.window.registration.residual)
+        if reconstruction.camera == placed.window.leading_camera:
+            self._publish_transform(reconstruction, placed)
+
+    def publish_map(self, builder: MapBuilder, changed: bool, config: NodeConfig) -> None:
+        """Cloud and path, if there is something new, or somebody new."""
+        listeners = self._path.get_subscription_count() + self._map_points.get_subscription_count()
+        is_due = listeners and (changed or listeners > self._map_listeners)
+        self._map_listeners = listeners
+        if not is_due or not (may_be_unscaled(config) or config.has_metric_source):
+            return
+        snapshot = builder.snapshot()
+        if not (len(snapshot.stamps_ns) or len(snapshot.cloud.points)):  # a rig's first camera may be silent
+            return
+        path = messages.path_message(snapshot.stamps_ns, snapshot.map_from_cam, self._map_frame)
+        if wanted(self._path):
+            self._path.publish(path)
+        if wanted(self._map_points):
+            self._map_points.publish(messages.cloud_message(point_records(snapshot.cloud), path.header))
+
+    def close(self) -> None:
+        if self._live_view is not None:
+            self._live_view.stop()
+        for outputs in self._others.values():
+            outputs.close()
+        super().close()
+
+    def _publish_pose(self, reconstruction: Reconstruction, residual: float | None) -> None:
+        """The residual of the registration, relative to the depth, is its deviation; not if no depth is trusted."""
+        if not np.isfinite(reconstruction.depth).any():
+            return
+        relative = UNJOINED_RESIDUAL if residual is None else residual
+        head = messages.header(self._map_frame, reconstruction.stamp_ns)
+        self._pose.publish(
+            messages.pose_with_covariance_message(
+                reconstruction.map_from_cam, relative * float(np.nanmedian(reconstruction.depth)), relative, head
+            )
+        )
+
+    def _publish_transform(self, reconstruction: Reconstruction, placed: PlacedWindow) -> None:
+        camera_frame = self._prefixed(reconstruction.frame_id)
+        try:
+            if isinstance(self._anchor, CameraAnchor):
+                self._anchor.publish(camera_frame, reconstruction.stamp_ns, reconstruction.map_from_cam)
+            elif self._anchor is not None and self._odometry is not None and placed.map_from_odom is not None:
+                self._anchor.publish(self._odometry.odom_frame, placed.map_from_odom)
+            self._anchor_problem = ""
+        except TreeError as error:
+            self._anchor_problem = str(error)

@@ -1,0 +1,156 @@
+"""`make demo`: a sequence through camera, DDS and node, watched from a third process that checks and draws what comes.
+
+    python -m dvlt_ros.ros.tools.demo --source photos/ --rate-hz 7.5 --output demo_output
+
+Leaves map.ply, trajectory.txt (TUM format), page.png and summary.txt. Every message is checked (`inspection`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.executors import SingleThreadedExecutor
+from tqdm import tqdm
+
+from ...demo import DEMO_SEQUENCE
+from ...errors import DvltError, InputError
+from ...export import write_page, write_ply, write_tum
+from ...sources import open_source
+from .observer import POINTS_STRIDE, Observer
+
+START_LIMIT_S = 120.0  # until the node has loaded its weights
+IDLE_LIMIT_S = 60.0  # without any progress
+END_LIMIT_S = 10.0
+# The camera is one as users have it: with the middleware's defaults, whatever is set for the node.
+TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="A sequence through camera, DDS and node; pictures out.")
+    parser.add_argument("--source", type=Path, default=DEMO_SEQUENCE, help="folder, video, bag (default: bundled)")
+    parser.add_argument("--rate-hz", type=float, default=5.0, help="of the camera (default: 5)")
+    parser.add_argument("--weights", default="", help="checkpoint (default: the embedded one)")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"))
+    parser.add_argument("--parameter", action="append", default=[], metavar="NAME:=VALUE", help="of the node")
+    args = parser.parse_args(argv)
+    try:
+        run(args)
+    except DvltError as error:
+        sys.exit(f"demo: {error}")
+
+
+def run(args: argparse.Namespace) -> None:
+    total = len(open_source(args.source, rate_hz=args.rate_hz))
+    args.output.mkdir(parents=True, exist_ok=True)
+    rclpy.init()
+    observer = Observer()
+    executor = SingleThreadedExecutor()
+    executor.add_node(observer)
+    parameters = [
+        "publish_unscaled:=true",
+        f"points_stride:={POINTS_STRIDE}",
+        *([f"weights:={args.weights}"] if args.weights else []),
+        *args.parameter,
+    ]
+    processes = [start("node", parameters)]
+    try:
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            change_state(observer, executor, processes[0], transition)
+        camera = [f"source:={args.source}", f"rate_hz:={args.rate_hz}", "frame_id:=camera_optical_frame"]
+        processes.append(start("play_camera", camera, without=TRANSPORT))
+        watch(observer, executor, processes, total)
+    finally:
+        for process in processes:
+            end(process)
+        executor.shutdown()
+    write(observer, args.output)
+    observer.destroy_node()
+    rclpy.try_shutdown()
+
+
+def start(module: str, parameters: Sequence[str], without: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    arguments = [word for parameter in parameters for word in ("-p", parameter)]
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    return subprocess.Popen([sys.executable, "-m", f"dvlt_ros.ros.{module}", "--ros-args", *arguments], env=environment)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Politely first; in rclpy that may find nobody who waits for it."""
+    process.terminate()
+    try:
+        process.wait(END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def change_state(
+    observer: Observer, executor: SingleThreadedExecutor, node: subprocess.Popen[bytes], transition: int
+) -> None:
+    client = observer.create_client(ChangeState, "dvlt/change_state")
+    spin_until(executor, client.service_is_ready, [node], START_LIMIT_S, "the node does not come up")
+    request = ChangeState.Request()
+    request.transition.id = transition
+    future = client.call_async(request)
+    spin_until(executor, future.done, [node], START_LIMIT_S, "the node does not answer")
+    if not future.result().success:
+        raise InputError("the node cannot be configured; its reason is above")
+
+
+def watch(
+    observer: Observer, executor: SingleThreadedExecutor, processes: Sequence[subprocess.Popen[bytes]], total: int
+) -> None:
+    """Until the camera has ended and the node has answered for every frame that it took."""
+    node, camera = processes
+    with tqdm(total=total, unit="frame", desc="reconstructed", disable=None) as bar:
+        progress_s = time.monotonic()
+        while camera.poll() is None or not observer.is_settled:
+            executor.spin_once(timeout_sec=0.1)
+            if observer.num_frames > bar.n:
+                bar.update(observer.num_frames - bar.n)
+                progress_s = time.monotonic()
+            if node.poll() is not None:
+                raise InputError(f"the node ended with {node.returncode}; its reason is above")
+            if camera.poll():
+                raise InputError(f"the camera ended with {camera.returncode}; its reason is above")
+            if time.monotonic() - progress_s > IDLE_LIMIT_S:
+                raise InputError(f"nothing has come for {IDLE_LIMIT_S:.0f} s; the node says: {observer.status_text}")
+
+
+def spin_until(
+    executor: SingleThreadedExecutor, condition: Callable[[], bool], processes: Sequence[subprocess.Popen[bytes]],
+    limit_s: float, complaint: str,
+) -> None:  # fmt: skip
+    deadline_s = time.monotonic() + limit_s
+    while not condition():
+        executor.spin_once(timeout_sec=0.1)
+        if time.monotonic() > deadline_s or any(process.poll() is not None for process in processes):
+            raise InputError(complaint)
+
+
+def write(observer: Observer, output: Path) -> None:
+    points, colors, confidence = observer.map_cloud
+    write_ply(output / "map.ply", points, colors, confidence)
+    stamps_ns, poses = observer.trajectory
+    write_tum(output / "trajectory.txt", stamps_ns, poses)
+    caption = f"{len(poses)} frames over DDS; lengths up to one unknown factor"
+    write_page(output / "page.png", observer.shown, points, colors, np.asarray(poses)[:, :3, 3], caption)
+    summary = observer.summary()
+    (output / "summary.txt").write_text(summary)
+    print(f"{summary}see {output}/page.png, map.ply, trajectory.txt")
+    if observer.violations:
+        raise InputError(f"{sum(observer.violations.values())} messages break the node's contract, see the summary")
+
+
+if __name__ == "__main__":
+    main()

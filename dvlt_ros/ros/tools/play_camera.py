@@ -1,0 +1,251 @@
+"""`ros2 run dvlt_ros play_camera`: a folder of images, a video or a bag as a camera with camera_info.
+
+    ros2 run dvlt_ros play_camera --ros-args -p source:=recording.mcap -p speed:=0.5
+
+Waits for a subscriber, plays, waits until the last image has been received, and ends.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from ...errors import ConfigError, DvltError, InputError
+from ...lens import Lens
+from ...parameters import check_parameters, parameter
+from ...sources import Source, SourceImage, open_source
+from ..command_line import refuse_other_arguments
+from ..messages import header, image_message
+from ..parameters import declare
+
+QUEUE = 10
+# Fast DDS asks for acknowledgement when the queue is full, else every 3 s; a queue of one is full with each image.
+QUEUE_AS_FAST_AS_IT_GOES = 1
+DEFAULT_RATE_HZ = 10.0  # of images without a time of their own
+ACKNOWLEDGE_S = 10.0
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    source: str = parameter("", "folder of images, video, or MCAP or db3 bag")
+    topic: str = parameter("", "image topic of a bag that has several")
+    rate_hz: float = parameter(0.0, f"images per second; 0: as recorded, {DEFAULT_RATE_HZ:g} if unknown", 0.0, 1000.0)
+    speed: float = parameter(1.0, "factor on the rate; 0: each image once the last is acknowledged", 0.0, 1000.0)
+    loop: bool = parameter(False, "begin again at the end, with stamps that go on")
+    compressed: bool = parameter(False, "publish image/compressed (JPEG) instead of image")
+    frame_id: str = parameter("", "frame of all images; empty: as recorded")
+    intrinsics: str = parameter("", "'fx fy cx cy' as in camera_info, in pixels; empty: as recorded")
+    use_source_stamps: bool = parameter(False, "stamp images as they were recorded; else with the time of publication")
+    wait_for_subscriber_s: float = parameter(30.0, "play to nobody after this long", 0.0, 3600.0)
+    start_delay_s: float = parameter(0.5, "time for others to join after the first subscriber", 0.0, 3600.0)
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+        if not self.source:
+            raise InputError("nothing to play: set the parameter source to a folder, a video or a bag")
+        self.camera()
+
+    def camera(self) -> tuple[float, float, float, float] | None:
+        """fx, fy, cx, cy; None: as recorded."""
+        if not self.intrinsics:
+            return None
+        try:
+            fx, fy, cx, cy = (float(word) for word in self.intrinsics.split())
+        except ValueError as error:
+            raise ConfigError(f"intrinsics must be 'fx fy cx cy', got {self.intrinsics!r}") from error
+        return fx, fy, cx, cy
+
+    def open(self) -> Source:
+        rate_hz = self.rate_hz or DEFAULT_RATE_HZ
+        return open_source(self.source, topic=self.topic or None, rate_hz=rate_hz, intrinsics=self.camera())
+
+
+@dataclass(frozen=True, eq=False)
+class Cue:
+    """An image, when it is due and its stamp, which goes on from round to round."""
+
+    due_s: float  # after the first one
+    stamp_ns: int
+    image: SourceImage
+
+
+def cues(source: Source, config: PlayConfig) -> Iterator[Cue]:
+    """All images, once or for ever. Where a recorded clock was set back, the next image follows at once."""
+    due_s, offset_ns, last_ns = 0.0, 0, None
+    step_ns = round(1e9 / (config.rate_hz or DEFAULT_RATE_HZ))  # between the last two images
+    while True:
+        for index, image in enumerate(source):
+            if last_ns is not None and index == 0:  # another round
+                offset_ns = last_ns + step_ns - image.stamp_ns
+            stamp_ns = image.stamp_ns + offset_ns
+            if last_ns is not None:
+                due_s += _interval_s(config, stamp_ns - last_ns)
+                step_ns = stamp_ns - last_ns if stamp_ns > last_ns else step_ns
+            yield Cue(due_s, stamp_ns, image)
+            last_ns = stamp_ns
+        if not config.loop or last_ns is None:
+            return
+
+
+def _interval_s(config: PlayConfig, recorded_ns: int) -> float:
+    if config.speed == 0:
+        return 0.0
+    return (1 / config.rate_hz if config.rate_hz else max(0, recorded_ns) * 1e-9) / config.speed
+
+
+class PlayCamera(Node):
+    """Publishes images at their time. Reliable, so that nothing gets lost on the way to a reliable subscriber."""
+
+    def __init__(self) -> None:
+        super().__init__("camera")
+        self._config = declare(self, PlayConfig)
+        self.add_on_set_parameters_callback(refuse_changes)
+        self._source = self._config.open()
+        topic = self.resolve_topic_name("image")  # a remapped image has its compressed images beside it
+        kind, topic = (CompressedImage, f"{topic}/compressed") if self._config.compressed else (Image, topic)
+        qos = QoSProfile(depth=QUEUE if self._config.speed else QUEUE_AS_FAST_AS_IT_GOES)
+        options = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
+        self._images = self.create_publisher(kind, topic, qos, **options)
+        self._infos = self.create_publisher(CameraInfo, "camera_info", qos, **options)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
+
+    def play(self) -> None:
+        """Everything once, or again and again.
+
+        Raises:
+            InputError: the clock stands still, or a subscriber does not acknowledge what it got.
+        """
+        self._wait_for_clock()
+        self._wait_for_subscriber()
+        self.get_logger().info(f"playing {len(self._source)} images of {self._config.source}")
+        played, start_s = 0, time.monotonic()
+        try:
+            for cue in cues(self._source, self._config):
+                start_s = start_s if played else time.monotonic()
+                self._spin_until(start_s + cue.due_s)  # against the start: no drift
+                self._publish(cue)
+                played += 1
+                if self._config.speed == 0:
+                    self._wait_for_acknowledgement()
+            self._wait_for_acknowledgement()
+        finally:
+            self._report(played, time.monotonic() - start_s)
+
+    def close(self) -> None:
+        self._executor.shutdown()  # before the context, or rclpy complains at the end of the process
+        self.destroy_node()
+
+    def _spin_until(self, due_s: float) -> None:
+        """Answers services and listens to the clock until then, and at least once."""
+        while True:
+            self._executor.spin_once(timeout_sec=max(0.0, due_s - time.monotonic()))
+            if time.monotonic() >= due_s:
+                return
+
+    def _wait_for_clock(self) -> None:
+        """Simulated time begins with the first message on /clock; before it, all stamps would be zero."""
+        deadline_s = time.monotonic() + self._config.wait_for_subscriber_s
+        while not self._config.use_source_stamps and not self.get_clock().now().nanoseconds:
+            if time.monotonic() > deadline_s:
+                raise InputError("use_sim_time is set, but the time on /clock is zero or does not come")
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def _wait_for_subscriber(self) -> None:
+        deadline_s = time.monotonic() + self._config.wait_for_subscriber_s
+        while not self._images.get_subscription_count():
+            if time.monotonic() > deadline_s:
+                self.get_logger().warning(f"nobody listens to {self._images.topic_name}; playing all the same")
+                return
+            self._executor.spin_once(timeout_sec=0.02)
+        self._spin_until(time.monotonic() + self._config.start_delay_s)
+
+    def _wait_for_acknowledgement(self) -> None:
+        """More than the queue holds on the way would be lost without a word."""
+        for publisher in (self._infos, self._images):
+            if not publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S)):
+                topic = publisher.topic_name
+                raise InputError(f"a subscriber of {topic} is stuck: nothing acknowledged in {ACKNOWLEDGE_S:g} s")
+
+    def _report(self, played: int, elapsed_s: float) -> None:
+        refusals, problem = self._source.refusals, self._source.camera_problem
+        text = f"played {played} images in {elapsed_s:.1f} s"
+        if refusals.count:
+            text += f"; {refusals.count} of {len(self._source)} cannot be used, for example {refusals.first}"
+        self.get_logger().info(f"{text}; without camera_info: {problem}" if problem else text)
+
+    def _publish(self, cue: Cue) -> None:
+        config, image = self._config, cue.image
+        stamp_ns = cue.stamp_ns if config.use_source_stamps else self.get_clock().now().nanoseconds
+        head = header(config.frame_id or image.frame_id, stamp_ns)
+        if image.lens is not None:
+            info = camera_info_message(image.lens)
+            info.header = head
+            self._infos.publish(info)
+        message = jpeg_message(image.image, head) if config.compressed else image_message(image.image, "rgb8", head)
+        self._images.publish(message)
+
+
+def jpeg_message(image: np.ndarray, head: Header) -> CompressedImage:
+    """(H, W, 3) uint8 RGB, in the format of image_transport."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    message = CompressedImage(header=head, format="rgb8; jpeg compressed bgr8")
+    message.data.frombytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    return message
+
+
+def camera_info_message(lens: Lens) -> CameraInfo:
+    """The lens with its distortion; ROS puts pixel centres at integers."""
+    height, width = lens.size
+    k = lens.intrinsics
+    k[:2, 2] -= 0.5
+    model, distortion = (lens.model, list(lens.distortion)) if lens.is_distorted else ("plumb_bob", [0.0] * 5)
+    message = CameraInfo(height=height, width=width, distortion_model=model, d=distortion)
+    message.k = k.ravel().tolist()
+    message.r = np.eye(3).ravel().tolist()
+    message.p = np.hstack([k, np.zeros((3, 1))]).ravel().tolist()
+    return message
+
+
+def refuse_changes(changed: Iterable[Parameter]) -> SetParametersResult:
+    """What is played has been decided at the start."""
+    own = sorted({parameter.name for parameter in changed} & {field.name for field in fields(PlayConfig)})
+    return SetParametersResult(successful=not own, reason=f"{', '.join(own)} can only be set at the start" * bool(own))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    refuse_other_arguments("play_camera", __doc__, args)
+    rclpy.init(args=args)
+    try:
+        node = PlayCamera()
+        try:
+            node.play()
+        finally:
+            node.close()
+    except (DvltError, ImportError, ParameterException) as error:
+        sys.exit(f"play_camera: {error}")
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

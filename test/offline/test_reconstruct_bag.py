@@ -1,0 +1,141 @@
+"""The offline door: every frame comes out, the same each time, in files that others read."""
+
+from __future__ import annotations
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="bags are read and written with rosbags; `make venv` brings it")
+
+import bags
+from rosbags.highlevel import AnyReader
+
+from dvlt_ros import reconstruct_bag
+from dvlt_ros.demo import DEMO_SEQUENCE
+
+QUICK = [
+    "--image-size",
+    "56",
+    "--k-max",
+    "2",
+    "--device",
+    "cpu",
+    "--keyframe-min-change",
+    "0",
+    "--max-registration-residual",
+    "0.9",
+]
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for path in sorted(DEMO_SEQUENCE.glob("*.jpg"))[:COUNT]:
+        shutil.copy(path, folder)
+    shutil.copy(DEMO_SEQUENCE / "camera_info.yaml", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    reconstruct_bag.main([str(photos), "--output", str(folder), *QUICK])
+    return folder
+
+
+def test_every_frame_is_there(output):
+    assert len(np.loadtxt(output / "trajectory_0.txt")) == COUNT
+    depths = sorted((output / "depth").iterdir())
+    assert len(depths) == COUNT
+    depth = cv2.imread(str(depths[-1]), cv2.IMREAD_UNCHANGED)
+    assert depth.shape == (192, 256)
+    assert depth.dtype == np.float32
+    assert 0.05 < np.isnan(depth).mean() < 0.5
+    assert (output / "page_0.png").stat().st_size > 50_000
+    assert (output / "map_0.ply").read_bytes().startswith(b"ply\n")
+
+
+def test_the_recording_has_the_nodes_topics_with_the_frames_stamps(output):
+    with AnyReader([output / "recording"]) as reader:
+        counts = {connection.topic: connection.msgcount for connection in reader.connections}
+        per_frame = dict.fromkeys(reconstruct_bag_topics(), COUNT)
+        assert counts == per_frame | {"/map_points": 1, "/path": 1}
+        clouds = [reader.deserialize(data, c.msgtype) for c, _, data in reader.messages() if c.topic == "/points"]
+    stamps = [cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec for cloud in clouds]
+    trajectory = np.loadtxt(output / "trajectory_0.txt")
+    np.testing.assert_allclose(np.array(stamps) * 1e-9, trajectory[:, 0])
+    xyz = np.frombuffer(clouds[0].data, np.float32).reshape(-1, 5)[:, :3]
+    assert np.isfinite(xyz).all()
+
+
+def reconstruct_bag_topics():
+    names = "depth/image depth/camera_info rgb/image_rect confidence/image points pose tf"
+    return [f"/{name}" for name in names.split()]
+
+
+def test_it_comes_out_the_same_each_time(photos, output, tmp_path):
+    reconstruct_bag.main([str(photos), "--output", str(tmp_path), *QUICK, "--no-recording"])
+    for name in ("map_0.ply", "trajectory_0.txt"):
+        assert (tmp_path / name).read_bytes() == (output / name).read_bytes()
+    assert not (tmp_path / "recording").exists()
+
+
+def test_what_an_earlier_run_has_left_is_removed_and_nothing_else(photos, tmp_path):
+    folder = tmp_path / "unscaled_depth"  # an unlucky name
+    own = ["depth/77.000000000.tiff", "unscaled_depth/2.000000000.tiff", "map_7.ply", "unscaled_page_7.png"]
+    own += ["recording/recording.mcap", "recording/metadata.yaml", ".recording.unfinished/recording.mcap"]
+    others = ["3.000000000.tiff", "notes.txt", "depth/near.tiff", "unscaled_depth/notes.txt", "my_map_7.ply"]
+    for name in (*own, *others):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    reconstruct_bag.main([str(photos), "--output", str(folder), *QUICK, "--no-recording"])
+    assert not [name for name in own if (folder / name).exists()]
+    assert not list(folder.glob("*recording*"))
+    assert [(folder / name).read_text() for name in others] == ["mine"] * len(others)
+    assert len(list((folder / "depth").iterdir())) == COUNT + 1
+
+
+def test_a_recording_of_somebody_else_is_not_replaced(photos, tmp_path):
+    (tmp_path / "recording").mkdir()
+    for name in ("recording_0.mcap", "metadata.yaml"):
+        (tmp_path / "recording" / name).write_text("mine")
+    with pytest.raises(SystemExit, match="recording: cannot be written"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path), *QUICK])
+    assert (tmp_path / "recording" / "metadata.yaml").read_text() == "mine"
+
+
+def test_a_bag_goes_in_too(output, tmp_path, capsys):
+    arguments = [str(output / "recording"), "--topic", "/rgb/image_rect", "--output", str(tmp_path), "--no-recording"]
+    reconstruct_bag.main([*arguments, *QUICK])
+    assert len(np.loadtxt(tmp_path / "trajectory_0.txt")) == COUNT
+    assert f"{COUNT} frames in" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="recording: it would be replaced; choose another --output"):
+        reconstruct_bag.main([str(output / "recording"), "--output", str(output)])
+
+
+def test_a_camera_info_that_cannot_be_used_is_said(tmp_path, capsys):
+    records = [("/camera/camera_info", bags.camera_info(1, size=(7, 7)))]
+    for number, path in enumerate(sorted(DEMO_SEQUENCE.glob("*.jpg"))[:2], start=1):
+        pixels = cv2.resize(cv2.imread(str(path)), (64, 48))
+        records.append(("/camera/image_raw", bags.image(number * 10**8, pixels, "bgr8")))
+    bag = bags.write(tmp_path / "bag", records)
+    reconstruct_bag.main([str(bag), "--output", str(tmp_path / "out"), "--no-recording", *QUICK])
+    assert "without camera_info: /camera/camera_info: it is 64 x 48, the camera" in capsys.readouterr().out
+
+
+def test_errors_name_what_is_wrong(photos, tmp_path):
+    with pytest.raises(SystemExit, match=r"nowhere"):
+        reconstruct_bag.main([str(tmp_path / "nowhere"), "--output", str(tmp_path)])
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="file"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path / "file"), *QUICK])
+    with pytest.raises(SystemExit, match=r"--odom typo\.txt: no such file"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "typo.txt"])
+    with pytest.raises(SystemExit, match="must be a TUM file, which --odom poses is not"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "poses"])
+    with pytest.raises(SystemExit, match="window_overlap must be below"):
+        reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--window-overlap", "9"])

@@ -1,0 +1,40 @@
+"""The package as ROS 2 users build it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COLCON = Path(sys.executable).with_name("colcon")
+
+
+@pytest.mark.skipif(not COLCON.exists(), reason="colcon is not in this environment; `make test` brings it")
+@pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copied", "linked"])
+def test_colcon_builds_and_the_installed_executables_start(tmp_path, options):
+    bases = ["--base-paths", ROOT, "--build-base", tmp_path / "build", "--install-base", tmp_path / "install"]
+    environment = os.environ | {"COLCON_LOG_PATH": str(tmp_path / "log"), "COLCON_HOME": str(tmp_path)}
+    build = [COLCON, "build", "--packages-select", "dvlt_ros", *bases, *options]
+    subprocess.run(build, check=True, env=environment, cwd=tmp_path, capture_output=True)
+
+    installed = tmp_path / "install" / "dvlt_ros"
+    executables = sorted(installed.glob("lib/dvlt_ros/*"))
+    assert {executable.name for executable in executables} >= {"benchmark", "evaluate", "bag_to_dataset", "train"}
+    assert (installed / "share/ament_index/resource_index/packages/dvlt_ros").exists()
+    assert (installed / "share/dvlt_ros/config/fastdds.xml").exists()
+    code = "import dvlt_ros, dvlt_ros.demo; print(dvlt_ros.__file__)"
+    imported = run_installed(tmp_path, [sys.executable, "-c", code])
+    assert imported.startswith(str(tmp_path))
+    for executable in executables:
+        assert executable.name in run_installed(tmp_path, [executable, "--help"])
+
+
+def run_installed(workspace: Path, command: list) -> str:
+    """Output of a command after `source install/setup.bash`."""
+    bash = shutil.which("bash")
+    script = f'source {workspace / "install/setup.bash"} && exec "$@"'
+    arguments = [bash, "-c", script, "bash", *map(str, command)]
+    return subprocess.run(arguments, check=True, cwd=workspace, capture_output=True, text=True).stdout

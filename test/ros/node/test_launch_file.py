@@ -1,0 +1,292 @@
+"""Launch file and configurations: what they name exists, and what is asked for is what the processes get."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Path as PathMessage
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy
+from sensor_msgs.msg import Image, PointCloud2
+
+from dvlt_ros.ros.config import NodeConfig, Settings
+from dvlt_ros.ros.outputs.topics import Outputs
+from dvlt_ros.ros.tools.play_camera import PlayConfig
+
+ROOT = Path(__file__).resolve().parents[3]
+LAUNCH_FILE = ROOT / "launch" / "reconstruct.launch.py"
+PARAMETERS = ROOT / "config" / "reconstruct.yaml"
+RVIZ = ROOT / "config" / "reconstruct.rviz"
+DEFAULTS = {f.name: f.default for config in get_type_hints(Settings).values() for f in fields(config)}
+OWN = DEFAULTS.keys() | PlayConfig.__dataclass_fields__.keys() | {"use_sim_time"}  # not those of rclpy
+MESSAGES = {
+    "PointCloud2": PointCloud2,
+    "Image": Image,
+    "Path": PathMessage,
+    "PoseWithCovariance": PoseWithCovarianceStamped,
+}
+TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+# In place of an executable: notes its arguments and what chooses its transport, and ends well.
+RECORDER = """#!/bin/sh
+trap '' INT TERM
+printf '%s\\n' "$@" > {folder}/{name}.part
+env | grep '^FAST' > {folder}/{name}.env
+mv {folder}/{name}.part {folder}/{name}.arguments
+"""
+
+
+def parameters_of(text):
+    return yaml.safe_load(text)["/**"]["ros__parameters"]
+
+
+def test_commented_parameters_show_the_defaults_of_the_node():
+    text = PARAMETERS.read_text()
+    active = parameters_of(text)
+    shown = parameters_of(re.sub(r"^    # (\w+:.*  # .+)$", r"    \1", text, flags=re.MULTILINE))
+    shown = {name: value for name, value in shown.items() if name not in active}
+    assert {"weights", "latency_budget_ms", "window_size", "map_frame"} <= shown.keys()
+    for name, value in shown.items():
+        assert (value, type(value)) == (DEFAULTS[name], type(DEFAULTS[name])), name
+
+
+def test_the_file_changes_only_that_one_camera_is_shown_without_metres():
+    assert parameters_of(PARAMETERS.read_text()) == {"publish_unscaled": True}
+    assert DEFAULTS["publish_unscaled"] is False
+
+
+def test_rviz_shows_what_the_node_publishes(ros):
+    node = LifecycleNode("published")
+    outputs = Outputs(node, NodeConfig(), None, None)
+    published = {publisher.topic_name.removeprefix("/"): publisher for publisher in node.publishers}
+    manager = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]
+    shown = {display["Topic"]["Value"]: display for display in manager["Displays"] if "Topic" in display}
+    try:
+        assert shown.keys() == {"points", "map_points", "rgb/image_rect", "depth/image", "path", "pose"}
+        for topic, display in shown.items():
+            plugin, kind = display["Class"].split("/")
+            assert plugin == "rviz_default_plugins"
+            assert published[topic].msg_type is MESSAGES[kind]
+            is_latched = published[topic].qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            assert display["Topic"]["Durability Policy"] == ("Transient Local" if is_latched else "Volatile"), topic
+    finally:
+        outputs.close()
+        node.destroy_node()
+
+
+def test_rviz_looks_at_the_map_of_the_node():
+    manager = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]
+    assert manager["Global Options"]["Fixed Frame"] == DEFAULTS["map_frame"]
+    assert manager["Views"]["Current"]["Target Frame"] == "<Fixed Frame>"
+    classes = [display["Class"] for display in manager["Displays"]]
+    assert {"rviz_default_plugins/Grid", "rviz_default_plugins/TF"} <= set(classes)
+
+
+def test_the_launch_file_compiles():
+    assert compile(LAUNCH_FILE.read_text(), str(LAUNCH_FILE), "exec")
+
+
+# With the real launch: the executables are recorders, whose arguments rcl reads as it does for the real ones.
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch):
+    reason = "launch and launch_ros are not on the package index; with ROS 2 sourced, `make test` runs this"
+    pytest.importorskip("launch_ros", reason=reason)
+    module = pytest.importorskip("launch", reason=reason)
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
+    module.logging.reset()  # it would write to the streams of the first test
+    return module
+
+
+class Started:
+    """What a process got."""
+
+    def __init__(self, ros, record: Path) -> None:
+        self.words = record.read_text().splitlines()
+        self.environment = dict(line.split("=", 1) for line in record.with_suffix(".env").read_text().splitlines())
+        ros_arguments = self.words[self.words.index("--ros-args") :]
+        node = ros.create_node("unnamed", cli_args=ros_arguments, automatically_declare_parameters_from_overrides=True)
+        self.name = node.get_fully_qualified_name()
+        self.topics = {topic: node.resolve_topic_name(topic) for topic in ("image", "camera_info")}
+        self.parameters = {name: node.get_parameter(name).value for name in OWN if node.has_parameter(name)}
+        node.destroy_node()
+
+
+@pytest.fixture
+def start(ros, launch, tmp_path, monkeypatch):
+    """Launches recorders with arguments; what was started, by executable."""
+    for package, executable in (("dvlt_ros", "reconstruct"), ("dvlt_ros", "play_camera"), ("rviz2", "rviz2")):
+        script = tmp_path / "lib" / package / executable
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(RECORDER.format(folder=tmp_path, name=executable))
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        marker = tmp_path / "share/ament_index/resource_index/packages" / package
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}{os.pathsep}{os.environ.get('AMENT_PREFIX_PATH', '')}")
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros.get_default_context().get_domain_id()))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # launch leaves its parameter files there
+    for name in TRANSPORT:
+        monkeypatch.delenv(name, raising=False)
+
+    def run(**arguments):
+        assert run_launch(launch, arguments) == 0
+        return {record.stem: Started(ros, record) for record in tmp_path.glob("*.arguments")}
+
+    return run
+
+
+def run_launch(launch, arguments) -> int:
+    """Exit status of the launch."""
+    from launch.actions import IncludeLaunchDescription
+
+    words = [(name, str(value)) for name, value in ({"autostart": "false"} | arguments).items()]
+    service = launch.LaunchService()
+    service.include_launch_description(
+        launch.LaunchDescription([IncludeLaunchDescription(str(LAUNCH_FILE), launch_arguments=words)])
+    )
+    return service.run()
+
+
+def described(launch):
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    return get_launch_description_from_python_launch_file(str(LAUNCH_FILE)).get_launch_arguments()
+
+
+def test_every_argument_is_described(launch):
+    arguments = {argument.name: argument.description for argument in described(launch)}
+    assert {"params_file", "namespace", "use_sim_time", "image", "camera_info", "weights", "latency_budget_ms"} <= set(
+        arguments
+    )
+    assert all(len(text) > 10 for text in arguments.values())
+    of_the_node = {name for name, text in arguments.items() if "as in params_file" in text}
+    assert of_the_node - DEFAULTS.keys() == {"use_sim_time"}
+
+
+def test_without_arguments_the_node_gets_the_file_alone(start):
+    started = start()
+    assert set(started) == {"reconstruct"}
+    node = started["reconstruct"]
+    assert node.name == "/dvlt"
+    assert node.topics == {"image": "/image", "camera_info": "/camera_info"}
+    assert node.parameters == {"publish_unscaled": True, "use_sim_time": False}
+    assert not node.environment  # of a transport that the camera's process does not share
+
+
+def test_arguments_override_the_file_and_the_rest_stays(start, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "/**: {ros__parameters: {window_size: 6, latency_budget_ms: 300.0, map_frame: world}}\n"
+        "/robot1/dvlt: {ros__parameters: {k_max: 7, weights: special, device: cpu}}\n"
+    )
+    given = {"latency_budget_ms": 50, "weights": "12", "use_sim_time": "true", "map_frame": "house"}
+    node = start(params_file=mine, namespace="robot1", **given)["reconstruct"]
+    assert node.name == "/robot1/dvlt"
+    assert node.parameters == {
+        "window_size": 6,
+        "k_max": 7,
+        "device": "cpu",
+        "latency_budget_ms": 50.0,
+        "weights": "12",
+        "use_sim_time": True,
+        "map_frame": "house",
+    }
+    assert type(node.parameters["latency_budget_ms"]) is float
+
+
+@pytest.mark.parametrize(
+    ("arguments", "image", "camera_info"),
+    [
+        ({"image": "/front/image_raw"}, "/front/image_raw", "/front/camera_info"),
+        ({"image": "front/image_raw"}, "/robot1/front/image_raw", "/robot1/front/camera_info"),
+        ({"image": "/front/image_raw", "camera_info": "info"}, "/front/image_raw", "/robot1/info"),
+    ],
+)
+def test_topics(start, arguments, image, camera_info):
+    node = start(namespace="robot1", **arguments)["reconstruct"]
+    assert node.topics == {"image": image, "camera_info": camera_info}
+
+
+@pytest.mark.parametrize(
+    ("distribution", "variable"),
+    [("kilted", "FASTDDS_DEFAULT_PROFILES_FILE"), ("jazzy", "FASTRTPS_DEFAULT_PROFILES_FILE")],
+)
+def test_a_bag_is_played_into_the_nodes_topics(start, tmp_path, monkeypatch, distribution, variable):
+    monkeypatch.setenv("ROS_DISTRO", distribution)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**: {ros__parameters: {image_transport: compressed, use_sim_time: true}}")
+    started = start(params_file=mine, namespace="robot1", image="front/image_raw", bag="12", bag_speed=0.5)
+    node, camera = started["reconstruct"], started["play_camera"]
+    assert camera.name == "/robot1/camera"
+    assert (
+        camera.topics == node.topics == {"image": "/robot1/front/image_raw", "camera_info": "/robot1/front/camera_info"}
+    )
+    played = {name: value for name, value in camera.parameters.items() if name in PlayConfig.__dataclass_fields__}
+    assert played == {"source": "12", "speed": 0.5, "compressed": False, "wait_for_subscriber_s": 3600.0}
+    assert node.parameters["image_transport"] == "raw"
+    assert not node.parameters["use_sim_time"]
+    assert not camera.parameters["use_sim_time"]
+    assert set(node.environment) == {variable}
+    assert Path(node.environment[variable]).samefile(ROOT / "config" / "fastdds.xml")
+    assert camera.environment == node.environment
+
+
+def test_a_bag_may_be_compressed_and_a_chosen_transport_stays(start, monkeypatch):
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    started = start(bag="somewhere", image_transport="compressed")
+    assert started["reconstruct"].parameters["image_transport"] == "compressed"
+    assert started["play_camera"].parameters["compressed"] is True
+    assert started["play_camera"].environment == {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}
+
+
+def test_rviz_looks_at_the_nodes_frame_in_its_namespace(start):
+    viewer = start(rviz="true", namespace="robot1", frame_prefix="robot1/", use_sim_time="true")["rviz2"]
+    assert Path(viewer.words[viewer.words.index("-d") + 1]).samefile(RVIZ)
+    assert viewer.words[viewer.words.index("-f") + 1] == "robot1/map"
+    assert viewer.name == "/robot1/unnamed"  # rviz2 names itself
+    assert viewer.parameters["use_sim_time"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"params_file": "/nowhere.yaml"}, "params_file: /nowhere.yaml is not a file"),
+        ({"latency_budget_ms": "soon"}, "latency_budget_ms: could not convert"),
+        ({"bag": "somewhere", "use_sim_time": "true"}, "use_sim_time: not with bag"),
+    ],
+)
+def test_what_cannot_be_launched_ends_with_a_reason(start, launch, capfd, arguments, reason):
+    assert run_launch(launch, arguments) == 1
+    out, err = capfd.readouterr()
+    assert reason in out + err
+
+
+@pytest.mark.parametrize("executable", ["reconstruct", "play_camera"])
+def test_a_process_that_fails_ends_the_launch(start, launch, tmp_path, executable):
+    others = {"reconstruct", "play_camera"} - {executable}
+    (tmp_path / "lib/dvlt_ros" / executable).write_text("#!/bin/sh\nexit 3\n")
+    for other in others:
+        (tmp_path / "lib/dvlt_ros" / other).write_text("#!/bin/sh\nexec sleep 60\n")
+    assert run_launch(launch, {"bag": "somewhere"}) == 1
+
+
+def test_a_node_that_cannot_be_configured_ends_the_launch(start, launch, tmp_path, capfd):
+    (tmp_path / "lib/dvlt_ros/reconstruct").write_text(f'#!/bin/sh\nexec {sys.executable} -m dvlt_ros.ros.node "$@"\n')
+    assert run_launch(launch, {"autostart": "true", "weights": "/nowhere"}) == 1
+    out, err = capfd.readouterr()
+    assert "cannot configure: /nowhere: no such directory or file" in out + err
+    assert "configuring the node failed; its reason is above" in out + err
