@@ -24,19 +24,14 @@ from tqdm import tqdm
 from .backends import DEFAULT_MODEL, model_names
 from .errors import DataError, DvltError
 from .lens import rectification
-from .mapping.config import MappingConfig
+from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
 from .mapping.front_end.front_end import FrontEnd
 from .mapping.front_end.window_result import WindowResult
-from .mapping.inference.dvlt_predictor import choose_device
 from .mapping.inference.loading import load_predictor
 from .mapping.loop_closer import LoopCloser, prepare_loops
-from .mapping.loops.detector import LoopDetectorConfig
-from .mapping.loops.place_index import PlaceIndexConfig
-from .mapping.loops.verification import LoopVerificationConfig
 from .mapping.maps.metric_map import MetricMap
 from .mapping.maps.unscaled_map import UnscaledMap
-from .mapping.scale.estimator import ScaleConfig
 from .mapping.sensors.odometry import OdometryConfig
 from .offline.odometry import CameraOdometry
 from .offline.options import add_options, from_options
@@ -46,7 +41,11 @@ from .sources import SourceImage, open_source
 from .sources.odometry import open_odometry
 from .sources.open import FRAME_ID, is_bag
 
-OF_TIME = ("latency_budget_ms", "max_wait_s")  # that passes; here none does
+WITHOUT = (
+    "budget.latency_ms", "window.max_wait_s",  # here no time passes
+    "model.name", "model.weights", "model.device",  # they have short options
+    "cameras.", "measured_depth.", "gravity.",  # a bag has one camera, and odometry
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,9 +64,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("reconstruction"), help="folder (default: reconstruction)")
     parser.add_argument("--topic", help="image topic of a bag, where there are several")
     parser.add_argument("--rate-hz", type=float, default=10.0, help="of images without stamps (default: 10)")
-    parser.add_argument("--model", choices=model_names(), default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--weights", default="", help="checkpoint (default: the model's own; dvlt's is embedded)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument(
+        "--model", dest="model_name", choices=model_names(), default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}"
+    )
+    parser.add_argument(
+        "--weights", dest="model_weights", default="", help="checkpoint (default: the model's own; dvlt's is embedded)"
+    )
+    parser.add_argument("--device", dest="model_device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--no-recording", action="store_true", help="leave out the MCAP recording")
     parser.add_argument("--rrd", type=Path, help="also write this file for Rerun (extra: rerun)")
     parser.add_argument("--points-stride", type=int, default=2, help="of the recording's points (default: 2)")
@@ -82,30 +85,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=FRAME_ID,
         help=f"optical frame of images that come without a frame_id; others keep theirs (default: {FRAME_ID})",
     )
-    add_options(parser, "windows and map", MappingConfig, without=OF_TIME)
-    add_options(parser, "loops", LoopDetectorConfig, PlaceIndexConfig, LoopVerificationConfig)
-    add_options(parser, "odometry and scale", OdometryConfig, ScaleConfig)
+    add_options(parser, MapperConfig, without=WITHOUT)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    config, scale = from_options(MappingConfig, args), from_options(ScaleConfig, args)
+    config = from_options(MapperConfig, args)
     if args.source.resolve().is_relative_to((args.output / RECORDING).resolve()):
         raise DataError(f"{args.source}: it would be replaced; choose another --output")
     source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
-    odometry = find_odometry(args, next(iter(source)).frame_id)
-    predictor = load_predictor(args.model, args.weights, choose_device(args.device), config.image_rotation)
-    loops = prepare_loops(
-        from_options(LoopDetectorConfig, args), from_options(PlaceIndexConfig, args),
-        from_options(LoopVerificationConfig, args),
-        predictor, is_metric=odometry is not None,
-    )  # fmt: skip
+    odometry = find_odometry(args, config.odometry, next(iter(source)).frame_id)
+    predictor = load_predictor(config.model)
+    loops = prepare_loops(config.loops, predictor, is_metric=odometry is not None)
     engine = FrontEnd(predictor, config, notify=tqdm.write, clock_ns=lambda: 0, loops=loops.detector)
-    map_ = UnscaledMap(loops.graph) if odometry is None else MetricMap(odometry.camera, scale, graph=loops.graph)
+    map_ = UnscaledMap(loops.graph) if odometry is None else MetricMap(odometry.camera, config.scale, graph=loops.graph)
     closer = LoopCloser(engine, map_, tqdm.write)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
-    with Results(args.output, config, stride, args.rrd, odometry) as results:
+    with Results(args.output, config.map, stride, args.rrd, odometry) as results:
         for window in windows(engine, iter(tqdm(source, unit="frame", disable=None))):
             results.add(map_.place(window), window.map_id)
             engine.counters.add(published=len(window.reconstructions))
@@ -121,13 +118,12 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def find_odometry(args: argparse.Namespace, camera_frame: str) -> CameraOdometry | None:
+def find_odometry(args: argparse.Namespace, config: OdometryConfig, camera_frame: str) -> CameraOdometry | None:
     """None: metres are not asked for, or nobody tells them.
 
     Raises:
         DataError: what is asked for by its name cannot be used.
     """
-    config = from_options(OdometryConfig, args)
     if args.odom == "none" or (args.odom == "auto" and not is_bag(args.source)):
         return None
     try:
@@ -144,7 +140,7 @@ def windows(engine: FrontEnd, source: Iterator[SourceImage]) -> Iterator[WindowR
     """Full windows, and what is left before a break and at the end: nothing is dropped, no clock decides."""
     latest, accepted = None, 0
     for image in source:
-        if latest is not None and is_break(latest, image, engine.config.max_gap_s):
+        if latest is not None and is_break(latest, image, engine.config.window.max_gap_s):
             yield from rest(engine)
         engine.admit(Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image)))
         if (count := engine.counters.read().accepted) > accepted:

@@ -12,9 +12,9 @@ from ..geometry import rotation_angle
 from .data.corrections import Correction
 from .front_end.front_end import FrontEnd
 from .inference.prediction import PlaceRecognizer, Predictor
-from .loops.detector import LoopDetector, LoopDetectorConfig
-from .loops.place_index import PlaceIndexConfig
-from .loops.verification import LoopVerificationConfig, UnverifiedLoop
+from .loops.config import LoopsConfig
+from .loops.detector import LoopDetector
+from .loops.verification import UnverifiedLoop
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
 from .pose_graph.submap_graph import MapGraph
@@ -29,26 +29,20 @@ class LoopParts:
     reason: str = ""  # why none are closed
 
 
-def prepare_loops(
-    config: LoopDetectorConfig,
-    places: PlaceIndexConfig,
-    loops: LoopVerificationConfig,
-    predictor: Predictor,
-    is_metric: bool,
-) -> LoopParts:
+def prepare_loops(config: LoopsConfig, predictor: Predictor, is_metric: bool) -> LoopParts:
     """``is_metric``: lengths are going to be metres.
 
     Raises:
         ConfigError: they must be closed and cannot be.
     """
-    if config.loops == "never":
-        return LoopParts(reason="loops: never")
+    if config.detector.mode == "never":
+        return LoopParts(reason="loops.mode: never")
     try:
         if not isinstance(predictor, PlaceRecognizer):
             raise ConfigError("loops need a model whose features recognise places, as dvlt's do")
-        return LoopParts(LoopDetector(predictor, config, places, loops), MapGraph(is_metric))
+        return LoopParts(LoopDetector(predictor, config), MapGraph(is_metric))
     except ConfigError as error:
-        if config.loops == "always":
+        if config.detector.mode == "always":
             raise
         return LoopParts(reason=str(error))
 

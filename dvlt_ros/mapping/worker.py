@@ -47,7 +47,7 @@ class Worker:
         """Never blocks. A frame that finds no room pushes out the oldest one, which counts as dropped."""
         with self._changed:
             self._frames.append(frame)
-            if len(self._frames) > self.engine.config.window_size:
+            if len(self._frames) > self.engine.config.window.size:
                 self._frames.popleft()
                 self.engine.counters.add(accepted=1, dropped=1)
             self._changed.notify()

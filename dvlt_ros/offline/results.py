@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ..export import write_page, write_ply, write_tum
-from ..mapping.config import MappingConfig
 from ..mapping.data.corrections import Correction
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.builder import MapBuilder
+from ..mapping.maps.config import MapConfig
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.placed_map import PlacedWindow
 from ..mapping.outputs.rendering import RenderedFrame
@@ -33,7 +33,7 @@ class Results:
     """A context: what is begun is finished when it ends, after an error too."""
 
     def __init__(
-        self, folder: Path, config: MappingConfig, points_stride: int | None, rrd: Path | None = None,
+        self, folder: Path, config: MapConfig, points_stride: int | None, rrd: Path | None = None,
         odometry: CameraOdometry | None = None,
     ) -> None:  # fmt: skip
         """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from ...errors import InputError
 from ..budget.controller import BudgetController
 from ..budget.limits import Limits
-from ..config import MappingConfig
 from ..data.counters import Counters
 from ..data.frames import Frame
 from ..data.views import Anchor, View, Window, last_frame_sets
@@ -34,6 +33,7 @@ from ..sensors.rig import Rig
 from ..submaps.placement import reconstruct
 from ..submaps.submap import Submap
 from ..submaps.window_placer import WindowPlacer
+from .config import FrontEndConfig
 from .window_result import NO_SUBMAP, WindowResult
 
 REGISTRATION_VIEWS = 3  # shared views that are decoded again to join a window
@@ -46,7 +46,7 @@ class FrontEnd:
     def __init__(
         self,
         predictor: Predictor,
-        config: MappingConfig,
+        config: FrontEndConfig,
         notify: Callable[[str], None] = lambda _: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         rig: Rig | None = None,
@@ -76,13 +76,13 @@ class FrontEnd:
         self._submap_id = NO_SUBMAP
 
     @property
-    def config(self) -> MappingConfig:
+    def config(self) -> FrontEndConfig:
         return self._config
 
     @property
     def limits(self) -> Limits:
         """What the budget may choose from."""
-        return Limits.of(self._config, self.predictor, self._num_cameras)
+        return self._limits(self._config)
 
     @property
     def latest_stamp_ns(self) -> int:
@@ -104,13 +104,13 @@ class FrontEnd:
         """Where the budget's quality levels stands and why."""
         return str(self._budget.quality_levels)
 
-    def configure(self, config: MappingConfig) -> None:
+    def configure(self, config: FrontEndConfig) -> None:
         """Takes effect with the next frame and window.
 
         Raises:
             ConfigError: values that do not fit the checkpoint.
         """
-        self._budget.update(Limits.of(config, self.predictor, self._num_cameras))
+        self._budget.update(self._limits(config))
         self._config = config
 
     def rehearse(self, views: Sequence[View]) -> None:
@@ -135,12 +135,12 @@ class FrontEnd:
         """The images of one frame set: together or not at all."""
         if not opened:
             return
-        reason = reason_for_a_new_map(self._buffer.latest, opened[0], self._config.max_gap_s)
+        reason = reason_for_a_new_map(self._buffer.latest, opened[0], self._config.window.max_gap_s)
         if reason is not None:
             self._clear()
             self._notify(f"a new map begins: {reason}")
         thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
-        if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config):
+        if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config.keyframes):
             self.counters.add(passed_over=len(opened))
             return
         self.counters.add(accepted=len(opened))
@@ -179,7 +179,7 @@ class FrontEnd:
         oldest = self._buffer.oldest
         if oldest is None or self._buffer.is_ready():
             return None
-        return oldest.frame.received_ns + int(self._config.max_wait_s * 1e9)
+        return oldest.frame.received_ns + int(self._config.window.max_wait_s * 1e9)
 
     def run(self, flush: bool = False) -> WindowResult | None:
         """Runs one window if there is one; ``flush``: a lonely first frame too."""
@@ -206,11 +206,13 @@ class FrontEnd:
         shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
-        placed = self._placer.place(window, shared, prediction, self._config)
+        placed = self._placer.place(window, shared, prediction, self._config.confidence, self._config.registration)
         if placed.new:
-            self._buffer.retain(last_frame_sets(placed.in_map, self._config.window_overlap))
+            self._buffer.retain(last_frame_sets(placed.in_map, self._config.window.overlap))
         submap, map_id = self._submap(placed.in_map, level.image_size), self._placer.map_id
-        reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, self._config) for anchor in placed.new)
+        reconstructions = tuple(
+            reconstruct(anchor, prediction.mapping, map_id, self._config.confidence) for anchor in placed.new
+        )
         window_ms = (self._clock_ns() - start_ns) * 1e-6
         self._budget.observe(len(window.views), plan.num_steps, level.image_size, window_ms, self.overhead_ms)
         return WindowResult(
@@ -246,8 +248,11 @@ class FrontEnd:
 
     def _make_room(self) -> None:
         level = self._budget.level
-        lost = self._buffer.shrink(level.window_size, self._config.window_overlap)
+        lost = self._buffer.shrink(level.window_size, self._config.window.overlap)
         self.counters.add(dropped=len(lost))
+
+    def _limits(self, config: FrontEndConfig) -> Limits:
+        return Limits.of(config.budget, config.window, config.model.image_size, self.predictor, self._num_cameras)
 
     @property
     def _num_cameras(self) -> int:

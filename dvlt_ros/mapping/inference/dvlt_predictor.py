@@ -12,8 +12,8 @@ import torch
 from ...errors import ConfigError, InputError
 from ...fast import FastDvlt, Precision
 from ...model import Dvlt, Features, PixelMapping, State, prepare_images
-from ..config import ImageRotation
 from ..data.views import View
+from .config import ImageRotation
 from .descriptors import describe
 from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
@@ -30,8 +30,8 @@ class Encoded:
 class DvltPredictor:
     """Owns the network and the features of the views that come again.
 
-    ``precision`` and ``merged_keys`` are those of the fast path. Without either a CPU gets it in float32, and a GPU
-    the plain network under bfloat16 autocast: no GPU has run the fast path yet.
+    ``precision`` is that of the fast path. Without it a CPU gets float32, and a GPU the plain network under bfloat16
+    autocast: no GPU has run the fast path yet.
     """
 
     def __init__(
@@ -40,15 +40,14 @@ class DvltPredictor:
         device: torch.device | str,
         image_rotation: ImageRotation = 0,
         precision: Precision | None = None,
-        merged_keys: int = 1,
     ) -> None:
         self.device = torch.device(device)
         model = model.to(self.device).eval()
         is_gpu = self.device.type == "cuda"
-        if is_gpu and precision is None and merged_keys == 1:
+        if is_gpu and precision is None:
             self.model: Dvlt | FastDvlt = model
         else:
-            self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"), merged_keys)
+            self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"))
         self._cameras = WindowCameras(self.device, image_rotation)
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
 

@@ -9,11 +9,10 @@ import torch
 from ...backends import DEFAULT_MODEL, load_model
 from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError
-from ...fast import Precision
 from ...model import Dvlt
 from ...model.weights import locate_checkpoint
-from ..config import ImageRotation
-from .dvlt_predictor import DvltPredictor
+from .config import ModelConfig
+from .dvlt_predictor import DvltPredictor, choose_device
 from .model_predictor import WindowPredictor
 from .prediction import Predictor
 
@@ -29,25 +28,22 @@ def digest_of(weights: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_predictor(
-    model: str,
-    weights: str,
-    device: torch.device,
-    image_rotation: ImageRotation = 0,
-    precision: Precision | None = None,
-    merged_keys: int = 1,
-) -> Predictor:
-    """``weights`` may be empty: the model's own; ``precision`` and ``merged_keys`` are of Déjà View's fast path.
+def load_predictor(config: ModelConfig) -> Predictor:
+    """The model on its device, within the memory that it may take there.
 
     Raises:
-        ConfigError: no such model, its package is not installed, or it knows no ``precision`` or ``merged_keys``.
+        ConfigError: no such model or device, its package is not installed, it knows no ``precision``, or a limit of
+            memory that the device cannot have.
         WeightsError: no such weights, or they do not fit.
     """
-    if model == DEFAULT_MODEL:
-        network = Dvlt.from_pretrained(weights or None)
-        return DvltPredictor(network, device, image_rotation, precision, merged_keys)
-    if precision is not None:
-        raise ConfigError(f"precision is for model {DEFAULT_MODEL}; {model} has its own, got {precision!r}")
-    if merged_keys != 1:
-        raise ConfigError(f"merged_keys is for model {DEFAULT_MODEL}, got {merged_keys} with {model}")
-    return WindowPredictor(load_model(model, weights, device), image_rotation)
+    precision = None if config.precision == "auto" else config.precision
+    if precision is not None and config.name != DEFAULT_MODEL:
+        raise ConfigError(f"model.precision is for {DEFAULT_MODEL}; {config.name} has its own, got {precision!r}")
+    device = choose_device(config.device)
+    if config.max_gpu_memory_mb and device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, config.max_gpu_memory_mb * 2**20 / total), device)
+    if config.name == DEFAULT_MODEL:
+        network = Dvlt.from_pretrained(config.weights or None)
+        return DvltPredictor(network, device, config.image_rotation, precision)
+    return WindowPredictor(load_model(config.name, config.weights, device), config.image_rotation)

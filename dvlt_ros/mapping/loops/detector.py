@@ -3,7 +3,7 @@
     submap = detector.see(...)            with every window: a new submap, or None
     loop = detector.check(num_steps, ...)  one joint window of two submaps
 
-A joint window costs the time of one more window, so it is run at most once in `loop_every` windows, and where the
+A joint window costs the time of one more window, so it is run at most once in ``check_every`` windows, and where the
 latency budget has room for it; until then the candidates wait. A robot that may have come back into another map, one
 that was loaded or its own from before it was carried, is lost until it knows: those candidates come after every window.
 """
@@ -11,53 +11,22 @@ that was loaded or its own from before it was carried, is lost until it knows: t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ...geometry import rotation_angle
-from ...parameters import check_parameters, parameter
 from ..data.views import Anchor, last_frame_sets
 from ..inference.prediction import DeviceMemoryError, PlaceRecognizer
 from ..pose_graph.config import LoopClosure
 from ..submaps.submap import SUBMAP_VIEWS, StoredSubmap, Submap, thinned
-from .place_index import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex, PlaceIndexConfig
-from .verification import LoopVerificationConfig, UnverifiedLoop, verify
+from .config import LoopsConfig
+from .place_index import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex
+from .verification import UnverifiedLoop, verify
 
-LoopMode = Literal["auto", "always", "never"]
 MAX_PAIRS = 5  # that wait for their check; as many between maps
-
-
-@dataclass(frozen=True)
-class LoopDetectorConfig:
-    """Whether loops are closed, and how much work they may be."""
-
-    loops: LoopMode = parameter(
-        "auto", "whether they are closed; auto: where GTSAM is installed; always: do not start without it"
-    )
-    loop_every: int = parameter(
-        5,
-        "loops: windows from one check of a place to the next, at least; those that may join two maps come after each",
-        1,
-        10_000,
-        live=True,
-    )
-    loop_rest: int = parameter(
-        5, "loops: remembered places from one closed loop to the next, at least", 0, 10_000, live=True
-    )
-    place_distance: float = parameter(
-        0.3,
-        "loops: a window is remembered as a place after this way, relative to the median depth",
-        0.01,
-        10.0,
-        live=True,
-    )
-    place_turn_deg: float = parameter(20.0, "loops: ... or after this turn", 1.0, 180.0, live=True)
-
-    def __post_init__(self) -> None:
-        check_parameters(self)
 
 
 class _Pair(NamedTuple):
@@ -69,23 +38,14 @@ class _Pair(NamedTuple):
 
 
 class LoopDetector:
-    """Submaps by their looks. Memory is bounded by ``max_places``. Not thread-safe."""
+    """Submaps by their looks. Memory is bounded by ``loops.max_places``. Not thread-safe."""
 
     num_views = 2 * SUBMAP_VIEWS  # of a joint window, at most
 
-    def __init__(
-        self,
-        recognizer: PlaceRecognizer,
-        config: LoopDetectorConfig | None = None,
-        places: PlaceIndexConfig | None = None,
-        loops: LoopVerificationConfig | None = None,
-    ) -> None:
-        self.config = config or LoopDetectorConfig()
-        self._recognizer, self._places, self._loops = (
-            recognizer,
-            places or PlaceIndexConfig(),
-            loops or LoopVerificationConfig(),
-        )
+    def __init__(self, recognizer: PlaceRecognizer, config: LoopsConfig | None = None) -> None:
+        config = config or LoopsConfig()
+        self.config = config.detector
+        self._recognizer, self._places, self._verification = recognizer, config.places, config.verification
         self._number = 0
         self._time_ns = 0  # goes on where stamps go back: a bag that is played again
         self.forget()
@@ -93,9 +53,10 @@ class LoopDetector:
     def __len__(self) -> int:
         return len(self._index)
 
-    def configure(self, config: LoopDetectorConfig, places: PlaceIndexConfig, loops: LoopVerificationConfig) -> None:
+    def configure(self, config: LoopsConfig) -> None:
         """Takes effect with the next window."""
-        self.config, self._places, self._loops, self._index.config = config, places, loops, places
+        self.config, self._places, self._verification = config.detector, config.places, config.verification
+        self._index.config = config.places
 
     def forget(self) -> None:
         """All places; numbers go on."""
@@ -112,7 +73,7 @@ class LoopDetector:
         self._has_seen = False  # since the latest check
         self._pairs: list[_Pair] = []  # to be checked: within one piece, the most alike first
         self._joining: list[_Pair] = []  # ... between two
-        self._closed = -self.config.loop_rest  # newer submap of the latest closed loop
+        self._closed = -self.config.rest  # newer submap of the latest closed loop
         self._saved_formats: frozenset[tuple[int, ...]] = frozenset()
         self.saved_problem = ""  # why no place of a saved map can be recognised
 
@@ -154,7 +115,7 @@ class LoopDetector:
     @property
     def _is_turn_within(self) -> bool:
         """They keep their turn: a map to which nothing leads would hold up the others for ever."""
-        return bool(self._pairs) and self._since_check >= self.config.loop_every
+        return bool(self._pairs) and self._since_check >= self.config.check_every
 
     def see(self, anchors: Sequence[Anchor], map_id: int, image_size: int) -> Submap | None:
         """Takes the views of the latest window in the map, the new ones last."""
@@ -199,7 +160,11 @@ class LoopDetector:
             return UnverifiedLoop(first, second, str(error))
         scale = expected_scale(first, second)
         return verify(
-            thinned(prediction), stored_submaps[0].stored_submap, stored_submaps[1].stored_submap, self._loops, scale
+            thinned(prediction),
+            stored_submaps[0].stored_submap,
+            stored_submaps[1].stored_submap,
+            self._verification,
+            scale,
         )
 
     def closed(self, loop: LoopClosure) -> None:
@@ -243,7 +208,7 @@ class LoopDetector:
         for pair in pairs:
             if self._piece[pair.first] != self._piece[pair.second]:
                 self._joining.append(pair)
-            elif pair.second - self._closed >= self.config.loop_rest:
+            elif pair.second - self._closed >= self.config.rest:
                 self._pairs.append(pair)
         for waiting in (self._pairs, self._joining):
             waiting.sort(key=lambda pair: -pair.similarity)

@@ -11,10 +11,10 @@ import threading
 import numpy as np
 
 from ...alignment import IDENTITY, Sim3
-from ..config import MappingConfig
 from ..data.corrections import Correction
 from ..data.frames import Reconstruction
 from ..submaps.submap import Submap
+from .config import MapConfig
 from .map_part import MapPart, MapSnapshot
 from .placed_map import PlacedWindow
 
@@ -28,14 +28,14 @@ class MapBuilder:
     Frames whose place in the map is not known yet are kept apart until `place_waiting` tells it.
     """
 
-    def __init__(self, config: MappingConfig, path_camera: str = "") -> None:
+    def __init__(self, config: MapConfig, path_camera: str = "") -> None:
         """``path_camera`` is the one of a rig whose path it is."""
         self._path_camera = path_camera
         self._lock = threading.Lock()
-        self._voxel_size, self._max_points = config.voxel_size, config.max_map_points
+        self._voxel_size, self._max_points = config.voxel_size, config.max_points
         self._map = self._part(0)
         self._kept: list[MapPart] = []  # maps that have ended, oldest first
-        self._waiting = MapPart(0.0, config.max_map_points)
+        self._waiting = MapPart(0.0, config.max_points)
 
     def add(self, reconstruction: Reconstruction, is_placed: bool = True, submap_id: int = 0) -> None:
         """``submap_id``: what moves together when a loop is closed, see `Correction`."""

@@ -157,11 +157,11 @@ class Rig:
             return None, f"{count} of {MIN_FRAME_SETS} frame sets by which mounts are judged"
         residuals = {pair: mount_residual_deg(seen, self._mounted(pair)) for pair, seen in known.items()}
         (first, second), worst = max(residuals.items(), key=lambda entry: entry[1])
-        if worst <= self.config.rig_max_residual_deg:
+        if worst <= self.config.max_residual_deg:
             return worst, ""
         return worst, (
             f"'{first}' and '{second}' are seen {worst:.1f} degrees from where their mounts have them "
-            f"(rig_max_residual_deg is {self.config.rig_max_residual_deg:g}); are the mounts right?"
+            f"(cameras.max_residual_deg is {self.config.max_residual_deg:g}); are the mounts right?"
         )
 
 

@@ -9,7 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from ...mapping.front_end.front_end import FrontEnd
 from ...mapping.front_end.warm_up import warm_up
-from ...mapping.inference.loading import digest_of
+from ...mapping.inference.loading import digest_of, load_predictor
 from ...mapping.loop_closer import LoopParts, prepare_loops
 from ...mapping.maps.builder import MapBuilder
 from ...mapping.maps.metric_map import MetricMap
@@ -21,7 +21,6 @@ from ..inputs.sensors import Sensors
 from ..inputs.tf_tree import CameraAnchor, OdomAnchor
 from ..outputs.topics import Outputs
 from ..parameters import Parameters
-from .device import load_predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +41,11 @@ class Parts:
 
     def configure(self, settings: Settings) -> None:
         """What may change at any time."""
-        self.engine.configure(settings.engine)
+        self.engine.configure(settings.mapper)
         if self.metric is not None:
-            self.metric.configure(settings.scale)
+            self.metric.configure(settings.mapper.scale)
         if self.loops.detector is not None:
-            self.loops.detector.configure(settings.closing, settings.places, settings.loops)
+            self.loops.detector.configure(settings.mapper.loops)
 
     def close(self) -> None:
         self.opened.close()
@@ -59,35 +58,36 @@ def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) 
         DvltError: a configuration or weights that cannot work; nothing stays open.
     """
     settings = parameters.current
-    config = settings.node
-    predictor = load_predictor(config, settings.engine.image_rotation)
+    config, mapper = settings.node, settings.mapper
+    predictor = load_predictor(mapper.model)
     with ExitStack() as opened:
         sensors = opened.enter_context(closing(Sensors(node, settings, complain))) if _asks_tf(config) else None
-        rig = Rig(config.cameras, sensors.base_from_cam, settings.rig) if sensors and config.cameras else None
-        loops = prepare_loops(settings.closing, settings.places, settings.loops, predictor, config.has_metric_source)
+        cameras = mapper.cameras
+        rig = Rig(cameras.names, sensors.base_from_cam, cameras) if sensors and cameras.names else None
+        loops = prepare_loops(mapper.loops, predictor, config.has_metric_source)
         gravity = None if sensors is None else sensors.gravity()
-        engine = FrontEnd(predictor, settings.engine, complain, rig=rig, gravity=gravity, loops=loops.detector)
+        engine = FrontEnd(predictor, mapper, complain, rig=rig, gravity=gravity, loops=loops.detector)
         warm_up(engine)
         map_: MetricMap | UnscaledMap = UnscaledMap(loops.graph)
         if sensors is not None and config.has_metric_source:
-            map_ = MetricMap(sensors.camera_in_odom, settings.scale, sensors.measured_depth(), loops.graph)
+            map_ = MetricMap(sensors.camera_in_odom, mapper.scale, sensors.measured_depth(), loops.graph)
         anchor = None if sensors is None else _make_anchor(node, parameters, sensors)
         if anchor is not None:
             opened.enter_context(closing(anchor))
         tree, odometry = (None, None) if sensors is None else (sensors.tree, sensors.odometry)
         outputs = opened.enter_context(closing(Outputs(node, config, anchor, odometry, tree)))
-        builder = MapBuilder(settings.engine, config.cameras[0] if config.cameras else "")
-        checkpoint = "" if loops.detector is None else digest_of(config.weights)
+        builder = MapBuilder(mapper.map, cameras.leading)
+        checkpoint = "" if loops.detector is None else digest_of(mapper.model.weights)
         return Parts(engine, map_, builder, loops, checkpoint, outputs, sensors, anchor, opened.pop_all())
 
 
 def _asks_tf(config: NodeConfig) -> bool:
-    return config.placement != "none" or config.has_metric_source or config.gravity_source != "auto"
+    return config.placement != "none" or config.has_metric_source or config.gravity.source != "auto"
 
 
 def _make_anchor(node: LifecycleNode, parameters: Parameters, sensors: Sensors) -> CameraAnchor | OdomAnchor | None:
     config = parameters.current.node
-    map_frame = config.frame_prefix + config.map_frame
+    map_frame = config.frames.prefix + config.frames.map
     if config.placement == "map_to_camera":
         return CameraAnchor(sensors.tree, map_frame)
     if config.placement == "map_to_odom":

@@ -83,11 +83,11 @@ def save_map(
     Raises:
         InputError: a directory or a file that cannot be written.
     """
-    folder = Path(config.map_directory).expanduser()
+    folder = Path(config.maps.directory).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"map_directory {folder}: {error.strerror}") from error
+        raise InputError(f"maps.directory {folder}: {error.strerror}") from error
     base = folder / f"map_{time.strftime('%Y%m%d_%H%M%S')}_{snapshot.map_id}"
     write_ply(base.with_suffix(".ply"), *snapshot.cloud)
     write_pcd(base.with_suffix(".pcd"), *snapshot.cloud)
@@ -99,13 +99,13 @@ def save_map(
 
 
 def open_map(config: NodeConfig, checkpoint: str) -> tuple[Path, SavedMap]:
-    """The map that ``map_file`` names, or the newest one.
+    """The map that ``maps.file`` names, or the newest one.
 
     Raises:
         InputError: there is none, it lies elsewhere, cannot be read, or belongs to another checkpoint or unit.
     """
-    folder = Path(config.map_directory).expanduser().resolve()
-    path = _named(folder, config.map_file) if config.map_file else _newest(folder)
+    folder = Path(config.maps.directory).expanduser().resolve()
+    path = _named(folder, config.maps.file) if config.maps.file else _newest(folder)
     saved = read_saved_map(path)
     try:
         saved.check(checkpoint, config.has_metric_source)
@@ -117,7 +117,7 @@ def open_map(config: NodeConfig, checkpoint: str) -> tuple[Path, SavedMap]:
 def _named(folder: Path, name: str) -> Path:
     path = (folder / f"{name.removesuffix(PLACES).removesuffix('.ply')}{PLACES}").resolve()
     if not path.is_relative_to(folder):
-        raise InputError(f"map_file {name!r} is not in map_directory {folder}")
+        raise InputError(f"maps.file {name!r} is not in maps.directory {folder}")
     return path
 
 
@@ -125,4 +125,4 @@ def _newest(folder: Path) -> Path:
     try:
         return max(folder.glob(f"*{PLACES}"), key=lambda path: path.stat().st_mtime_ns)
     except ValueError:
-        raise InputError(f"no map to load in map_directory {folder} (*{PLACES})") from None
+        raise InputError(f"no map to load in maps.directory {folder} (*{PLACES})") from None

@@ -43,11 +43,13 @@ def status_message(condition: Condition) -> DiagnosticStatus:
 
 
 def assess(condition: Condition) -> tuple[bytes, str]:
-    stream, parts, node = condition.stream, condition.parts, condition.settings.node
+    stream, parts, output = condition.stream, condition.parts, condition.settings.node.output
     if stream is None or parts is None:
         return DiagnosticStatus.OK, condition.label
     outputs, metric = parts.outputs, parts.metric
-    missing = [found for intake in stream.intakes if (found := images_missing(intake, node.stale_after_s)) is not None]
+    missing = [
+        found for intake in stream.intakes if (found := images_missing(intake, output.stale_after_s)) is not None
+    ]
     if len(missing) == len(stream.intakes):
         return missing[0]
     if stream.paused:
@@ -65,11 +67,15 @@ def assess(condition: Condition) -> tuple[bytes, str]:
         if metric.status.state != "locked":
             return DiagnosticStatus.WARN, f"depth, points, poses and TF are withheld: {scale_problem(metric)}"
         if outputs.tf_is_stale:
-            return DiagnosticStatus.ERROR, f"map -> odom has ended: no metric window for {node.stale_after_s:g} s"
-    elif not node.publish_unscaled:
+            return (
+                DiagnosticStatus.ERROR,
+                f"map -> odom has ended: no metric window for {output.stale_after_s:g} s",
+            )
+    elif not output.publish_unscaled:
         return (
             DiagnosticStatus.WARN,
-            "depth, points, poses and TF are withheld: their scale is unknown (publish_unscaled, or odom_source)",
+            "depth, points, poses and TF are withheld: their scale is unknown (output.publish_unscaled, or "
+            "odometry.source)",
         )
     if problem := camera_problem(parts.engine, stream) or gravity_problem(parts.engine) or odometry_problem(metric):
         return DiagnosticStatus.WARN, problem
@@ -86,7 +92,7 @@ def images_missing(intake: Intake, stale_after_s: float) -> tuple[bytes, str] | 
         return None
     return DiagnosticStatus.ERROR, (
         f"no image on {images.topic} for {silence_s:.0f} s although it has a publisher; with best effort and the "
-        "default transport big images get lost: see config/fastdds.xml, or set image_reliability "
+        "default transport big images get lost: see config/fastdds.xml, or set input.reliability "
         f"(now {images.reliability.name.lower()})"
     )
 
@@ -99,7 +105,7 @@ def camera_problem(engine: FrontEnd, stream: Stream) -> str:
     if covered := engine.covered:
         return f"cameras: {', '.join(sorted(covered))}: {BLANK}"
     residual_deg = _mount_residual_deg(stream)
-    if rig is not None and residual_deg is not None and residual_deg > rig.config.rig_max_residual_deg:
+    if rig is not None and residual_deg is not None and residual_deg > rig.config.max_residual_deg:
         return f"cameras: seen {residual_deg:.1f} degrees from their mounts, which are not believed; is TF right?"
     return next((f"camera_info: {i.camera_info_problem}" for i in stream.intakes if i.camera_info_problem), "")
 
@@ -138,11 +144,11 @@ def gravity_values(parts: Parts | None) -> dict[str, str]:
 def configuration_values(condition: Condition) -> dict[str, str]:
     parts = condition.parts
     values = scale_values(None if parts is None else parts.metric) | gravity_values(parts)
-    values["latency_budget_ms"] = f"{condition.settings.engine.latency_budget_ms:.0f}"
+    values["latency_budget_ms"] = f"{condition.settings.mapper.budget.latency_ms:.0f}"
     if parts is None:
         return values
     device = parts.engine.predictor.device
-    values |= {"model": condition.settings.node.model, "device": str(device)}
+    values |= {"model": condition.settings.mapper.model.name, "device": str(device)}
     if device.type == "cuda":
         values["gpu_memory_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.0f}"
     values["loops"] = "on" if parts.loops.detector is not None else f"off: {parts.loops.reason}"

@@ -39,14 +39,14 @@ class Stream:
         self.publishing = PublishingThread(
             parts.outputs, parts.builder, parts.engine.counters,
             config=lambda: parameters.current.node,
-            budget_ms=lambda: parameters.current.engine.latency_budget_ms,
+            budget_ms=lambda: parameters.current.mapper.budget.latency_ms,
             now_ns=lambda: node.get_clock().now().nanoseconds,
             fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
             published=published,
         )  # fmt: skip
         self.worker = Worker(parts.engine, self._deliver, self._on_failure, self._close_loops)
         config = parameters.current.node
-        cameras = config.cameras or ("",)
+        cameras = config.cameras.names or ("",)
         with ExitStack() as opened:  # if one fails, none stays subscribed
             self.intakes = [opened.enter_context(closing(Intake(node, config, self._offer, c))) for c in cameras]
             self._subscribed = opened.pop_all()

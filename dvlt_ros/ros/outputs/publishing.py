@@ -108,7 +108,7 @@ class PublishingThread:
                     self._remember(published, placed)
                     self._map_is_new = True
                 if time.monotonic() >= next_map_s:
-                    next_map_s = time.monotonic() + 1 / self._config().map_rate_hz
+                    next_map_s = time.monotonic() + 1 / self._config().output.map_rate_hz
                     is_new, self._map_is_new = self._map_is_new, False
                     self._outputs.publish_map(self._builder, is_new, self._config())
             except Exception as error:

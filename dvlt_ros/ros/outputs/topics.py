@@ -32,16 +32,16 @@ class Outputs(FrameOutputs):
         odometry: OdometryIntake | None, tree: TfTree | None = None,
     ) -> None:  # fmt: skip
         """``anchor`` publishes TF, ``odometry`` names odom's frame, ``tree`` has the robot's base below the camera."""
-        super().__init__(node, config, tree, config.cameras[0] if config.cameras else "")
-        self._others = {camera: FrameOutputs(node, config, tree, camera) for camera in config.cameras[1:]}
+        super().__init__(node, config, tree, config.cameras.leading)
+        self._others = {camera: FrameOutputs(node, config, tree, camera) for camera in config.cameras.names[1:]}
         self._anchor_problem = ""
         self._anchor, self._odometry = anchor, odometry
-        self._map_frame = self._prefix + config.map_frame
+        self._map_frame = self._prefix + config.frames.map
         self._pose = self._publisher(PoseWithCovarianceStamped, "pose", QUEUE)
         self._path = self._publisher(Path, "path", LATCHED)
         self._map_points = self._publisher(PointCloud2, "map_points", LATCHED)
         self._map_listeners = 0
-        self._live_view = LiveView(config.rerun, node.get_logger().warning) if config.rerun else None
+        self._live_view = LiveView(config.output.rerun, node.get_logger().warning) if config.output.rerun else None
 
     @property
     def tf_problem(self) -> str:
