@@ -6,9 +6,9 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+from configs import mapper_config
 from room import FRAME_NS, SIZE, FakePredictor, picture, pose, room_depth, walk
 
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.maps.metric_map import MetricMap
@@ -42,7 +42,7 @@ class Coverable(FakePredictor):
 
 def make_engine(predictor, **changes):
     said = []
-    config = MappingConfig(**{"distrusted_share": 0.0, "min_confidence": 1.5} | changes)
+    config = mapper_config(**{"confidence_cut_share": 0.0, "confidence_min": 1.5} | changes)
     return FrontEnd(predictor, config, said.append, clock_ns=itertools.count(0, 10**6).__next__), said
 
 

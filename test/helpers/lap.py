@@ -8,8 +8,8 @@ import numpy as np
 from room import FRAME_NS, FakePredictor, pose
 
 LAP = 36  # frames
-EAGER = {"loops": "always", "loop_min_age_s": 1.0, "loop_every": 1, "place_distance": 0.05}  # about loops
-EXACT = {"image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}  # as the predictor is
+EAGER = {"loops_mode": "always", "loops_min_age_s": 1.0, "loops_check_every": 1, "loops_place_distance": 0.05}
+EXACT = {"model_image_size": 28, "confidence_cut_share": 0.0, "registration_max_residual": 0.1}  # as the predictor is
 
 
 def on_the_lap(number):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from configs import dotted
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
@@ -22,13 +23,15 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from dvlt_ros.ros.config import Settings
 from dvlt_ros.ros.node import ReconstructNode
 
 HEIGHT, WIDTH = 48, 64
+NAMES = dotted(Settings)  # parameters are called with _ for the dot here
 ROOM = sorted((Path(__file__).parents[2] / "dvlt_ros" / "demo" / "room").glob("*.jpg"))
 QUICK = {
-    "device": "cpu", "publish_unscaled": True, "map_rate_hz": 20.0, "image_size": 56, "k_max": 2,
-    "keyframe_min_change": 0.0, "max_registration_residual": 0.9, "points_stride": 1,
+    "model_device": "cpu", "output_publish_unscaled": True, "output_map_rate_hz": 20.0, "model_image_size": 56,
+    "budget_k_max": 2, "keyframes_min_change": 0.0, "registration_max_residual": 0.9, "output_points_stride": 1,
 }  # fmt: skip
 LIMIT_S = 60.0  # only a failure reaches it
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -53,9 +56,9 @@ class Robot:
     def __init__(
         self, ros, weights, namespace="/", transport="raw", reliability=ReliabilityPolicy.RELIABLE, **parameters
     ):
-        parameters = QUICK | {"weights": weights} | parameters
-        parameters["image_transport"] = transport
-        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        parameters = QUICK | {"model_weights": weights} | parameters
+        parameters["input_transport"] = transport
+        overrides = [Parameter(NAMES.get(name, name), value=value) for name, value in parameters.items()]
         self.node = ReconstructNode(namespace=namespace, parameter_overrides=overrides)
         self.me = ros.create_node("robot", namespace=namespace)
         self.messages = defaultdict(list)
@@ -133,7 +136,9 @@ class Robot:
 
     def set(self, **values):
         request = SetParameters.Request()
-        request.parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        request.parameters = [
+            Parameter(NAMES.get(name, name), value=value).to_parameter_msg() for name, value in values.items()
+        ]
         return self.call(SetParameters, f"{self.node.get_name()}/set_parameters", request).results
 
     def show(self, *, frame_id="cam", encoding="rgb8", stamp_ns=None, size=(HEIGHT, WIDTH)):

@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
+from configs import mapper_config
 
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.frames import Frame
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.worker import Worker
@@ -22,7 +22,7 @@ def make_worker(make_predictor):
 
     def make(predictor=None, **changes):
         windows, errors = queue.Queue(), queue.Queue()
-        engine = FrontEnd(predictor or make_predictor(), MappingConfig(**changes))
+        engine = FrontEnd(predictor or make_predictor(), mapper_config(**changes))
         workers.append(Worker(engine, windows.put, errors.put))
         workers[-1].start()
         return workers[-1], windows, errors
@@ -51,7 +51,7 @@ def test_frames_come_back_in_order(make_worker, make_frame):
 
 
 def test_a_lonely_frame_goes_after_its_wait(make_worker, make_frame):
-    worker, windows, _ = make_worker(max_wait_s=0.05)
+    worker, windows, _ = make_worker(window_max_wait_s=0.05)
     worker.offer(stamped_now(make_frame(1)))
     assert len(windows.get(timeout=LIMIT_S).reconstructions) == 1
 

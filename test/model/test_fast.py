@@ -10,7 +10,6 @@ from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.fast import FastDvlt
 from dvlt_ros.fast.attention import SMALL, Attention
 from dvlt_ros.fast.merging import Merging
-from dvlt_ros.mapping.inference.loading import load_predictor
 from dvlt_ros.model import Dvlt, DvltConfig, Features, State
 from dvlt_ros.model.dvlt import NUM_SPECIAL
 
@@ -150,13 +149,6 @@ def test_merged_keys_are_nothing_but_an_approximation(make_model, precision, lea
     assert least < error[2] < 0.5
     whole = FastDvlt(model, precision, 2)(pictures(size=(14, 14)), 3)  # one patch: nothing to merge
     assert relative_l2(whole, model(pictures(size=(14, 14)), 3)) <= BFLOAT16_TOLERANCE
-
-
-def test_merged_keys_reach_the_network_and_no_other_model():
-    cpu = torch.device("cpu")
-    assert load_predictor("dvlt", "", cpu, merged_keys=2).model.merged_keys == 2
-    with pytest.raises(ConfigError, match="merged_keys is for model dvlt, got 2 with da3-base"):
-        load_predictor("da3-base", "", cpu, merged_keys=2)
 
 
 @pytest.mark.parametrize("tokens", [SMALL, SMALL + 1])

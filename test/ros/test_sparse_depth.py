@@ -9,7 +9,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
+from configs import config
 from diagnostic_msgs.msg import DiagnosticStatus
+from lap import EXACT
 from nav_msgs.msg import Odometry
 from rclpy.time import Time
 from robot import as_image
@@ -30,6 +32,7 @@ CAM_FROM_SENSOR = pose((0.2, -0.3, 0.05), 0.1, 0.1)
 CAM_FROM_LASER = np.array([[0, -1, 0, 0.05], [0, 0, -1, 0.2], [1, 0, 0, 0], [0, 0, 0, 1.0]])
 MOUNTS = {"cam": np.eye(4), "sensor": CAM_FROM_SENSOR}
 COUNT = 30
+CLOUD = config(NodeConfig, measured_depth_source="cloud")
 
 
 def head(number, frame_id="sensor", late_ns=0):
@@ -82,7 +85,7 @@ def make_measuring(make_robot, monkeypatch):
     def make(kind, mounted=True, **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 20))})
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"depth_source": kind, "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
+        options = {"measured_depth_source": kind} | EXACT
         robot = make_robot(**options | parameters)
         message, topic, robot.cam_from_sensor = KINDS[kind]
         robot.poses, robot.kind = poses, kind
@@ -168,7 +171,7 @@ def test_a_laser_that_is_slower_than_the_network_is_heard_all_the_same(make_meas
 
 
 def test_without_any_measurement_nothing_has_a_length_and_the_status_says_why(make_measuring):
-    robot = make_measuring("cloud", publish_unscaled=True)  # it does not count where metres can be had
+    robot = make_measuring("cloud", output_publish_unscaled=True)  # it does not count where metres can be had
     drive(robot, range(1, 9), before=lambda *_: None)
     status = robot.status()
     assert status["level"] == DiagnosticStatus.WARN
@@ -217,7 +220,7 @@ def test_a_sensor_that_is_not_in_tf_is_named_until_it_is(make_measuring):
 
 
 def test_depth_in_the_wrong_unit_contradicts_odometry_and_nothing_is_published(make_measuring):
-    robot = make_measuring("image", odom_source="topic", sparse_depth_max_m=100_000.0)
+    robot = make_measuring("image", odometry_source="topic", measured_depth_max_m=100_000.0)
     tell_camera_info(robot)
 
     def both(robot, number):
@@ -246,7 +249,11 @@ def make_intake(ros):
             return inverse(MOUNTS[target]) @ MOUNTS[source]
 
     def make(odometry=None):
-        made.append(SparseDepthIntake(node, NodeConfig(depth_source="cloud"), SparseDepthConfig(), Tree(), odometry))
+        made.append(
+            SparseDepthIntake(
+                node, config(NodeConfig, measured_depth_source="cloud"), SparseDepthConfig(), Tree(), odometry
+            )
+        )
         return made[-1]
 
     yield make

@@ -9,6 +9,7 @@ from dataclasses import replace
 import endurance
 import numpy as np
 import pytest
+from configs import config, mapper_config
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 from simulated_robot import TrajectoryError, run
 from simulation.building import make_robot
@@ -17,19 +18,20 @@ from simulation.network import PredictionNoise, SimulatedPredictor
 from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.mapping.budget.config import WindowConfig
 from dvlt_ros.mapping.budget.controller import BudgetController
 from dvlt_ros.mapping.budget.limits import Limits
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.corrections import Correction, stacked
 from dvlt_ros.mapping.data.frames import Frame, Picture, Reconstruction
 from dvlt_ros.mapping.data.views import Anchor, View
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.loop_closer import LoopCloser, prepare_loops
-from dvlt_ros.mapping.loops.detector import LoopDetector, LoopDetectorConfig
-from dvlt_ros.mapping.loops.place_index import PlaceIndexConfig
-from dvlt_ros.mapping.loops.verification import LoopVerificationConfig, UnverifiedLoop
+from dvlt_ros.mapping.loops.config import LoopsConfig
+from dvlt_ros.mapping.loops.detector import LoopDetector
+from dvlt_ros.mapping.loops.verification import UnverifiedLoop
 from dvlt_ros.mapping.maps.builder import MAX_KEPT, MapBuilder
+from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.maps.unscaled_map import UnscaledMap
 from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
@@ -43,7 +45,8 @@ from dvlt_ros.model import Dvlt, PixelMapping
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
 PATH_M = 75.0  # it comes back to where it began
-EAGER = LoopDetectorConfig(loop_every=1, loop_rest=0)
+RARE = config(LoopsConfig, loops_place_distance=0.1, loops_check_every=4, loops_rest=10)
+EAGER = config(LoopsConfig, loops_check_every=1, loops_rest=0)
 NO_NOISE = PredictionNoise(noise=0.005, outliers=0.0, warp=0.0, bend_deg=0.05, features=0.3)
 
 
@@ -86,8 +89,8 @@ def test_a_network_that_makes_one_place_of_any_two_does_no_great_harm(robot):
 def kidnapped(robot):
     """Windows of a drive whose middle the camera did not see, through unscaled map and builder; no odometry."""
     predictor = SimulatedPredictor(robot, NO_NOISE)
-    engine = FrontEnd(predictor, MappingConfig(), loops=LoopDetector(predictor, EAGER))
-    map_, builder = UnscaledMap(MapGraph(is_metric=False)), MapBuilder(MappingConfig(voxel_size=0.1), "front")
+    engine = FrontEnd(predictor, mapper_config(), loops=LoopDetector(predictor, EAGER))
+    map_, builder = UnscaledMap(MapGraph(is_metric=False)), MapBuilder(MapConfig(voxel_size=0.1), "front")
     closer, placed, snapshots = LoopCloser(engine, map_), [], []
     for frame in robot.frames():
         if 20 < frame.stamp_ns * 1e-9 < 32:
@@ -218,7 +221,7 @@ def a_reconstruction(number, map_id):
 
 
 def test_a_joined_map_is_one_and_both_have_moved():
-    builder = MapBuilder(MappingConfig(voxel_size=0.05))
+    builder = MapBuilder(MapConfig(voxel_size=0.05))
     builder.add(a_reconstruction(1, map_id=0), submap_id=0)
     old = builder.snapshot()
     builder.add(a_reconstruction(2, map_id=3), submap_id=1)
@@ -234,7 +237,7 @@ def test_a_joined_map_is_one_and_both_have_moved():
 
 
 def test_maps_that_have_ended_are_kept_as_long_as_there_is_room():
-    builder = MapBuilder(MappingConfig(voxel_size=0.05, max_map_points=2000))
+    builder = MapBuilder(MapConfig(voxel_size=0.05, max_points=2000))
     for map_id in range(MAX_KEPT + 5):
         builder.add(a_reconstruction(map_id + 1, map_id))
     kept = builder.snapshots()[:-1]
@@ -303,7 +306,7 @@ def walk_past(detector, count, begin=0, step_m=1.0, map_id=0):
 
 
 def test_submaps_are_as_far_apart_as_they_should_be():
-    detector = LoopDetector(PlaceRecognizer(), LoopDetectorConfig(place_distance=0.5))
+    detector = LoopDetector(PlaceRecognizer(), config(LoopsConfig, loops_place_distance=0.5))
     submaps = walk_past(detector, 30, step_m=0.25)
     apart = np.diff([submap.map_from_cam[0, 3] for submap in submaps])
     assert (apart >= 0.5 * min(submap.depth for submap in submaps) - 0.25).all()
@@ -313,7 +316,7 @@ def test_submaps_are_as_far_apart_as_they_should_be():
 
 
 def test_places_are_bounded_and_what_is_forgotten_is_told():
-    detector = LoopDetector(PlaceRecognizer(), LoopDetectorConfig(place_distance=0.1), PlaceIndexConfig(max_places=25))
+    detector = LoopDetector(PlaceRecognizer(), config(LoopsConfig, loops_place_distance=0.1, loops_max_places=25))
     submaps = walk_past(detector, 80)
     assert len(detector) == len(detector._stored) == 25
     forgotten = [number for submap in submaps for number in submap.forgotten]
@@ -323,7 +326,7 @@ def test_places_are_bounded_and_what_is_forgotten_is_told():
 
 def test_checks_keep_their_distance_and_are_not_repeated():
     recognizer = PlaceRecognizer()
-    detector = LoopDetector(recognizer, LoopDetectorConfig(place_distance=0.1, loop_every=4, loop_rest=10))
+    detector = LoopDetector(recognizer, RARE)
     walk_past(detector, 45)
     assert detector.is_due
     with pytest.raises(RuntimeError):
@@ -347,7 +350,7 @@ def checked(detector, recognizer):
 
 def test_a_lost_robot_looks_for_its_old_map_after_every_window_and_for_others_in_their_turn():
     recognizer = PlaceRecognizer()
-    detector = LoopDetector(recognizer, LoopDetectorConfig(place_distance=0.1, loop_every=4, loop_rest=10))
+    detector = LoopDetector(recognizer, RARE)
     walk_past(detector, 40)
     assert detector.is_due  # two places of one map, in their turn
     first, second = checked(detector, recognizer)
@@ -371,7 +374,7 @@ def test_a_lost_robot_looks_for_its_old_map_after_every_window_and_for_others_in
 def test_a_map_that_has_just_begun_is_sought_in_the_one_before_without_delay():
     """A registration that failed: what would be no return within one map joins two."""
     recognizer = PlaceRecognizer(lap=25)
-    detector = LoopDetector(recognizer, LoopDetectorConfig(place_distance=0.1, loop_every=100))
+    detector = LoopDetector(recognizer, config(LoopsConfig, loops_place_distance=0.1, loops_check_every=100))
     walk_past(detector, 24)
     assert not detector.is_due
     recognizer.describe = lambda view, size: PlaceRecognizer.describe(recognizer, replace(view, number=23), size)
@@ -381,7 +384,7 @@ def test_a_map_that_has_just_begun_is_sought_in_the_one_before_without_delay():
 
 
 def test_a_reset_forgets_all_places_and_numbers_go_on():
-    detector = LoopDetector(PlaceRecognizer(), LoopDetectorConfig(place_distance=0.1))
+    detector = LoopDetector(PlaceRecognizer(), config(LoopsConfig, loops_place_distance=0.1))
     walk_past(detector, 45)
     detector.forget()
     assert not detector.is_due
@@ -409,11 +412,11 @@ def test_a_view_that_cannot_be_described_is_no_place_and_loses_no_frame():
     robot, said = make_robot(0, 3.0), []
     predictor = SimulatedPredictor(robot, NO_NOISE)
     predictor.describe = lambda *_: np.full((8, 48), np.nan, np.float32)
-    engine = FrontEnd(predictor, MappingConfig(), said.append, loops=LoopDetector(predictor, EAGER))
+    engine = FrontEnd(predictor, mapper_config(), said.append, loops=LoopDetector(predictor, EAGER))
     for frame in robot.frames():
         engine.admit(frame)
     window = engine.run()
-    assert len(window.reconstructions) == MappingConfig.window_size
+    assert len(window.reconstructions) == WindowConfig().size
     assert window.submap is None
     assert any("cannot be remembered as a place: a descriptor must be" in sentence for sentence in said)
 
@@ -443,23 +446,22 @@ def test_a_check_leaves_the_streams_features_alone():
 
 def test_without_gtsam_loops_are_off_unless_they_must_be_closed(monkeypatch):
     predictor = SimulatedPredictor(make_robot(0, 5.0))
-    options = PlaceIndexConfig(), LoopVerificationConfig(), predictor, True
-    assert prepare_loops(LoopDetectorConfig(), *options).detector is not None
-    assert prepare_loops(LoopDetectorConfig(loops="never"), *options).detector is None
+    assert prepare_loops(LoopsConfig(), predictor, True).detector is not None
+    assert prepare_loops(config(LoopsConfig, loops_mode="never"), predictor, True).detector is None
     library.cache_clear()
     monkeypatch.setitem(sys.modules, "gtsam", None)
-    off = prepare_loops(LoopDetectorConfig(), *options)
+    off = prepare_loops(LoopsConfig(), predictor, True)
     assert off.detector is None
     assert off.graph is None
     assert "pip install 'dvlt_ros[loops]'" in off.reason
     with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[loops\]'"):
-        prepare_loops(LoopDetectorConfig(loops="always"), *options)
+        prepare_loops(config(LoopsConfig, loops_mode="always"), predictor, True)
     library.cache_clear()
 
 
 def test_a_model_without_features_cannot_close_loops():
     with pytest.raises(ConfigError, match="features recognise places"):
-        prepare_loops(LoopDetectorConfig(loops="always"), PlaceIndexConfig(), LoopVerificationConfig(), object(), True)
+        prepare_loops(config(LoopsConfig, loops_mode="always"), object(), True)
 
 
 def test_round_and_round_memory_is_bounded():
@@ -473,7 +475,7 @@ def test_round_and_round_memory_is_bounded():
 
 def test_a_place_that_was_forgotten_is_no_loop():
     recognizer = PlaceRecognizer(lap=15)
-    detector = LoopDetector(recognizer, LoopDetectorConfig(place_distance=0.1), PlaceIndexConfig(max_places=25))
+    detector = LoopDetector(recognizer, config(LoopsConfig, loops_place_distance=0.1, loops_max_places=25))
     walk_past(detector, 40)
     recognizer.lap = 10**6
     walk_past(detector, 200, begin=40)

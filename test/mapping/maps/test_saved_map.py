@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 import relocalization
 import torch
+from configs import config, mapper_config
 from room import FRAME_NS, INTRINSICS, SIZE, FakePredictor, picture, pose
 from safetensors.numpy import load_file, save_file
 from simulation.building import make_building, send
 
 from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.errors import InputError
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.corrections import Correction, stacked
 from dvlt_ros.mapping.data.frames import Cloud, Frame, Picture
 from dvlt_ros.mapping.data.views import Anchor, View
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.loop_closer import LoopCloser, LoopParts
-from dvlt_ros.mapping.loops.detector import LoopDetector, LoopDetectorConfig
-from dvlt_ros.mapping.loops.place_index import LONG_AGO_NS, Place, PlaceIndex, PlaceIndexConfig
+from dvlt_ros.mapping.loops.config import LoopsConfig, PlaceIndexConfig
+from dvlt_ros.mapping.loops.detector import LoopDetector
+from dvlt_ros.mapping.loops.place_index import LONG_AGO_NS, Place, PlaceIndex
 from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.maps.map_from_odom import MAX_STEP_M
 from dvlt_ros.mapping.maps.map_part import MapSnapshot
 from dvlt_ros.mapping.maps.metric_map import MetricMap
@@ -248,13 +250,18 @@ class Drive:
     def __init__(self, max_places=500, odom_from_world=None):
         pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
         self.predictor = PlaceRecognizer({n * FRAME_NS: on_the_lap(n) for n in range(1, 9 * LAP)})
-        closing = LoopDetectorConfig(loop_every=1, place_distance=0.05)
-        places = PlaceIndexConfig(loop_min_age_s=1.0, max_places=max_places)
+        closing = config(
+            LoopsConfig,
+            loops_check_every=1,
+            loops_place_distance=0.05,
+            loops_min_age_s=1.0,
+            loops_max_places=max_places,
+        )  # fmt: skip
         self.is_metric, self.odom_from_world = odom_from_world is not None, odom_from_world
-        self.loops = LoopParts(LoopDetector(self.predictor, closing, places), MapGraph(self.is_metric))
-        config = MappingConfig(keyframe_min_change=0.0, distrusted_share=0.0, voxel_size=0.05)
-        self.engine = FrontEnd(self.predictor, config, loops=self.loops.detector)
-        self.map, self.builder = UnscaledMap(self.loops.graph), MapBuilder(config)
+        self.loops = LoopParts(LoopDetector(self.predictor, closing), MapGraph(self.is_metric))
+        exact = mapper_config(keyframes_min_change=0.0, confidence_cut_share=0.0)
+        self.engine = FrontEnd(self.predictor, exact, loops=self.loops.detector)
+        self.map, self.builder = UnscaledMap(self.loops.graph), MapBuilder(MapConfig(voxel_size=0.05))
         if self.is_metric:
             self.map = MetricMap(self.wheels, ScaleConfig(), graph=self.loops.graph)
         self.said = []
@@ -438,9 +445,9 @@ def test_in_another_building_of_the_same_plan_a_robot_is_never_found(simulated, 
 
 def test_without_loops_nothing_is_loaded(make_predictor, first_drive):
     _, saved = first_drive
-    builder = MapBuilder(MappingConfig())
+    builder = MapBuilder(MapConfig())
     with pytest.raises(InputError, match="no loops are closed"):
-        load_saved_map(saved, FrontEnd(make_predictor(), MappingConfig()), UnscaledMap(), builder)
+        load_saved_map(saved, FrontEnd(make_predictor(), mapper_config()), UnscaledMap(), builder)
     assert builder.snapshot().map_id == 0
 
 
@@ -479,7 +486,7 @@ def test_a_saved_map_stays_known_however_far_the_robot_drives():
 
 
 def test_places_of_a_saved_map_need_no_places_in_between():
-    index, rng = PlaceIndex(PlaceIndexConfig(loop_min_age_s=20.0, loop_min_apart=10)), np.random.default_rng(0)
+    index, rng = PlaceIndex(PlaceIndexConfig(min_age_s=20.0, min_apart=10)), np.random.default_rng(0)
     descriptors = rng.normal(size=(25, 8, 16)).astype(np.float32)
     for number, descriptor in enumerate(descriptors):
         index.add(Place(number, LONG_AGO_NS, -1 - number), descriptor)
@@ -488,7 +495,7 @@ def test_places_of_a_saved_map_need_no_places_in_between():
 
 
 def test_submaps_move_with_their_map_and_are_forgotten():
-    builder = MapBuilder(MappingConfig(voxel_size=0.05))
+    builder = MapBuilder(MapConfig(voxel_size=0.05))
     builder.load(MapSnapshot(-1, *saved_parts(), 0.01, {0: IDENTITY, 1: IDENTITY}), submap_id=0)
     places = {number: Submap(number, 0, number, "cam", np.eye(4), 3.0, 0, (1,) * (number == 3)) for number in (2, 3)}
     builder.add_submap(places[2], 4, None)
@@ -508,7 +515,7 @@ def saved_parts(num_points=500):
 
 
 def test_a_loaded_cloud_is_bounded_and_leaves_after_those_of_maps_that_have_ended():
-    builder = MapBuilder(MappingConfig(voxel_size=0.05, max_map_points=1000))
+    builder = MapBuilder(MapConfig(voxel_size=0.05, max_points=1000))
     builder.load(MapSnapshot(-1, *saved_parts(5000), 0.01, {}), submap_id=0)
     assert len(builder.snapshot().cloud.points) <= 1000
     for map_id in range(3):

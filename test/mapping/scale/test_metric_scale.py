@@ -146,7 +146,7 @@ def test_a_wrong_mount_shows_in_the_residual():
     wrong[:3, :3] = rotation_of(np.array([0, 0, math.radians(25)])) @ wrong[:3, :3]
     wheels, seen = drive() @ wrong, as_map(drive() @ right)
     assert scale_from_odometry(seen, drive() @ right).residual < 1e-6
-    assert scale_from_odometry(seen, wheels).residual > ScaleConfig().scale_max_residual
+    assert scale_from_odometry(seen, wheels).residual > ScaleConfig().max_residual
 
 
 def test_a_known_baseline_tells_the_scale_and_noise_does_not_lengthen_it():
@@ -221,7 +221,7 @@ def locked_scale(value=2.0, windows=10, **changes):
 
 
 def test_the_scale_is_unknown_then_estimated_then_locked():
-    scale, states = MetricScaleEstimator(ScaleConfig(scale_min_windows=4)), []
+    scale, states = MetricScaleEstimator(ScaleConfig(min_windows=4)), []
     assert (scale.status.state, scale.status.metres_per_unit) == ("unknown", None)
     for window in range(6):
         findings = [NoObservation("odometry", "standing still")] if window == 0 else [observation(2.0)]
@@ -258,7 +258,7 @@ def test_a_drifting_unit_is_followed_smoothly(noise, drift, seed):
         status = scale.observe(0, window * SECOND_NS, [found])
         if before is not None and before.state == status.state == "locked":
             step = abs(math.log(status.metres_per_unit / before.metres_per_unit))
-            assert step <= config.scale_max_rate * 1.0 + 1e-9
+            assert step <= config.max_rate * 1.0 + 1e-9
         before = status
         if status.state == "locked" and window > 20:
             errors.append(math.log(status.metres_per_unit) - log_unit)
@@ -267,7 +267,7 @@ def test_a_drifting_unit_is_followed_smoothly(noise, drift, seed):
 
 
 def test_a_lock_that_windows_contradict_for_long_is_lost():
-    scale, states = locked_scale(scale_patience_s=10.0), []
+    scale, states = locked_scale(patience_s=10.0), []
     for window in range(10, 40):
         states.append(scale.observe(0, window * SECOND_NS, [observation(3.0)]))
         if states[-1].state != "locked":
@@ -377,8 +377,8 @@ def test_a_change_of_scale_leaves_the_camera_where_it_is(seed, factor):
 
 
 def test_impossible_values_are_refused():
-    with pytest.raises(ConfigError, match="scale_min_windows must be at least 2"):
-        ScaleConfig(scale_min_windows=1)
+    with pytest.raises(ConfigError, match=r"scale\.min_windows must be at least 2"):
+        ScaleConfig(min_windows=1)
     with pytest.raises(InputError, match="above 0"):
         rescale_about(np.zeros(3), -1.0)
     with pytest.raises(InputError, match=r"must both be \(S, 4, 4\)"):

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from configs import mapper_config
 from drive import windows_of
 from room import FRAME_NS, SIZE, FakePredictor, picture, pose, room_depth, turn, walk
 
 from dvlt_ros.errors import ConfigError, InputError
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.maps.metric_map import MetricMap
@@ -78,8 +78,8 @@ def make(predictor=None, mounts=None, **changes):
             raise InputError(f"no transform from '{frame_id}'")
         return mounts[frame_id]
 
-    rig = Rig(("left", "right"), look_up, RigConfig(rig_patience_s=0.35))
-    config = MappingConfig(**{"distrusted_share": 0.0, "window_overlap": 2} | changes)
+    rig = Rig(("left", "right"), look_up, RigConfig(patience_s=0.35))
+    config = mapper_config(**{"confidence_cut_share": 0.0, "window_overlap": 2} | changes)
     clock = itertools.count(0, 10**6).__next__
     return FrontEnd(predictor or TwoCameras(), config, said.append, clock_ns=clock, rig=rig), said
 
@@ -241,11 +241,11 @@ def test_a_camera_that_cannot_be_used_leaves_the_others_alone(changes, reason):
 
 
 def test_a_moment_is_a_keyframe_if_one_camera_sees_something_new():
-    engine, _ = make(keyframe_heartbeat_s=60.0)
+    engine, _ = make(keyframes_heartbeat_s=60.0)
     still = picture(0)
     frames = [f for n in range(1, 9) for f in (frame(n, "left", shows=still), frame(n, "right"))]
     assert len([r for w in feed(engine, frames) for r in w.reconstructions]) == 16
-    engine, _ = make(keyframe_heartbeat_s=60.0)
+    engine, _ = make(keyframes_heartbeat_s=60.0)
     frames = [frame(n, camera, shows=still) for n in range(1, 9) for camera in ("left", "right")]
     assert len([r for w in feed(engine, frames) for r in w.reconstructions]) == 2
     assert engine.counters.read().passed_over == 14

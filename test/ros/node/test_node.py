@@ -90,7 +90,7 @@ def test_a_node_that_is_cleaned_up_lets_go_of_the_network_and_its_troubles(make_
 
 
 def test_an_activation_that_fails_leaves_nothing_open_and_the_next_one_works(make_robot, monkeypatch):
-    robot = make_robot(cameras=["left", "right"])
+    robot = make_robot(cameras_names=["left", "right"])
     assert robot.change(Transition.TRANSITION_CONFIGURE)
     intake = stream.Intake
 
@@ -116,8 +116,8 @@ def test_compressed_images(make_robot):
 
 
 def test_two_robots_in_namespaces_do_not_disturb_each_other(make_robot):
-    first = make_robot(namespace="/one", frame_prefix="one/")
-    second = make_robot(namespace="/two", frame_prefix="two/")
+    first = make_robot(namespace="/one", frames_prefix="one/")
+    second = make_robot(namespace="/two", frames_prefix="two/")
     for robot in (first, second):
         robot.start()
     second.stamp_ns = 500 * 10**9
@@ -175,14 +175,14 @@ def test_rviz_that_comes_late_gets_the_map(make_robot, ros):
 def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot):
     robot = make_robot()
     robot.start()
-    assert robot.set(latency_budget_ms=500)[0].successful  # an integer for a number is fine
-    assert robot.set(points_stride=4)[0].successful
+    assert robot.set(budget_latency_ms=500)[0].successful  # an integer for a number is fine
+    assert robot.set(output_points_stride=4)[0].successful
     robot.show_and_wait(3)
     assert len(point_cloud2.read_points(robot.messages["points"][-1])) <= (HEIGHT // 4) * (WIDTH // 4)
     for values, reason in [
         ({"window_size": 4}, "only change before"),
-        ({"k_min": 60}, "k_min must be at most k_max 2"),
-        ({"max_registration_residual": "much"}, "must be float"),
+        ({"budget_k_min": 60}, "k_min must be at most k_max 2"),
+        ({"registration_max_residual": "much"}, "must be float"),
         ({"tf_mode": "none"}, "tf_mode can only change before"),
     ]:
         (result,) = robot.set(**values)
@@ -195,7 +195,7 @@ def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot
 
 
 def test_nothing_unscaled_leaves_by_accident(make_robot):
-    robot = make_robot(publish_unscaled=False)
+    robot = make_robot(output_publish_unscaled=False)
     robot.start()
     for _ in range(4):
         robot.show()
@@ -204,7 +204,7 @@ def test_nothing_unscaled_leaves_by_accident(make_robot):
     for topic in ("depth/image", "points", "pose", "path", "map_points", "/tf"):
         assert not robot.messages[topic], topic
     assert "withheld" in robot.status()["message"]
-    assert robot.set(publish_unscaled=True)[0].successful
+    assert robot.set(output_publish_unscaled=True)[0].successful
     robot.show_and_wait(1)
 
 
@@ -237,7 +237,7 @@ def test_a_second_parent_is_refused(make_robot):
 
 
 def test_services(make_robot, tmp_path):
-    robot = make_robot(map_directory=str(tmp_path / "maps"))
+    robot = make_robot(maps_directory=str(tmp_path / "maps"))
     name = robot.node.get_name()
     assert not robot.call(Trigger, f"{name}/save_map", Trigger.Request()).success
     robot.start()
@@ -262,15 +262,15 @@ def test_weights_that_do_not_exist_fail_the_configuration_with_the_reason(make_r
     robot = make_robot(weights=tmp_path / "nowhere")
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
     assert "nowhere" in capfd.readouterr().err
-    assert robot.set(weights=str(robot.node.get_parameter("weights").value))[0].successful  # it lives
+    assert robot.set(model_weights=str(robot.node.get_parameter("model.weights").value))[0].successful  # it lives
 
 
 def test_the_precision_is_that_of_the_network(make_robot):
-    robot = make_robot(precision="int8")
+    robot = make_robot(model_precision="int8")
     robot.start()
     robot.show_and_wait(3)
     assert robot.parts.engine.predictor.model.precision == "int8"
-    assert not robot.set(precision="int4")[0].successful
+    assert not robot.set(model_precision="int4")[0].successful
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_another_size_in_the_middle_of_the_stream_begins_another_map_of_the_same
 
 
 def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_map(make_robot):
-    robot = make_robot(stale_after_s=0.2)
+    robot = make_robot(output_stale_after_s=0.2)
     robot.start()
     robot.show_and_wait(4)
     robot.until(lambda: robot.status()["level"] == DiagnosticStatus.ERROR, "the error")

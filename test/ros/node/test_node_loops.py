@@ -73,13 +73,13 @@ def test_a_reset_forgets_the_places(make_returning):
 
 
 def test_a_new_node_finds_itself_in_the_map_that_another_one_has_saved(make_returning, tmp_path):
-    before = make_returning(map_directory=str(tmp_path))
+    before = make_returning(maps_directory=str(tmp_path))
     before.start()
     go(before, range(1, LAP + 12))
     saved = before.call(Trigger, "dvlt/save_map", Trigger.Request())
     assert saved.success, saved.message
     assert Path(saved.message).with_suffix(".places.safetensors").exists()
-    robot = make_returning(map_directory=str(tmp_path), namespace="/another")
+    robot = make_returning(maps_directory=str(tmp_path), namespace="/another")
     assert robot.change(Transition.TRANSITION_CONFIGURE)
     assert robot.status()["loops"] == "on"
     loaded = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
@@ -106,7 +106,7 @@ def positions(robot):
 def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_it(
     make_returning, monkeypatch, tmp_path
 ):
-    robot = make_returning(map_directory=str(tmp_path))
+    robot = make_returning(maps_directory=str(tmp_path))
     robot.start()
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/reset", Trigger.Request()).success
@@ -141,11 +141,11 @@ def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_i
 
 
 def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returning, tmp_path):
-    robot = make_returning(map_directory=str(tmp_path / "maps"))
+    robot = make_returning(maps_directory=str(tmp_path / "maps"))
     outside = tmp_path / "outside.places.safetensors"
 
-    def refusal(map_file=""):
-        assert robot.set(map_file=map_file)[0].successful
+    def refusal(name=""):
+        assert robot.set(maps_file=name)[0].successful
         answer = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
         assert not answer.success
         return answer.message
@@ -167,17 +167,17 @@ def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returni
     robot.until(lambda: 8 * FRAME_NS in robot.stamps("pose"), "the next frame")
     status = robot.status()
     assert (status["map_id"], status["relocalized"]) == ("0", "no saved map")
-    assert robot.set(map_file=saved.name)[0].successful
+    assert robot.set(maps_file=saved.name)[0].successful
     assert robot.call(Trigger, "dvlt/load_map", Trigger.Request()).success
     robot.until(lambda: robot.status()["relocalized"].startswith("no: "), "the saved map")
 
 
 def test_loops_can_be_switched_off(make_returning):
-    robot = make_returning(loops="never")
+    robot = make_returning(loops_mode="never")
     robot.start()
     go(robot, range(1, 8))
     status = robot.status()
-    assert status["loops"] == "off: loops: never"
+    assert status["loops"] == "off: loops.mode: never"
     assert "places" not in status
     refused = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
     assert not refused.success
@@ -191,7 +191,7 @@ def test_without_gtsam_the_node_does_not_start_if_loops_must_be_closed(make_retu
     robot = make_returning()
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
     assert "pip install 'dvlt_ros[loops]'" in capfd.readouterr().err
-    automatic = make_returning(loops="auto", namespace="/automatic")
+    automatic = make_returning(loops_mode="auto", namespace="/automatic")
     assert automatic.change(Transition.TRANSITION_CONFIGURE)
     assert "GTSAM" in automatic.status()["loops"]
     library.cache_clear()
@@ -200,7 +200,7 @@ def test_without_gtsam_the_node_does_not_start_if_loops_must_be_closed(make_retu
 def test_while_a_map_is_read_frames_come_out_and_a_node_that_is_cleaned_up_does_not_load_it(
     make_returning, monkeypatch, tmp_path
 ):
-    robot = make_returning(map_directory=str(tmp_path))
+    robot = make_returning(maps_directory=str(tmp_path))
     robot.start()
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/save_map", Trigger.Request()).success
@@ -218,7 +218,7 @@ def test_while_a_map_is_read_frames_come_out_and_a_node_that_is_cleaned_up_does_
 
 
 def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_returning, tmp_path):
-    robot = make_returning(map_directory=str(tmp_path))
+    robot = make_returning(maps_directory=str(tmp_path))
     robot.start()
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/save_map", Trigger.Request()).success

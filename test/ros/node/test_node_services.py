@@ -24,7 +24,7 @@ FRAMES = 3
 @pytest.fixture
 def robot(make_robot, tmp_path):
     """With a map of a few frames, and loops off, whose file would be one more."""
-    robot = make_robot(map_directory=str(tmp_path / "maps"), loops="never")
+    robot = make_robot(maps_directory=str(tmp_path / "maps"), loops_mode="never")
     robot.start()
     robot.show_and_wait(FRAMES)
     robot.until(lambda: num_poses(robot) == FRAMES, "the map")
