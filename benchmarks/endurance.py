@@ -24,12 +24,15 @@ from simulation.building import INTRINSICS, SIZE, Building, SimulatedRobot, make
 from simulation.network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.benchmark import machine
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.budget.config import WindowConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.loop_closer import LoopCloser
-from dvlt_ros.mapping.loops.detector import LoopDetector, LoopDetectorConfig
+from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
+from dvlt_ros.mapping.loops.detector import LoopDetector
 from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
@@ -40,8 +43,8 @@ FRAME_NS = 500_000_000
 ROOM = 7  # a place of the building that is the middle of a room
 DRIFT_RAD = 2e-4  # of the wheels' heading, per frame
 ROWS = 40
-CONFIG = MappingConfig(window_size=3, window_overlap=2, max_map_points=100_000)  # a map that is soon full
-LOOPS = LoopDetectorConfig(loop_rest=30)  # one in two laps; each comes with a solution of the whole graph
+CONFIG = MapperConfig(window=WindowConfig(size=3, overlap=2), map=MapConfig(max_points=100_000))  # soon full
+LOOPS = LoopsConfig(LoopDetectorConfig(rest=30))  # one in two laps; each comes with a solution of the whole graph
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
     predictor = StubPredictor(robot, PredictionNoise(bend_deg=0.1))
     detector, graph = (LoopDetector(predictor, LOOPS), MapGraph(is_metric=True)) if has_loops else (None, None)
     engine = FrontEnd(predictor, CONFIG, loops=detector)
-    metric, builder = MetricMap(circuit.camera, ScaleConfig(), graph=graph), MapBuilder(CONFIG)
+    metric, builder = MetricMap(circuit.camera, ScaleConfig(), graph=graph), MapBuilder(CONFIG.map)
     closer, took_ms = LoopCloser(engine, metric), []
     for number in range(num_windows + 1):
         start = time.process_time()

@@ -31,13 +31,15 @@ from dvlt_ros.evaluation.reading import Trajectory
 from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match
 from dvlt_ros.geometry import quaternion_from_matrix
 from dvlt_ros.lens import Lens
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor, choose_device
+from dvlt_ros.mapping.keyframes.config import KeyframeConfig
 from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
+from dvlt_ros.mapping.submaps.config import RegistrationConfig
 from dvlt_ros.model import Dvlt
 from dvlt_ros.reconstruct_bag import windows
 from dvlt_ros.sources import SourceImage
@@ -58,7 +60,7 @@ class Run:
     problem: str = ""  # why frames have no pose
 
 
-def by_engine(recording: Recording, predictor: DvltPredictor, config: MappingConfig, odom: np.ndarray | None) -> Run:
+def by_engine(recording: Recording, predictor: DvltPredictor, config: MapperConfig, odom: np.ndarray | None) -> Run:
     """Through the engine; with ``odom`` (N, 4, 4) in metres, of which the frames from the lock on count."""
     predictor.reset()
     height, width = recording.images[0].shape[:2]
@@ -182,7 +184,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--max-registration-residual", type=float, default=MappingConfig.max_registration_residual)
+    parser.add_argument("--max-registration-residual", type=float, default=RegistrationConfig().max_residual)
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--threads", type=int, default=2, help="of pycolmap and of PyTorch (default: 2)")
     parser.add_argument("--output", type=Path, help="folder for trajectories.json and trajectories.png")
@@ -191,7 +193,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredictor) -> list[Run]:
     # Every frame counts: none is passed over for showing little new.
-    config = MappingConfig(keyframe_min_change=0.0, max_registration_residual=args.max_registration_residual)
+    registration = RegistrationConfig(max_residual=args.max_registration_residual)
+    config = MapperConfig(keyframes=KeyframeConfig(min_change=0.0), registration=registration)
     found = [by_engine(recording, predictor, config, None)]
     for drift in args.drift:
         odom = drifting(recording.world_from_cam, drift)

@@ -37,11 +37,12 @@ from simulation.network import PredictionNoise, SimulatedPredictor
 from dvlt_ros.alignment import Sim3, fit_sim3
 from dvlt_ros.benchmark import machine
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.loop_closer import LoopCloser
 from dvlt_ros.mapping.loops.detector import LoopDetector
 from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
 from dvlt_ros.mapping.maps.unscaled_map import UnscaledMap
@@ -78,10 +79,10 @@ class Session:
     def __init__(self, robot: SimulatedRobot, predictor: SimulatedPredictor, is_metric: bool = True) -> None:
         self.robot, self.is_metric = robot, is_metric
         self.detector = LoopDetector(predictor)
-        self.engine = FrontEnd(predictor, MappingConfig(), loops=self.detector)
+        self.engine = FrontEnd(predictor, MapperConfig(), loops=self.detector)
         graph = MapGraph(is_metric)
         self.map = MetricMap(self._camera, ScaleConfig(), graph=graph) if is_metric else UnscaledMap(graph)
-        self.builder = MapBuilder(MappingConfig(voxel_size=0.1), CAMERA)
+        self.builder = MapBuilder(MapConfig(voxel_size=0.1), CAMERA)
         self.closer = LoopCloser(self.engine, self.map)
         self.published: dict[int, tuple[int, np.ndarray]] = {}  # map and map_from_cam (4, 4) by stamp
 
@@ -244,7 +245,7 @@ def first_similar(first: SimulatedRobot, second: SimulatedRobot) -> int | None:
     ours, theirs = second.world_from_base, first.world_from_base
     near = np.linalg.norm(ours[:, None, :2, 3] - theirs[None, :, :2, 3], axis=-1) < SIMILAR_M
     near &= ours[:, :2, 0] @ theirs[:, :2, 0].T > math.cos(math.radians(SIMILAR_DEG))
-    count = MappingConfig().window_size
+    count = MapperConfig().window.size
     whole = np.convolve(near.any(axis=1), np.ones(count), mode="valid") > count - 0.5
     return int(whole.argmax()) + count - 1 if whole.any() else None
 

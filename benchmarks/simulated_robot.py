@@ -30,7 +30,7 @@ from simulation.network import PredictionNoise, SimulatedPredictor
 from dvlt_ros.alignment import ScaleEstimator, fit_sim3
 from dvlt_ros.benchmark import machine
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.front_end.window_result import WindowResult
@@ -124,7 +124,7 @@ def run(
     rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
     predictor = SimulatedPredictor(robot, noise, seed, is_fooled)
     detector = LoopDetector(predictor) if has_loops else None
-    engine = FrontEnd(predictor, MappingConfig(), problems.append, rig=rig, loops=detector)
+    engine = FrontEnd(predictor, MapperConfig(), problems.append, rig=rig, loops=detector)
 
     def look_up(stamp_ns: int, frame_id: str) -> CameraInOdom:
         found = history.at(stamp_ns)

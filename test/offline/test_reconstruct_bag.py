@@ -17,15 +17,15 @@ from dvlt_ros import reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
 
 QUICK = [
-    "--image-size",
+    "--model-image-size",
     "56",
-    "--k-max",
+    "--budget-k-max",
     "2",
     "--device",
     "cpu",
-    "--keyframe-min-change",
+    "--keyframes-min-change",
     "0",
-    "--max-registration-residual",
+    "--registration-max-residual",
     "0.9",
 ]
 COUNT = 12
