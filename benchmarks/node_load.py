@@ -161,11 +161,10 @@ def overhead(args: argparse.Namespace) -> None:
     for image_size in (112, 504):
         for stride in (1, 2):
             ready = multiprocessing.get_context("spawn").Event()
+            parameters = {"output.points_stride": stride, "window.max_wait_s": 0.0}
             with (
                 other_process(listen, ready, args.domain),
-                active_node(
-                    args.domain, image_size, {"output.points_stride": stride, "window.max_wait_s": 0.0}
-                ) as node,
+                active_node(args.domain, image_size, parameters) as node,
             ):
                 ready.wait()
                 while not all(publisher.get_subscription_count() for publisher in listened(node)):
