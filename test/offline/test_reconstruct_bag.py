@@ -137,5 +137,5 @@ def test_errors_name_what_is_wrong(photos, tmp_path):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "typo.txt"])
     with pytest.raises(SystemExit, match="must be a TUM file, which --odom poses is not"):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "poses"])
-    with pytest.raises(SystemExit, match="window_overlap must be below"):
+    with pytest.raises(SystemExit, match=r"window\.overlap must be below"):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--window-overlap", "9"])

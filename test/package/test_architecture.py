@@ -95,3 +95,75 @@ MAPPING_ARROWS = {
 }
 # What puts the rooms together may import them all.
 MAPPING_TOP = {"config", "mapper", "relocalization", "loop_closer", "worker"}
+ROS_PACKAGES = {
+    "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",
+    "launch", "launch_ros", "lifecycle_msgs", "nav_msgs", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py",
+    "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros",
+}  # fmt: skip
+TRAINING_PACKAGES = {"accelerate", "hydra", "omegaconf", "tensorboard", "wandb"}
+
+
+def modules():
+    for folder, room in (("dvlt_ros", None), ("training", "training")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            if folder == "dvlt_ros" and parts[0] in ("training", "__init__"):
+                continue
+            yield path, room or parts[0], ("dvlt_ros", *([room] if room else []), *parts)
+
+
+def imported(path, module):
+    """Absolute dotted names of everything that a file imports, wherever in the file."""
+    package = module[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            prefix = [*base, *((node.module or "").split(".") if node.module else [])]
+            yield from (".".join([*prefix, alias.name]) for alias in node.names)
+
+
+@pytest.mark.parametrize(("path", "room", "module"), [pytest.param(*m, id=".".join(m[2])) for m in modules()])
+def test_imports_follow_the_arrows(path, room, module):
+    assert room in ARROWS, f"{path} is in a room that the arrows do not know"
+    for name in imported(path, module):
+        top, *rest = name.split(".")
+        if top == "dvlt_ros" and rest:
+            assert rest[0] == room or rest[0] in ARROWS[room], f"{room} must not import {name}"
+        assert top not in ROS_PACKAGES or room == "ros", f"{room} must not import {name}"
+        assert top not in TRAINING_PACKAGES or room == "training", f"{room} must not import {name}"
+        assert top != "training", f"{path}: the folder is installed as dvlt_ros.training"
+
+
+@pytest.mark.parametrize("arrows", [ARROWS, MAPPING_ARROWS], ids=["package", "mapping"])
+def test_the_arrows_have_no_way_back(arrows):
+    def reachable(room):
+        return set().union(*({known} | reachable(known) for known in arrows[room]))
+
+    for room in arrows:
+        assert room not in reachable(room), room
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=str(p.relative_to(MAPPING))) for p in sorted(MAPPING.rglob("*.py"))]
+)
+def test_mapping_is_built_in_stages(path):
+    parts = path.relative_to(MAPPING).with_suffix("").parts
+    if parts[0] in {"__init__", *MAPPING_TOP}:
+        return
+    for name in imported(path, ("dvlt_ros", "mapping", *parts)):
+        _, *rest = name.split(".")
+        if rest[:1] == ["mapping"]:
+            assert rest[1] in {parts[0], *MAPPING_ARROWS[parts[0]]}, f"mapping/{parts[0]} must not import {name}"
+
+
+def test_core_and_model_start_without_ros_training_extras_or_hub():
+    blocked = sorted(ROS_PACKAGES | TRAINING_PACKAGES | {"huggingface_hub", "cv2", "matplotlib"})
+    code = (
+        "import sys\n"
+        f"for name in {blocked!r}: sys.modules[name] = None\n"
+        "import dvlt_ros, dvlt_ros.cameras, dvlt_ros.model, dvlt_ros.benchmark\n"
+        "dvlt_ros.model.DvltConfig()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -208,6 +208,6 @@ def test_what_an_imu_says_of_itself_decides_what_is_used():
 
 
 def test_gravity_beside_odometry_is_refused_early():
-    with pytest.raises(ConfigError, match="gravity_source must be auto beside odometry"):
+    with pytest.raises(ConfigError, match=r"gravity\.source must be auto beside odometry"):
         config(NodeConfig, gravity_source="imu", odometry_source="topic")
     assert config(NodeConfig, gravity_source="mount").gravity.source == "mount"

@@ -157,7 +157,7 @@ def test_the_heights_change_while_it_runs_and_the_lower_one_stays_below(make_whe
     drive(robot, range(1, LOCKED))
     (result,) = robot.set(obstacles_min_height_m=2.5)
     assert not result.successful
-    assert "obstacle_max_height_m must be above obstacle_min_height_m, got 2.0 and 2.5" in result.reason
+    assert "obstacles.max_height_m must be above obstacles.min_height_m, got 2.0 and 2.5" in result.reason
     assert all(result.successful for result in robot.set(obstacles_min_height_m=0.8, obstacles_max_height_m=1.2))
     drive(robot, [LOCKED])
     robot.until(lambda: LOCKED * FRAME_NS in robot.stamps("obstacles"), "obstacles")

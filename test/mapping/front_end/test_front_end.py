@@ -228,7 +228,7 @@ def test_the_confidence_decides_what_is_trusted(make_engine, make_predictor, mak
 
 def test_an_empty_range_of_k_is_refused(make_engine, make_predictor):
     engine, _ = make_engine(make_predictor())
-    with pytest.raises(ConfigError, match="k_min 12 is above k_max 8"):
+    with pytest.raises(ConfigError, match=r"budget\.k_min 12 is above budget\.k_max 8"):
         engine.configure(mapper_config(budget_k_min=12))
     assert engine.config.k_min == 0
 

@@ -132,7 +132,7 @@ def test_every_rung_of_the_ladder_is_a_size_that_the_model_takes():
 
 def test_steps_that_a_model_without_a_loop_has_not_are_refused():
     predictor = WindowPredictor(Seeing(make_scene((28, 42))))
-    with pytest.raises(ConfigError, match="one number of steps: k_min and k_max must be 0 or 1"):
+    with pytest.raises(ConfigError, match=r"one number of steps: budget\.k_min and budget\.k_max must be 0 or 1"):
         FrontEnd(predictor, mapper_config(budget_k_max=8))
 
 
@@ -229,7 +229,7 @@ def test_the_budget_of_a_model_without_a_loop_works_by_window_and_resolution(bud
 def test_models_are_loaded_by_name(make_model, tmp_path):
     make_model().save_pretrained(tmp_path)
     assert isinstance(load_predictor(ModelConfig(weights=str(tmp_path), device="cpu")), DvltPredictor)
-    with pytest.raises(ConfigError, match="precision is for model dvlt"):
+    with pytest.raises(ConfigError, match=r"model\.precision is for dvlt"):
         load_predictor(ModelConfig("da3-base", device="cpu", precision="int8"))
     with pytest.raises(ConfigError, match="model must be one of"):
         ModelConfig("dvtl")

@@ -196,9 +196,9 @@ def test_one_thread_adds_while_another_looks_up():
 
 
 def test_a_configuration_that_cannot_work_is_refused():
-    with pytest.raises(ConfigError, match="odom_max_gap_s must be at least"):
+    with pytest.raises(ConfigError, match=r"odometry\.max_gap_s must be at least"):
         OdometryConfig(max_gap_s=-1.0)
-    with pytest.raises(ConfigError, match=r"odom_max_silence_s must be at least odom_max_gap_s 2\.0"):
+    with pytest.raises(ConfigError, match=r"odometry\.max_silence_s must be at least odometry\.max_gap_s 2\.0"):
         OdometryConfig(max_gap_s=2.0, max_silence_s=1.0)
     with pytest.raises(ConfigError, match="max_samples"):
         OdometryHistory(max_samples=1)

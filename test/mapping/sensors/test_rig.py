@@ -213,7 +213,7 @@ def test_cameras_that_are_not_synchronised_say_so_and_are_counted():
               for n in range(1, 31) for camera in ("left", "right")]  # fmt: skip
     assert feed(engine, frames) == []
     assert len(said) == 1
-    assert "not synchronised: their frames are 0.030 s apart or more, rig_tolerance_s is 0.01" in said[0]
+    assert "not synchronised: their frames are 0.030 s apart or more, cameras.tolerance_s is 0.01" in said[0]
     engine.forget()
     counts = engine.counters.read()
     assert counts.accepted == counts.dropped == 60
@@ -291,7 +291,7 @@ def test_frames_of_a_clock_that_jumps_back_begin_another_map():
 
 
 def test_a_window_too_small_for_two_moments_is_refused():
-    with pytest.raises(ConfigError, match="window_size must be at least 4"):
+    with pytest.raises(ConfigError, match=r"window\.size must be at least 4"):
         make(window_size=3)
     with pytest.raises(ConfigError, match="two cameras or more"):
         Rig(("left",), MOUNTS.__getitem__)

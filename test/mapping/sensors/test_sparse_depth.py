@@ -269,5 +269,5 @@ def test_points_that_cannot_be_used_are_named():
         usable(1000 * points, CONFIG)
     with pytest.raises(DepthError, match=r"0\.1 to 30 m away"):
         usable(0.001 * points, CONFIG)
-    with pytest.raises(ConfigError, match="sparse_depth_max_m must be above"):
+    with pytest.raises(ConfigError, match=r"measured_depth\.max_m must be above"):
         SparseDepthConfig(min_m=5.0, max_m=5.0)

@@ -152,7 +152,7 @@ def test_what_the_network_does_not_trust_gets_no_place(make_rover):
     robot.until(lambda: robot.parts.engine.counters.read().dropped == 6, "frames that are dropped")
     status = robot.status()
     assert (status["level"], status["in_flight"]) == (DiagnosticStatus.WARN, "0")
-    assert "the map waits: too few pixels reach min_confidence" in status["message"]
+    assert "the map waits: too few pixels reach confidence.min" in status["message"]
     assert robot.set(confidence_min=1.0)[0].successful
     rover.drive(range(LOCKED + 6, COUNT))
     rover.assert_true(COUNT - 1)

@@ -181,9 +181,9 @@ def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot
     assert len(point_cloud2.read_points(robot.messages["points"][-1])) <= (HEIGHT // 4) * (WIDTH // 4)
     for values, reason in [
         ({"window_size": 4}, "only change before"),
-        ({"budget_k_min": 60}, "k_min must be at most k_max 2"),
+        ({"budget_k_min": 60}, "budget.k_min must be at most budget.k_max 2"),
         ({"registration_max_residual": "much"}, "must be float"),
-        ({"tf_mode": "none"}, "tf_mode can only change before"),
+        ({"tf_mode": "none"}, "tf.mode can only change before"),
     ]:
         (result,) = robot.set(**values)
         assert not result.successful
@@ -191,7 +191,7 @@ def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.change(Transition.TRANSITION_CLEANUP)
     assert robot.set(window_size=4)[0].successful
-    assert "tf_mode must be one of" in robot.set(tf_mode="nonsense")[0].reason
+    assert "tf.mode must be one of" in robot.set(tf_mode="nonsense")[0].reason
 
 
 def test_nothing_unscaled_leaves_by_accident(make_robot):

@@ -160,7 +160,7 @@ def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returni
     (saved.parent / "link.places.safetensors").symlink_to(outside)
     (saved.parent / "short.places.safetensors").write_bytes(data[:-1])
     for name in ("../outside", str(outside), "link"):
-        assert "is not in map_directory" in refusal(name)
+        assert "is not in maps.directory" in refusal(name)
     assert "nowhere.places.safetensors: cannot be read" in refusal("nowhere")
     assert "not a whole map" in refusal("short")
     robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
