@@ -12,6 +12,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -25,12 +26,13 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ..errors import ConfigError, DvltError
+from ..health import Health
 from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import Settings
 from .lifecycle.parts import Parts, assemble
 from .lifecycle.services import Services
-from .lifecycle.status import Condition, status_message
+from .lifecycle.status import COMPONENTS, Condition, components, status_message
 from .lifecycle.stream import Stream
 from .parameters import Parameters
 from .process import settle_process
@@ -55,6 +57,8 @@ class ReconstructNode(LifecycleNode):
         self._updater = Updater(self)
         self._updater.setHardwareID("dvlt_ros")
         self._updater.add("reconstruction", self._diagnose)
+        for component in COMPONENTS:
+            self._updater.add(component, partial(self._diagnose_component, component))
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # they go on while simulated time stands still
         self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady)
         self.create_timer(FOLLOW_PERIOD_S, self._follow, clock=steady)
@@ -104,9 +108,9 @@ class ReconstructNode(LifecycleNode):
     def _configure(self) -> None:
         self._parts = assemble(self, self._settings, self._complaints)
         gc.freeze()  # collections in the middle of a window need not look at the network
-        engine, node = self._parts.engine, self._settings.current.node
-        what = f"model {node.model}, {node.weights or 'its own weights'}, on {engine.predictor.device}"
-        self.get_logger().info(f"ready with {what}, K from {engine.limits.k_min} to {engine.limits.k_max}")
+        mapper, node = self._parts.mapper, self._settings.current.node
+        what = f"model {node.model}, {node.weights or 'its own weights'}, on {mapper.predictor.device}"
+        self.get_logger().info(f"ready with {what}, K from {mapper.status.values['k_range']}")
         if node.publish_unscaled and not node.has_metric_source:
             self.get_logger().warning("publish_unscaled: lengths are NOT metres but up to one unknown factor")
 
@@ -162,6 +166,11 @@ class ReconstructNode(LifecycleNode):
         status.summary(message.level, message.message)
         for value in message.values:
             status.add(value.key, value.value)
+        return status
+
+    def _diagnose_component(self, name: str, status: DiagnosticStatusWrapper) -> DiagnosticStatusWrapper:
+        health = components(self._condition()).get(name, Health.ok("not in use"))
+        status.summary(bytes([health.level]), health.text or "OK")
         return status
 
 

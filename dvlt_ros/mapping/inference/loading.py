@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 
 from ...backends import DEFAULT_MODEL, load_model
-from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError
 from ...fast import Precision
 from ...model import Dvlt
-from ...model.weights import locate_checkpoint
 from ..config import ImageRotation
 from .dvlt_predictor import DvltPredictor
 from .model_predictor import WindowPredictor
 from .prediction import Predictor
-
-
-def digest_of(weights: str) -> str:
-    """SHA-256 of Déjà View's checkpoint, empty for the embedded one.
-
-    Raises:
-        WeightsError: no such weights.
-    """
-    path = locate_checkpoint(weights or EMBEDDED_WEIGHTS)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_predictor(
@@ -45,7 +30,7 @@ def load_predictor(
     """
     if model == DEFAULT_MODEL:
         network = Dvlt.from_pretrained(weights or None)
-        return DvltPredictor(network, device, image_rotation, precision, merged_keys)
+        return DvltPredictor(network, device, image_rotation, precision, merged_keys, weights)
     if precision is not None:
         raise ConfigError(f"precision is for model {DEFAULT_MODEL}; {model} has its own, got {precision!r}")
     if merged_keys != 1:
