@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -26,13 +27,10 @@ from .errors import DataError, DvltError
 from .lens import rectification
 from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
-from .mapping.front_end.front_end import FrontEnd
-from .mapping.front_end.window_result import WindowResult
 from .mapping.inference.loading import load_predictor
-from .mapping.loop_closer import LoopCloser, prepare_loops
-from .mapping.maps.metric_map import MetricMap
-from .mapping.maps.unscaled_map import UnscaledMap
+from .mapping.mapper import Mapper
 from .mapping.sensors.odometry import OdometryConfig
+from .mapping.sensors.suite import Sensors
 from .offline.odometry import CameraOdometry
 from .offline.options import add_options, from_options
 from .offline.results import RECORDING, Results
@@ -96,25 +94,23 @@ def run(args: argparse.Namespace) -> None:
     source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
     odometry = find_odometry(args, config.odometry, next(iter(source)).frame_id)
     predictor = load_predictor(config.model)
-    loops = prepare_loops(config.loops, predictor, is_metric=odometry is not None)
-    engine = FrontEnd(predictor, config, notify=tqdm.write, clock_ns=lambda: 0, loops=loops.detector)
-    map_ = UnscaledMap(loops.graph) if odometry is None else MetricMap(odometry.camera, config.scale, graph=loops.graph)
-    closer = LoopCloser(engine, map_, tqdm.write)
+    sensors = Sensors(odometry=None if odometry is None else odometry.camera)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
-    with Results(args.output, config.map, stride, args.rrd, odometry) as results:
-        for window in windows(engine, iter(tqdm(source, unit="frame", disable=None))):
-            results.add(map_.place(window), window.map_id)
-            engine.counters.add(published=len(window.reconstructions))
-            if (correction := closer.work()) is not None:
-                results.correct(correction)
-    counts = engine.counters.read()
+    with Results(args.output, stride, args.rrd, odometry) as results:
+        mapper = Mapper(config, predictor, sensors, tqdm.write, clock_ns=lambda: 0, ended=results.map_ended)
+        with closing(mapper):
+            for image in tqdm(source, unit="frame", disable=None):
+                if (update := mapper.add(frame_of(image))) is not None:
+                    results.add(update)
+            for update in mapper.finish():
+                results.add(update)
+    counts = mapper.counters.read()
     print(
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
         f"{counts.passed_over} passed over, {counts.dropped} dropped, "
         f"{counts.refused + source.refusals.count} refused; {cameras_of(source)}"
-        f"maps: {results.num_maps}, {lengths_of(results, odometry, map_)}; "
-        f"{loops_of(loops, closer.status)}; see {args.output}"
+        f"maps: {results.num_maps}, {lengths_of(results, odometry, mapper)}; {loops_of(mapper)}; see {args.output}"
     )
 
 
@@ -136,31 +132,8 @@ def find_odometry(args: argparse.Namespace, config: OdometryConfig, camera_frame
         return None
 
 
-def windows(engine: FrontEnd, source: Iterator[SourceImage]) -> Iterator[WindowResult]:
-    """Full windows, and what is left before a break and at the end: nothing is dropped, no clock decides."""
-    latest, accepted = None, 0
-    for image in source:
-        if latest is not None and is_break(latest, image, engine.config.window.max_gap_s):
-            yield from rest(engine)
-        engine.admit(Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image)))
-        if (count := engine.counters.read().accepted) > accepted:
-            latest, accepted = image, count
-        if engine.is_full() and (window := engine.run()) is not None:
-            yield window
-    yield from rest(engine)
-
-
-def rest(engine: FrontEnd) -> Iterator[WindowResult]:
-    """Of frames that no others will join."""
-    while (window := engine.run(flush=True)) is not None:
-        yield window
-
-
-def is_break(latest: SourceImage, image: SourceImage, max_gap_s: float) -> bool:
-    """Whether the engine may begin another map after the image that it took last, and drop what waits."""
-    elapsed_s = (image.stamp_ns - latest.stamp_ns) * 1e-9
-    is_other = (image.frame_id, image.image.shape) != (latest.frame_id, latest.image.shape)
-    return is_other or not 0 <= elapsed_s <= max_gap_s
+def frame_of(image: SourceImage) -> Frame:
+    return Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image))
 
 
 def picture(image: SourceImage) -> Picture:

@@ -28,6 +28,8 @@ class RecognisingPredictor(FakePredictor):
 
     joint_windows: int = 0
 
+    checkpoint = "abc"
+
     def describe(self, view, image_size):
         return np.random.default_rng(view.frame.stamp_ns // FRAME_NS % LAP).normal(size=(8, 24)).astype(np.float32)
 

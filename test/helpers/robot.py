@@ -165,8 +165,8 @@ class Robot:
         """Publishes pictures one after the other and waits until the node has answered each."""
         for _ in range(count):
             stamp_ns = self.show()
-            if self.parts.engine.counters.read().accepted or count > 1:
-                self.until(lambda s=stamp_ns: self.parts.engine.latest_stamp_ns >= s, "admission")
+            if self.parts.mapper.counters.read().accepted or count > 1:
+                self.until(lambda s=stamp_ns: self.parts.mapper.latest_stamp_ns >= s, "admission")
         self.until(lambda: stamp_ns in self.stamps("points"), "the last frame's points")
 
     def status(self):

@@ -24,6 +24,8 @@ ARROWS = {
     "sources": {"errors", "types", "geometry", "lens"},
     "parameters": {"errors"},
     "robust": {"errors", "geometry"},
+    "health": set(),
+    "export": {"errors", "types", "geometry"},
     "mapping": {
         "errors",
         "types",
@@ -31,19 +33,20 @@ ARROWS = {
         "cameras",
         "alignment",
         "robust",
+        "health",
         "parameters",
         "checkpoints",
         "model",
         "backends",
         "fast",
+        "export",
     },
-    "export": {"errors", "types", "geometry"},
     "evaluation": {"errors", "sources", "export"},
     "evaluate_trajectory": {"errors", "evaluation", "export"},
     "checkpoints": set(),
     "demo": set(),
     "viewing": {"mapping", "export"},
-    "offline": {"errors", "alignment", "parameters", "mapping", "sources", "export", "viewing"},
+    "offline": {"errors", "alignment", "health", "parameters", "mapping", "sources", "export", "viewing"},
     "web": {"errors", "types", "geometry", "lens", "model", "backends", "sources", "export", "checkpoints", "demo"},
     "reconstruct_bag": {"errors", "lens", "backends", "mapping", "sources", "offline", "checkpoints"},
     "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "model", "mapping"},
@@ -54,6 +57,7 @@ ARROWS = {
         "cameras",
         "alignment",
         "lens",
+        "health",
         "parameters",
         "model",
         "backends",
@@ -94,7 +98,7 @@ MAPPING_ARROWS = {
     "outputs": {"data"},
 }
 # What puts the rooms together may import them all.
-MAPPING_TOP = {"config", "mapper", "relocalization", "loop_closer", "worker"}
+MAPPING_TOP = {"config", "mapper", "mapping_thread", "loop_closer", "map_files", "status"}
 ROS_PACKAGES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",
     "launch", "launch_ros", "lifecycle_msgs", "nav_msgs", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py",

@@ -81,8 +81,8 @@ def feel(robot, number, make=imu_message):
 def drive(robot, numbers):
     for number in numbers:
         robot.show(stamp_ns=number * FRAME_NS, size=SIZE)
-        robot.until(lambda n=number: robot.parts.engine.latest_stamp_ns >= n * FRAME_NS, "admission")
-        robot.until(lambda: robot.parts.engine.counters.read().in_flight <= 1, "the window")
+        robot.until(lambda n=number: robot.parts.mapper.latest_stamp_ns >= n * FRAME_NS, "admission")
+        robot.until(lambda: robot.parts.mapper.counters.read().in_flight <= 1, "the window")
 
 
 def tilts_deg(robot):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError, InputError
 from ...fast import FastDvlt, Precision
 from ...model import Dvlt, Features, PixelMapping, State, prepare_images
+from ...model.weights import locate_checkpoint
 from ..data.views import View
 from .config import ImageRotation
 from .descriptors import describe
@@ -40,7 +44,9 @@ class DvltPredictor:
         device: torch.device | str,
         image_rotation: ImageRotation = 0,
         precision: Precision | None = None,
+        weights: str = "",
     ) -> None:
+        """``weights``: where they come from, for `checkpoint`; empty: the embedded ones."""
         self.device = torch.device(device)
         model = model.to(self.device).eval()
         is_gpu = self.device.type == "cuda"
@@ -49,7 +55,13 @@ class DvltPredictor:
         else:
             self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"))
         self._cameras = WindowCameras(self.device, image_rotation)
+        self._weights = weights
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
+
+    @cached_property
+    def checkpoint(self) -> str:
+        """See `PlaceRecognizer.checkpoint`."""
+        return digest_of(self._weights)
 
     @property
     def min_steps(self) -> int:
@@ -152,6 +164,17 @@ class DvltPredictor:
                 self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place])
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())
+
+
+def digest_of(weights: str) -> str:
+    """SHA-256 of Déjà View's checkpoint; empty: of the embedded one.
+
+    Raises:
+        WeightsError: no such weights.
+    """
+    path = locate_checkpoint(weights or EMBEDDED_WEIGHTS)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 
 from ...backends import DEFAULT_MODEL, load_model
-from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError
 from ...model import Dvlt
-from ...model.weights import locate_checkpoint
 from .config import ModelConfig
 from .dvlt_predictor import DvltPredictor, choose_device
 from .model_predictor import WindowPredictor
 from .prediction import Predictor
-
-
-def digest_of(weights: str) -> str:
-    """SHA-256 of Déjà View's checkpoint, empty for the embedded one.
-
-    Raises:
-        WeightsError: no such weights.
-    """
-    path = locate_checkpoint(weights or EMBEDDED_WEIGHTS)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_predictor(config: ModelConfig) -> Predictor:
@@ -45,5 +30,5 @@ def load_predictor(config: ModelConfig) -> Predictor:
         torch.cuda.set_per_process_memory_fraction(min(1.0, config.max_gpu_memory_mb * 2**20 / total), device)
     if config.name == DEFAULT_MODEL:
         network = Dvlt.from_pretrained(config.weights or None)
-        return DvltPredictor(network, device, config.image_rotation, precision)
+        return DvltPredictor(network, device, config.image_rotation, precision, weights=config.weights)
     return WindowPredictor(load_model(config.name, config.weights, device), config.image_rotation)

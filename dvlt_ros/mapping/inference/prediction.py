@@ -69,6 +69,10 @@ class Predictor(Protocol):
 class PlaceRecognizer(Predictor, Protocol):
     """A network that recognises places, too."""
 
+    @property
+    def checkpoint(self) -> str:
+        """Digest of the weights: descriptors of another checkpoint cannot be compared."""
+
     def describe(self, view: View, image_size: int) -> np.ndarray:
         """(cells, channels) float32 of a view of the latest window: what `places` compares."""
 

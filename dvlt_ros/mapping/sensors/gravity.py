@@ -17,6 +17,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 
 from ...errors import InputError
+from ...health import Health
 from ...parameters import check_parameters, parameter
 from ..data.frames import Frame
 
@@ -63,6 +64,11 @@ class Gravity:
         self._source, self._look_up = source, look_up
         self._config = config or GravityConfig()
         self._waiting_since_ns: int | None = None
+
+    def health(self) -> Health:
+        """Why maps are not level although they should be."""
+        is_level = bool(self.state) or not self.problem
+        return Health.unless("" if is_level else f"the map is not level by gravity: {self.problem}")
 
     def map_from_cam(self, frame: Frame, otherwise: np.ndarray) -> np.ndarray:
         """(3, 3) for a map that begins at this frame, ``otherwise`` when gravity did not come in time.

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...alignment import Sim3
 from ...errors import ConfigError, InputError
+from ...health import Health
 from ...robust import mean_rotation
 from ..data.frames import Frame
 from ..data.views import View
@@ -71,6 +72,16 @@ class Rig:
         self._base_from_cam: dict[str, np.ndarray] = {}
         self._seen: dict[Pair, deque[np.ndarray]] = defaultdict(lambda: deque(maxlen=REMEMBERED_FRAME_SETS))
         self._latest_frame_set = -1
+
+    def health(self, residual_deg: float | None) -> Health:
+        """``residual_deg``: how far the mounts were from what the latest window saw; None: unknown."""
+        if self.synchronizer.problem:
+            return Health.warn(f"cameras: {self.synchronizer.problem}")
+        if residual_deg is not None and residual_deg > self.config.max_residual_deg:
+            return Health.warn(
+                f"cameras: seen {residual_deg:.1f} degrees from their mounts, which are not believed; is TF right?"
+            )
+        return Health.ok()
 
     def learn(self, frame: Frame) -> None:
         """The mount of a frame's camera, when its first frame comes.

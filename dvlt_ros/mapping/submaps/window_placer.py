@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...health import Health
 from ..data.counters import Counters
 from ..data.frames import Frame, RegistrationReport
 from ..data.views import Anchor, View, Window
@@ -44,6 +45,9 @@ class WindowPlacer:
     @property
     def map_id(self) -> int:
         return self._map.map_id
+
+    def health(self) -> Health:
+        return Health.unless(f"the map waits: {self.problem}" if self.problem else "")
 
     def restart(self) -> None:
         """The next window begins another map."""

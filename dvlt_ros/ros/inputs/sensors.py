@@ -19,7 +19,7 @@ from .sparse_depth import SparseDepthIntake
 from .tf_tree import LATEST, TfTree, TreeError
 
 
-class Sensors:
+class SensorTopics:
     """Those that are configured, and the TF tree that says where they are; None for the others."""
 
     def __init__(self, node: Node, settings: Settings, complain: Callable[[str], None]) -> None:

@@ -181,10 +181,14 @@ class OdomAnchor:
         self._timer = node.create_timer(REBROADCAST_S, self._broadcast, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
+    def stale_after_s(self) -> float:
+        return self._config().output.stale_after_s
+
+    @property
     def is_stale(self) -> bool:
         """Whether something was published and no longer is."""
         latest = self._latest  # the publishing thread may take it away
-        return latest is not None and time.monotonic() - latest[2] > self._config().output.stale_after_s
+        return latest is not None and time.monotonic() - latest[2] > self.stale_after_s
 
     def publish(self, odom_frame: str, map_from_odom: np.ndarray) -> None:
         """From now on this one (4, 4).

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import relocalization
 import torch
-from configs import config, mapper_config
+from configs import mapper_config
 from room import FRAME_NS, INTRINSICS, SIZE, FakePredictor, picture, pose
 from safetensors.numpy import load_file, save_file
 from simulation.building import make_building, send
@@ -19,24 +19,19 @@ from dvlt_ros.errors import InputError
 from dvlt_ros.mapping.data.corrections import Correction, stacked
 from dvlt_ros.mapping.data.frames import Cloud, Frame, Picture
 from dvlt_ros.mapping.data.views import Anchor, View
-from dvlt_ros.mapping.front_end.front_end import FrontEnd
-from dvlt_ros.mapping.loop_closer import LoopCloser, LoopParts
-from dvlt_ros.mapping.loops.config import LoopsConfig, PlaceIndexConfig
-from dvlt_ros.mapping.loops.detector import LoopDetector
+from dvlt_ros.mapping.loops.config import PlaceIndexConfig
 from dvlt_ros.mapping.loops.place_index import LONG_AGO_NS, Place, PlaceIndex
+from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.maps.builder import MapBuilder
 from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.maps.map_from_odom import MAX_STEP_M
 from dvlt_ros.mapping.maps.map_part import MapSnapshot
-from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
-from dvlt_ros.mapping.maps.unscaled_map import UnscaledMap
 from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
 from dvlt_ros.mapping.pose_graph.graph import PoseGraphConfig
 from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
-from dvlt_ros.mapping.relocalization import load_saved_map, relocalized
-from dvlt_ros.mapping.scale.estimator import ScaleConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
+from dvlt_ros.mapping.sensors.suite import Sensors
 from dvlt_ros.mapping.submaps.submap import StoredSubmap, Submap
 
 LAP = 36  # frames
@@ -228,6 +223,8 @@ def test_maps_of_another_checkpoint_or_another_unit_are_refused():
 class PlaceRecognizer(FakePredictor):
     """Knows each place of the lap when it sees it again."""
 
+    checkpoint = "abc"
+
     def describe(self, view, image_size):
         return np.random.default_rng(view.frame.stamp_ns // FRAME_NS % LAP).normal(size=(8, 24)).astype(np.float32)
 
@@ -250,52 +247,42 @@ class Drive:
     def __init__(self, max_places=500, odom_from_world=None):
         pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
         self.predictor = PlaceRecognizer({n * FRAME_NS: on_the_lap(n) for n in range(1, 9 * LAP)})
-        closing = config(
-            LoopsConfig,
-            loops_check_every=1,
-            loops_place_distance=0.05,
-            loops_min_age_s=1.0,
-            loops_max_places=max_places,
+        config = mapper_config(
+            keyframes_min_change=0.0, confidence_cut_share=0.0, map_voxel_size=0.05, loops_check_every=1,
+            loops_place_distance=0.05, loops_min_age_s=1.0, loops_max_places=max_places,
         )  # fmt: skip
         self.is_metric, self.odom_from_world = odom_from_world is not None, odom_from_world
-        self.loops = LoopParts(LoopDetector(self.predictor, closing), MapGraph(self.is_metric))
-        exact = mapper_config(keyframes_min_change=0.0, confidence_cut_share=0.0)
-        self.engine = FrontEnd(self.predictor, exact, loops=self.loops.detector)
-        self.map, self.builder = UnscaledMap(self.loops.graph), MapBuilder(MapConfig(voxel_size=0.05))
-        if self.is_metric:
-            self.map = MetricMap(self.wheels, ScaleConfig(), graph=self.loops.graph)
         self.said = []
-        self.closer = LoopCloser(self.engine, self.map, self.said.append)
+        sensors = Sensors(odometry=self.odometry if self.is_metric else None)
+        self.mapper = Mapper(config, self.predictor, sensors, self.said.append)
         self.map_ids, self.poses, self.map_from_odom = [], {}, []
 
-    def wheels(self, stamp_ns, _):
+    def odometry(self, stamp_ns, _):
         return CameraInOdom(self.odom_from_world @ self.predictor.poses[stamp_ns], epoch=0)
 
     def go(self, numbers, size=SIZE):
         for number in numbers:
             shown = picture(number, size)
-            self.engine.admit(Frame(number * FRAME_NS, "cam", number * FRAME_NS, lambda shown=shown: shown))
-            if (window := self.engine.run()) is None:
+            self.mapper.admit(Frame(number * FRAME_NS, "cam", number * FRAME_NS, lambda shown=shown: shown))
+            if (update := self.mapper.step()) is None:
                 continue
-            placed = self.map.place(window)
-            self.builder.learn(placed)
-            for reconstruction in placed.window.reconstructions:
-                self.builder.add(reconstruction, placed.is_metric or not self.is_metric, window.submap_id)
-                self.poses[reconstruction.stamp_ns // FRAME_NS] = reconstruction.map_from_cam
-            self.map_ids.append(placed.window.map_id)
-            if placed.map_from_odom is not None:
-                self.map_from_odom.append(placed.map_from_odom)
-            self.closer.work()
+            self.mapper.integrate(update)
+            self.poses |= {frame.stamp_ns // FRAME_NS: frame.map_from_cam for frame in update.frames}
+            self.map_ids.append(update.map_id)
+            if update.map_from_odom is not None:
+                self.map_from_odom.append(update.map_from_odom)
+            self.mapper.close_loop()
 
     @property
     def relocalized(self):
-        return relocalized(self.loops, self.map_ids[-1] if self.map_ids else None, self.closer.status.refusal)
+        return self.mapper.status.values["relocalized"]
 
     def saved(self):
-        return SavedMap.of(self.builder.snapshot(), self.loops.detector.stored_submaps(), "abc", self.is_metric)
+        stored = self.mapper.loops.detector.stored_submaps()
+        return SavedMap.of(self.mapper.snapshot(), stored, "abc", self.is_metric)
 
     def load(self, saved):
-        load_saved_map(saved, self.engine, self.map, self.builder)
+        self.mapper.load(saved)
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +299,7 @@ def test_a_robot_that_begins_elsewhere_finds_itself_in_the_saved_map(first_drive
     before, saved = first_drive
     drive = Drive()
     drive.load(saved)
-    loaded = drive.builder.snapshot()
+    loaded = drive.mapper.snapshot()
     assert len(loaded.cloud.points) == len(saved.cloud.points)  # published as it is
     assert drive.relocalized == "no: no place of it has been recognised yet"
     drive.go(range(LAP + 20, LAP + 23))
@@ -324,10 +311,10 @@ def test_a_robot_that_begins_elsewhere_finds_itself_in_the_saved_map(first_drive
     joined = drive.map_ids.index(-1)
     assert set(drive.map_ids[joined:]) == {-1}
     assert joined < 12  # long before it has learned the lap itself
-    snapshot = drive.builder.snapshot()
+    snapshot = drive.mapper.snapshot()
     assert snapshot.map_id == -1
     assert not snapshot.is_as_loaded
-    assert drive.builder.snapshots()[:-1] == []
+    assert drive.mapper.snapshots()[:-1] == []
     for number in range(LAP + 20 + 20, 2 * LAP + 10):  # long after the step
         found, true = drive.poses[number], before.poses[(number - 1) % LAP + 1]
         np.testing.assert_allclose(found[:3, 3], true[:3, 3], atol=0.05)
@@ -382,9 +369,8 @@ def test_a_running_stream_is_not_joined_before_it_is_recognised_and_a_reset_forg
     drive.load(saved)
     drive.go([6, 7])
     assert drive.map_ids[-1] == 1  # of its own
-    assert {kept.map_id: kept.is_as_loaded for kept in drive.builder.snapshots()[:-1]} == {0: False, -1: True}
-    drive.engine.begin_anew()
-    drive.map.restart()
+    assert {kept.map_id: kept.is_as_loaded for kept in drive.mapper.snapshots()[:-1]} == {0: False, -1: True}
+    drive.mapper.reset()
     drive.go(range(8, 20))
     assert drive.relocalized == "no saved map"
     assert set(drive.map_ids) == {0, 1, 2}
@@ -409,7 +395,7 @@ def test_a_saved_map_with_more_places_than_there_is_room_for_is_thinned(first_dr
     drive = Drive(max_places=20)
     drive.load(saved)
     assert len(saved.stored_submaps) > 20
-    assert len(drive.loops.detector) == len(drive.loops.detector.stored_submaps()) == 20
+    assert len(drive.mapper.loops.detector) == len(drive.mapper.loops.detector.stored_submaps()) == 20
     drive.go(range(LAP + 20, LAP + 45))
     assert drive.relocalized == "yes"
 
@@ -424,7 +410,7 @@ def the_way_again(seed, length_m, building=None):
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
-    return relocalization.save(0, 24.0, tmp_path_factory.mktemp("maps") / "map")
+    return relocalization.save(0, 24.0, tmp_path_factory.mktemp("maps"))
 
 
 def test_a_noisy_robot_is_found_soon_after_its_scale_with_the_nodes_defaults(simulated):
@@ -445,10 +431,10 @@ def test_in_another_building_of_the_same_plan_a_robot_is_never_found(simulated, 
 
 def test_without_loops_nothing_is_loaded(make_predictor, first_drive):
     _, saved = first_drive
-    builder = MapBuilder(MapConfig())
+    mapper = Mapper(mapper_config(loops_mode="never"), make_predictor())
     with pytest.raises(InputError, match="no loops are closed"):
-        load_saved_map(saved, FrontEnd(make_predictor(), mapper_config()), UnscaledMap(), builder)
-    assert builder.snapshot().map_id == 0
+        mapper.load(saved)
+    assert mapper.snapshot().map_id == 0
 
 
 # Parts

@@ -392,7 +392,7 @@ def test_the_scale_along_a_drive_is_that_of_the_odometry():
     """40 m through corridors and rooms, engine and registrations included."""
     robot = building.make_robot(5, 40.0)
     drive = simulated_robot.run(robot, network.PredictionNoise())
-    assert drive.placed[8].is_metric
+    assert drive.updates[8].is_metric
     found, true = (poses[:, :3, 3] for poses in drive.metric)
     assert abs(simulated_robot.scale_errors(found, true).mean()) < 0.01
     assert simulated_robot.TrajectoryError.of(found, true).se3_m < 0.01 * robot.length_m

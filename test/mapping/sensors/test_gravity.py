@@ -9,6 +9,7 @@ import pytest
 from configs import mapper_config
 from room import FRAME_NS, pose
 
+from dvlt_ros.health import Level, worst
 from dvlt_ros.mapping.data.frames import Frame
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.sensors.gravity import (
@@ -188,12 +189,12 @@ def test_a_new_map_waits_for_gravity_and_every_frame_is_accounted_for(make_engin
     waiting = drive(engine, make_frame, range(1, 10))
     assert waiting
     assert not any(window.reconstructions for window in waiting)
-    assert "gravity is known: no imu message has arrived" in engine.sight_problem
+    assert "gravity is known: no imu message has arrived" in worst(engine.health().values()).text
     assert any("no imu message has arrived" in complaint for complaint in complaints)
     assert engine.gravity.state == ""
     begun = [window for window in drive(engine, make_frame, range(10, 20)) if window.reconstructions]
     assert begun
-    assert engine.sight_problem == ""
+    assert worst(engine.health().values()).level == Level.OK
     assert max(tilt_deg(window, poses) for window in begun) < 0.1
     counts = engine.counters.read()
     assert counts.accepted == 19

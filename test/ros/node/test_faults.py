@@ -148,8 +148,8 @@ def test_what_the_network_does_not_trust_gets_no_place(make_rover):
     for number in range(LOCKED, LOCKED + 6):
         rover.say(number)
         rover.show(number * FRAME_NS)
-        robot.until(lambda n=number: robot.parts.engine.latest_stamp_ns == n * FRAME_NS, "admission")
-    robot.until(lambda: robot.parts.engine.counters.read().dropped == 6, "frames that are dropped")
+        robot.until(lambda n=number: robot.parts.mapper.latest_stamp_ns == n * FRAME_NS, "admission")
+    robot.until(lambda: robot.parts.mapper.counters.read().dropped == 6, "frames that are dropped")
     status = robot.status()
     assert (status["level"], status["in_flight"]) == (DiagnosticStatus.WARN, "0")
     assert "the map waits: too few pixels reach confidence.min" in status["message"]
@@ -202,7 +202,7 @@ def test_odometry_in_tf_that_comes_after_its_image_is_waited_for(make_rover):
 
     def drive_first(number):
         rover.show(number * FRAME_NS)
-        rover.robot.until(lambda: rover.robot.parts.engine.latest_stamp_ns == number * FRAME_NS, "admission")
+        rover.robot.until(lambda: rover.robot.parts.mapper.latest_stamp_ns == number * FRAME_NS, "admission")
         rover.tf.sendTransform(transform_message(rover.odom_from_base(number), "odom", "base_link", number * FRAME_NS))
         rover.wait_for(number)
 

@@ -81,7 +81,7 @@ def test_a_node_that_is_cleaned_up_lets_go_of_the_network_and_its_troubles(make_
     robot.start()
     robot.show_and_wait(3)
     robot.node._complaints("something is wrong")
-    predictor = weakref.ref(robot.parts.engine.predictor)
+    predictor = weakref.ref(robot.parts.mapper.predictor)
     robot.until(lambda: robot.status().get("last_problem") == "something is wrong", "the problem")
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.change(Transition.TRANSITION_CLEANUP)
@@ -250,12 +250,12 @@ def test_services(make_robot, tmp_path):
     robot.show_and_wait(3)
     assert robot.status()["map_id"] == "1"
     assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=True)).success
-    before = robot.parts.engine.counters.read()
+    before = robot.parts.mapper.counters.read()
     robot.show()
     assert robot.status()["message"] == "paused"
     assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=False)).success
     robot.show_and_wait(1)
-    assert robot.parts.engine.counters.read().accepted == before.accepted + 1
+    assert robot.parts.mapper.counters.read().accepted == before.accepted + 1
 
 
 def test_weights_that_do_not_exist_fail_the_configuration_with_the_reason(make_robot, tmp_path, capfd):
@@ -269,7 +269,7 @@ def test_the_precision_is_that_of_the_network(make_robot):
     robot = make_robot(model_precision="int8")
     robot.start()
     robot.show_and_wait(3)
-    assert robot.parts.engine.predictor.model.precision == "int8"
+    assert robot.parts.mapper.predictor.model.precision == "int8"
     assert not robot.set(model_precision="int4")[0].successful
 
 
@@ -297,7 +297,7 @@ def test_bad_images_are_refused_once_aloud_and_the_node_goes_on(make_robot, spoi
         message.header.stamp = Time(nanoseconds=robot.stamp_ns).to_msg()
         spoil(message)
         publish(message)
-    robot.until(lambda: robot.parts.engine.counters.read().refused == 3, "the refusals")
+    robot.until(lambda: robot.parts.mapper.counters.read().refused == 3, "the refusals")
     assert len([c for c in robot.complaints if reason in c]) == 1, robot.complaints
     robot.show_and_wait(2)
 
@@ -311,7 +311,7 @@ def test_a_corrupt_jpeg_is_refused_and_the_node_goes_on(make_robot):
     robot.stamp_ns += 100_000_000
     message.header.stamp, message.header.frame_id = Time(nanoseconds=robot.stamp_ns).to_msg(), "cam"
     robot.camera.publish(message)
-    robot.until(lambda: robot.parts.engine.counters.read().refused == 1, "the refusal")
+    robot.until(lambda: robot.parts.mapper.counters.read().refused == 1, "the refusal")
     assert any("does not decode" in complaint for complaint in robot.complaints)
     robot.show_and_wait(2)
 
@@ -364,7 +364,7 @@ def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_ma
     robot.show_and_wait(4)
     robot.until(lambda: robot.status()["level"] == DiagnosticStatus.ERROR, "the error")
     assert "no image on /image" in robot.status()["message"]
-    assert "image_reliability" in robot.status()["message"]
+    assert "input.reliability" in robot.status()["message"]
     robot.stamp_ns += 60 * 10**9
     robot.show_and_wait(3)
     assert robot.status()["map_id"] == "1"
@@ -380,7 +380,7 @@ def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_ma
 def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_robot, monkeypatch):
     robot = make_robot()
     robot.start()
-    model = robot.parts.engine.predictor.model
+    model = robot.parts.mapper.predictor.model
     begin = model.begin
 
     def begin_if_small(features):

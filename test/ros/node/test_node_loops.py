@@ -33,7 +33,7 @@ def make_returning(make_robot, monkeypatch):
     def make(**parameters):
         predictor = RecognisingPredictor(lap_poses(range(4 * LAP)))
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: predictor)
-        monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.warm_up", lambda *_: None)
+        monkeypatch.setattr("dvlt_ros.mapping.mapper.warm_up", lambda *_: None)
         robot = make_robot(**EAGER | EXACT | parameters)
         robot.predictor = predictor
         return robot
@@ -111,7 +111,7 @@ def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_i
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/reset", Trigger.Request()).success
     go(robot, range(8, 16))
-    robot.until(lambda: robot.parts.builder.snapshot().map_id == 1, "the second map")
+    robot.until(lambda: robot.parts.mapper.snapshot().map_id == 1, "the second map")
 
     def save():
         return robot.call(Trigger, "dvlt/save_map", Trigger.Request())
@@ -225,7 +225,7 @@ def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_retu
     robot.predictor.predict = window = Held(robot.predictor.predict)
     robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
     robot.until(lambda: window.calls == 1, "a window that takes long")
-    worker, asked = robot.node._stream.worker, []
+    worker, asked = robot.node._stream.mapping, []
     for service in ("reset", "load_map"):
         asked.append(robot.ask(Trigger, f"dvlt/{service}", Trigger.Request()))
         robot.until(lambda: len(worker._requests) == len(asked), "the request, which waits for the end of the window")
@@ -237,6 +237,6 @@ def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_retu
     window.let_go()
     robot.until(lambda: ending.done() and all(answer.done() for answer in asked), "the answers")
     assert all(answer.result().success for answer in asked), [answer.result().message for answer in asked]
-    loops = robot.parts.loops
-    (loaded,) = [map_ for map_ in robot.parts.builder.snapshots() if map_.map_id == loops.graph.saved_id]
+    loops = robot.parts.mapper.loops
+    (loaded,) = [map_ for map_ in robot.parts.mapper.snapshots() if map_.map_id == loops.graph.saved_id]
     assert loops.detector.stored_submaps().keys() == loaded.map_from_visual.keys()  # no other place is remembered

@@ -154,7 +154,7 @@ def test_a_camera_that_dies_leaves_the_other_at_work_until_it_comes_back(make_ri
     robot.until(lambda: alive == "right" or last_ns in robot.stamps("pose"), "its pose")
     assert any(f"silent: {dead}" in complaint for complaint in robot.complaints)
     back_ns = rig.show(dead, number, dead_late_ns)
-    robot.until(lambda: robot.parts.engine.latest_stamp_ns >= back_ns, "the camera that was dead")
+    robot.until(lambda: robot.parts.mapper.latest_stamp_ns >= back_ns, "the camera that was dead")
     rig.drive(range(number + 1, number + 4))
     assert robot.status()["cameras_silent"] == "none"
     assert {t.child_frame_id for t in robot.messages["/tf"]} == {"base_link"}
@@ -215,7 +215,7 @@ def test_cameras_that_are_not_synchronised_are_said(make_rig):
     for number in range(1, 20):
         for name in CAMERAS:
             stamp_ns = rig.show(name, number, 40_000_000 * (name == "right"))
-            robot.until(lambda s=stamp_ns: robot.parts.engine.latest_stamp_ns >= s, "admission")
+            robot.until(lambda s=stamp_ns: robot.parts.mapper.latest_stamp_ns >= s, "admission")
     robot.until(lambda: any("0.040 s apart or more" in complaint for complaint in robot.complaints), "the reason")
     assert not robot.messages["left/rgb/image_rect"]
     assert robot.status()["in_flight"] == "0"

@@ -1,4 +1,4 @@
-"""The one thread that owns the device: frames come in from anywhere, windows go out to one receiver."""
+"""The thread that owns the mapper and the device: frames come in from anywhere, map updates go out to one receiver."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from .data.frames import Frame
-from .front_end.front_end import FrontEnd
-from .front_end.window_result import WindowResult
+from .mapper import Mapper
+from .maps.map_update import MapUpdate
 
 T = TypeVar("T")
 
 
-class Worker:
-    """Runs an engine on its own thread. Frames that come faster than windows wait undecoded; the newest win."""
+class MappingThread:
+    """Frames that come faster than windows wait undecoded; the newest win. Between windows loops are closed."""
 
     def __init__(
         self,
-        engine: FrontEnd,
-        deliver: Callable[[WindowResult], None],
+        mapper: Mapper,
+        deliver: Callable[[MapUpdate], None],
         fail: Callable[[Exception], None],
-        between: Callable[[float], None] = lambda _: None,
+        loop_failed: Callable[[Exception], None],
     ) -> None:
-        """``deliver`` gets every window, ``fail`` every error that nobody expected; both on the worker's thread.
+        """``deliver`` gets every update and integrates it; ``fail`` every unexpected error. Both on this thread.
 
-        ``between`` runs there after a window has been delivered; it gets how many ms the oldest frame has waited.
+        ``loop_failed`` gets the error of a loop that could not be checked; the stream goes on without that loop.
         """
-        self.engine = engine
+        self.mapper = mapper
         self._deliver = deliver
         self._fail = fail
-        self._between = between
+        self._loop_failed = loop_failed
         self._changed = threading.Condition()
         self._frames: deque[Frame] = deque()
         self._requests: deque[Callable[[], None]] = deque()
         self._stopping = False
-        self._thread = threading.Thread(target=self._loop, name="dvlt worker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="dvlt mapping", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -47,9 +47,9 @@ class Worker:
         """Never blocks. A frame that finds no room pushes out the oldest one, which counts as dropped."""
         with self._changed:
             self._frames.append(frame)
-            if len(self._frames) > self.engine.config.window.size:
+            if len(self._frames) > self.mapper.window_size:
                 self._frames.popleft()
-                self.engine.counters.add(accepted=1, dropped=1)
+                self.mapper.counters.add(accepted=1, dropped=1)
             self._changed.notify()
 
     def request(self, action: Callable[[], None]) -> Future[None]:
@@ -77,34 +77,38 @@ class Worker:
         self._thread.join()
         while (request := self._next(self._requests)) is not None:
             request()
-        self.engine.counters.add(accepted=len(self._frames), dropped=len(self._frames))
+        self.mapper.counters.add(accepted=len(self._frames), dropped=len(self._frames))
         self._frames.clear()
-        self.engine.forget()
+        self.mapper.end_stream()
 
-    def _loop(self) -> None:
+    def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_work, timeout=self._until_flush_s())
                 if self._stopping:
                     return
             try:
-                while (request := self._next(self._requests)) is not None:
-                    request()
-                while (frame := self._next(self._frames)) is not None:
-                    self.engine.admit(frame)
-                result = self.engine.run(flush=self._until_flush_s() == 0.0)
-                if result is not None:
-                    self._hand_over(result)
-                    self._between(self._waited_ms())
+                self._work()
             except Exception as error:
                 self._fail(error)
 
-    def _hand_over(self, result: WindowResult) -> None:
+    def _work(self) -> None:
+        while (request := self._next(self._requests)) is not None:
+            request()
+        while (frame := self._next(self._frames)) is not None:
+            self.mapper.admit(frame)
+        update = self.mapper.step(flush=self._until_flush_s() == 0.0)
+        if update is None:
+            return
         try:
-            self._deliver(result)
+            self._deliver(update)
         except Exception:
-            self.engine.counters.add(dropped=len(result.reconstructions))
+            self.mapper.counters.add(dropped=len(update.frames))
             raise
+        try:
+            self.mapper.close_loop(self._waited_ms())
+        except Exception as error:
+            self._loop_failed(error)
 
     def _waited_ms(self) -> float:
         with self._changed:
@@ -119,5 +123,5 @@ class Worker:
         return self._stopping or bool(self._frames) or bool(self._requests)
 
     def _until_flush_s(self) -> float | None:
-        deadline_ns = self.engine.flush_at_ns()
+        deadline_ns = self.mapper.flush_at_ns()
         return None if deadline_ns is None else max(0.0, (deadline_ns - time.monotonic_ns()) * 1e-9)

@@ -10,8 +10,8 @@ import pytest
 from configs import mapper_config
 
 from dvlt_ros.mapping.data.frames import Frame
-from dvlt_ros.mapping.front_end.front_end import FrontEnd
-from dvlt_ros.mapping.worker import Worker
+from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.mapping_thread import MappingThread
 
 LIMIT_S = 60.0  # only a failure reaches it
 
@@ -22,8 +22,8 @@ def make_worker(make_predictor):
 
     def make(predictor=None, **changes):
         windows, errors = queue.Queue(), queue.Queue()
-        engine = FrontEnd(predictor or make_predictor(), mapper_config(**changes))
-        workers.append(Worker(engine, windows.put, errors.put))
+        mapper = Mapper(mapper_config(**changes), predictor or make_predictor())
+        workers.append(MappingThread(mapper, windows.put, errors.put, errors.put))
         workers[-1].start()
         return workers[-1], windows, errors
 
@@ -42,9 +42,9 @@ def test_frames_come_back_in_order(make_worker, make_frame):
     for number in range(1, 30, 2):
         worker.offer(make_frame(number))
         worker.offer(make_frame(number + 1))
-        seen += windows.get(timeout=LIMIT_S).reconstructions
+        seen += windows.get(timeout=LIMIT_S).frames
         while len(seen) < number + 1:
-            seen += windows.get(timeout=LIMIT_S).reconstructions
+            seen += windows.get(timeout=LIMIT_S).frames
     stamps = [r.stamp_ns for r in seen]
     assert stamps == sorted(stamps)
     assert len(stamps) == 30
@@ -53,7 +53,7 @@ def test_frames_come_back_in_order(make_worker, make_frame):
 def test_a_lonely_frame_goes_after_its_wait(make_worker, make_frame):
     worker, windows, _ = make_worker(window_max_wait_s=0.05)
     worker.offer(stamped_now(make_frame(1)))
-    assert len(windows.get(timeout=LIMIT_S).reconstructions) == 1
+    assert len(windows.get(timeout=LIMIT_S).frames) == 1
 
 
 def test_what_does_not_fit_is_dropped_and_counted_while_the_worker_is_busy(make_worker, make_frame, make_predictor):
@@ -63,14 +63,14 @@ def test_what_does_not_fit_is_dropped_and_counted_while_the_worker_is_busy(make_
     assert busy.wait(LIMIT_S)
     for number in range(1, 21):
         worker.offer(make_frame(number))
-    counts = worker.engine.counters.read()
+    counts = worker.mapper.counters.read()
     assert (counts.accepted, counts.dropped) == (16, 16)
     go_on.set()
-    stamps = [r.stamp_ns // 100_000_000 for r in windows.get(timeout=LIMIT_S).reconstructions]
+    stamps = [r.stamp_ns // 100_000_000 for r in windows.get(timeout=LIMIT_S).frames]
     assert stamps[-1] <= 20
     worker.stop()
-    counts = worker.engine.counters.read()
-    delivered = len(stamps) + sum(len(windows.get_nowait().reconstructions) for _ in range(windows.qsize()))
+    counts = worker.mapper.counters.read()
+    delivered = len(stamps) + sum(len(windows.get_nowait().frames) for _ in range(windows.qsize()))
     assert counts.accepted == 20 == counts.dropped + delivered
 
 
@@ -84,7 +84,7 @@ def test_an_unexpected_error_is_reported_and_the_next_frames_work(make_worker, m
     assert isinstance(errors.get(timeout=LIMIT_S), ZeroDivisionError)
     worker.offer(make_frame(1))
     worker.offer(make_frame(2))
-    assert windows.get(timeout=LIMIT_S).reconstructions
+    assert windows.get(timeout=LIMIT_S).frames
 
 
 def test_requests_run_between_windows(make_worker, make_frame):
@@ -92,12 +92,12 @@ def test_requests_run_between_windows(make_worker, make_frame):
     for number in (1, 2):
         worker.offer(make_frame(number))
     first = windows.get(timeout=LIMIT_S)
-    worker.request(lambda: worker.engine.begin_anew())
+    worker.request(lambda: worker.mapper.reset())
     for number in (3, 4):
         worker.offer(make_frame(number))
     while (window := windows.get(timeout=LIMIT_S)).map_id == first.map_id:
         pass
-    assert window.registration.state == "first"
+    assert window.window.registration.state == "first"
 
 
 def test_a_request_that_waits_when_the_worker_stops_is_run_and_its_error_is_told(make_worker, make_frame):
