@@ -31,7 +31,7 @@ from dvlt_ros.mapping.loop_closer import LoopCloser
 from dvlt_ros.mapping.loops.detector import LoopDetector, LoopDetectorConfig
 from dvlt_ros.mapping.maps.builder import MapBuilder
 from dvlt_ros.mapping.maps.metric_map import MetricMap
-from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 
@@ -106,7 +106,7 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
     robot = SimulatedRobot(building, {}, np.empty(0), nothing, nothing, np.empty(0), nothing)
     robot.__dict__["truth"] = Truth(circuit)
     predictor = StubPredictor(robot, PredictionNoise(bend_deg=0.1))
-    detector, graph = (LoopDetector(predictor, LOOPS), MapGraph(is_metric=True)) if has_loops else (None, None)
+    detector, graph = (LoopDetector(predictor, LOOPS), SubmapGraph(is_metric=True)) if has_loops else (None, None)
     engine = FrontEnd(predictor, CONFIG, loops=detector)
     metric, builder = MetricMap(circuit.camera, ScaleConfig(), graph=graph), MapBuilder(CONFIG)
     closer, took_ms = LoopCloser(engine, metric), []

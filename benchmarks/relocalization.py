@@ -45,7 +45,7 @@ from dvlt_ros.mapping.maps.builder import MapBuilder
 from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
 from dvlt_ros.mapping.maps.unscaled_map import UnscaledMap
-from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.relocalization import load_saved_map
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
@@ -79,7 +79,7 @@ class Session:
         self.robot, self.is_metric = robot, is_metric
         self.detector = LoopDetector(predictor)
         self.engine = FrontEnd(predictor, MappingConfig(), loops=self.detector)
-        graph = MapGraph(is_metric)
+        graph = SubmapGraph(is_metric)
         self.map = MetricMap(self._camera, ScaleConfig(), graph=graph) if is_metric else UnscaledMap(graph)
         self.builder = MapBuilder(MappingConfig(voxel_size=0.1), CAMERA)
         self.closer = LoopCloser(self.engine, self.map)

@@ -38,7 +38,7 @@ from dvlt_ros.mapping.loop_closer import LoopCloser, LoopStatus
 from dvlt_ros.mapping.loops.detector import LoopDetector
 from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.maps.placed_map import PlacedWindow
-from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
 from dvlt_ros.mapping.sensors.rig import Rig
@@ -130,7 +130,7 @@ def run(
         found = history.at(stamp_ns)
         return CameraInOdom(found.odom_from_base @ mounts[frame_id], found.epoch)
 
-    graph = MapGraph(is_metric=True) if has_loops else None
+    graph = SubmapGraph(is_metric=True) if has_loops else None
     metric = MetricMap(look_up if has_odometry else None, ScaleConfig(), graph=graph)
     closer = LoopCloser(engine, metric)
     windows, placed = [], []

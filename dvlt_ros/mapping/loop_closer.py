@@ -17,7 +17,7 @@ from .loops.place_index import PlaceIndexConfig
 from .loops.verification import LoopVerificationConfig, UnverifiedLoop
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
-from .pose_graph.submap_graph import MapGraph
+from .pose_graph.submap_graph import SubmapGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class LoopParts:
     """What engine and map need to close loops; None if none are closed."""
 
     detector: LoopDetector | None = None
-    graph: MapGraph | None = None
+    graph: SubmapGraph | None = None
     reason: str = ""  # why none are closed
 
 
@@ -46,7 +46,7 @@ def prepare_loops(
     try:
         if not isinstance(predictor, PlaceRecognizer):
             raise ConfigError("loops need a model whose features recognise places, as dvlt's do")
-        return LoopParts(LoopDetector(predictor, config, places, loops), MapGraph(is_metric))
+        return LoopParts(LoopDetector(predictor, config, places, loops), SubmapGraph(is_metric))
     except ConfigError as error:
         if config.loops == "always":
             raise

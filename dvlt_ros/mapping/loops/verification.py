@@ -82,11 +82,9 @@ def verify(
         raise InputError(f"{len(prediction.depth)} views predicted for submaps of {count} and {len(second.views)}")
     parts = _part(prediction, slice(count)), _part(prediction, slice(count, None))
     try:
-        registrations = [
-            _registration(part, stored_submap, config)
-            for part, stored_submap in zip(parts, (first, second), strict=True)
-        ]
-        first_from_second = registrations[0].map_from_window.compose(registrations[1].map_from_window.inverse)
+        first_registration = _registration(parts[0], first, config)
+        second_registration = _registration(parts[1], second, config)
+        first_from_second = first_registration.map_from_window.compose(second_registration.map_from_window.inverse)
         if expected_scale is not None:
             _check_scale(float(first_from_second.scale), expected_scale, config)
         _check_overlap("together", _joint(parts[0]), _joint(parts[1]), config)
@@ -94,9 +92,8 @@ def verify(
         _check_overlap("on their own", _stored(first), moved, config)
     except AlignmentError as error:
         return UnverifiedLoop(first.submap, second.submap, str(error))
-    return LoopClosure(
-        first.submap, second.submap, first_from_second, max(registration.residual for registration in registrations)
-    )
+    residual = max(first_registration.residual, second_registration.residual)
+    return LoopClosure(first.submap, second.submap, first_from_second, residual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +113,8 @@ def _joint(part: WindowPrediction) -> _Views:
     return _Views(part.depth, part.intrinsics, part.window_from_cam)
 
 
-def _stored(stored_submap: SubmapViews) -> _Views:
-    depth, intrinsics, poses = zip(*((a.depth, a.intrinsics, a.map_from_cam) for a in stored_submap.views), strict=True)
+def _stored(submap: SubmapViews) -> _Views:
+    depth, intrinsics, poses = zip(*((a.depth, a.intrinsics, a.map_from_cam) for a in submap.views), strict=True)
     return _Views(np.stack(depth), np.stack(intrinsics), np.stack(poses))
 
 
@@ -128,19 +125,17 @@ def _part(prediction: WindowPrediction, views: slice) -> WindowPrediction:
     )  # fmt: skip
 
 
-def _registration(part: WindowPrediction, stored_submap: SubmapViews, config: LoopVerificationConfig) -> Registration:
+def _registration(part: WindowPrediction, submap: SubmapViews, config: LoopVerificationConfig) -> Registration:
     """How the joint window lies in the submap's own."""
-    if part.depth.shape[1:] != stored_submap.views[0].depth.shape:
-        raise AlignmentError(
-            f"submap {stored_submap.submap} was seen at another size, {stored_submap.views[0].depth.shape}"
-        )
+    if part.depth.shape[1:] != submap.views[0].depth.shape:
+        raise AlignmentError(f"submap {submap.submap} was seen at another size, {submap.views[0].depth.shape}")
     try:
-        registration = register_points(shared_points(part, stored_submap.views))
+        registration = register_points(shared_points(part, submap.views))
     except AlignmentError as error:
-        raise AlignmentError(f"submap {stored_submap.submap} does not fit the joint window: {error}") from error
+        raise AlignmentError(f"submap {submap.submap} does not fit the joint window: {error}") from error
     if not registration.residual <= config.max_loop_residual:
         raise AlignmentError(
-            f"submap {stored_submap.submap} does not fit the joint window: its residual {registration.residual:.3f} is "
+            f"submap {submap.submap} does not fit the joint window: its residual {registration.residual:.3f} is "
             f"above max_loop_residual {config.max_loop_residual}"
         )
     return registration

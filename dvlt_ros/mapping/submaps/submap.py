@@ -94,7 +94,7 @@ class StoredSubmap:
         return cls(number, views, image_size, image_format, descriptor)
 
     @property
-    def stored_submap(self) -> SubmapViews:
+    def submap_views(self) -> SubmapViews:
         return SubmapViews(self.number, tuple(view.anchor for view in self.views))
 
     def moved(self, other_from_map: Sim3) -> StoredSubmap:

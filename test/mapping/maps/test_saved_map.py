@@ -31,7 +31,7 @@ from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
 from dvlt_ros.mapping.maps.unscaled_map import UnscaledMap
 from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
 from dvlt_ros.mapping.pose_graph.graph import PoseGraphConfig
-from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.relocalization import load_saved_map, relocalized
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
@@ -251,7 +251,7 @@ class Drive:
         closing = LoopDetectorConfig(loop_every=1, place_distance=0.05)
         places = PlaceIndexConfig(loop_min_age_s=1.0, max_places=max_places)
         self.is_metric, self.odom_from_world = odom_from_world is not None, odom_from_world
-        self.loops = LoopParts(LoopDetector(self.predictor, closing, places), MapGraph(self.is_metric))
+        self.loops = LoopParts(LoopDetector(self.predictor, closing, places), SubmapGraph(self.is_metric))
         config = MappingConfig(keyframe_min_change=0.0, distrusted_share=0.0, voxel_size=0.05)
         self.engine = FrontEnd(self.predictor, config, loops=self.loops.detector)
         self.map, self.builder = UnscaledMap(self.loops.graph), MapBuilder(config)
@@ -386,7 +386,7 @@ def test_a_running_stream_is_not_joined_before_it_is_recognised_and_a_reset_forg
 def test_too_few_places_to_recognise_any_are_named_as_the_reason():
     drive = Drive()
     drive.load(a_saved_map())
-    assert drive.relocalized == "no: with 3 places nobody knows what is alike, it takes 20"
+    assert drive.relocalized == "no: 3 places are too few to tell which are alike, at least 20 are needed"
 
 
 def test_another_image_size_is_named_as_the_reason(first_drive):
@@ -449,7 +449,7 @@ def test_without_loops_nothing_is_loaded(make_predictor, first_drive):
 
 def test_one_loop_joins_nothing_to_a_saved_map_and_two_never_move_it():
     pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
-    graph = MapGraph(is_metric=False)
+    graph = SubmapGraph(is_metric=False)
     assert graph.load([5, 6, 7]) == graph.saved_id == -1
     for number in (8, 9):
         submap = Submap(number, 0, number * FRAME_NS, "cam", pose((number, 0, 0)), 3.0, number - 8)
@@ -467,7 +467,7 @@ def test_one_loop_joins_nothing_to_a_saved_map_and_two_never_move_it():
 
 def test_a_saved_map_stays_known_however_far_the_robot_drives():
     pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
-    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
+    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
     graph.load([0, 1, 2])
     for number in range(3, 60):
         forgotten = (0, 1) if number == 30 else ()
