@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..model import Dvlt, Features, Prediction, State, Step
+from ..model.checks import check_image_shape, checked_views
 from ..model.config import PATCH_SIZE
-from ..model.dvlt import MAX_LOG_DEPTH, NUM_SPECIAL, check_image_shape, checked_views, require_state
+from ..model.dvlt import MAX_LOG_DEPTH, NUM_SPECIAL, require_state
 from ..model.layers import Rope
 from ..model.loop import LoopBlock
 from .attention import Attention

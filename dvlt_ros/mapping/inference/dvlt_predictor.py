@@ -11,7 +11,7 @@ import torch
 
 from ...errors import ConfigError, InputError
 from ...fast import FastDvlt, Precision
-from ...model import Dvlt, Features, PixelMapping, State, prepare_images
+from ...model import Dvlt, Features, PixelMapping, prepare_images
 from ..config import ImageRotation
 from ..data.views import View
 from .descriptors import describe
@@ -120,7 +120,7 @@ class DvltPredictor:
             encoded = self._encode(views, image_size)
             mapping = encoded[-1].mapping
             state = self.model.begin(Features.concatenate([view.features for view in encoded]))
-            prediction = self.model.decode(self._run(state, num_steps), views=decoded)
+            prediction = self.model.decode(self.model.run(state, num_steps), views=decoded)
             known = self._cameras.known_intrinsics(views, decoded, mapping)
             if known is None:
                 known = self._cameras.shared_fit(prediction.cameras().intrinsics[0])
@@ -128,13 +128,6 @@ class DvltPredictor:
             return self._cameras.restored(
                 prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
             )
-
-    def _run(self, state: State, num_steps: int) -> State:
-        if isinstance(self.model, FastDvlt):
-            return self.model.run(state, num_steps)
-        for step in self.model.schedule(num_steps):
-            state = self.model.step(state, step)
-        return state
 
     def _autocast(self) -> AbstractContextManager[object]:
         is_needed = self.device.type == "cuda" and isinstance(self.model, Dvlt)
