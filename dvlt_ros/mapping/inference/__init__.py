@@ -1,0 +1,24 @@
+"""Networks on windows of a stream.
+
+In: the views of a window and K. Out: depth, confidence and cameras of the views that are needed, up to one scale per
+window (`WindowPrediction`), and place descriptors. `Predictor` is the interface, `load_predictor` gives one by name.
+"""
+
+from .descriptors import describe
+from .dvlt_predictor import DvltPredictor
+from .loading import digest_of, load_predictor
+from .model_predictor import WindowPredictor
+from .prediction import DeviceMemoryError, PlaceRecognizer, Predictor, Preparable, WindowPrediction
+
+__all__ = [
+    "DeviceMemoryError",
+    "DvltPredictor",
+    "PlaceRecognizer",
+    "Predictor",
+    "Preparable",
+    "WindowPrediction",
+    "WindowPredictor",
+    "describe",
+    "digest_of",
+    "load_predictor",
+]

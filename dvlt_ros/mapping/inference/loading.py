@@ -1,4 +1,4 @@
-"""A model by its name, ready for windows of a stream."""
+"""Loads a model by its name as a `Predictor`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .prediction import Predictor
 
 
 def digest_of(weights: str) -> str:
-    """SHA-256 of Déjà View's checkpoint, empty for the embedded one.
+    """SHA-256 of a Déjà View checkpoint; ``weights`` empty: the one that ships with the package.
 
     Raises:
         WeightsError: no such weights.
@@ -37,10 +37,12 @@ def load_predictor(
     precision: Precision | None = None,
     merged_keys: int = 1,
 ) -> Predictor:
-    """``weights`` may be empty: the model's own; ``precision`` and ``merged_keys`` are of Déjà View's fast path.
+    """A model on ``device`` with ``weights`` (empty: the model's default ones).
+
+    ``precision`` and ``merged_keys`` configure Déjà View's fast path; other models do not have them.
 
     Raises:
-        ConfigError: no such model, its package is not installed, or it knows no ``precision`` or ``merged_keys``.
+        ConfigError: no such model, its package is not installed, or it has no ``precision`` or ``merged_keys``.
         WeightsError: no such weights, or they do not fit.
     """
     if model == DEFAULT_MODEL:

@@ -9,7 +9,7 @@ from ...parameters import check_parameters, parameter
 
 @dataclass(frozen=True)
 class RigConfig:
-    """When frames of several cameras belong together, and how far their mounts are believed."""
+    """Synchronization of a rig's cameras, and limits for their mounts."""
 
     rig_tolerance_s: float = parameter(
         0.01, "cameras: stamps this close are one frame set; below half the time between two frames", 0.0, 1.0

@@ -274,7 +274,7 @@ def test_a_lock_that_windows_contradict_for_long_is_lost():
             break
         assert states[-1].metres_per_unit == pytest.approx(2.0, rel=0.11)
     assert 10 <= len(states) < 25
-    assert "the lock is lost: the latest windows say 1." in states[-1].reason
+    assert "the lock is lost: the latest windows give 1." in states[-1].reason
     assert states[-1].metres_per_unit is None
     for again in range(40, 46):
         status = scale.observe(0, again * SECOND_NS, [observation(3.0)])
@@ -317,7 +317,7 @@ def test_sources_that_disagree_are_a_status_and_sources_that_agree_lock():
         status = scale.observe(0, window * SECOND_NS, [wheels, observation(2.3, "baseline")])
         both = agreeing.observe(0, window * SECOND_NS, [wheels, observation(2.02, "baseline")])
     assert status.state == "estimating"
-    assert status.reason == "sources disagree: baseline says 1.150 times as much as odometry"
+    assert status.reason == "sources disagree: baseline gives 1.150 times the scale of odometry"
     assert (both.state, both.source) == ("locked", "odometry+baseline")
     assert both.metres_per_unit == pytest.approx(2.01, rel=2e-3)
     assert both.spread < locked_scale().status.spread

@@ -213,7 +213,7 @@ def test_cameras_that_are_not_synchronised_say_so_and_are_counted():
               for n in range(1, 31) for camera in ("left", "right")]  # fmt: skip
     assert feed(engine, frames) == []
     assert len(said) == 1
-    assert "not synchronised: their frames are 0.030 s apart or more, rig_tolerance_s is 0.01" in said[0]
+    assert "not synchronized: their frames are 0.030 s apart or more, rig_tolerance_s is 0.01" in said[0]
     engine.forget()
     counts = engine.counters.read()
     assert counts.accepted == counts.dropped == 60
