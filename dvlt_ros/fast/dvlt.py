@@ -137,7 +137,8 @@ class FastDvlt:
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
         """Depth, rays and camera encoding of the chosen views (all by default), float32."""
         require_state(state, "decode")
-        tokens, tables = state.tokens, self.tables(state.grid)
+        tokens = state.tokens
+        tables = self.tables(state.grid)
         if views is not None:
             chosen = checked_views(views, state.num_views)
             tokens = torch.stack([tokens[:, view] for view in chosen], dim=1)  # a list index would wait for the GPU
@@ -166,8 +167,8 @@ class FastDvlt:
         """One step of the loop on tokens (B, S, P, C)."""
         frame, global_ = self.blocks[step.block]
         x = frame(tokens.flatten(0, 1), tables.frame[step.block], True, step.frame_scales).view(tokens.shape)
-        table, scales = tables.global_[step.block], step.global_scales
-        return global_(x.flatten(1, 2), table, False, scales, tables.merging).view(tokens.shape)
+        table = tables.global_[step.block]
+        return global_(x.flatten(1, 2), table, False, step.global_scales, tables.merging).view(tokens.shape)
 
     def _new_tables(self, grid: Grid) -> Tables:
         rope = Rope(grid, NUM_SPECIAL, self.config.embed_dim // self.config.num_heads, self.device)

@@ -39,7 +39,8 @@ class Merging:
         num_views = k.shape[-2] // (NUM_SPECIAL + self.grid[0] * self.grid[1])
         ones = F.pad(q.new_ones(1), (0, MORE_CHANNELS - 1)).expand(*q.shape[:-1], -1)
         channels = self.key_channels.to(k.dtype).repeat(num_views, 1).expand(*k.shape[:2], -1, -1)
-        q, k = torch.cat([q, ones], dim=-1), torch.cat([self._merged(k, num_views), channels], dim=-1)
+        q = torch.cat([q, ones], dim=-1)
+        k = torch.cat([self._merged(k, num_views), channels], dim=-1)
         return q, k, F.pad(self._merged(v, num_views), (0, MORE_CHANNELS))
 
     def _merged(self, x: Tensor, num_views: int) -> Tensor:

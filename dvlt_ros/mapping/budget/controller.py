@@ -87,7 +87,8 @@ class BudgetController:
 
         None: there is no such K, or too few windows were measured. ``waited_ms``: of the oldest new frame.
         """
-        limits, level = self._limits, self.level
+        limits = self._limits
+        level = self.level
         if not limits.budget_ms:
             return limits.k_max
         if self._model.num_windows < LEARNING:
@@ -193,7 +194,8 @@ class BudgetController:
 
         ``doubted``: includes the uncertainty of the predicted median.
         """
-        k_min, interval_ms = self._limits.k_min, self._frame_interval_ms
+        k_min = self._limits.k_min
+        interval_ms = self._frame_interval_ms
         start = Queue(self._overlap(level) + 1, 1, 0.0)
         alone_ms = self._model.predict(start.num_views, level.image_size, k_min).median_ms
         if interval_ms is not None and alone_ms > interval_ms:  # frames queue; the first came at a window's start
@@ -222,7 +224,8 @@ class BudgetController:
 
     def _arrivals(self, level: QualityLevel, waited_ms: float, interval_ms: float) -> Queue:
         """The newest frames that fit, counted from the one that arrived ``waited_ms`` ago (below 0: will arrive)."""
-        waited_ms, overlap = max(waited_ms, 0.0), self._overlap(level)
+        waited_ms = max(waited_ms, 0.0)
+        overlap = self._overlap(level)
         arrived = int(waited_ms / interval_ms) + 1
         num_new = min(arrived, level.window_size - overlap)
         return Queue(overlap + num_new, num_new, waited_ms - (arrived - num_new) * interval_ms)

@@ -167,7 +167,9 @@ class LoopDetector:
             self._number, map_id, frame.stamp_ns, frame.frame_id, reference.map_from_cam, depth,
             self._num_registrations if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
         )  # fmt: skip
-        self._latest, self._num_registrations, self._number = submap, 0, self._number + 1
+        self._latest = submap
+        self._num_registrations = 0
+        self._number += 1
         return submap
 
     def check(self, num_steps: int, expected_scale: Callable[[int, int], float | None]) -> LoopClosure | UnverifiedLoop:

@@ -257,7 +257,8 @@ class PoseGraph:
         change = map_from_second * self._nodes[second].inverse()
         stays, gone = self._components[first], self._components[second]
         if any(self._components[submap] == gone for submap in self._fixed):
-            change, stays, gone = change.inverse(), gone, stays
+            change = change.inverse()
+            stays, gone = gone, stays
         for submap, component in self._components.items():
             if component == gone:
                 self._nodes[submap] = change * self._nodes[submap]

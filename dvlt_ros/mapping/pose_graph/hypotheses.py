@@ -56,9 +56,11 @@ class LoopHypotheses:
         Raises:
             AlignmentError: the edges do not determine the submaps; everything is as before, without the trials.
         """
-        trial, self._trial = self._trial, []
+        trial = self._trial
+        self._trial = []
         before = set(self.accepted)
-        state, accepted = self._graph.state(), dict(self._accepted)
+        state = self._graph.state()
+        accepted = dict(self._accepted)
         try:
             refused = [entry for loop in trial if (entry := self._try(loop)) is not None]
             refused += self._drop_contradicted()
@@ -89,7 +91,8 @@ class LoopHypotheses:
         """Joins two components if an earlier loop between them agrees: nothing else could contradict a single one."""
         components = self._components(loop)
         for other in [known for known in self._known(self._unconfirmed) if self._components(known) == components]:
-            before, first = self._graph.state(), self._graph.loop_edge(other)
+            before = self._graph.state()
+            first = self._graph.loop_edge(other)
             self._graph.join(first)
             cost = self._graph.solve([*self._edges(), first])
             if self._is_small(self._solve(first, self._graph.loop_edge(loop)) - cost):
@@ -105,7 +108,8 @@ class LoopHypotheses:
         edge = self._graph.loop_edge(loop)
         for other in self._known(self._contradicted):
             for odometry in self._odometry_alone(max(loop.first, other.first), min(loop.second, other.second)):
-                before, first = self._graph.state(), self._graph.loop_edge(other)
+                before = self._graph.state()
+                first = self._graph.loop_edge(other)
                 self._graph.replace_odometry(odometry, first)
                 cost = self._solve(first)
                 if self._is_small(self._solve(first, edge) - cost):
@@ -117,7 +121,8 @@ class LoopHypotheses:
 
     def _replace_accepted(self, loop: LoopClosure) -> RejectedLoop | None:
         """Replaces one accepted loop by two that agree with each other; returns the one that was accepted before."""
-        before, edge = self._graph.state(), self._graph.loop_edge(loop)
+        before = self._graph.state()
+        edge = self._graph.loop_edge(loop)
         for other in self._known(self._contradicted):
             pair = [edge, self._graph.loop_edge(other)]
             self._graph.solve([*self._edges(), *pair])

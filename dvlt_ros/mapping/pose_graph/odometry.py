@@ -34,7 +34,8 @@ class OdometryTerms:
     def jacobians(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives of `residuals` by the tangents of the earlier and of the later node, (E, 6, 7) each."""
         residuals, turned, moved = self._measured(nodes)
-        (before_scale, after_scale), back = 1 / nodes[self._ends, 3, 3], _transposed(self._turned)
+        before_scale, after_scale = 1 / nodes[self._ends, 3, 3]
+        back = _transposed(self._turned)
         derivative = _logarithm_derivative(residuals[:, :3])
         first, second = np.zeros((2, len(residuals), 6, 7))
         first[:, :3, :3], second[:, :3, :3] = -derivative @ _transposed(turned), derivative
@@ -73,7 +74,8 @@ def _logarithm(rotation: np.ndarray) -> np.ndarray:
 def _logarithm_derivative(vector: np.ndarray) -> np.ndarray:
     """(E, 3, 3): derivative of rotation vectors (E, 3) by a small rotation on the right (inverse right Jacobian)."""
     angle = np.linalg.norm(vector, axis=1)
-    half, cross = np.maximum(angle, 1e-3) / 2, _cross(vector)
+    half = np.maximum(angle, 1e-3) / 2
+    cross = _cross(vector)
     square = np.where(angle > 1e-3, (1 - half / np.tan(half)) / (4 * half**2), 1 / 12 + angle**2 / 720)
     return np.eye(3) + cross / 2 + square[:, None, None] * (cross @ cross)
 

@@ -19,7 +19,9 @@ from .odometry import OdometryTerms
 
 MAX_ITERATIONS = 50
 CONVERGED = 1e-5  # relative change of the squared error at which the iteration stops; 0 would follow rounding errors
-DAMPING, MAX_DAMPING, DAMPING_FACTOR = 1e-5, 1e5, 10.0  # of the normal equations' diagonal
+DAMPING = 1e-5  # at the start, of the normal equations' diagonal
+MAX_DAMPING = 1e5
+DAMPING_FACTOR = 10.0  # per accepted or rejected step
 MIN_FIDELITY = 1e-3  # of the gain that the linear problem predicts, for a step to be accepted
 
 
@@ -58,7 +60,8 @@ class _Solver:
             self._graph.add(term)
         for node, similarity in start.items():
             self.values.insert(node, similarity)
-        self._nodes, self._odometry = list(start), OdometryTerms(odometry, list(start))
+        self._nodes = list(start)
+        self._odometry = OdometryTerms(odometry, self._nodes)
         self._damping = DAMPING
         self.error = self._error(self.values)
 
@@ -72,7 +75,9 @@ class _Solver:
             error = self._error(moved)
             gain = self.error - error
             if predicted > 0 and gain > MIN_FIDELITY * predicted:
-                self.values, self.error, self._damping = moved, error, self._damping / DAMPING_FACTOR
+                self.values = moved
+                self.error = error
+                self._damping /= DAMPING_FACTOR
                 return
             if abs(gain) < CONVERGED * self.error or not self._damp_more():
                 return
@@ -104,8 +109,10 @@ class _Solver:
 
     def _damped(self, linear: Any) -> Any:
         gtsam = library()
-        damped, root = gtsam.GaussianFactorGraph(), self._damping**0.5 * np.eye(7)
-        zero, unit = np.zeros(7), gtsam.noiseModel.Unit.Create(7)
+        damped = gtsam.GaussianFactorGraph()
+        root = self._damping**0.5 * np.eye(7)
+        zero = np.zeros(7)
+        unit = gtsam.noiseModel.Unit.Create(7)
         damped.push_back(linear)
         for node in self._nodes:
             damped.add(node, root, zero, unit)

@@ -213,7 +213,8 @@ def _densest_half(values: np.ndarray, weights: np.ndarray) -> tuple[float, float
     Unlike the median, it is robust against outliers that are all on one side.
     """
     order = np.argsort(values)
-    values, total = values[order], np.cumsum(weights[order])
+    values = values[order]
+    total = np.cumsum(weights[order])
     before = total - weights[order]
     last = np.searchsorted(total, before + total[-1] / 2)
     first = np.flatnonzero(last < len(values))

@@ -130,7 +130,8 @@ class UpFilter:
             if elapsed_s <= 0:
                 return
             if not self._directions:
-                self._begun_ns, self._count = stamp_ns, 0
+                self._begun_ns = stamp_ns
+                self._count = 0
             self._count += 1
             share = max(1 / self._count, 1 - math.exp(-elapsed_s / self._averaging_s))
             average = self._directions[-1].acceleration if self._directions else acceleration

@@ -47,7 +47,9 @@ class SharedPoints:
 
     def __post_init__(self) -> None:
         views, count = self.weights.shape if self.weights.dim() == 2 else (0, 0)
-        points, maps, rotations = (views, count, 3), (views, count), (views, 3, 3)
+        points = (views, count, 3)
+        maps = (views, count)
+        rotations = (views, 3, 3)
         expected = (points, points, maps, maps, maps, rotations, rotations)
         for entry, shape in zip(fields(self), expected, strict=True):
             found = tuple(getattr(self, entry.name).shape)
