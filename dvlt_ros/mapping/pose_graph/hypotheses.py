@@ -101,7 +101,7 @@ class LoopHypotheses:
                 return None
             self._graph.restore(before)
         self._unconfirmed.append(loop)
-        return RejectedLoop(loop, "it alone would join two maps; it waits for a second one that says the same")
+        return RejectedLoop(loop, "it alone would join two maps; it waits for a second one that agrees")
 
     def _replace_odometry(self, loop: LoopClosure) -> bool:
         """Removes an odometry factor that two agreeing loops contradict: odometry does not measure a carried robot."""

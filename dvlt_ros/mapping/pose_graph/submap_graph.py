@@ -140,7 +140,7 @@ class SubmapGraph:
         one_end = self._resolve(loop.first)
         other_end = self._resolve(loop.second)
         if one_end is None or other_end is None:
-            return RejectedLoop(loop, "the graph does not know its ends any more")
+            return RejectedLoop(loop, "its submaps are no longer in the graph")
         (first, one_from_first), (second, other_from_second) = one_end, other_end
         if first >= second:
             return RejectedLoop(loop, "its ends have been merged into one")

@@ -153,7 +153,7 @@ def unit_problem(found: ScaleObservation, others: Sequence[ScaleObservation]) ->
         if abs(abs(apart) - WRONG_UNIT) < NEARLY:
             times = math.exp(abs(apart))
             return (
-                f"measured depth says {times:.0f} times as {'much' if apart > 0 else 'little'} as {other.source}: "
+                f"measured depth gives {times:.0f} times as {'much' if apart > 0 else 'little'} as {other.source}: "
                 "is its unit right? 16UC1 is millimetres, all else metres"
             )
     return ""

@@ -28,7 +28,7 @@ def test_submaps_that_the_graph_has_merged_can_still_be_returned_to():
     assert isinstance(correction, Correction)
     assert correction.map_id == 0
     assert len(correction.submaps) == 12
-    assert "does not know its ends" in graph.close(LoopClosure(2, 39, IDENTITY, 0.02)).reason
+    assert "are no longer in the graph" in graph.close(LoopClosure(2, 39, IDENTITY, 0.02)).reason
 
 
 def test_a_place_is_forgotten_while_its_successors_still_wait_for_theirs():
