@@ -23,9 +23,7 @@ from .graph import PoseGraph
 from .hypotheses import LoopHypotheses
 from .merging import shrink
 
-CONFIG = PoseGraphConfig(
-    max_submaps=250, max_loops=60
-)  # larger graphs take longer to solve, and windows wait meanwhile
+CONFIG = PoseGraphConfig(max_submaps=250, max_loops=60)  # a larger graph takes longer, and windows wait for it
 MAX_WAITING = 100  # submaps whose pose in the map is not known yet
 
 
