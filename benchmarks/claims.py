@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Literal
 
@@ -70,9 +70,8 @@ def trained(variant: Variant, arguments: Sequence[str], output: Path) -> Dvlt:
 def stopped_early(model: Dvlt, after: int, images: Tensor) -> Prediction:
     """The first steps of the pass with the most."""
     state = model.begin(model.encode(images))
-    for step in model.schedule(model.config.num_steps)[:after]:
-        state = model.step(state, step)
-    return model.decode(state)
+    states = list(islice(model.states(state, model.config.num_steps), after))
+    return model.decode(states[-1])
 
 
 def judged_windows(config: TrainConfig, device: torch.device) -> dict[Scenes, list[Views]]:

@@ -109,9 +109,7 @@ def count_gflop(config: DvltConfig, case: Case) -> float:
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         state = model.begin(model.encode(images))
-        for step in model.schedule(case.steps):
-            state = model.step(state, step)
-        model.decode(state)
+        model.decode(model.run(state, case.steps))
     return counter.get_total_flops() / 1e9
 
 

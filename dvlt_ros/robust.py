@@ -1,4 +1,4 @@
-"""Means and spreads that a minority of wrong samples hardly moves."""
+"""Robust statistics: means and deviations that a minority of outliers hardly changes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ import numpy as np
 from torch import Tensor
 
 NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
-SOFTNESS = 2.0  # typical residuals at which a sample counts a quarter
-TINY = 1e-9  # residuals below it are rounding
+SOFTNESS = 2.0  # multiple of the typical residual at which a sample's weight is a quarter
+TINY = 1e-9  # residuals below it are rounding errors
 
 Values = TypeVar("Values", np.ndarray, Tensor)
 
 
 def deviation(values: Sequence[float] | np.ndarray, middle: float) -> float:
-    """Standard deviation about ``middle`` if the bulk of (N,) is normal."""
+    """Standard deviation of values (N,) about ``middle``, from the median absolute deviation."""
     return NORMAL * float(np.median(np.abs(np.asarray(values) - middle)))
 
 
 def soften(residual: Values, typical: float, weights: Values | None = None) -> Values:
-    """Weights (N,) that fall to zero with the residual (Geman and McClure's), in all 1."""
+    """Weights (N,) with sum 1 that fall to zero for large residuals (Geman-McClure).
+
+    Args:
+        residual: (N,).
+        typical: a typical residual of inliers, in the same unit.
+        weights: (N,), multiplied with the robust ones.
+    """
     share = (1 + (residual / (SOFTNESS * max(typical, TINY))) ** 2) ** -2.0
     share = share if weights is None else share * weights
     return share / share.sum()
 
 
 def mean_rotation(rotations: np.ndarray) -> np.ndarray:
-    """Of (S, 3, 3), near the one in the middle of them."""
+    """Mean (3, 3) of rotations (S, 3, 3); those far from the median rotation count less."""
     cosine = (np.einsum("aij,bij->ab", rotations, rotations) - 1) / 2
     angle = np.arccos(np.clip(cosine, -1, 1))
     away = angle[np.median(angle, axis=1).argmin()]

@@ -52,9 +52,7 @@ class Eager:
 
     def run(self, state: State, num_steps: int) -> State:
         with self._settings():
-            for step in self.model.schedule(num_steps):
-                state = self.model.step(state, step)
-        return state
+            return self.model.run(state, num_steps)
 
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
         with self._settings():

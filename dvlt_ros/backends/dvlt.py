@@ -53,8 +53,7 @@ class DvltModel:
         images, network = images.to(self.device), self.network
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
             state = network.begin(network.encode(images[None]))
-            for step in network.schedule(self.max_steps if num_steps is None else num_steps):
-                state = network.step(state, step)
+            state = network.run(state, self.max_steps if num_steps is None else num_steps)
             parts = [self._decoded(state, views) for views in torch.arange(len(images)).split(VIEWS_AT_ONCE)]
         depth, confidence, intrinsics, world_from_cam, points = map(torch.cat, zip(*parts, strict=True))
         return MultiViewPrediction(depth, confidence, intrinsics, world_from_cam, points)

@@ -1,4 +1,4 @@
-"""A transformer block for inference: norm, rotation and softmax scale of q and k are one table."""
+"""A transformer block for inference: norm, rotation and softmax scale of q and k are combined in one table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .merging import Merging
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every block of a model is computed."""
+    """Precision and kernels of all blocks of a model."""
 
     precision: Precision
     kernels: Kernels
@@ -25,15 +25,17 @@ class Recipe:
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the matrix products' inputs."""
         return activation_dtype(self.precision)
 
 
 class FastBlock:
-    """The same as a `Block` in evaluation mode, on a float32 stream of tokens."""
+    """A `Block` in evaluation mode, on float32 tokens."""
 
     def __init__(self, block: Block, recipe: Recipe) -> None:
         attention = block.attn
-        self.kernels, self.attention = recipe.kernels, recipe.attention
+        self.kernels = recipe.kernels
+        self.attention = recipe.attention
         self.num_heads = attention.num_heads
         self.head_dim = attention.proj.in_features // self.num_heads
         self.norm1, self.norm2 = Norm.of(block.norm1, recipe.dtype), Norm.of(block.norm2, recipe.dtype)
@@ -45,19 +47,22 @@ class FastBlock:
         self.fc2 = pack(*folded(block.mlp.fc2, gamma(block.ls2)), recipe.precision)
 
     def table(self, rope: Rope | None) -> Tensor | None:
-        """What `queries_and_keys` needs of the weights and of the positions; None without q/k norm."""
+        """The table of `queries_and_keys`, from weights and positions; None without q/k norm."""
         if not self.qk_norms:
             return None
         parts = []
         for norm, scale in zip(self.qk_norms, (self.head_dim**-0.5, 1.0), strict=True):
             weight, bias = scale * norm.weight.detach(), (scale * norm.bias.detach())[None]
             weight = weight * self.head_dim**0.5  # a vector is divided by its length, not by its deviation
-            factor, partner, offset = weight[None], torch.zeros_like(weight)[None], bias
+            factor = weight[None]
+            partner = torch.zeros_like(weight)[None]
+            offset = bias
             if rope is not None:
                 sign = torch.ones_like(weight).unflatten(0, (2, 2, -1))
                 sign[:, 0] = -1
                 partner = rope.sin * sign.flatten() * weight.unflatten(0, (2, 2, -1)).flip(1).flatten()
-                factor, offset = rope.cos * weight, rope.rotate(bias.expand_as(rope.cos))
+                factor = rope.cos * weight
+                offset = rope.rotate(bias.expand_as(rope.cos))
             parts.append(torch.stack([factor, partner, offset])[..., self.order])
         return torch.stack(parts, dim=1).unsqueeze(2).unsqueeze(2).contiguous()
 
@@ -69,7 +74,7 @@ class FastBlock:
         scales: Tensor | None = None,
         merging: Merging | None = None,
     ) -> Tensor:
-        """x (B, N, C); scales (n, C) with n = 2: s_attn, s_mlp, or n = 3: and s_out."""
+        """x (B, N, C); scales (n, C): s_attn, s_mlp and, if n is 3, s_out."""
         kernels = self.kernels
         branch = self.proj(self._attended(self.qkv(kernels.normed(self.norm1, x)), table, turns, merging))
         x = kernels.added(x, branch, None if scales is None else scales[0])
@@ -86,7 +91,7 @@ class FastBlock:
         return self.attention(q, k, v)[..., : self.head_dim].transpose(1, 2).flatten(2)
 
     def _qkv(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
-        """q and k of each head centred, which their norm would do, and in `pair_order`; or scaled for the softmax."""
+        """Weight and bias of q, k, v: with q/k norm, q and k are centred and in `pair_order`; else q is scaled."""
         weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
         for values in (weight, bias):
             parts = values.unflatten(0, (3, self.num_heads, self.head_dim))
@@ -99,9 +104,10 @@ class FastBlock:
 
 
 def gamma(layer_scale: LayerScale | None) -> Tensor | None:
+    """(C,) or None."""
     return None if layer_scale is None else layer_scale.gamma.detach()
 
 
 def pair_order(head_dim: int, device: torch.device) -> Tensor:
-    """Channels of a head in such an order that the two that turn together are half a head apart."""
+    """Order of a head's channels in which the two channels of a rotation are half a head apart."""
     return torch.arange(head_dim, device=device).view(2, 2, -1).transpose(0, 1).flatten()

@@ -1,4 +1,4 @@
-"""The decoders for inference: convolutions channels-last, rays written once in the order in which they are read."""
+"""The decoders for inference: channels-last convolutions, and rays in the memory order of the output."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .depth_head import FastConvHead, Grid
 from .kernels import Norm
 from .linear import folded, pack
 
-VIEWS_AT_ONCE = 8  # through the depth head, whose activations are the largest of all
+VIEWS_AT_ONCE = 8  # in the depth head, which has the largest activations
 
 
 class FastFront:
-    """What both decoders begin with."""
+    """The transformer blocks with which both decoders begin."""
 
     def __init__(self, decoder: Decoder, recipe: Recipe) -> None:
         self.proj_in = pack(*folded(decoder.proj_in), recipe.precision)
@@ -28,6 +28,7 @@ class FastFront:
         self.norm = Norm.of(decoder.norm, torch.float32)
 
     def tables(self, rope: Rope) -> list[Tensor | None]:
+        """One per block."""
         return [block.table(rope) for block in self.blocks]
 
     def __call__(self, state: Tensor, tables: list[Tensor | None]) -> Tensor:
@@ -39,7 +40,7 @@ class FastFront:
 
 
 class PixelHead:
-    """Float32 values of every pixel, straight from its patch: (N, h*w, C_d) -> (N, H, W, channels)."""
+    """Float32 values of all pixels of a patch by one linear layer: (N, h*w, C_d) -> (N, H, W, channels)."""
 
     def __init__(self, decoder: RayDecoder | LinearDepthDecoder) -> None:
         weight, bias = folded(decoder.head)
@@ -47,7 +48,8 @@ class PixelHead:
         self.linear = pack(weight[order], bias[order], "float32")
 
     def uv_parts(self, grid: Grid) -> list[Tensor]:
-        return []  # a pixel of this head does not know where it is
+        """Empty: this head has no UV channels."""
+        return []
 
     def __call__(self, patches: Tensor, grid: Grid, uv_parts: Sequence[Tensor] = ()) -> Tensor:
         values = self.linear(patches).unflatten(-1, (PATCH_SIZE, PATCH_SIZE, -1)).unflatten(1, grid)

@@ -1,7 +1,7 @@
-"""The convolutional depth head for inference, channels-last: (N, h, w, C) tensors all the way.
+"""The convolutional depth head for inference, with channels-last tensors (N, h, w, C).
 
-What the UV channels add to a layer is the same for every picture of a size, so it is computed once, and the layers
-have the even numbers of channels that processors like.
+The contribution of the UV channels to a layer is the same for every picture of a size, so it is computed once per size;
+without them the layers have even numbers of channels, which processors handle faster.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ Grid = tuple[int, int]  # patches (rows, columns)
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """(N, h, w, C) as (N, C, h, w), which PyTorch's layers know as channels-last memory."""
+    """(N, h, w, C) as (N, C, h, w) without a copy: PyTorch's channels-last memory format."""
     return x.permute(0, 3, 1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:
+    """(N, C, h, w) as (N, h, w, C) without a copy."""
     return x.permute(0, 2, 3, 1)
 
 
 class FastConv:
-    """3x3, replicated at the border, over the leading channels of what the layer takes."""
+    """3x3 convolution with replicated borders over the first ``channels`` input channels of a layer."""
 
     def __init__(self, layer: nn.Conv2d, channels: int, dtype: torch.dtype) -> None:
         weight = layer.weight.detach()[:, :channels]
@@ -37,11 +38,13 @@ class FastConv:
         self.bias = cast("Tensor", layer.bias).detach().to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        padded = F.pad(x[None], (0, 0, 1, 1, 1, 1), mode="replicate")[0]  # as a volume, whose memory stays in order
+        padded = F.pad(x[None], (0, 0, 1, 1, 1, 1), mode="replicate")[0]  # as a volume, which keeps the memory format
         return channels_last(F.conv2d(channels_first(padded), self.weight, self.bias))
 
 
 class FastResidual:
+    """A `ResidualConv`, channels-last."""
+
     def __init__(self, block: ResidualConv, dtype: torch.dtype) -> None:
         self.norm1, first = cast("tuple[nn.GroupNorm, nn.Conv2d]", (block.layers[0], block.layers[2]))
         self.norm2, second = cast("tuple[nn.GroupNorm, nn.Conv2d]", (block.layers[3], block.layers[5]))
@@ -54,7 +57,7 @@ class FastResidual:
 
 
 class FastStage:
-    """Twice the rows and columns: a linear layer from every pixel to 2 x 2, then convolutions."""
+    """Doubles the rows and columns: a linear layer from every pixel to 2 x 2 pixels, then convolutions."""
 
     def __init__(self, stage: nn.Sequential, dtype: torch.dtype) -> None:
         first, *residuals = cast("tuple[nn.Sequential, ResidualConv, ResidualConv]", tuple(stage))
@@ -66,7 +69,7 @@ class FastStage:
         self.residuals = [FastResidual(block, dtype) for block in residuals]
 
     def uv_part(self, uv: Tensor) -> Tensor:
-        """What the UV channels (1, 2, h, w) add after `linear`: (h, w, 4 * channels)."""
+        """Contribution (h, w, 4 * channels) of the UV channels (1, 2, h, w) after `linear`."""
         weight = self.deconvolution.weight.detach()[-2:]
         return channels_last(uv) @ weight.permute(0, 2, 3, 1).flatten(1)
 
@@ -92,8 +95,9 @@ class FastConvHead:
         self.last = PlainLinear(last.weight.detach().flatten(1), cast("Tensor", last.bias).detach(), torch.float32)
 
     def uv_parts(self, grid: Grid) -> list[Tensor]:
-        """What the UV channels add to each stage and to the layer after them, for pictures of a size."""
-        (height, width), parts = pixels(grid), []
+        """Contributions of the UV channels to each stage and to the layer after them, for pictures of this size."""
+        height, width = pixels(grid)
+        parts = []
         for i, stage in enumerate(self.stages):
             parts.append(stage.uv_part(self._uv((grid[0] << i, grid[1] << i), width / height)))
         padded = F.pad(self._uv((height, width), width / height), (1, 1, 1, 1), mode="replicate")
@@ -112,9 +116,11 @@ class FastConvHead:
 
 
 def group_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """Of x (N, h, w, C), in its type."""
     weight, bias = norm.weight.detach().to(x.dtype), norm.bias.detach().to(x.dtype)
     return channels_last(F.group_norm(channels_first(x), norm.num_groups, weight, bias, norm.eps))
 
 
 def pixels(grid: Grid) -> tuple[int, int]:
+    """(height, width) of a picture with this grid of patches."""
     return grid[0] * PATCH_SIZE, grid[1] * PATCH_SIZE

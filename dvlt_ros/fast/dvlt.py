@@ -1,4 +1,4 @@
-"""A `Dvlt` for inference alone: the same stages, weights packed once, tables made once for every size."""
+"""A `Dvlt` for inference only: the same stages, with weights packed once and tables computed once per size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..model import Dvlt, Features, Prediction, State, Step
+from ..model.checks import check_image_shape, checked_views
 from ..model.config import PATCH_SIZE
-from ..model.dvlt import MAX_LOG_DEPTH, NUM_SPECIAL, check_image_shape, checked_views, require_state
+from ..model.dvlt import MAX_LOG_DEPTH, NUM_SPECIAL, require_state
 from ..model.layers import Rope
 from ..model.loop import LoopBlock
 from .attention import Attention
@@ -32,7 +33,7 @@ REMEMBERED_SIZES = 8
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """What the stages need of a size and of nothing else."""
+    """Everything in the stages that depends only on the size."""
 
     position: Tensor  # (1, 1 + h*w, C), the encoder's
     frame: list[Tensor | None]  # by block of the loop
@@ -44,22 +45,24 @@ class Tables:
 
 
 class FastDvlt:
-    """Inference with the weights that a model has now; the model itself stays as it is and may be let go.
+    """Inference with a copy of a model's present weights; the model is not changed and may be deleted.
 
-    The stages have the names and the answers of `Dvlt`, within rounding; `run` is its K steps. Everything belongs
-    under ``torch.inference_mode()`` and outside of autocast: ``precision`` says what is multiplied in what.
-    On a GPU the steps are replayed from graphs, on one stream and by one thread.
+    The stages have the names of `Dvlt` and its results within rounding. Call them under ``torch.inference_mode()`` and
+    outside autocast, because ``precision`` sets the type of the matrix products. On a GPU the steps are replayed from
+    CUDA graphs, on one stream and by one thread.
 
-    ``merged_keys`` above 1 is an approximation: global attention sees the keys and values of so many by so many patches
-    as their mean. What it costs: docs/performance.md.
+    ``merged_keys`` above 1 is an approximation: global attention sees the keys and values of squares of as many by as
+    many patches as their mean. Its effect on accuracy: docs/performance.md.
 
     Raises:
         ConfigError: a precision that the model's device does not have, or impossible ``merged_keys``.
     """
 
     def __init__(self, model: Dvlt, precision: Precision = "float32", merged_keys: int = 1) -> None:
-        self.config, self.device = model.config, model.camera_token.device
-        self.precision, self.merged_keys = check_precision(precision, self.device), check_merging(merged_keys)
+        self.config = model.config
+        self.device = model.camera_token.device
+        self.precision = check_precision(precision, self.device)
+        self.merged_keys = check_merging(merged_keys)
         self._tables: dict[Grid, Tables] = {}
         self._schedules: dict[int, list[Step]] = {}
         self._graphs = StepGraphs(self._apply, self.device) if self.device.type == "cuda" else None
@@ -68,25 +71,27 @@ class FastDvlt:
         with torch.no_grad():
             self.encoder = FastEncoder(model.patch_embed_encoder, recipe)
             self.blocks = [(FastBlock(b.frame_attn, recipe), FastBlock(b.global_attn, recipe)) for b in loop]
-            outer = replace(recipe, precision="float32") if precision == "int8" else recipe  # nothing evens it out here
+            # no later step averages out int8 errors of a decoder
+            outer = replace(recipe, precision="float32") if precision == "int8" else recipe
             self.rays = FastRays(model.ray_decoder, outer)
             self.depth = FastDepth(model.depth_decoder, outer)
         self._decoder_head_dim = model.ray_decoder.head_dim
         self._rest = without_packed_layers(model)
 
     def __call__(self, images: Tensor, num_steps: int | None = None) -> Prediction:
-        """All stages, as `Dvlt` does them; it does not look at the pixels' values."""
+        """All stages, as in `Dvlt`, but the pixels' values are not checked."""
         state = self.begin(self.encode(images))
         return self.decode(self.run(state, self.config.num_steps if num_steps is None else num_steps))
 
     def encode(self, images: Tensor) -> Features:
-        """Patch features of every view (B, S, 3, H, W) on its own; in int8 rounded by the range of all of them."""
+        """Patch features of every view (B, S, 3, H, W); in int8 the views share one range."""
         check_image_shape(images)
         grid = images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE
         tokens = self.encoder(images.flatten(0, 1), self.tables(grid).position)
         return Features(tokens.unflatten(0, images.shape[:2]), grid)
 
     def begin(self, features: Features) -> State:
+        """See `Dvlt.begin`."""
         return self._rest.begin(features)
 
     def schedule(self, num_steps: int) -> list[Step]:
@@ -96,11 +101,12 @@ class FastDvlt:
         return self._schedules[num_steps]
 
     def step(self, state: State, step: Step) -> State:
+        """See `Dvlt.step`."""
         require_state(state, "step")
         return State(self._apply(state.tokens, self.tables(state.grid), step), state.grid)
 
     def run(self, state: State, num_steps: int) -> State:
-        """The K steps; on a GPU by replaying one, once `prepare` or a first window has seen the shape."""
+        """The state after K steps; on a GPU by replaying a graph, after `prepare` or a first window of the shape."""
         require_state(state, "run")
         steps = self.schedule(num_steps)
         if self._graphs is not None and self.config.recurrence_mode != "none":
@@ -110,20 +116,20 @@ class FastDvlt:
         return state
 
     def prepare(self, num_views: int, height: int, width: int) -> None:
-        """Before a robot moves: kernels are chosen, tables made and, on a GPU, the step of this shape captured.
+        """Selects kernels, computes tables and, on a GPU, captures the step of this shape, before a stream begins.
 
-        A stream encodes and decodes fewer views than a window has; their kernels are chosen, too.
+        A stream encodes and decodes fewer views than a window has, so kernels for fewer views are selected, too.
         """
         images = torch.zeros(1, num_views, 3, height, width, device=self.device)
         with torch.inference_mode():
             for count in [*(1 << i for i in range((num_views - 1).bit_length())), num_views]:
                 state = self.begin(self.encode(images[:, :count]))
                 self.decode(state)
-            for _ in range(2):  # the second time captures what the first one has warmed up
+            for _ in range(2):  # the first run warms up, the second one captures
                 self.run(state, self.config.num_steps)
 
     def release(self) -> None:
-        """Gives back what can be made again: tables and graphs. For when memory has run out."""
+        """Frees tables and graphs, which can be made again, when memory runs out."""
         self._tables.clear()
         if self._graphs is not None:
             self._graphs.clear()
@@ -131,10 +137,11 @@ class FastDvlt:
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
         """Depth, rays and camera encoding of the chosen views (all by default), float32."""
         require_state(state, "decode")
-        tokens, tables = state.tokens, self.tables(state.grid)
+        tokens = state.tokens
+        tables = self.tables(state.grid)
         if views is not None:
             chosen = checked_views(views, state.num_views)
-            tokens = torch.stack([tokens[:, view] for view in chosen], dim=1)  # a list as index would wait for a GPU
+            tokens = torch.stack([tokens[:, view] for view in chosen], dim=1)  # a list index would wait for the GPU
         batched = partial(torch.unflatten, dim=0, sizes=tokens.shape[:2])
         tokens = tokens.flatten(0, 1)
         rays, camera_tokens = self.rays.decode(tokens, tables.rays, state.grid)
@@ -149,6 +156,7 @@ class FastDvlt:
         )
 
     def tables(self, grid: Grid) -> Tables:
+        """Of a grid of patches; the last `REMEMBERED_SIZES` are kept."""
         if grid not in self._tables:
             if len(self._tables) >= REMEMBERED_SIZES:
                 del self._tables[next(iter(self._tables))]  # the oldest
@@ -156,11 +164,11 @@ class FastDvlt:
         return self._tables[grid]
 
     def _apply(self, tokens: Tensor, tables: Tables, step: Step) -> Tensor:
-        """One step on tokens (B, S, P, C)."""
+        """One step of the loop on tokens (B, S, P, C)."""
         frame, global_ = self.blocks[step.block]
         x = frame(tokens.flatten(0, 1), tables.frame[step.block], True, step.frame_scales).view(tokens.shape)
-        table, scales = tables.global_[step.block], step.global_scales
-        return global_(x.flatten(1, 2), table, False, scales, tables.merging).view(tokens.shape)
+        table = tables.global_[step.block]
+        return global_(x.flatten(1, 2), table, False, step.global_scales, tables.merging).view(tokens.shape)
 
     def _new_tables(self, grid: Grid) -> Tables:
         rope = Rope(grid, NUM_SPECIAL, self.config.embed_dim // self.config.num_heads, self.device)
@@ -178,7 +186,7 @@ class FastDvlt:
 
 
 def without_packed_layers(model: Dvlt) -> Dvlt:
-    """The same model without the layers that hold nearly all of its weights; it shares the others."""
+    """A copy of the model without its large layers; the other layers are shared."""
     rest = without(model, "ray_decoder", "depth_decoder")
     rest.patch_embed_encoder = without(model.patch_embed_encoder, "blocks", "patch_embed")
     rest.recurrent_blocks = nn.ModuleList(rest_of_loop(block) for block in model.recurrent_blocks)
@@ -186,6 +194,7 @@ def without_packed_layers(model: Dvlt) -> Dvlt:
 
 
 def rest_of_loop(block: nn.Module) -> nn.Module:
+    """A copy of a loop block without its attention and MLP layers."""
     rest = without(block)
     for name, half in block.named_children():
         rest.add_module(name, without(half, "attn", "mlp"))

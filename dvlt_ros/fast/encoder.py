@@ -1,4 +1,4 @@
-"""The image encoder for inference; patches are a matrix product that normalises the pixels as well."""
+"""The image encoder for inference; the patch embedding is a matrix product that includes the pixels' normalization."""
 
 from __future__ import annotations
 

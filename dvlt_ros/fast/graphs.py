@@ -1,4 +1,4 @@
-"""One step of the loop as a CUDA graph for every shape, replayed K times."""
+"""CUDA graphs: one step of the loop is captured per shape and replayed K times."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Apply = Callable[[Tensor, T, Step], Tensor]
 
 
 class StepGraphs(Generic[T]):
-    """A shape's first window runs without a graph, since it may be the only one; its second captures one.
+    """The first window of a shape runs without a graph, since it may be the only one; the second one captures it.
 
-    All graphs share one pool of memory: nothing that a graph has made is needed after its replay but the tokens,
-    and those lie outside.
+    All graphs share one memory pool: only the tokens are needed after a replay, and they lie outside the pool.
     """
 
     def __init__(self, apply: Apply[T], device: torch.device) -> None:
-        self._apply, self._device = apply, device
+        self._apply = apply
+        self._device = device
         self._seen: set[tuple[object, ...]] = set()
-        self._graphs: dict[tuple[object, ...], StepGraph[T]] = {}  # the one used last comes last
+        self._graphs: dict[tuple[object, ...], StepGraph[T]] = {}  # the most recently used one last
         self._place: Place | None = None
 
     def run(self, tokens: Tensor, grid: tuple[int, int], tables: T, steps: Sequence[Step]) -> Tensor:
-        """tokens (B, S, P, C) through all steps; ``tables`` depend on the grid alone."""
+        """Tokens (B, S, P, C) after all steps; ``tables`` depend on the grid only."""
         key = (*tokens.shape, grid)
         if key not in self._seen:
             for step in steps:
@@ -42,8 +42,9 @@ class StepGraphs(Generic[T]):
         return graph.run(tokens, steps)
 
     def clear(self) -> None:
+        """Frees all graphs and their memory."""
         if self._graphs:
-            torch.cuda.synchronize(self._device)  # a replay may be under way
+            torch.cuda.synchronize(self._device)  # a replay may be running
         self._seen.clear()
         self._graphs.clear()
         self._place = None
@@ -53,7 +54,7 @@ class StepGraphs(Generic[T]):
             torch.cuda.synchronize(self._device)
             del self._graphs[next(iter(self._graphs))]
         try:
-            with torch.cuda.device(self._device):  # streams and captures belong to the current one
+            with torch.cuda.device(self._device):  # streams and captures belong to the current device
                 if self._place is None:
                     self._place = Place(torch.cuda.Stream(), torch.cuda.graph_pool_handle())
                 return StepGraph(self._apply, tokens, tables, step, self._place)
@@ -64,14 +65,14 @@ class StepGraphs(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where graphs are captured; they share memory only if both are the same."""
+    """Stream and memory pool of the captures; graphs share memory only if both are the same."""
 
     stream: torch.cuda.Stream
-    pool: Any  # what torch.cuda.graph_pool_handle gives
+    pool: Any  # of torch.cuda.graph_pool_handle
 
 
 class StepGraph(Generic[T]):
-    """Reads and writes its own copy of the tokens; the scales are copied in before every replay, so K is free."""
+    """Reads and writes its own copy of the tokens; scales are copied in before every replay, so K may vary."""
 
     def __init__(self, apply: Apply[T], tokens: Tensor, tables: T, step: Step, place: Place) -> None:
         self._tables = tables  # the graph reads their memory
@@ -89,10 +90,10 @@ class StepGraph(Generic[T]):
 
 
 def captured(work: Callable[[], object], place: Place) -> torch.cuda.CUDAGraph:
-    """The graph of ``work``, which runs once before, on the same tensors and the same stream.
+    """The graph of ``work``, which first runs once on the same tensors and stream.
 
-    After that run nothing is left to be compiled, chosen by time or loaded, none of which a capture allows. What other
-    threads do meanwhile does not disturb it.
+    That run compiles, selects and loads all kernels, which is not possible during a capture. Other threads may use the
+    GPU meanwhile.
     """
     graph = torch.cuda.CUDAGraph()
     before = torch.cuda.current_stream()

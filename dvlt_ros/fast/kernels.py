@@ -1,4 +1,4 @@
-"""What lies between the matrix products. On a GPU each of these can be one kernel, if there is a compiler."""
+"""The operations between matrix products. On a GPU with a compiler each of them is fused into one kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Norm:
-    """LayerNorm's weights; the result is what the next matrix product takes."""
+    """LayerNorm with its output in the type of the next matrix product."""
 
     weight: Tensor
     bias: Tensor
@@ -34,14 +34,14 @@ class Norm:
 
 def queries_and_keys(qkv: Tensor, table: Tensor, eps: float, turns: bool) -> tuple[Tensor, Tensor]:
     """`turned` q and k (B, heads, N, D) of qkv (3, B, heads, N, D); table (3, 2, 1, 1, 1 or N, D)."""
-    q, k = turned(qkv[:2], table, eps, turns).unbind(0)  # both at once, which a CPU does faster
+    q, k = turned(qkv[:2], table, eps, turns).unbind(0)  # both at once, which is faster on a CPU
     return q, k
 
 
 def turned(x: Tensor, table: Tensor, eps: float, turns: bool) -> Tensor:
-    """Normalised, turned and scaled x (..., N, D), whose vectors have mean 0.
+    """Normalizes, rotates (RoPE) and scales x (..., N, D), whose vectors have mean 0.
 
-    table (3, ..., 1 or N, D): factor, factor of the partner half a head away, offset.
+    table (3, ..., 1 or N, D): factor, factor of the partner channel half a head away, offset.
     """
     values = x.float().contiguous()
     values = values.mul_((values * values).sum(-1, keepdim=True).add_(x.shape[-1] * eps).rsqrt_())
@@ -57,7 +57,7 @@ def added(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def added_and_gated(x: Tensor, branch: Tensor, scales: Tensor | None) -> Tensor:
-    """`added` with s_mlp; where there is an s_out, all of it times that."""
+    """`added` with s_mlp; multiplied by s_out if ``scales`` has one."""
     if scales is None:
         return x + branch
     x = torch.addcmul(x, branch.float(), scales[1])
@@ -66,6 +66,8 @@ def added_and_gated(x: Tensor, branch: Tensor, scales: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class Kernels:
+    """The functions above, plain or fused."""
+
     queries_and_keys: Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor]] = queries_and_keys
     added: Callable[[Tensor, Tensor, Tensor | None], Tensor] = added
     added_and_gated: Callable[[Tensor, Tensor, Tensor | None], Tensor] = added_and_gated
@@ -73,12 +75,12 @@ class Kernels:
 
 
 def kernels_for(device: torch.device) -> Kernels:
-    """Fused on a GPU, if this machine can build such kernels; on a CPU fusing gained nothing."""
+    """Fused on a GPU if this machine can compile them; on a CPU fused ones were not faster."""
     return fused_kernels() if device.type == "cuda" and can_build() else Kernels()
 
 
 def can_build() -> bool:
-    """Triton compiles a launcher in C for every kernel, against Python's headers."""
+    """Whether Triton can compile: it needs a C compiler and Python's headers for the launcher of every kernel."""
     compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
     has_compiler = any(name and shutil.which(name) for name in compilers)
     has_headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
@@ -86,10 +88,10 @@ def can_build() -> bool:
 
 
 def fused_kernels(backend: str = "inductor") -> Kernels:
-    """Each compiled a few times for all numbers of views and tokens: rows are flattened, q and k go one by one.
+    """Kernels that are compiled only a few times for all numbers of views and tokens.
 
-    PyTorch compiles anew where sizes are 1 or, like two views beside q and k, equal by accident, and gives up after
-    eight times.
+    PyTorch compiles again for sizes that are 1 or equal by chance (two views beside q and k), and stops compiling after
+    eight times. Therefore rows are flattened, and q and k are processed one after the other.
     """
 
     def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

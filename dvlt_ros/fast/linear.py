@@ -1,4 +1,4 @@
-"""Linear layers packed once: the weights in the format that the processor multiplies fastest."""
+"""Linear layers whose weights are packed once in the format that the processor multiplies fastest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHT_STEPS = 63  # from 0 to a channel's largest weight
 
 
 def check_precision(precision: Precision, device: torch.device) -> Precision:
-    """Raises ConfigError where the device cannot multiply in it."""
+    """Returns it. Raises ConfigError: unknown, or the device cannot multiply in it."""
     if precision not in ("float32", "bfloat16", "int8"):
         raise ConfigError(f"precision must be float32, bfloat16 or int8, got {precision!r}")
     if precision == "int8" and device.type != "cpu":
@@ -32,13 +32,15 @@ def check_precision(precision: Precision, device: torch.device) -> Precision:
 
 
 def pack(weight: Tensor, bias: Tensor | None, precision: Precision) -> Linear:
-    """(..., C) -> (..., C_out); bfloat16 in gives bfloat16 out, int8 takes and gives float32."""
+    """A layer (..., C) -> (..., C_out); bfloat16 has bfloat16 output, int8 has float32 input and output."""
     if precision == "int8":
         return Int8Linear(weight, bias)
     return PlainLinear(weight, bias, activation_dtype(precision))
 
 
 class PlainLinear:
+    """A layer in the type of its packed weights."""
+
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         self.weight = weight.to(dtype)
         self.bias = None if bias is None else bias.to(dtype)
@@ -50,7 +52,7 @@ class PlainLinear:
 class Int8Linear:
     """Weights of 7 bits with a scale per output channel; activations rounded to 8 bits of their range in the call.
 
-    So the sum of two products, which processors without VNNI make in 16 bits, cannot overflow: 2 * 255 * 63.
+    With 63 steps the sum of two products, which processors without VNNI add in 16 bits, cannot overflow: 2 * 255 * 63.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -58,7 +60,7 @@ class Int8Linear:
         zero = torch.zeros(len(scale), dtype=torch.long)
         rounded = (weight / scale.float()[:, None]).round().clamp(-WEIGHT_STEPS, WEIGHT_STEPS).to(torch.int8)
         with warnings.catch_warnings(), quantized_engine():
-            warnings.simplefilter("ignore")  # quantized tensors will leave PyTorch one day: `check_precision`
+            warnings.simplefilter("ignore")  # PyTorch will remove quantized tensors one day: see `check_precision`
             quantized = torch._make_per_channel_quantized_tensor(rounded, scale, zero, 0)
             self.packed = torch.ops.quantized.linear_prepack(quantized, bias)
 
@@ -68,7 +70,7 @@ class Int8Linear:
 
 @contextmanager
 def quantized_engine() -> Iterator[None]:
-    """oneDNN where there is one: measured, it is a little faster than FBGEMM on processors with and without VNNI."""
+    """oneDNN if available: by measurement it is slightly faster than FBGEMM, with and without VNNI."""
     engine = torch.backends.quantized.engine
     if "onednn" in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = "onednn"
@@ -79,6 +81,7 @@ def quantized_engine() -> Iterator[None]:
 
 
 def activation_dtype(precision: Precision) -> torch.dtype:
+    """Of tensors between the layers."""
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 

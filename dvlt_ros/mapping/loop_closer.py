@@ -19,7 +19,7 @@ from .loops.verification import UnverifiedLoop
 from .maps.map_update import MapUpdate
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
-from .pose_graph.submap_graph import MapGraph
+from .pose_graph.submap_graph import SubmapGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class LoopParts:
     """What engine and map need to close loops; None if none are closed."""
 
     detector: LoopDetector | None = None
-    graph: MapGraph | None = None
+    graph: SubmapGraph | None = None
     reason: str = ""  # why none are closed
     checkpoint: str = ""  # digest of the network whose descriptors recognise places
 
@@ -43,7 +43,7 @@ def prepare_loops(config: LoopsConfig, predictor: Predictor, is_metric: bool) ->
     try:
         if not isinstance(predictor, PlaceRecognizer):
             raise ConfigError("loops need a model whose features recognise places, as dvlt's do")
-        return LoopParts(LoopDetector(predictor, config), MapGraph(is_metric), checkpoint=predictor.checkpoint)
+        return LoopParts(LoopDetector(predictor, config), SubmapGraph(is_metric), checkpoint=predictor.checkpoint)
     except ConfigError as error:
         if config.detector.mode == "always":
             raise

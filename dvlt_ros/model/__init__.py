@@ -1,7 +1,8 @@
 """The Déjà View model (arXiv 2605.30215): build it, load it, run it."""
 
+from .checks import check_images
 from .config import DvltConfig
-from .dvlt import Dvlt, Features, Prediction, State, check_images
+from .dvlt import Dvlt, Features, Prediction, State
 from .images import PixelMapping, PreparedImages, prepare_images
 from .loop import Step
 

@@ -1,8 +1,7 @@
 """Déjà View (arXiv 2605.30215): one block of frame and global attention, applied K times.
 
 state = begin(encode(images))
-for step in schedule(K):
-    state = step(state)
+state = run(state, K)    # for step in schedule(K): state = step(state)
 depth, rays, camera encoding = decode(state)
 """
 
@@ -10,13 +9,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -25,11 +23,13 @@ from ..cameras import fit_cameras
 from ..checkpoints import EMBEDDED_WEIGHTS
 from ..errors import InputError
 from ..types import Cameras
+from .checks import check_image_shape, check_images, checked_views, require_float32
 from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
 from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecoder
-from .encoder import Encoder
+from .encoder import IMAGE_MEAN, IMAGE_STD, Encoder
 from .layers import Rope
 from .loop import LoopBlock, Step
+from .weights import check_tensors, read_checkpoint, write_checkpoint
 
 NUM_SPECIAL = 1 + NUM_REGISTERS  # camera token and registers come before the patches
 MAX_LOG_DEPTH = 15.0
@@ -127,13 +127,9 @@ class Dvlt(nn.Module):
                 K < 1; for decoupled weights, any K but theirs; weights that are not float32.
         """
         check_images(images)
-        steps = self.schedule(self.config.num_steps if num_steps is None else num_steps)
-        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
-        apply = partial(checkpoint, self.step, use_reentrant=False) if recompute else self.step
-        state = self.begin(self.encode(images))
-        for step in steps:
-            state = apply(state, step)
-        return self.decode(state)
+        num_steps = self.config.num_steps if num_steps is None else num_steps
+        self._check_steps(num_steps)  # before the encoder's work
+        return self.decode(self.run(self.begin(self.encode(images)), num_steps))
 
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view on its own; they can be cached per image."""
@@ -168,6 +164,22 @@ class Dvlt(nn.Module):
         tokens = self.recurrent_blocks[step.block](state.tokens, rope, step)
         return State(tokens, state.grid)
 
+    def states(self, state: State, num_steps: int) -> Iterator[State]:
+        """The state after each of the K steps."""
+        require_state(state, "states")
+        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        apply = partial(checkpoint, self.step, use_reentrant=False) if recompute else self.step
+        for step in self.schedule(num_steps):
+            state = apply(state, step)
+            yield state
+
+    def run(self, state: State, num_steps: int) -> State:
+        """The state after K steps."""
+        require_state(state, "run")
+        for after in self.states(state, num_steps):
+            state = after
+        return state
+
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
         """Depth, rays and camera encoding of the chosen views (all by default), float32."""
         require_state(state, "decode")
@@ -197,9 +209,11 @@ class Dvlt(nn.Module):
         Raises:
             WeightsError: no such checkpoint, unreachable hub, or content that is not exactly this network.
         """
-        from .weights import load_checkpoint  # it needs this class
-
-        return load_checkpoint(EMBEDDED_WEIGHTS if source is None else source, revision)
+        read = read_checkpoint(EMBEDDED_WEIGHTS if source is None else source, revision)
+        model = empty_model(read.config)
+        check_tensors(read.path, read.tensors, model.state_dict())
+        model.load_state_dict(read.tensors, assign=True)
+        return model.eval()
 
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write ``model.safetensors`` and ``config.json`` under the published names; other files stay.
@@ -208,9 +222,7 @@ class Dvlt(nn.Module):
             WeightsError: a place that cannot be written, a dtype other than float32, float16 or bfloat16, or
                 weights that would not load again (not floating point, or not finite in that dtype).
         """
-        from .weights import save_checkpoint  # it needs this class
-
-        save_checkpoint(self, Path(directory), dtype)
+        write_checkpoint(Path(directory), self.config, self.state_dict(), dtype)
 
     def _rope(self, state: State, head_dim: int) -> Rope:
         return Rope(state.grid, NUM_SPECIAL, head_dim, state.tokens.device)
@@ -227,6 +239,16 @@ class Dvlt(nn.Module):
             warnings.warn(message, stacklevel=_users_level())
 
 
+def empty_model(config: DvltConfig) -> Dvlt:
+    """A model on ``meta`` whose weights are to be loaded: it takes no memory and no random numbers."""
+    with torch.device("meta"):
+        model = Dvlt(config)
+    encoder = model.patch_embed_encoder  # no checkpoint holds its constants
+    for name, values in (("mean", IMAGE_MEAN), ("std", IMAGE_STD)):
+        setattr(encoder, name, torch.tensor(values, device="cpu").view(3, 1, 1))
+    return model
+
+
 def _users_level() -> int:
     """The ``stacklevel`` of the user's line for a warning of the caller; a call of `forward` lies deeper."""
     frame, level = sys._getframe(1), 1
@@ -235,51 +257,6 @@ def _users_level() -> int:
     return level
 
 
-def checked_views(views: Sequence[int], num_views: int) -> list[int]:
-    def exists(view: object) -> bool:
-        return isinstance(view, int | np.integer) and not isinstance(view, bool) and 0 <= int(view) < num_views
-
-    if not isinstance(views, Sequence) or not views or not all(exists(view) for view in views):
-        raise InputError(f"views must be a sequence of indices from 0 to {num_views - 1}, got {views!r}")
-    return list(views)
-
-
-def require_float32(weights: Tensor) -> None:
-    if weights.dtype != torch.float32:
-        dtype = str(weights.dtype).removeprefix("torch.")
-        raise InputError(f"weights are {dtype}; keep them float32 and use torch.autocast for speed")
-
-
 def require_state(state: State, stage: str) -> None:
     if not isinstance(state, State):
         raise InputError(f"{stage} takes a State, which begin and step give, got {type(state).__name__}")
-
-
-def check_image_shape(images: Tensor) -> None:
-    """Shape and type, which cost nothing to look at; `check_images` also reads the pixels."""
-    if not isinstance(images, Tensor):
-        raise InputError(f"images must be a tensor (B, S, 3, H, W), got {type(images).__name__}")
-    shape = tuple(images.shape)
-    if len(shape) != 5:
-        raise InputError(f"images must be (B, S, 3, H, W), got {len(shape)} dimensions: {shape}")
-    if not images.is_floating_point():
-        raise InputError(f"images must be floating point in [0, 1], got {images.dtype}; prepare_images converts")
-    if shape[2] != 3:
-        raise InputError(f"images must have 3 channels (RGB), got {shape[2]}: {shape}")
-    if 0 in shape[:2]:
-        raise InputError(f"images must hold at least one scene of at least one view, got {shape}")
-    if 0 in shape[3:] or shape[3] % PATCH_SIZE or shape[4] % PATCH_SIZE:
-        raise InputError(f"image height and width must be multiples of {PATCH_SIZE}, got {shape[3]} x {shape[4]}")
-
-
-def check_images(images: Tensor) -> None:
-    """Shape, type and content of the input; reads every pixel, and so waits for a GPU.
-
-    A little room is left around [0, 1] for what an interpolation overshoots.
-    """
-    check_image_shape(images)
-    low, high = (value.item() for value in images.detach().aminmax())
-    if not torch.isfinite(torch.tensor([low, high])).all():
-        raise InputError("images have NaN or infinite pixels")
-    if low < -0.5 or high > 1.5:
-        raise InputError(f"images must be in [0, 1], got values from {low:.3g} to {high:.3g}")

@@ -1,4 +1,4 @@
-"""Checkpoints: a directory with ``model.safetensors`` and ``config.json``, read strictly or not at all."""
+"""Checkpoints: a directory with ``model.safetensors`` and ``config.json``, as a configuration and its tensors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from torch import Tensor
 
 from ..errors import ConfigError, WeightsError
 from .config import DINOV2_SIZES, DvltConfig
-from .dvlt import Dvlt
-from .encoder import IMAGE_MEAN, IMAGE_STD
 from .loop import TIME_CHANNELS
 
 WEIGHTS_NAME = "model.safetensors"
@@ -36,36 +34,51 @@ SAVED_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 logger = logging.getLogger(__name__)
 
 
-def load_checkpoint(source: str | Path, revision: str | None = None) -> Dvlt:
-    """See `Dvlt.from_pretrained`."""
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What was read; whether the tensors fit the network is for `check_tensors`."""
+
+    path: Path  # of the .safetensors file
+    config: DvltConfig
+    tensors: Mapping[str, Tensor]  # float32, finite
+
+
+def read_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoint:
+    """A directory, a ``.safetensors`` file or a Hugging Face repository; the configuration is inferred if it is absent.
+
+    Raises:
+        WeightsError: no such checkpoint, or it cannot be read.
+        ConfigError: its ``config.json`` is not a model's.
+    """
     try:
         path = locate_checkpoint(source, revision)
         tensors = read_tensors(path)
         config_path = path.with_name(CONFIG_NAME)
-        # A config that is there but is a directory or a dangling link must not be taken for one that is absent.
+        # A config that exists but is a directory or a dangling link must not pass for an absent one.
         config = DvltConfig.from_file(config_path) if os.path.lexists(config_path) else infer_config(path, tensors)
     except OSError as cause:
         raise WeightsError(f"{source}: cannot be read: {cause}") from cause
-    model = empty_model(config)
-    check_tensors(path, tensors, model.state_dict())
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
+    return Checkpoint(path, config, tensors)
 
 
-def save_checkpoint(model: Dvlt, directory: Path, dtype: torch.dtype) -> None:
-    """See `Dvlt.save_pretrained`. Each file appears whole or not at all; depth scales stay float32."""
+def write_checkpoint(directory: Path, config: DvltConfig, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Writes both files, each whole or not at all; depth scales stay float32.
+
+    Raises:
+        WeightsError: see `Dvlt.save_pretrained`.
+    """
     if dtype not in SAVED_TYPES:
         raise WeightsError(f"{directory}: weights are saved as one of {SAVED_TYPES}, got {dtype!r}")
-    tensors: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
+    saved: dict[str, Tensor] = {}
+    for name, value in tensors.items():
         if not value.is_floating_point():
             raise WeightsError(f"{directory}: not saved: tensor {name} is {value.dtype}, expected floating point")
-        tensors[name] = value.to("cpu", torch.float32 if ".depth_scale." in name else dtype).contiguous()
-        if not torch.isfinite(tensors[name]).all():
+        saved[name] = value.to("cpu", torch.float32 if ".depth_scale." in name else dtype).contiguous()
+        if not torch.isfinite(saved[name]).all():
             raise WeightsError(f"{directory}: not saved: tensor {name} has NaN or infinite values as {dtype}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write_files(directory, tensors, json.dumps(model.config.to_dict(), indent=2) + "\n")
+        _write_files(directory, saved, json.dumps(config.to_dict(), indent=2) + "\n")
     except (OSError, SafetensorError) as cause:
         raise WeightsError(f"{directory}: cannot be written: {cause}") from cause
 
@@ -78,16 +91,6 @@ def _write_files(directory: Path, tensors: dict[str, Tensor], config: str) -> No
         shutil.copymode(new_config, new_weights)  # safetensors writes for its owner alone
         os.replace(new_config, directory / CONFIG_NAME)
         os.replace(new_weights, directory / WEIGHTS_NAME)
-
-
-def empty_model(config: DvltConfig) -> Dvlt:
-    """A model on ``meta``, its weights still to come: no memory whatever size is claimed, no random numbers."""
-    with torch.device("meta"):
-        model = Dvlt(config)
-    encoder = model.patch_embed_encoder  # its constants are in no checkpoint
-    for name, values in (("mean", IMAGE_MEAN), ("std", IMAGE_STD)):
-        setattr(encoder, name, torch.tensor(values, device="cpu").view(3, 1, 1))
-    return model
 
 
 def locate_checkpoint(source: str | Path, revision: str | None = None) -> Path:

@@ -80,10 +80,20 @@ def test_gradient_checkpointing_changes_no_gradient(make_model, images):
 def test_stages_one_by_one_are_the_forward_pass(model, images):
     with torch.no_grad():
         state = model.begin(model.encode(images))
+        states = list(model.states(state, 3))
         for step in model.schedule(3):
             state = model.step(state, step)
         staged = model.decode(state)
+    assert len(states) == 3
+    assert torch.equal(states[-1].tokens, state.tokens)
+    assert not torch.equal(states[0].tokens, states[1].tokens)
     assert_equal_predictions(staged, run(model, images, 3), rtol=0, atol=0)
+
+
+def test_an_impossible_number_of_steps_is_refused_before_the_encoder_works(model, images, monkeypatch):
+    monkeypatch.setattr(model, "encode", lambda _: pytest.fail("the encoder was asked"))
+    with pytest.raises(InputError, match="num_steps must be an integer of at least 1, got 0"):
+        model(images, num_steps=0)
 
 
 def test_features_of_a_view_do_not_depend_on_the_other_views(model, images):

@@ -1,11 +1,11 @@
-"""K from the latency budget: the largest one whose 99.5th percentile still fits, learned while windows run.
+"""Chooses K: the largest one whose latency (99.5th percentile) fits the budget, by a model learned from past windows.
 
     plan = controller.plan(...)       # K of the next window
-    controller.observe(...)           # what it took; moves along the quality levels
-    controller.level                   # window size and resolution of the next window
+    controller.observe(...)           # measured times of this window; may change the quality level
+    controller.level                  # window size and resolution of the next window
 
-Where K alone cannot keep the budget, the window shrinks, then the network's resolution; both come back with
-hysteresis. There is no clock in here: times are arguments.
+If even k_min exceeds the budget, the window becomes smaller, then the network's resolution; both return with
+hysteresis. This package reads no clock: times are arguments.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ from .limits import Limits
 from .overhead import Overhead
 from .quality_levels import QualityLevel, QualityLevels
 
-LOOKAHEAD = 3  # windows for which K must be good if it stays
-HELPS = 0.95  # a level below must be cheaper by this
-HEADROOM = 0.85  # part of the budget that k_min may take on the level above before it is tried
-HOPEFUL, HOPE = 0.95, 0.1  # the same without its doubt, and how much less such a window counts
-PATIENCE, MAX_PATIENCE, PROBATION = 8, 640, 200  # windows
+LOOKAHEAD = 3  # windows for which this K must keep the budget
+HELPS = 0.95  # a lower level must reduce the latency at least by this factor
+HEADROOM = 0.85  # largest share of the budget, with k_min and uncertainty, at which the level above is tried
+HOPEFUL = 0.95  # the same share without uncertainty ...
+HOPE = 0.1  # ... at which a window counts by this much
+PATIENCE = 8  # windows in a row with headroom before the level above is tried
+MAX_PATIENCE = 640
+PROBATION = 200  # windows; a level that fails within them was tried too early
 
 
 @dataclass(frozen=True)
 class Plan:
-    """K of a window; latency of its oldest new frame, from arrival to publication."""
+    """K of a window, and the predicted latency of its oldest new frame from arrival to publication."""
 
     num_steps: int
-    predicted_ms: float | None  # median; None before anything was measured
+    predicted_ms: float | None  # median; None before the first measurement
     percentile_ms: float | None  # 99.5th
-    fits: bool  # the percentile keeps the budget, or nothing is known against it
+    fits: bool  # whether the percentile is within the budget; True before the first measurement
 
 
 @dataclass(frozen=True)
 class Queue:
-    """What a window starts with."""
+    """The frames with which a window starts."""
 
     num_views: int
     num_new: int
@@ -54,9 +57,9 @@ class BudgetController:
         self._model = LatencyModel()
         self._overhead = Overhead()
         self._frame_interval_ms: float | None = None
-        self._calm = 0.0  # windows in a row after which the level above would have done
-        self._patience = PATIENCE  # calm windows before it is tried; doubles when that was wrong
-        self._tried = PROBATION  # windows since it was last tried
+        self._calm = 0.0  # windows in a row in which the level above would have kept the budget
+        self._patience = PATIENCE  # such windows before that level is tried; doubled after a failed try
+        self._tried = PROBATION  # windows since the last try
         self._known_loads = 0
 
     @property
@@ -66,8 +69,9 @@ class BudgetController:
 
     def plan(self, num_views: int, num_new: int, waited_ms: float, frame_interval_ms: float | None) -> Plan:
         """K of a window that starts now, whose oldest new frame arrived ``waited_ms`` ago."""
-        self._frame_interval_ms = frame_interval_ms or None  # frames at one instant tell nothing of the next
-        limits, start = self._limits, Queue(num_views, num_new, waited_ms)
+        self._frame_interval_ms = frame_interval_ms or None  # 0: frames of one instant, which give no frame rate
+        limits = self._limits
+        start = Queue(num_views, num_new, waited_ms)
         if not self._model.num_windows:
             return Plan(limits.k_min if limits.budget_ms else limits.k_max, None, None, True)
         num_steps = limits.k_max
@@ -79,11 +83,12 @@ class BudgetController:
         return Plan(num_steps, waited_ms + estimate.median_ms + self._overhead.median_ms, percentile_ms, fits)
 
     def steps_apart(self, num_views: int, waited_ms: float) -> int | None:
-        """K of a window that is not the stream's, after which a full one with k_min still keeps the budget.
+        """K of an extra window (a loop's), so that a full window with k_min after it still keeps the budget.
 
-        None: there is no such K, or not enough is known. ``waited_ms``: of the oldest new frame.
+        None: there is no such K, or too few windows were measured. ``waited_ms``: of the oldest new frame.
         """
-        limits, level = self._limits, self.level
+        limits = self._limits
+        level = self.level
         if not limits.budget_ms:
             return limits.k_max
         if self._model.num_windows < LEARNING:
@@ -97,7 +102,7 @@ class BudgetController:
         return None
 
     def observe(self, num_views: int, num_steps: int, image_size: int, window_ms: float, overhead_ms: float) -> None:
-        """What a window took, and what followed until its publication; then the quality levels may be moved."""
+        """Learns from a window's time and the overhead until its publication; may change the quality level."""
         self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
         self._overhead.observe(overhead_ms)
         self.quality_levels.forgive_memory()
@@ -109,7 +114,7 @@ class BudgetController:
             self._climb()
 
     def expect(self, num_views: int, num_steps: int, image_size: int, window_ms: float) -> None:
-        """What such a window took before the stream began; until there is more, the estimate rests on the last one."""
+        """Learns from a window before the stream began; replaces what was learned before."""
         self._model = LatencyModel()
         self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
 
@@ -118,14 +123,17 @@ class BudgetController:
         return self.quality_levels.out_of_memory(num_views)
 
     def update(self, limits: Limits) -> None:
-        """Takes effect with the next window. What was learned of the device stays."""
+        """Takes effect with the next window; the latency model is kept."""
         self.quality_levels.renew(limits)
-        self._limits, self._calm, self._patience = limits, 0.0, PATIENCE
+        self._limits = limits
+        self._calm = 0.0
+        self._patience = PATIENCE
 
     def _climb(self) -> None:
-        """At most one level per window, down at once and up with patience."""
-        if self._model.num_loads > self._known_loads:  # what was tried under another load says nothing
-            self._known_loads, self._patience = self._model.num_loads, PATIENCE
+        """Moves by one change per window at most: down at once, up after `_patience` windows with headroom."""
+        if self._model.num_loads > self._known_loads:  # tries under another load do not count
+            self._known_loads = self._model.num_loads
+            self._patience = PATIENCE
         latency_ms = self._steady_ms(self.level)
         if latency_ms > self._limits.budget_ms:
             self._step_down(latency_ms)
@@ -133,7 +141,7 @@ class BudgetController:
             self._step_up()
 
     def _step_down(self, latency_ms: float) -> None:
-        """To the first level that helps; where none does, K and window may as well stay large."""
+        """To the first lower level that reduces the latency; stays if none does."""
         below = range(self.quality_levels.index + 1, len(self.quality_levels.levels))
         helping = [i for i in below if self._steady_ms(self.quality_levels.levels[i]) < HELPS * latency_ms]
         if not helping:
@@ -144,23 +152,26 @@ class BudgetController:
         self._move(helping[0], f"would take {latency_ms:.0f}")
 
     def _step_up(self) -> None:
-        """Once the level above would have done for long enough."""
-        above, budget_ms = self.quality_levels.levels[self.quality_levels.index - 1], self._limits.budget_ms
+        """To the level above, once it would have kept the budget for `_patience` windows."""
+        above = self.quality_levels.levels[self.quality_levels.index - 1]
+        budget_ms = self._limits.budget_ms
         latency_ms = self._steady_ms(above)
         if self._steady_ms(above, doubted=True) <= HEADROOM * budget_ms:
             self._calm += 1.0
-        else:  # what stays in doubt is found out, some day
+        else:  # a level that only uncertainty forbids is tried after a longer time
             self._calm = self._calm + HOPE if latency_ms <= HOPEFUL * budget_ms else 0.0
         if self._calm >= self._patience:
-            self._calm, self._tried = 0.0, 0
+            self._calm = 0.0
+            self._tried = 0
             self._move(self.quality_levels.index - 1, f"would take only {latency_ms:.0f}")
 
     def _move(self, index: int, finding: str) -> None:
         self.quality_levels.move(index, f"{self._limits.k_min} steps {finding} of {self._limits.budget_ms:.0f} ms")
 
     def _lasts(self, num_steps: int, start: Queue) -> bool:
-        """Whether this window and the next ones keep the budget with this K, and lose no frames."""
-        level, supply_ms = self.level, math.inf
+        """Whether this window and the next ones keep the budget with this K and drop no frames."""
+        level = self.level
+        supply_ms = math.inf
         if self._frame_interval_ms is not None:
             supply_ms = (level.window_size - self._overlap(level)) * self._frame_interval_ms
         return all(
@@ -169,7 +180,7 @@ class BudgetController:
         ) and self._leaves_room(num_steps, start)
 
     def _leaves_room(self, num_steps: int, start: Queue) -> bool:
-        """Whether k_min still does for the next window should this one take as long as it may."""
+        """Whether k_min keeps the budget in the next window if this one takes its 99.5th percentile."""
         limits, level = self._limits, self.level
         ahead = [queue for queue, _ in self._windows_ahead(level, num_steps, start, 2, self._model.quantile)]
         return all(
@@ -179,14 +190,15 @@ class BudgetController:
         )
 
     def _steady_ms(self, level: QualityLevel, doubted: bool = False) -> float:
-        """The longest latency (99.5th percentile) with k_min and the present frame rate on a level.
+        """The longest latency (99.5th percentile) on a level, with k_min and the present frame rate.
 
-        ``doubted``: what is not known of its windows' time counts against it.
+        ``doubted``: includes the uncertainty of the predicted median.
         """
-        k_min, interval_ms = self._limits.k_min, self._frame_interval_ms
+        k_min = self._limits.k_min
+        interval_ms = self._frame_interval_ms
         start = Queue(self._overlap(level) + 1, 1, 0.0)
         alone_ms = self._model.predict(start.num_views, level.image_size, k_min).median_ms
-        if interval_ms is not None and alone_ms > interval_ms:  # frames queue: the first one came with a window's start
+        if interval_ms is not None and alone_ms > interval_ms:  # frames queue; the first came at a window's start
             full_ms = self._model.predict(level.window_size, level.image_size, k_min).median_ms
             start = self._arrivals(level, full_ms, interval_ms)
         return max(
@@ -197,9 +209,9 @@ class BudgetController:
     def _windows_ahead(
         self, level: QualityLevel, num_steps: int, queue: Queue, count: int, pessimism: float = 0.0
     ) -> Iterator[tuple[Queue, WindowTime]]:
-        """This window and those that follow it, if frames come as they did and K stays.
+        """This window and the following ones, for the present frame rate and this K.
 
-        ``pessimism``: standard deviations by which each of them takes longer than its median.
+        ``pessimism``: standard deviations by which each window takes longer than its median.
         """
         for _ in range(count):
             estimate = self._model.predict(queue.num_views, level.image_size, num_steps)
@@ -211,8 +223,9 @@ class BudgetController:
             queue = self._arrivals(level, queue.waited_ms + window_ms - queue.num_new * interval_ms, interval_ms)
 
     def _arrivals(self, level: QualityLevel, waited_ms: float, interval_ms: float) -> Queue:
-        """The frames since the one that arrived ``waited_ms`` ago (below 0: is to come); the newest win."""
-        waited_ms, overlap = max(waited_ms, 0.0), self._overlap(level)
+        """The newest frames that fit, counted from the one that arrived ``waited_ms`` ago (below 0: will arrive)."""
+        waited_ms = max(waited_ms, 0.0)
+        overlap = self._overlap(level)
         arrived = int(waited_ms / interval_ms) + 1
         num_new = min(arrived, level.window_size - overlap)
         return Queue(overlap + num_new, num_new, waited_ms - (arrived - num_new) * interval_ms)

@@ -1,4 +1,4 @@
-"""How long a window takes, learned while windows run: ``window_ms = a + b * K`` for every number of views and size."""
+"""Latency model: ``window_ms = a + b * K`` for every number of views and image size, learned from past windows."""
 
 from __future__ import annotations
 
@@ -16,40 +16,47 @@ MISS_SHARE = 0.005
 QUANTILE_STEP = 0.3
 
 ATTENTION_TOKENS = 4608  # tokens whose attention costs as much as the linear layers: six times the usual width
-FIXED_SHARE = 0.25  # guess of a's part in a first window, before K has varied
-MIN_STEPS_SHARE = 0.1  # part of a window that the loop takes at least
-SURPRISE = 4.0  # standard deviations that are either an outlier or a new load
-EVIDENCE_KEPT, NEW_LOAD = 0.75, 1.5  # two surprises in a row, or with one or two usual windows between them
-DEVICE_DRIFT, CORRECTION_DRIFT = (0.003, 0.01), (0.001, 0.001)  # of a and b per window, relative
-LAW_DOUBT = 0.3  # relative error of the law of cost where the work is e times that of a window seen
-LEARNING = 3  # windows before the quality levels is moved: the first ones warm the device up
-WARMER = 0.7  # what a window then takes of what was expected, if the ones before were the device's warming up
-MIN_NOISE, FIRST_NOISE, NOISE_MEMORY = 0.005, 0.1, 40
+FIXED_SHARE = 0.25  # prior share of a in a first window, before K has varied
+MIN_STEPS_SHARE = 0.1  # smallest share of the loop in a window's time
+SURPRISE = 4.0  # standard deviations beyond which a window is an outlier or shows a new load
+EVIDENCE_KEPT = 0.75  # per usual window
+NEW_LOAD = 1.5  # evidence: two surprises in a row, or with one or two usual windows between them
+DEVICE_DRIFT = (0.003, 0.01)  # of a and b per window, relative
+CORRECTION_DRIFT = (0.001, 0.001)
+LAW_DOUBT = 0.3  # relative error of `log_work` at e times the work of a measured window
+LEARNING = 3  # windows before the quality level may change: the first ones warm up the device
+WARMER = 0.7  # a window below this share of its prediction shows that the ones before warmed up the device
+MIN_NOISE = 0.005  # relative
+FIRST_NOISE = 0.1
+NOISE_MEMORY = 40  # windows
 
 
 @dataclass(frozen=True)
 class WindowTime:
-    """What a window is expected to take, log-normal."""
+    """Predicted time of a window, log-normal."""
 
     median_ms: float
     noise: float  # relative standard deviation from window to window
     doubt: float  # relative standard deviation of the median itself
 
     def margin_ms(self, quantile: float) -> float:
+        """Above the median, at so many standard deviations."""
         return self.median_ms * math.expm1(quantile * math.hypot(self.noise, self.doubt))
 
 
 @dataclass(frozen=True, eq=False)
 class Belief:
-    """About two logarithms: of what a window costs outside its steps, and of what each step costs."""
+    """Gaussian estimate of log a and log b: the time outside the steps, and the time of one step."""
 
     mean: np.ndarray  # (2,)
     covariance: np.ndarray  # (2, 2)
 
     def variance(self, slope: np.ndarray) -> float:
+        """Of the combination with this slope (2,)."""
         return float(slope @ self.covariance @ slope)
 
     def blurred(self, deviations: tuple[float, float]) -> Belief:
+        """With the process noise of these standard deviations added."""
         return Belief(self.mean, self.covariance + np.diag(np.square(deviations)))
 
     def corrected(self, slope: np.ndarray, residual: float, variance: float) -> Belief:
@@ -61,35 +68,37 @@ class Belief:
 class LatencyModel:
     """``window_ms = a + b * K`` per (views, image_size): an extended Kalman filter on logarithms.
 
-    The device's a and b per unit of work are common to all windows; a correction per (views, image_size) moves
-    slowly. b moves fast, a slowly: while K stays the same a dearer step cannot be told from a dearer rest, and
-    what a shared device changes most is the loop. One surprising window may be an outlier: the next plan is careful,
-    nothing is learned. A second one soon after it in the same direction is a new load.
+    a and b per unit of work belong to the device and are common to all windows; a correction per (views, image_size)
+    changes slowly. b may change fast and a only slowly: at constant K a change of a cannot be told from a change of b,
+    and other load on the device mostly changes the loop's time. After one surprising window nothing is learned, but
+    the next plan is careful, as it may be an outlier. A second one in the same direction soon after is a new load.
     """
 
     def __init__(self) -> None:
         self.num_windows = 0
-        self.num_loads = 0  # how often the load changed suddenly
-        self.quantile = NORMAL_QUANTILE  # grows where the tail is heavier than a normal one's
+        self.num_loads = 0  # sudden changes of the load so far
+        self.quantile = NORMAL_QUANTILE  # grows if the distribution's tail is heavier than a normal one's
         self._device = Belief(np.zeros(2), np.zeros((2, 2)))
         self._corrections: dict[tuple[int, int], Belief] = {}
-        self._borrowed: dict[tuple[int, int], Belief] = {}  # of windows not seen yet
+        self._borrowed: dict[tuple[int, int], Belief] = {}  # for shapes that were not measured yet
         self._noise_variance = FIRST_NOISE**2
-        self._suspect: np.ndarray | None = None  # the device's mean that the last, surprising window would mean
-        self._evidence = 0.0  # for a new load; above 0: a higher one
+        self._suspect: np.ndarray | None = None  # the device's mean if the last, surprising window shows a new load
+        self._evidence = 0.0  # for a new load; above 0: for a higher one
 
     @property
     def is_settled(self) -> bool:
+        """Whether the last window was a usual one."""
         return self._suspect is None
 
     def predict(self, num_views: int, image_size: int, num_steps: int) -> WindowTime:
-        """Needs one observation at least, of whatever window."""
+        """Needs at least one observation of a window of any shape."""
         device = self._device.mean if self._suspect is None else np.maximum(self._device.mean, self._suspect)
-        median_ms, slope = self._linearised((num_views, image_size), num_steps, device)
+        median_ms, slope = self._linearized((num_views, image_size), num_steps, device)
         doubt = self._doubt((num_views, image_size), slope)
         return WindowTime(median_ms, math.sqrt(self._noise_variance), math.sqrt(doubt))
 
     def observe(self, num_views: int, image_size: int, num_steps: int, window_ms: float) -> None:
+        """Learns from the measured time of one window."""
         self.num_windows += 1
         key = (num_views, image_size)
         if not self._corrections:
@@ -98,26 +107,28 @@ class LatencyModel:
         self._corrections[key] = self._correction(key).blurred(CORRECTION_DRIFT)
         self._borrowed.clear()
         self._device = self._device.blurred(DEVICE_DRIFT)
-        median_ms, slope = self._linearised(key, num_steps, self._device.mean)
+        median_ms, slope = self._linearized(key, num_steps, self._device.mean)
         if self.num_windows <= LEARNING and window_ms < WARMER * median_ms:
             self._begin(key, num_steps, window_ms)  # the device was warming up
             return
-        residual, deviation = math.log(window_ms / median_ms), math.sqrt(self._doubt(key, slope) + self._noise_variance)
+        residual = math.log(window_ms / median_ms)
+        deviation = math.sqrt(self._doubt(key, slope) + self._noise_variance)
         if abs(residual) <= SURPRISE * deviation:
             self._learn_usual(key, slope, residual, deviation)
         else:
             self._learn_surprise(self._explained(key, num_steps, window_ms), residual > 0, deviation)
 
     def _begin(self, key: tuple[int, int], num_steps: int, window_ms: float) -> None:
-        """What came before is forgotten. The first windows also load kernels: the second may be much faster."""
+        """Forgets all earlier windows; the first windows load kernels, so the next one may be much faster."""
         mean = np.log([FIXED_SHARE * window_ms, (1 - FIXED_SHARE) * window_ms / num_steps]) - log_work(*key)
-        # a is anything from nearly nothing to most of it; with the sum known, b moves against it
+        # a may be anything from nearly 0 to most of the time; the sum is known, so b changes opposite to a
         spread = np.array([0.8, -0.8 * FIXED_SHARE / (1 - FIXED_SHARE)])
         covariance = np.outer(spread, spread) + (0.5 / self.num_windows) ** 2 * np.ones((2, 2))
-        self._device, self._corrections = Belief(mean, covariance), {key: Belief(np.zeros(2), np.zeros((2, 2)))}
+        self._device = Belief(mean, covariance)
+        self._corrections = {key: Belief(np.zeros(2), np.zeros((2, 2)))}
 
     def _correction(self, key: tuple[int, int]) -> Belief:
-        """Its own, or that of the most similar window until it has been measured."""
+        """That of this shape, or of the most similar measured shape."""
         known = self._corrections.get(key) or self._borrowed.get(key)
         if known is None:
             distances = {other: np.abs(log_work(*other) - log_work(*key)) for other in self._corrections}
@@ -126,8 +137,8 @@ class LatencyModel:
             self._borrowed[key] = known
         return known
 
-    def _linearised(self, key: tuple[int, int], num_steps: int, device: np.ndarray) -> tuple[float, np.ndarray]:
-        """Median time in ms, and the slope (2,) of its logarithm over those of a and b: their shares."""
+    def _linearized(self, key: tuple[int, int], num_steps: int, device: np.ndarray) -> tuple[float, np.ndarray]:
+        """Median time in ms, and the derivative (2,) of its logarithm by log a and log b, which is their shares."""
         parts_ms = np.exp(device + log_work(*key) + self._correction(key).mean) * (1, num_steps)
         return float(parts_ms.sum()), parts_ms / parts_ms.sum()
 
@@ -135,19 +146,20 @@ class LatencyModel:
         return self._device.variance(slope) + self._correction(key).variance(slope)
 
     def _learn_usual(self, key: tuple[int, int], slope: np.ndarray, residual: float, deviation: float) -> None:
-        """The residual goes where the doubt is; beyond 3 deviations it counts as 3."""
+        """Kalman update of device and correction; residuals beyond 3 standard deviations count as 3."""
         if self._suspect is not None:  # the window before was an outlier
             self._learn_quantile(missed=self._evidence > 0)
             self._suspect = None
         self._evidence *= EVIDENCE_KEPT
         self._learn_quantile(missed=residual > self.quantile * deviation)
-        bounded, doubt = min(max(residual, -3 * deviation), 3 * deviation), self._doubt(key, slope)
+        bounded = min(max(residual, -3 * deviation), 3 * deviation)
+        doubt = self._doubt(key, slope)
         self._device = self._device.corrected(slope, bounded, deviation**2)
         self._corrections[key] = self._corrections[key].corrected(slope, bounded, deviation**2)
         self._learn_noise(bounded**2, doubt)
 
     def _learn_surprise(self, explanation: np.ndarray, is_dearer: bool, deviation: float) -> None:
-        """``explanation``: the device's mean that would make the window a usual one."""
+        """``explanation``: the device's mean for which the window would be a usual one."""
         sign = 1 if is_dearer else -1
         self._evidence = sign * (1 + max(sign * self._evidence, 0.0))
         if abs(self._evidence) < NEW_LOAD:
@@ -156,11 +168,13 @@ class LatencyModel:
             return
         self.num_loads += 1
         covariance = np.diag([self._device.covariance[0, 0] + 0.2**2, self._noise_variance + 0.03**2])
-        self._device, self._suspect, self._evidence = Belief(explanation, covariance), None, 0.0
+        self._device = Belief(explanation, covariance)
+        self._suspect = None
+        self._evidence = 0.0
 
     def _explained(self, key: tuple[int, int], num_steps: int, window_ms: float) -> np.ndarray:
-        """The device's mean that explains a window by its steps; where a leaves no room for them, by all of it."""
-        median_ms, (fixed_share, steps_share) = self._linearised(key, num_steps, self._device.mean)
+        """The device's mean that explains a window's time by b alone; if that is impossible, by a and b alike."""
+        median_ms, (fixed_share, steps_share) = self._linearized(key, num_steps, self._device.mean)
         steps_ms = window_ms - fixed_share * median_ms
         if steps_ms < MIN_STEPS_SHARE * window_ms:
             return self._device.mean + math.log(window_ms / median_ms)
@@ -178,8 +192,8 @@ class LatencyModel:
 
 @lru_cache
 def log_work(num_views: int, image_size: int) -> np.ndarray:
-    """(2,): work outside the loop, in proportion to the tokens, and in a step, whose attention is quadratic."""
+    """(2,) logarithms: work outside the loop (proportional to the tokens), and of a step (attention is quadratic)."""
     per_view = (image_size / PATCH_SIZE) ** 2
     tokens = num_views * per_view
-    attended = 0.5 * (per_view + tokens)  # one half of a step looks at one view, the other at all
+    attended = 0.5 * (per_view + tokens)  # half of a step attends within a view, the other half over all views
     return np.log([tokens, tokens * (1 + attended / ATTENTION_TOKENS)])

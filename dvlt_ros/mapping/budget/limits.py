@@ -1,4 +1,4 @@
-"""What the budget may choose from."""
+"""The limits within which the budget chooses K, window size and resolution."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...model.config import PATCH_SIZE
 from ..inference.prediction import Predictor
 from .config import BudgetConfig, WindowConfig
 
-MIN_WINDOW = 2  # views; alone, one has no parallax
+MIN_WINDOW = 2  # views; a single one has no parallax
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What configuration, checkpoint and cameras allow together; budget_ms 0 stands for none."""
+    """Limits from configuration, checkpoint and cameras. Raises ConfigError: they are impossible."""
 
     budget_ms: float  # from a frame's arrival to its publication; 0: always k_max
     k_min: int
@@ -43,10 +43,10 @@ class Limits:
     def of(
         cls, budget: BudgetConfig, window: WindowConfig, image_size: int, predictor: Predictor, num_cameras: int
     ) -> Limits:
-        """Where the configuration says 0, the checkpoint decides.
+        """Values that are 0 in the configuration come from the checkpoint.
 
         Raises:
-            ConfigError: a range of K that is empty with what the checkpoint adds to it, or a window too small.
+            ConfigError: the range of K is empty, or the window is too small for the cameras.
         """
         min_window = MIN_WINDOW * num_cameras
         if window.size < min_window:

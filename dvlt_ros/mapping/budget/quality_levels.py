@@ -1,4 +1,4 @@
-"""What gives way where K alone cannot keep the budget: first the window shrinks, then the network's resolution."""
+"""Quality levels for when K alone cannot keep the budget: smaller windows first, then a lower resolution."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ...model.config import PATCH_SIZE
 from .limits import Limits
 
 MIN_IMAGE_SIZE = 56  # pixels
-WINDOW_STEP = 0.75  # sizes of neighbouring levels
-MEMORY_PATIENCE = 500  # windows after which one level above an out-of-memory error is tried again
+WINDOW_STEP = 0.75  # ratio of the window sizes of neighbouring levels
+MEMORY_PATIENCE = 500  # windows after an out-of-memory error before the level above is tried again
 
 
 @dataclass(frozen=True)
 class QualityLevel:
-    """One step of the quality levels."""
+    """Window size and resolution."""
 
     window_size: int
-    image_size: int  # pixels
+    image_size: int  # longest edge, pixels
 
     def __str__(self) -> str:
         return f"{self.window_size} frames at {self.image_size} pixels"
@@ -25,7 +25,7 @@ class QualityLevel:
 
 @dataclass(frozen=True)
 class Change:
-    """A move along the quality levels."""
+    """A change of the quality level."""
 
     before: QualityLevel
     after: QualityLevel
@@ -36,7 +36,7 @@ class Change:
 
 
 def levels_within(limits: Limits) -> tuple[QualityLevel, ...]:
-    """Full window and resolution first; each later level is cheaper than the one before."""
+    """All levels, from full window and resolution to the cheapest."""
     sizes, edges = [limits.window_size], [limits.image_size]
     while sizes[-1] > limits.min_window:
         sizes.append(max(limits.min_window, int(WINDOW_STEP * sizes[-1])))
@@ -51,7 +51,7 @@ def levels_within(limits: Limits) -> tuple[QualityLevel, ...]:
 
 
 class QualityLevels:
-    """Where the stream stands, and how high the device's memory lets it climb. ``str`` says it, for people."""
+    """The present level, and the highest one that the device's memory allows. ``str`` is a sentence for people."""
 
     def __init__(self, limits: Limits) -> None:
         self.levels = levels_within(limits)
@@ -59,11 +59,13 @@ class QualityLevels:
         self.top = 0  # levels above this one ran out of memory
         self.last_change: Change | None = None
         self.num_changes = 0
-        self._memory_calm, self._memory_patience = 0, MEMORY_PATIENCE
+        self._memory_calm = 0  # windows since the last change of `top`
+        self._memory_patience = MEMORY_PATIENCE
         self._memory_tried = False  # whether a level was tried again since the last such error
 
     @property
     def level(self) -> QualityLevel:
+        """The present one."""
         return self.levels[self.index]
 
     def __str__(self) -> str:
@@ -71,18 +73,22 @@ class QualityLevels:
         return place if self.last_change is None else f"{place}; last change: {self.last_change}"
 
     def move(self, index: int, reason: str) -> None:
-        before, self.index = self.level, index
+        """To another level; ``reason`` is for people."""
+        before = self.level
+        self.index = index
         self._note(before, reason)
 
     def renew(self, limits: Limits) -> None:
-        """Where other limits make another quality levels, at its first level."""
+        """Takes other limits; if the levels change, starts again at the first one."""
         levels = levels_within(limits)
         if levels != self.levels:
-            before, self.levels, self.index, self.top = self.level, levels, 0, 0
+            before = self.level
+            self.levels = levels
+            self.index = self.top = 0
             self._note(before, "other limits")
 
     def out_of_memory(self, num_views: int) -> bool:
-        """A window of so many views did not fit on the device; False: there is nothing smaller."""
+        """Moves down after a window of so many views ran out of memory; False: there is no smaller level."""
         below = [
             i for i, level in enumerate(self.levels)
             if i > self.index and (level.window_size < num_views or level.image_size < self.level.image_size)
@@ -91,16 +97,20 @@ class QualityLevels:
             return False
         if self._memory_tried:
             self._memory_patience *= 2
-        self.top, self._memory_calm, self._memory_tried = below[0], 0, False
+        self.top = below[0]
+        self._memory_calm = 0
+        self._memory_tried = False
         self.move(below[0], f"out of memory with {num_views} views")
         return True
 
     def forgive_memory(self) -> None:
-        """A window has fitted: after many of them one more level may be tried again."""
+        """Counts a window that fitted; after `_memory_patience` of them allows one more level."""
         if self.top:
             self._memory_calm += 1
             if self._memory_calm >= self._memory_patience:
-                self.top, self._memory_calm, self._memory_tried = self.top - 1, 0, True
+                self.top -= 1
+                self._memory_calm = 0
+                self._memory_tried = True
 
     def _note(self, before: QualityLevel, reason: str) -> None:
         self.last_change = Change(before, self.level, reason)

@@ -1,4 +1,4 @@
-"""How closed loops move what is already in the map."""
+"""Corrections: how an accepted loop closure moves frames and submaps that are already in the map."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from ...alignment import Sim3
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """One closed loop. A frame moves as the submap does that was the latest one when it came: its submap_id.
+    """The effect of one loop closure. A frame moves with the submap of its ``submap_id``, the latest one at its time.
 
-    The maps of all these submaps are one from now on.
+    The maps of all these submaps are one map from now on.
     """
 
-    map_id: int  # of the map that they are
+    map_id: int  # of the joined map
     submaps: np.ndarray  # (N,) int64, ascending
-    map_ids: np.ndarray  # (N,) int64, of the map that each submap was in until now
+    map_ids: np.ndarray  # (N,) int64, of each submap's map before the correction
     new_from_old: Sim3  # of each submap: scale (N,), rotation (N, 3, 3), translation (N, 3)
 
     def points(self, map_id: int, submap_ids: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """points (P, 3) of frames (P,) of a map, where they are now."""
-        moved, movers = points.copy(), self._movers(map_id, submap_ids)
+        """Corrected points (P, 3) of a map, a copy; ``submap_ids`` (P,) are those of the points' frames."""
+        moved = points.copy()
+        movers = self._movers(map_id, submap_ids)
         if movers is None:
             return moved
-        new_from_old, order = self.new_from_old.matrix.numpy(), np.argsort(movers, kind="stable")
+        new_from_old = self.new_from_old.matrix.numpy()
+        order = np.argsort(movers, kind="stable")
         rows, starts = np.unique(movers[order], return_index=True)
         for row, members in zip(rows, np.split(order, starts[1:]), strict=True):  # a matrix per point would be large
             moved[members] = points[members] @ new_from_old[row, :3, :3].T + new_from_old[row, :3, 3]
         return moved
 
     def poses(self, map_id: int, submap_ids: np.ndarray, map_from_cam: np.ndarray) -> np.ndarray:
-        """(P, 4, 4), rigid: the scale is that of the depths."""
+        """Corrected poses (P, 4, 4), rigid; the scale of the correction applies to the frames' depths."""
         movers = self._movers(map_id, submap_ids)
         if movers is None:
             return map_from_cam.copy()
         return self._of(movers).apply_to_poses(map_from_cam)
 
     def submaps_of(self, map_id: int, map_from_visual: Mapping[int, Sim3]) -> dict[int, Sim3]:
-        """Submaps of a map, by their numbers, where they are now."""
+        """Corrected map_from_visual of a map's submaps, by number."""
         movers = self._movers(map_id, np.fromiter(map_from_visual, np.int64))
         if movers is None:
             return dict(map_from_visual)
@@ -56,7 +58,7 @@ class Correction:
         return Sim3(every.scale[rows], every.rotation[rows], every.translation[rows])
 
     def _movers(self, map_id: int, submap_ids: np.ndarray) -> np.ndarray | None:
-        """(P,) rows of the submaps that they move with: of one that is gone the one before; None: nothing moves."""
+        """(P,) rows of `submaps` that the ids move with (the one before if it is merged); None: nothing moves."""
         known = np.flatnonzero(self.map_ids == map_id)
         if not (len(known) and len(submap_ids)):
             return None
@@ -64,6 +66,6 @@ class Correction:
 
 
 def stacked(similarities: Sequence[Sim3]) -> Sim3:
-    """Of scalars (), at least one: scale (N,), rotation (N, 3, 3), translation (N, 3)."""
+    """N similarities, at least one, as one: scale (N,), rotation (N, 3, 3), translation (N, 3)."""
     parts = zip(*((one.scale, one.rotation, one.translation) for one in similarities), strict=True)
     return Sim3(*(torch.stack(part) for part in parts))

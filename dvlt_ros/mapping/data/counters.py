@@ -1,4 +1,4 @@
-"""Where every frame went. Accepted frames are published, dropped, or still on their way; none is lost."""
+"""Counts of frames by what happened to them; every accepted frame is published, dropped or still in flight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class FrameCounts:
     """``accepted = published + dropped + those in flight``, at any moment."""
 
     refused: int = 0  # unreadable, without a stamp, out of order
-    passed_over: int = 0  # no keyframes
+    passed_over: int = 0  # not keyframes
     accepted: int = 0
     published: int = 0
     dropped: int = 0
@@ -22,18 +22,20 @@ class FrameCounts:
 
 
 class Counters:
-    """Thread-safe `FrameCounts`."""
+    """`FrameCounts` that several threads may change and read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = FrameCounts()
 
     def add(self, **changes: int) -> None:
+        """Adds to the fields of `FrameCounts` named by the keywords, all at once."""
         with self._lock:
             self._counts = replace(
                 self._counts, **{name: getattr(self._counts, name) + change for name, change in changes.items()}
             )
 
     def read(self) -> FrameCounts:
+        """All counts at one instant."""
         with self._lock:
             return self._counts

@@ -1,4 +1,4 @@
-"""Frames between their admission and their window: some wait, some stay as overlap, the newest win."""
+"""Admitted frames (views), views that are in the map (anchors), and windows of both."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from .frames import Frame, Picture
 class View:
     """An admitted frame with its pixels."""
 
-    number: int  # counts up over the engine's life
+    number: int  # increases over the life of the mapper
     frame: Frame
     picture: Picture
-    frame_set: int = 0  # counts up; views of several cameras that were taken together share it
+    frame_set: int = 0  # increases; the same for views of several cameras that were taken together
 
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """A view that the map already holds: what later windows are joined to."""
+    """A view that is in the map; later windows are registered to it."""
 
     view: View
     depth: np.ndarray  # (h, w) float32, map unit, untrusted pixels included
     confidence: np.ndarray  # (h, w) float32
     intrinsics: np.ndarray  # (3, 3), pixels of the maps
-    map_from_cam: np.ndarray  # (4, 4)
+    map_from_cam: np.ndarray  # (4, 4), rigid
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Views for the network: those that overlap with the window before come first."""
+    """Views for the network; those shared with the window before come first."""
 
     shared: tuple[Anchor, ...]
     new: tuple[View, ...]
@@ -45,7 +45,7 @@ class Window:
 
 
 def last_frame_sets(anchors: Sequence[Anchor], at_least: int, at_most: float = math.inf) -> tuple[Anchor, ...]:
-    """The newest whole frame sets: as many as it takes for ``at_least`` views, but no more views than ``at_most``."""
+    """The newest complete frame sets with ``at_least`` views together, if possible, but at most ``at_most``."""
     start = len(anchors)
     while start and len(anchors) - start < at_least:
         begin = start - 1

@@ -1,4 +1,4 @@
-"""Place descriptors from the encoder's own features."""
+"""Place descriptors from the encoder's features."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from ...errors import InputError
 from ...model import Features
 
 CELLS = (2, 4)  # rows, columns
-MAX_CHANNELS = 256  # of a cell; wider features are projected at random, which keeps their angles
+MAX_CHANNELS = 256  # of a cell; wider features get a fixed random projection, which nearly keeps angles
 PROJECTION_SEED = 0
 
 
 def describe(features: Features) -> np.ndarray:
-    """Descriptors (S, cells, channels) float32 of one window's views."""
+    """Descriptors (S, cells, channels) float32 of one window's views.
+
+    Raises:
+        InputError: features of several windows.
+    """
     rows, columns = features.grid
     if features.tokens.dim() != 4 or features.tokens.shape[0] != 1:
         raise InputError(f"places are described window by window, got features {tuple(features.tokens.shape)}")

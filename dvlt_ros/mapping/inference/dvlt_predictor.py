@@ -1,4 +1,4 @@
-"""The network over a window: features of shared views are kept, only what is asked for is decoded."""
+"""Déjà View on windows of a stream: the features of shared views are cached, and only needed views are decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError, InputError
 from ...fast import FastDvlt, Precision
-from ...model import Dvlt, Features, PixelMapping, State, prepare_images
+from ...model import Dvlt, Features, PixelMapping, prepare_images
 from ...model.weights import locate_checkpoint
 from ..data.views import View
 from .config import ImageRotation
@@ -25,17 +25,17 @@ from .window_cameras import WindowCameras
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What the encoder says of one view, on the device."""
+    """Encoder features of one view, on the device."""
 
     features: Features
     mapping: PixelMapping  # from the upright picture's pixels to the network's
 
 
 class DvltPredictor:
-    """Owns the network and the features of the views that come again.
+    """A `Predictor` and `PlaceRecognizer`; owns the network and the cached features.
 
-    ``precision`` is that of the fast path. Without it a CPU gets float32, and a GPU the plain network under bfloat16
-    autocast: no GPU has run the fast path yet.
+    ``precision`` configures the fast path (`FastDvlt`). Without it, a CPU runs the fast path in float32 and a GPU runs
+    the plain network under bfloat16 autocast, because no GPU has run the fast path yet.
     """
 
     def __init__(
@@ -80,18 +80,14 @@ class DvltPredictor:
         return self.model.config.image_size
 
     def reset(self) -> None:
-        """Forgets the stream: another camera, or another place."""
+        """Forgets the stream, for another camera or another place."""
         self._encoded.clear()
         self._cameras.reset()
 
     def predict(
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
     ) -> WindowPrediction:
-        """Views of one size through K steps; ``decoded`` are the indices of the views that are needed.
-
-        Raises:
-            DeviceMemoryError: the device has no room for it; the views can be tried again, fewer or smaller.
-        """
+        """See `Predictor.predict`."""
         return predict_within_memory(
             lambda: self._predict(views, num_steps, image_size, decoded),
             self._release,
@@ -101,14 +97,15 @@ class DvltPredictor:
 
     def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
         """See `PlaceRecognizer.predict_apart`."""
-        kept, self._encoded = self._encoded, {}
+        kept = self._encoded
+        self._encoded = {}
         try:
             return self.predict(views, num_steps, image_size, range(len(views)))
         finally:
             self._encoded = kept
 
     def prepare(self, views: Sequence[View], image_size: int) -> None:
-        """See `Preparable.prepare`; only the fast path on a GPU has kernels to compile and steps to capture."""
+        """See `Preparable.prepare`; only the fast path on a GPU compiles kernels and captures graphs."""
         if isinstance(self.model, FastDvlt) and self.device.type == "cuda":
             images = prepare_images([self._cameras.image(views[0])], image_size).images
             self.model.prepare(len(views), *images.shape[-2:])
@@ -131,7 +128,7 @@ class DvltPredictor:
             encoded = self._encode(views, image_size)
             mapping = encoded[-1].mapping
             state = self.model.begin(Features.concatenate([view.features for view in encoded]))
-            prediction = self.model.decode(self._run(state, num_steps), views=decoded)
+            prediction = self.model.decode(self.model.run(state, num_steps), views=decoded)
             known = self._cameras.known_intrinsics(views, decoded, mapping)
             if known is None:
                 known = self._cameras.shared_fit(prediction.cameras().intrinsics[0])
@@ -140,19 +137,12 @@ class DvltPredictor:
                 prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
             )
 
-    def _run(self, state: State, num_steps: int) -> State:
-        if isinstance(self.model, FastDvlt):
-            return self.model.run(state, num_steps)
-        for step in self.model.schedule(num_steps):
-            state = self.model.step(state, step)
-        return state
-
     def _autocast(self) -> AbstractContextManager[object]:
         is_needed = self.device.type == "cuda" and isinstance(self.model, Dvlt)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_needed)
 
     def _encode(self, views: Sequence[View], image_size: int) -> list[Encoded]:
-        """Features of every view; those of views that are not in this window are forgotten."""
+        """Features of every view; drops cached features of views that are not in this window."""
         keys = [(view.number, image_size) for view in views]
         fresh = [i for i, key in enumerate(keys) if key not in self._encoded]
         if fresh:

@@ -1,4 +1,4 @@
-"""A model by its name, ready for windows of a stream."""
+"""Loads a model by its name as a `Predictor`."""
 
 from __future__ import annotations
 

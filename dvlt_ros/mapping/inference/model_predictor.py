@@ -1,4 +1,4 @@
-"""Any multi-view model over a window: every view anew each time, then only what is asked for."""
+"""Any multi-view model on windows of a stream; every window is computed from its images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .window_cameras import WindowCameras
 
 
 class WindowPredictor:
-    """A `Predictor` of a model that keeps nothing from window to window; `DvltPredictor` is quicker for Déjà View."""
+    """A `Predictor` without a cache; `DvltPredictor` is faster for Déjà View."""
 
     def __init__(self, model: MultiViewModel, image_rotation: ImageRotation = 0) -> None:
         self.model = model
@@ -45,7 +45,7 @@ class WindowPredictor:
         return PATCH_SIZE * math.ceil(self.model.image_size / PATCH_SIZE)
 
     def reset(self) -> None:
-        """Forgets the stream: another camera, or another place."""
+        """Forgets the stream, for another camera or another place."""
         self._cameras.reset()
 
     def predict(

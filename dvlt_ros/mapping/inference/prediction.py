@@ -1,4 +1,4 @@
-"""What the engine asks of a network, whichever it is, and what it gets."""
+"""The interface between the mapping and any network: `Predictor` and `WindowPrediction`."""
 
 from __future__ import annotations
 
@@ -15,90 +15,97 @@ from ..data.views import View
 
 
 class DeviceMemoryError(DvltError):
-    """The device has no room for a window of this size."""
+    """The device has not enough memory for a window of this size."""
 
 
 @dataclass(frozen=True, eq=False)
 class WindowPrediction:
-    """The decoded views of a window, on the CPU, in the cameras' own orientation, up to one scale per window."""
+    """The D decoded views of a window, on the CPU, in the cameras' own orientation, up to one scale per window."""
 
     depth: np.ndarray  # (D, h, w) float32, along the optical axis
     confidence: np.ndarray  # (D, h, w) float32, from 1 upwards
-    window_from_cam: np.ndarray  # (D, 4, 4) float64; NaN where no camera explains the rays
+    window_from_cam: np.ndarray  # (D, 4, 4) float64, rigid; NaN where no camera fits the rays
     intrinsics: np.ndarray  # (D, 3, 3) float64, pixels of the maps
     mapping: PixelMapping  # from the pictures' pixels to those of the maps
 
 
 class Predictor(Protocol):
-    """A network that sees windows of one stream."""
+    """A network that predicts depth and cameras of windows of one stream."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where the network runs."""
 
     @property
     def min_steps(self) -> int:
-        """Fewest steps of the loop; 1 without one."""
+        """Fewest steps of the loop; 1 for a network without a loop."""
 
     @property
     def max_steps(self) -> int:
-        """Most steps of the loop; 1 without one."""
+        """Most steps of the loop; 1 for a network without a loop."""
 
     @property
     def has_fixed_steps(self) -> bool:
-        """Whether ``max_steps`` is the only number of steps there is."""
+        """Whether ``max_steps`` is the only possible number of steps."""
 
     @property
     def image_size(self) -> int:
-        """Longest edge in pixels that the weights are meant for, a multiple of 14."""
+        """Longest edge in pixels that the weights were trained for, a multiple of 14."""
 
     def reset(self) -> None:
-        """Forgets the stream: another camera, or another place."""
+        """Forgets the stream, for another camera or another place."""
 
     def predict(
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
     ) -> WindowPrediction:
-        """Views of one size through K steps; ``decoded`` are the indices of the views that are needed.
+        """Depth and cameras of a window.
+
+        Args:
+            views: of one size, oldest first.
+            num_steps: K.
+            image_size: longest edge of the network's images, pixels.
+            decoded: indices of the views that are needed; the prediction holds these, in this order.
 
         Raises:
-            DeviceMemoryError: the device has no room for it; the views can be tried again, fewer or smaller.
+            DeviceMemoryError: not enough memory; the caller may try again with fewer or smaller views.
         """
         ...
 
 
 @runtime_checkable
 class PlaceRecognizer(Predictor, Protocol):
-    """A network that recognises places, too."""
+    """A network that also gives place descriptors."""
 
     @property
     def checkpoint(self) -> str:
         """Digest of the weights: descriptors of another checkpoint cannot be compared."""
 
     def describe(self, view: View, image_size: int) -> np.ndarray:
-        """(cells, channels) float32 of a view of the latest window: what `places` compares."""
+        """The place descriptor (cells, channels) float32 of a view of the latest window."""
 
     def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
-        """All of views that are not the stream's: what is kept for its next window stays.
+        """A prediction of all views of a window outside the stream; the stream's cache is not changed.
 
         Raises:
-            DeviceMemoryError: the device has no room for it.
+            DeviceMemoryError: not enough memory.
         """
 
 
 @runtime_checkable
 class Preparable(Predictor, Protocol):
-    """A network that has something to choose or to compile for a shape."""
+    """A network that selects or compiles kernels for each window shape."""
 
     def prepare(self, views: Sequence[View], image_size: int) -> None:
-        """Ahead of windows of as many views as these and of their size, so that none of them waits for it."""
+        """Does this work now for windows with as many views of this size, so that no window waits for it later."""
 
 
 def predict_within_memory(
     predict: Callable[[], WindowPrediction], release: Callable[[], None], device: torch.device, what: str
 ) -> WindowPrediction:
-    """``release`` gives back what is kept on the device should there be no room for ``what``.
+    """Calls ``predict``; if memory runs out, calls ``release`` to free caches on the device.
 
     Raises:
-        DeviceMemoryError: there was none.
+        DeviceMemoryError: memory ran out; the message names ``what``.
     """
     try:
         return predict()
@@ -108,10 +115,10 @@ def predict_within_memory(
         release()
         message = f"no memory for {what}: {str(error).splitlines()[0]}"
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # outside of the handler, whose traceback holds tensors
+        torch.cuda.empty_cache()  # outside the handler, because its traceback keeps tensors alive
     raise DeviceMemoryError(message)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a class for it, the CPU's allocator only a text."""
+    """CUDA raises its own class; the CPU allocator only has a message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

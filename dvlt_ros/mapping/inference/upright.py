@@ -1,4 +1,4 @@
-"""Cameras mounted sideways or upside down: the network sees upright images, everyone else the camera's own."""
+"""Cameras mounted sideways or upside down: images are rotated for the network, and its output is rotated back."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  #
 
 @dataclass(frozen=True)
 class Upright:
-    """Images turned clockwise by ``rotation`` degrees, and what that does to cameras and pixels."""
+    """Rotation of images by ``rotation`` degrees clockwise, and of cameras and pixel coordinates with them."""
 
     rotation: ImageRotation = 0
 
     @property
     def upright_from_cam(self) -> np.ndarray:
-        """(3, 3) from the camera's axes to those of the turned camera."""
+        """(3, 3) from the camera's axes to those of the upright camera."""
         return np.linalg.matrix_power(QUARTER_TURN, self._turns)
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, ...) turned upright, contiguous."""
+        """The image (H, W, ...) upright, contiguous."""
         return np.ascontiguousarray(np.rot90(image, -self._turns))
 
     def restored(self, maps: np.ndarray) -> np.ndarray:
-        """Maps (..., h, w) of upright images in the camera's own orientation, contiguous."""
+        """Maps (..., h, w) of upright images, rotated back to the camera's orientation, contiguous."""
         return np.ascontiguousarray(np.rot90(maps, self._turns, axes=(-2, -1)))
 
     def intrinsics(self, intrinsics: np.ndarray, size: Size) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Around every network: the cameras' intrinsics as far as they are known, and their own orientation given back."""
+"""Images and cameras between the views and a network: known or fitted intrinsics, and upright images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .config import ImageRotation
 from .prediction import WindowPrediction
 from .upright import Upright
 
-REMEMBERED_FITS = 25  # windows whose fitted intrinsics are averaged while no camera_info tells them
+REMEMBERED_FITS = 25  # windows whose fitted intrinsics are averaged as long as there is no camera_info
 
 
 class WindowCameras:
-    """Owns what is learned of a stream's intrinsics."""
+    """Owns the fitted intrinsics of a stream."""
 
     def __init__(self, device: torch.device, image_rotation: ImageRotation = 0) -> None:
         self.upright = Upright(image_rotation)
@@ -27,10 +27,11 @@ class WindowCameras:
         self._fits: deque[Tensor] = deque(maxlen=REMEMBERED_FITS)
 
     def reset(self) -> None:
+        """Forgets the fitted intrinsics."""
         self._fits.clear()
 
     def image(self, view: View) -> np.ndarray | Tensor:
-        """The view upright; on a GPU a tensor (3, H, W), still on its way there while the next one is made ready."""
+        """The upright image: an array (H, W, 3), or for a GPU a tensor (3, H, W) whose copy is asynchronous."""
         image = self.upright.image(view.picture.image)
         if self._device.type != "cuda":
             return image
@@ -38,9 +39,9 @@ class WindowCameras:
         return pinned.to(self._device, non_blocking=True).permute(2, 0, 1)
 
     def known_intrinsics(self, views: Sequence[View], decoded: Sequence[int], mapping: PixelMapping) -> Tensor | None:
-        """(D, 3, 3) of the network's upright pixels; None if no view comes with any.
+        """(D, 3, 3) in the network's upright pixels; None if no view has intrinsics.
 
-        A window is of one camera: a view that came before the first camera_info gets that of the others.
+        A view that came before the first camera_info gets the intrinsics of the window's other views.
         """
         known = [view.picture.intrinsics for view in views if view.picture.intrinsics is not None]
         if not known:
@@ -53,7 +54,7 @@ class WindowCameras:
         return mapping.intrinsics_to_network(torch.tensor(np.stack(upright), dtype=torch.float32)).to(self._device)
 
     def shared_fit(self, fitted: Tensor) -> Tensor:
-        """One camera for all views (D, 3, 3): the median over this window's and the last windows' fits."""
+        """The same intrinsics for all views (D, 3, 3): the median over the fits of this and the last windows."""
         usable = fitted[torch.isfinite(fitted).all(dim=(-2, -1))]
         if len(usable):
             self._fits.append(usable.median(dim=0).values)
@@ -64,8 +65,9 @@ class WindowCameras:
     def restored(
         self, depth: Tensor, confidence: Tensor, window_from_upright: Tensor, intrinsics: Tensor, mapping: PixelMapping
     ) -> WindowPrediction:
-        """From upright views on the device to the cameras' own ones on the CPU."""
-        turned, size = self.upright, self.upright.restored_mapping(mapping).network_size
+        """From upright views on the device to views in the cameras' orientation on the CPU."""
+        turned = self.upright
+        size = turned.restored_mapping(mapping).network_size
         results = (depth, confidence, window_from_upright.double(), intrinsics.double())
         depth, confidence, window_from_upright, intrinsics = (x.to("cpu", non_blocking=True) for x in results)
         if self._device.type == "cuda":

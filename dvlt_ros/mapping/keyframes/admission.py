@@ -1,4 +1,4 @@
-"""Frames on their way into a window: refused with a reason, or brought together by the frame set and opened."""
+"""Admission of frames: refuses unusable ones with a reason, groups a rig's frames into sets, and loads images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSED_IN_ROW = 5  # images of which none is taken: no longer a passing fault
 
 
 class Opened(NamedTuple):
-    """A frame that shows something."""
+    """A loaded frame that is not blank."""
 
     frame: Frame
     picture: Picture
@@ -26,18 +26,21 @@ class Opened(NamedTuple):
 
 
 class Admission:
-    """Counts what it refuses, and what finds no company in a rig."""
+    """Counts refused frames, and frames of a rig that match no others. ``rig`` is None with one camera."""
 
     def __init__(self, rig: Rig | None, counters: Counters, notify: Callable[[str], None]) -> None:
-        self._rig, self._counters, self._notify = rig, counters, notify
+        self._rig = rig
+        self._counters = counters
+        self._notify = notify
         self._latest_ns: dict[str, int] = {}  # stamps by camera
-        self._reported = ""  # of what is wrong with the cameras together
-        self.covered: frozenset[str] = frozenset()  # cameras whose latest image shows nothing
+        self._reported = ""  # the last report about silent or unsynchronized cameras
+        self.covered: frozenset[str] = frozenset()  # cameras whose latest image is blank
         self._refused_in_row = 0
         self._refusal = ""  # of the latest frame that was refused
 
     @property
     def latest_stamp_ns(self) -> int:
+        """Of all cameras; 0: there was no frame."""
         return max(self._latest_ns.values(), default=0)
 
     def frame_sets(self, frame: Frame) -> list[tuple[Frame, ...]]:
@@ -57,7 +60,7 @@ class Admission:
         return matched.sets
 
     def open(self, frames: Sequence[Frame]) -> list[Opened]:
-        """The frames of a frame set that show something; one that does not leaves the others alone."""
+        """Loads the frames of a set; refuses those that are unreadable or blank, and returns the others."""
         opened: list[Opened] = []
         for index, frame in enumerate(frames):
             try:
@@ -80,7 +83,9 @@ class Admission:
         return Health.ok()
 
     def refuse(self, frame: Frame, problem: str) -> None:
-        self._refused_in_row, self._refusal = self._refused_in_row + 1, problem
+        """Counts and reports a frame that cannot be used."""
+        self._refused_in_row += 1
+        self._refusal = problem
         self._counters.add(refused=1)
         self._notify(f"frame {frame.stamp_ns * 1e-9:.3f} s{_of(frame)} refused: {problem}")
 
@@ -95,7 +100,8 @@ class Admission:
             return Opened(frame, picture, thumbnail)
         if picture.intrinsics is None:
             raise InputError("cameras of a rig need a camera_info, and none has come that fits this image")
-        (height, width), first = picture.image.shape[:2], others[0] if others else None
+        height, width = picture.image.shape[:2]
+        first = others[0] if others else None
         if first is not None and first.picture.image.shape[:2] != (height, width):
             its_height, its_width = first.picture.image.shape[:2]
             raise InputError(
@@ -115,7 +121,7 @@ class Admission:
         return None
 
     def _report(self, rig: Rig) -> None:
-        """Once, when it changes."""
+        """Reports silent or unsynchronized cameras, once per change."""
         silent, problem = rig.synchronizer.silent, rig.synchronizer.problem
         said = f"silent: {', '.join(silent)}; the others go on" if silent else problem
         if bool(said) == bool(self._reported) and (not silent or said == self._reported):
@@ -125,10 +131,12 @@ class Admission:
 
 
 def reason_for_a_new_map(latest: View | None, opened: Opened, max_gap_s: float) -> str | None:
-    """Why nothing relates a frame to the latest view, which is None at the start; None: it may go on from there."""
+    """Why a frame cannot continue the map of the latest view (None at the start); None: it can."""
     if latest is None:
         return None
-    frame, size, before = opened.frame, opened.picture.image.shape[:2], latest.picture.image.shape[:2]
+    frame = opened.frame
+    size = opened.picture.image.shape[:2]
+    before = latest.picture.image.shape[:2]
     elapsed_s = (frame.stamp_ns - latest.frame.stamp_ns) * 1e-9
     if elapsed_s <= -OUT_OF_ORDER_S:
         return f"stamps went back by {-elapsed_s:.1f} s"

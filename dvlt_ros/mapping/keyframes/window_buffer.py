@@ -1,4 +1,4 @@
-"""Keyframes between their admission and their window: some wait, some stay as overlap, the newest win."""
+"""Buffer of keyframes for the next window: new ones that wait, and views of the last window that it shares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..data.views import Anchor, View, Window, last_frame_sets
 
 
 class WindowBuffer:
-    """Holds at most one window: retained views, which are never dropped, and new ones, by the frame set."""
+    """Holds at most one window: retained views, and new ones by frame set; the oldest new ones are dropped first."""
 
     def __init__(self) -> None:
         self._retained: tuple[Anchor, ...] = ()
@@ -18,35 +18,37 @@ class WindowBuffer:
 
     @property
     def num_waiting(self) -> int:
+        """New views."""
         return sum(map(len, self._new))
 
     @property
     def oldest(self) -> View | None:
+        """The oldest new view."""
         return self._new[0][0] if self._new else None
 
     @property
     def latest(self) -> View | None:
-        """The newest view of all, retained ones included."""
+        """The newest view, retained ones included."""
         if self._new:
             return self._new[-1][-1]
         return self._retained[-1].view if self._retained else None
 
     def put(self, *views: View) -> None:
-        """Those of one frame set stay together."""
+        """Adds the views of one frame set."""
         self._new.append(views)
 
     def is_ready(self) -> bool:
-        """One new view beside retained ones, or two to begin with: alone, a view has no parallax."""
+        """Whether there is a new view beside retained ones, or two new ones: a single view has no parallax."""
         return self.num_waiting >= (1 if self._retained else 2)
 
     def is_full(self, window_size: int) -> bool:
-        """Whether another frame set would push one out."""
+        """Whether another frame set would cause one to be dropped."""
         return self._room(window_size) < (len(self._new[-1]) if self._new else 1)
 
     def shrink(self, window_size: int, window_overlap: int) -> list[View]:
-        """Keeps what a window can hold; returns the new views that lost their place, oldest first.
+        """Drops what does not fit into a window; returns the dropped new views, oldest first.
 
-        What overlaps may take more than ``window_overlap`` to be of whole frame sets, but leaves room for a new one.
+        The overlap consists of complete frame sets, so it may exceed ``window_overlap``; one new set always fits.
         """
         newest = len(self._new[-1]) if self._new else 1
         self._retained = last_frame_sets(self._retained, window_overlap, window_size - newest)
@@ -56,7 +58,7 @@ class WindowBuffer:
         return lost
 
     def take(self) -> Window:
-        """All that is here as a window; what it needs of it again comes back through `retain`."""
+        """Everything as one window; the caller returns the views of the next overlap through `retain`."""
         window = Window(self._retained, tuple(view for views in self._new for view in views))
         self._new.clear()
         return window
@@ -67,15 +69,16 @@ class WindowBuffer:
         self._new.extendleft(reversed(frame_sets))
 
     def retain(self, anchors: Sequence[Anchor]) -> None:
+        """Sets the views that the next window shares with the last one."""
         self._retained = tuple(anchors)
 
     def clear(self) -> list[View]:
-        """Forgets everything; returns the new views that nobody will see."""
+        """Drops everything; returns the new views among it."""
         lost = [view for views in self._new for view in views]
         self._new.clear()
         self._retained = ()
         return lost
 
     def _room(self, window_size: int) -> int:
-        """How many more views a window can take."""
+        """How many more views the window can take; below 0: too many."""
         return window_size - len(self._retained) - self.num_waiting

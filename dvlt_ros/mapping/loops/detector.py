@@ -1,11 +1,11 @@
-"""Which windows stay as submaps, and which of them the robot may have come back to.
+"""Detects loop closures: selects windows as submaps, and finds pairs of submaps that show the same place.
 
-    submap = detector.see(...)            with every window: a new submap, or None
-    loop = detector.check(num_steps, ...)  one joint window of two submaps
+    submap = detector.see(...)              # after every window: a new submap, or None
+    loop = detector.check(num_steps, ...)   # verifies one pair of submaps in a joint window
 
-A joint window costs the time of one more window, so it is run at most once in ``check_every`` windows, and where the
-latency budget has room for it; until then the candidates wait. A robot that may have come back into another map, one
-that was loaded or its own from before it was carried, is lost until it knows: those candidates come after every window.
+A joint window takes as long as an ordinary window. It is run at most once in `check_every` windows, and only if the
+latency budget has room; candidates wait until then. Candidates between two maps (a saved map, or the map from before
+the robot was carried) are checked after every window, because the robot is lost until one of them is confirmed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_PAIRS = 5  # that wait for their check; as many between maps
 
 
 class _Pair(NamedTuple):
-    """Two submaps that look alike."""
+    """Two submaps with similar place descriptors."""
 
     similarity: float
     first: int
@@ -38,16 +38,18 @@ class _Pair(NamedTuple):
 
 
 class LoopDetector:
-    """Submaps by their looks. Memory is bounded by ``loops.max_places``. Not thread-safe."""
+    """Stores submaps with their place descriptors, at most ``max_places``. Not thread-safe."""
 
-    num_views = 2 * SUBMAP_VIEWS  # of a joint window, at most
+    num_views = 2 * SUBMAP_VIEWS  # largest size of a joint window
 
     def __init__(self, recognizer: PlaceRecognizer, config: LoopsConfig | None = None) -> None:
         config = config or LoopsConfig()
         self.config = config.detector
-        self._recognizer, self._places, self._verification = recognizer, config.places, config.verification
-        self._number = 0
-        self._time_ns = 0  # goes on where stamps go back: a bag that is played again
+        self._recognizer = recognizer
+        self._places = config.places
+        self._verification = config.verification
+        self._number = 0  # of the next submap
+        self._time_ns = 0  # sum of the stamps' steps; it does not go back when a bag is played again
         self.forget()
 
     def __len__(self) -> int:
@@ -55,74 +57,66 @@ class LoopDetector:
 
     def configure(self, config: LoopsConfig) -> None:
         """Takes effect with the next window."""
-        self.config, self._places, self._verification = config.detector, config.places, config.verification
-        self._index.config = config.places
+        self.config = config.detector
+        self._places = self._index.config = config.places
+        self._verification = config.verification
 
     def forget(self) -> None:
-        """All places; numbers go on."""
+        """Forgets all submaps; their numbers are not used again."""
         self._index = PlaceIndex(self._places)
         self._stored: dict[int, StoredSubmap] = {}
-        self._piece: dict[
-            int, int
-        ] = {}  # of each submap; registrations and loops tell how those of one lie to each other
+        self._components: dict[int, int] = {}  # by submap; registrations and loops connect those of one component
         self._latest: Submap | None = None
-        self._latest_piece = 0
+        self._latest_component = 0
         self._latest_stamp_ns: int | None = None
         self._num_registrations = 0  # since the latest submap
-        self._since_check = 0  # windows, of a pair within one piece
-        self._has_seen = False  # since the latest check
-        self._pairs: list[_Pair] = []  # to be checked: within one piece, the most alike first
-        self._joining: list[_Pair] = []  # ... between two
-        self._closed = -self.config.rest  # newer submap of the latest closed loop
+        self._since_check = 0  # windows since the latest check within one component
+        self._has_seen = False  # a window since the latest check
+        self._pairs: list[_Pair] = []  # candidates within one component, the most similar first
+        self._joining: list[_Pair] = []  # candidates between two components
+        self._closed = -self.config.rest  # newer submap of the latest accepted loop
         self._saved_formats: frozenset[tuple[int, ...]] = frozenset()
-        self.saved_problem = ""  # why no place of a saved map can be recognised
+        self.saved_problem = ""  # why no submap of a saved map can be recognized
 
     @property
     def not_ready_reason(self) -> str:
-        """Why no place at all can be recognised yet; empty: they can."""
+        """Why no place can be recognized yet; empty: places can be recognized."""
         if self._index.likeness is not None:
             return ""
-        return f"with {len(self._index)} places nobody knows what is alike, it takes {MIN_PLACES}"
+        return f"{len(self._index)} places are too few to tell which are alike, at least {MIN_PLACES} are needed"
 
     def load(self, stored_submaps: Sequence[StoredSubmap]) -> tuple[int, ...]:
-        """All places are forgotten but those of a saved map, as many as there is room for; returns their numbers."""
+        """Forgets all submaps, and takes those of a saved map, at most ``max_places``; returns their new numbers."""
         self.forget()
-        renumbered = [replace(stored_submap, number=self._number + i) for i, stored_submap in enumerate(stored_submaps)]
+        renumbered = [replace(stored, number=self._number + i) for i, stored in enumerate(stored_submaps)]
         self._number += len(renumbered)
-        for stored_submap in renumbered:
-            self._index.add(
-                Place(stored_submap.number, LONG_AGO_NS, stored_submap.views[-1].anchor.view.number),
-                stored_submap.descriptor,
-            )
-        self._stored = {
-            stored_submap.number: stored_submap
-            for stored_submap in renumbered
-            if stored_submap.number in self._index.submaps
-        }
-        self._piece = dict.fromkeys(self._stored, self._number - 1)
-        self._saved_formats = frozenset(stored_submap.image_format for stored_submap in self._stored.values())
+        for stored in renumbered:
+            self._index.add(Place(stored.number, LONG_AGO_NS, stored.views[-1].anchor.view.number), stored.descriptor)
+        self._stored = {stored.number: stored for stored in renumbered if stored.number in self._index.submaps}
+        self._components = dict.fromkeys(self._stored, self._number - 1)
+        self._saved_formats = frozenset(stored.image_format for stored in self._stored.values())
         return tuple(self._stored)
 
     def stored_submaps(self) -> dict[int, StoredSubmap]:
-        """Those that are remembered, by their submap; may be called from any thread."""
-        return self._stored.copy()  # in one step: the interpreter's lock is enough
+        """All that can be recognized, by number; may be called from any thread."""
+        return self._stored.copy()  # one operation under the interpreter's lock
 
     @property
     def is_due(self) -> bool:
-        """Whether there is a place to be checked, and its turn."""
+        """Whether a candidate should be checked now."""
         return self._has_seen and (self._is_turn_within or bool(self._joining))
 
     @property
     def _is_turn_within(self) -> bool:
-        """They keep their turn: a map to which nothing leads would hold up the others for ever."""
+        """Candidates within a map have their own interval, so that those between maps cannot delay them for ever."""
         return bool(self._pairs) and self._since_check >= self.config.check_every
 
     def see(self, anchors: Sequence[Anchor], map_id: int, image_size: int) -> Submap | None:
-        """Takes the views of the latest window in the map, the new ones last."""
+        """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None."""
         self._since_check += 1
         self._has_seen = True
         self._num_registrations += 1
-        if len(anchors) < 2:  # alone, a view has no parallax
+        if len(anchors) < 2:  # a single view has no parallax
             return None
         reference = last_frame_sets(anchors, 1)[0]
         depth = _median_depth(reference)
@@ -131,49 +125,49 @@ class LoopDetector:
         is_joined = self._latest is not None and self._latest.map_id == map_id
         frame = reference.view.frame
         known = frozenset(self._stored)
-        self._latest_piece = self._latest_piece if is_joined else self._number
+        self._latest_component = self._latest_component if is_joined else self._number
         self._remember(reference, anchors, image_size)
         submap = Submap(
             self._number, map_id, frame.stamp_ns, frame.frame_id, reference.map_from_cam, depth,
             self._num_registrations if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
         )  # fmt: skip
-        self._latest, self._num_registrations, self._number = submap, 0, self._number + 1
+        self._latest = submap
+        self._num_registrations = 0
+        self._number += 1
         return submap
 
     def check(self, num_steps: int, expected_scale: Callable[[int, int], float | None]) -> LoopClosure | UnverifiedLoop:
-        """Shows the network the two submaps that look most alike, together; they are not tried again.
+        """Runs the network on the most similar pair of submaps in one window, and verifies it; each pair once.
 
-        ``expected_scale`` gives the first submap's units per unit of the second, or None if nobody knows.
+        Args:
+            expected_scale: gives the first submap's units per unit of the second; None: unknown.
         """
         self._has_seen = False
         if self._is_turn_within:
-            self._since_check, (_, first, second) = 0, self._pairs.pop(0)
+            self._since_check = 0
+            _, first, second = self._pairs.pop(0)
         else:
             _, first, second = self._joining.pop(0)
         if not {first, second} <= self._stored.keys():
             return UnverifiedLoop(first, second, "one of the places has been forgotten meanwhile")
-        stored_submaps = self._stored[first], self._stored[second]
-        views = [stored.view() for stored_submap in stored_submaps for stored in stored_submap.views]
+        older, newer = self._stored[first], self._stored[second]
+        views = [stored.view() for stored in (*older.views, *newer.views)]
         try:
-            prediction = self._recognizer.predict_apart(views, num_steps, stored_submaps[1].image_size)
+            prediction = self._recognizer.predict_apart(views, num_steps, newer.image_size)
         except DeviceMemoryError as error:
             return UnverifiedLoop(first, second, str(error))
         scale = expected_scale(first, second)
-        return verify(
-            thinned(prediction),
-            stored_submaps[0].stored_submap,
-            stored_submaps[1].stored_submap,
-            self._verification,
-            scale,
-        )
+        return verify(thinned(prediction), older.submap_views, newer.submap_views, self._verification, scale)
 
     def closed(self, loop: LoopClosure) -> None:
-        """It is believed: places beside it would say the same."""
+        """The loop was accepted: its components are one now, and loops beside it add little."""
         self._closed = max(self._closed, loop.second)
-        gone, stays = self._piece[loop.second], self._piece[loop.first]
-        self._piece = {number: stays if piece == gone else piece for number, piece in self._piece.items()}
-        self._latest_piece = stays if self._latest_piece == gone else self._latest_piece
-        pairs, self._pairs, self._joining = [*self._joining, *self._pairs], [], []
+        gone, stays = self._components[loop.second], self._components[loop.first]
+        self._components = {number: stays if c == gone else c for number, c in self._components.items()}
+        self._latest_component = stays if self._latest_component == gone else self._latest_component
+        pairs = [*self._joining, *self._pairs]
+        self._pairs = []
+        self._joining = []
         self._wait(pair for pair in pairs if {pair.first, pair.second} <= self._stored.keys())
 
     def _has_moved(self, reference: Anchor, map_id: int, depth: float) -> bool:
@@ -186,27 +180,29 @@ class LoopDetector:
         return far or turned >= np.radians(self.config.place_turn_deg)
 
     def _remember(self, reference: Anchor, anchors: Sequence[Anchor], image_size: int) -> None:
-        descriptor, stamp_ns = self._recognizer.describe(reference.view, image_size), reference.view.frame.stamp_ns
+        descriptor = self._recognizer.describe(reference.view, image_size)
+        stamp_ns = reference.view.frame.stamp_ns
         self._time_ns += max(0, stamp_ns - (self._latest_stamp_ns or stamp_ns))
         self._latest_stamp_ns = stamp_ns
-        stored_submap = StoredSubmap.of(self._number, anchors, image_size, descriptor)
-        self._compare_formats(stored_submap)
-        apart = frozenset(number for number, piece in self._piece.items() if piece != self._latest_piece)
-        found = self._index.look_up(descriptor, self._time_ns, apart)
+        stored = StoredSubmap.of(self._number, anchors, image_size, descriptor)
+        self._compare_formats(stored)
+        others = frozenset(number for number, c in self._components.items() if c != self._latest_component)
+        found = self._index.look_up(descriptor, self._time_ns, others)
         self._index.add(Place(self._number, self._time_ns, reference.view.number), descriptor)
-        self._stored[self._number], self._piece[self._number] = stored_submap, self._latest_piece
+        self._stored[self._number] = stored
+        self._components[self._number] = self._latest_component
         self._wait(
             _Pair(candidate.similarity, candidate.place.submap, self._number)
             for candidate in found
-            if self._stored[candidate.place.submap].image_format == stored_submap.image_format
+            if self._stored[candidate.place.submap].image_format == stored.image_format
         )
         for number in self._stored.keys() - self._index.submaps:
-            del self._stored[number], self._piece[number]
+            del self._stored[number], self._components[number]
 
     def _wait(self, pairs: Iterable[_Pair]) -> None:
-        """For their checks."""
+        """Adds candidates to those that wait for their check."""
         for pair in pairs:
-            if self._piece[pair.first] != self._piece[pair.second]:
+            if self._components[pair.first] != self._components[pair.second]:
                 self._joining.append(pair)
             elif pair.second - self._closed >= self.config.rest:
                 self._pairs.append(pair)
@@ -214,14 +210,16 @@ class LoopDetector:
             waiting.sort(key=lambda pair: -pair.similarity)
             del waiting[MAX_PAIRS:]
 
-    def _compare_formats(self, stored_submap: StoredSubmap) -> None:
+    def _compare_formats(self, stored: StoredSubmap) -> None:
         self.saved_problem = ""
-        if self._saved_formats and stored_submap.image_format not in self._saved_formats:
-            saved, ours = (
-                f"{width} x {height} at image_size {size}"
-                for size, height, width, *_ in (next(iter(self._saved_formats)), stored_submap.image_format)
-            )
-            self.saved_problem = f"its images were {saved}, these are {ours}"
+        if self._saved_formats and stored.image_format not in self._saved_formats:
+            saved = _format_text(next(iter(self._saved_formats)))
+            self.saved_problem = f"its images were {saved}, these are {_format_text(stored.image_format)}"
+
+
+def _format_text(image_format: tuple[int, ...]) -> str:
+    size, height, width, *_ = image_format
+    return f"{width} x {height} at image_size {size}"
 
 
 def _median_depth(anchor: Anchor) -> float | None:

@@ -1,12 +1,11 @@
-"""Recognises places by the encoder's own features: which keyframes of long ago look like this one.
+"""Place index: finds earlier keyframes whose place descriptor is similar to that of a new one.
 
-A keyframe's descriptor is the mean of the patches in each of 2 x 4 cells: a robot that comes again sees things at about
-the same height, not always at the same bearing. Trained features have most of their variance in one or two directions
-that tell near from far, not here from there; so cells are centred and whitened with what the index itself holds, and
-compared by cosine, cell by cell.
+A descriptor holds the mean of the encoder's patch features in each of 2 x 4 cells. Most of the variance of trained
+features lies in one or two directions that depend on distance and not on the place. Therefore cells are centred and
+whitened with the statistics of the index, and compared by cosine, cell by cell.
 
-How alike two views of one place are differs from checkpoint to checkpoint, so the threshold is learned from the stream:
-keyframes that follow each other are one place, those far apart in time are mostly not.
+The similarity of two views of one place differs between checkpoints, so the threshold is learned from the stream:
+consecutive keyframes show the same place, keyframes far apart in time mostly do not.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from ...robust import deviation
 from ..inference.descriptors import CELLS
 from .config import PlaceIndexConfig
 
-FLATNESS = 1.0  # of the mean variance, added to each direction's: rare directions are mostly noise
-REFRESH_GROWTH = 1.1  # statistics are taken anew when the index has grown by this factor or been renewed by it
-MIN_PLACES = 20  # with fewer nobody knows what is alike
-LONG_AGO_NS = -(10**18)  # stamp of places from before this stream
+FLATNESS = 1.0  # multiple of the mean variance that is added to each direction's, as weak directions are mostly noise
+REFRESH_GROWTH = 1.1  # statistics are computed again when this share of the index is new
+MIN_PLACES = 20  # needed for the statistics
+LONG_AGO_NS = -(10**18)  # stamp of places of a saved map
 
 
 @dataclass(frozen=True)
 class Place:
-    """A keyframe as the index knows it."""
+    """A keyframe in the index."""
 
     submap: int
     stamp_ns: int
@@ -38,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A place that looks like the one asked for."""
+    """A place that is similar to the requested one."""
 
     place: Place
     similarity: float  # mean cosine of the cells
@@ -46,20 +45,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Likeness:
-    """What similarity means in this stream."""
+    """Statistics of the similarity in this stream."""
 
-    neighbours: float  # median of keyframes that follow each other
-    others: float  # median of keyframes far apart
-    spread: float  # of those, robust
-    threshold: float
+    neighbors: float  # median over consecutive keyframes
+    others: float  # median over keyframes far apart in time
+    spread: float  # robust standard deviation of the latter
+    threshold: float  # from which places count as similar
 
 
 class PlaceIndex:
-    """Keyframes, oldest first."""
+    """Keyframes with their descriptors, oldest first; at most ``max_places``."""
 
     def __init__(self, config: PlaceIndexConfig | None = None) -> None:
         self.config = config or PlaceIndexConfig()
-        self.likeness: Likeness | None = None  # None: too few keyframes to know
+        self.likeness: Likeness | None = None  # None: fewer than MIN_PLACES keyframes
         self._places: list[Place] = []
         self._cells = np.empty((0, 0, 0), np.float32)  # (room, cells, channels); as many in use as there are places
         self._codes = np.empty((0, 0), np.float32)  # (room, cells * channels), whitened, unit length
@@ -72,11 +71,15 @@ class PlaceIndex:
 
     @property
     def submaps(self) -> frozenset[int]:
-        """Those that keyframes refer to."""
+        """Of all keyframes in the index."""
         return frozenset(place.submap for place in self._places)
 
     def add(self, place: Place, descriptor: np.ndarray) -> None:
-        """A keyframe (cells, channels); they come in order of time."""
+        """Adds a keyframe with its descriptor (cells, channels), in order of time.
+
+        Raises:
+            InputError: an older stamp, or a descriptor of another shape or with values that are not finite.
+        """
         self._check(descriptor)
         if self._places and place.stamp_ns < self._places[-1].stamp_ns:
             raise InputError(f"keyframes come in order of time, got {place} after {self._places[-1]}")
@@ -93,17 +96,19 @@ class PlaceIndex:
             self._refresh()
 
     def look_up(self, descriptor: np.ndarray, stamp_ns: int, apart: Set[int] = frozenset()) -> tuple[Candidate, ...]:
-        """Places of long ago that look like this keyframe (cells, channels), best first, one per submap.
+        """Earlier places similar to this keyframe (cells, channels), best first, one per submap.
 
-        Submaps that are ``apart`` belong to other maps: a return to them says much however short ago they were, and
-        ``max_candidates`` of them come beside as many others.
+        Args:
+            apart: submaps of other components. They may be of any age, and ``max_candidates`` of them are returned in
+                addition to as many others.
         """
         self._check(descriptor)
         if self.likeness is None:
             return ()
         similar = self._codes[: len(self)] @ self._code(descriptor[None])[0]
         found: dict[int, Candidate] = {}
-        left, num_old = {True: self.config.max_candidates, False: self.config.max_candidates}, self._num_old(stamp_ns)
+        left = {True: self.config.max_candidates, False: self.config.max_candidates}
+        num_old = self._num_old(stamp_ns)
         for index in np.argsort(-similar, kind="stable"):
             if similar[index] < self.likeness.threshold:
                 break
@@ -115,7 +120,7 @@ class PlaceIndex:
         return tuple(found.values())
 
     def _num_old(self, stamp_ns: int) -> int:
-        """Keyframes, from the first on, of which a likeness at this stamp is a return."""
+        """Number of keyframes, from the first one on, that are old enough for a return at this stamp."""
         old = sum(stamp_ns - place.stamp_ns >= 1e9 * self.config.min_age_s for place in self._places)
         from_before = sum(place.stamp_ns == LONG_AGO_NS for place in self._places)
         return min(old, max(from_before, len(self) - self.config.min_apart))
@@ -126,14 +131,15 @@ class PlaceIndex:
             raise InputError(f"a descriptor must be {known} and finite, got {descriptor.shape}")
 
     def _code(self, cells: np.ndarray) -> np.ndarray:
-        """Unit vectors (N, cells * channels) of descriptors (N, cells, channels); products are mean cosines."""
+        """Unit vectors (N, cells * channels) of descriptors (N, cells, channels); dot products are mean cosines."""
         white = (cells - self._mean) @ self._whitening
         white /= np.maximum(np.linalg.norm(white, axis=-1, keepdims=True), 1e-12)
         return white.reshape(len(cells), -1) / cells.shape[1] ** 0.5
 
     def _refresh(self) -> None:
-        """Mean, whitening and threshold from what is here."""
-        count, cells = len(self), self._cells[: len(self)]
+        """Computes mean, whitening and threshold from the present keyframes."""
+        count = len(self)
+        cells = self._cells[:count]
         flat = cells.reshape(-1, cells.shape[-1]).astype(np.float64)
         variance, directions = np.linalg.eigh(np.cov(flat.T))
         variance = np.maximum(variance, 0)
@@ -143,14 +149,15 @@ class PlaceIndex:
         self._codes[:count] = self._code(cells)
         similar = self._codes[:count] @ self._codes[:count].T
         others = similar[np.tril_indices(count, -min(self.config.min_apart, count - 2))]
-        neighbours, median = float(np.median(np.diagonal(similar, -1))), float(np.median(others))
+        neighbors = float(np.median(np.diagonal(similar, -1)))
+        median = float(np.median(others))
         spread = deviation(others, median)
-        threshold = min(max(median + self.config.strictness * spread, (neighbours + median) / 2), neighbours)
-        self.likeness = Likeness(neighbours, median, spread, threshold)
+        threshold = min(max(median + self.config.strictness * spread, (neighbors + median) / 2), neighbors)
+        self.likeness = Likeness(neighbors, median, spread, threshold)
         self._added = 0
 
     def _most_alike(self) -> int:
-        """The older half's keyframe that says least beside the one after it."""
+        """The keyframe of the older half that is most similar to its successor."""
         half = max(1, len(self) // 2)
         return int(np.einsum("nc,nc->n", self._codes[:half], self._codes[1 : half + 1]).argmax())
 

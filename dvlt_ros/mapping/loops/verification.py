@@ -1,12 +1,12 @@
-"""Decides whether two submaps show one place: a joint window over frames of both submaps must fit each of them.
+"""Verifies a loop closure: a joint window of views of both submaps must fit each submap.
 
-    prediction = predict(views of the first submap, then those of the second)       one more window
+    prediction = predict(views of the first submap, then those of the second)    # one more window
     loop = verify(prediction, first, second)
 
-Three witnesses: each submap's own depths lie where the joint window puts them (two registrations), the joint window's
-views of both submaps see the same surfaces, and so do the depths that each submap had found on its own. The last one
-matters most: a network that is shown two corridors as one window may well make one of them, and a registration
-forgives a wall that differs.
+Three checks: each submap's depth registers to the joint window with a small residual; in the joint window the views of
+both submaps see the same surfaces; and so do the submaps' original depths under the resulting transform. The last check
+is the most important one: a network may merge two similar corridors in a joint window, and a robust registration
+tolerates a wall that differs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..submaps.registration import Registration, register_points
 from ..submaps.submap import SubmapViews
 from .config import LoopVerificationConfig
 
-PIXELS_PER_VIEW = 800  # compared with the other submap; more say the same
+PIXELS_PER_VIEW = 800  # that are compared with the other submap
 
 
 @dataclass(frozen=True)
 class UnverifiedLoop:
-    """Why two submaps are not taken for one place."""
+    """Two submaps that failed the verification, and why."""
 
     first: int
     second: int
@@ -46,11 +46,14 @@ def verify(
     config: LoopVerificationConfig | None = None,
     expected_scale: float | None = None,
 ) -> LoopClosure | UnverifiedLoop:
-    """A loop for the graph, or why there is none.
+    """The loop closure between two submaps, or why there is none.
 
     Args:
-        prediction: of the first submap's views, then the second's, in their order.
-        expected_scale: the first submap's units per unit of the second, as the map knows them; None: anything.
+        prediction: of the joint window: the first submap's views, then the second one's, in their order.
+        expected_scale: the first submap's units per unit of the second, from the map; None: unknown.
+
+    Raises:
+        InputError: the prediction has another number of views.
     """
     config = config or LoopVerificationConfig()
     count = len(first.views)
@@ -58,11 +61,9 @@ def verify(
         raise InputError(f"{len(prediction.depth)} views predicted for submaps of {count} and {len(second.views)}")
     parts = _part(prediction, slice(count)), _part(prediction, slice(count, None))
     try:
-        registrations = [
-            _registration(part, stored_submap, config)
-            for part, stored_submap in zip(parts, (first, second), strict=True)
-        ]
-        first_from_second = registrations[0].map_from_window.compose(registrations[1].map_from_window.inverse)
+        first_registration = _registration(parts[0], first, config)
+        second_registration = _registration(parts[1], second, config)
+        first_from_second = first_registration.map_from_window.compose(second_registration.map_from_window.inverse)
         if expected_scale is not None:
             _check_scale(float(first_from_second.scale), expected_scale, config)
         _check_overlap("together", _joint(parts[0]), _joint(parts[1]), config)
@@ -70,14 +71,13 @@ def verify(
         _check_overlap("on their own", _stored(first), moved, config)
     except AlignmentError as error:
         return UnverifiedLoop(first.submap, second.submap, str(error))
-    return LoopClosure(
-        first.submap, second.submap, first_from_second, max(registration.residual for registration in registrations)
-    )
+    residual = max(first_registration.residual, second_registration.residual)
+    return LoopClosure(first.submap, second.submap, first_from_second, residual)
 
 
 @dataclass(frozen=True, eq=False)
 class _Views:
-    """Depths and cameras in one frame and unit."""
+    """Depth maps and cameras in one frame and unit."""
 
     depth: np.ndarray  # (V, h, w)
     intrinsics: np.ndarray  # (V, 3, 3)
@@ -92,8 +92,8 @@ def _joint(part: WindowPrediction) -> _Views:
     return _Views(part.depth, part.intrinsics, part.window_from_cam)
 
 
-def _stored(stored_submap: SubmapViews) -> _Views:
-    depth, intrinsics, poses = zip(*((a.depth, a.intrinsics, a.map_from_cam) for a in stored_submap.views), strict=True)
+def _stored(submap: SubmapViews) -> _Views:
+    depth, intrinsics, poses = zip(*((a.depth, a.intrinsics, a.map_from_cam) for a in submap.views), strict=True)
     return _Views(np.stack(depth), np.stack(intrinsics), np.stack(poses))
 
 
@@ -104,19 +104,17 @@ def _part(prediction: WindowPrediction, views: slice) -> WindowPrediction:
     )  # fmt: skip
 
 
-def _registration(part: WindowPrediction, stored_submap: SubmapViews, config: LoopVerificationConfig) -> Registration:
-    """How the joint window lies in the submap's own."""
-    if part.depth.shape[1:] != stored_submap.views[0].depth.shape:
-        raise AlignmentError(
-            f"submap {stored_submap.submap} was seen at another size, {stored_submap.views[0].depth.shape}"
-        )
+def _registration(part: WindowPrediction, submap: SubmapViews, config: LoopVerificationConfig) -> Registration:
+    """Registers the joint window to a submap. Raises AlignmentError: it does not fit."""
+    if part.depth.shape[1:] != submap.views[0].depth.shape:
+        raise AlignmentError(f"submap {submap.submap} was seen at another size, {submap.views[0].depth.shape}")
     try:
-        registration = register_points(shared_points(part, stored_submap.views))
+        registration = register_points(shared_points(part, submap.views))
     except AlignmentError as error:
-        raise AlignmentError(f"submap {stored_submap.submap} does not fit the joint window: {error}") from error
+        raise AlignmentError(f"submap {submap.submap} does not fit the joint window: {error}") from error
     if not registration.residual <= config.max_residual:
         raise AlignmentError(
-            f"submap {stored_submap.submap} does not fit the joint window: its residual {registration.residual:.3f} is "
+            f"submap {submap.submap} does not fit the joint window: its residual {registration.residual:.3f} is "
             f"above loops.max_residual {config.max_residual}"
         )
     return registration
@@ -132,7 +130,7 @@ def _check_scale(found: float, expected: float, config: LoopVerificationConfig) 
 
 
 def _check_overlap(how: str, first: _Views, second: _Views, config: LoopVerificationConfig) -> None:
-    """Both ways: a close-up is all inside of a wide view, but not the other way round."""
+    """Checks both directions, because a close-up lies completely within a wide view, but not the other way round."""
     for views, others in ((first, second), (second, first)):
         same, through = _comparison(views, others, config.depth_tolerance)
         if same < config.min_overlap:
@@ -148,9 +146,10 @@ def _check_overlap(how: str, first: _Views, second: _Views, config: LoopVerifica
 
 
 def _comparison(views: _Views, others: _Views, tolerance: float) -> tuple[float, float]:
-    """Shares of the pixels of ``views``: seen by some other view at the same depth; else seen through by one.
+    """Shares of the pixels of ``views`` that another view sees at the same depth, or sees through (larger depth).
 
-    Beside an edge the other view's pixel may be the wrong one by a hair: what is seen through is so all around.
+    Near an edge the other view's pixel may belong to the other surface, so a pixel counts as seen through only if all
+    pixels around it have a larger depth.
     """
     points = np.concatenate([_points(*view) for view in _each(views)])
     same, through = np.zeros(len(points), bool), np.zeros(len(points), bool)
@@ -168,19 +167,19 @@ def _comparison(views: _Views, others: _Views, tolerance: float) -> tuple[float,
 
 
 def _nearest_around(depth: np.ndarray) -> np.ndarray:
-    """(h, w): the least of each pixel and its eight neighbours; those without a depth say nothing."""
+    """(h, w): the smallest depth of each pixel and its eight neighbours; NaN is ignored."""
     padded = np.pad(depth, 1, constant_values=np.nan)
     return np.fmin.reduce(np.lib.stride_tricks.sliding_window_view(padded, (3, 3)), axis=(2, 3))
 
 
 def _each(views: _Views) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Those whose camera is known."""
+    """Depth, intrinsics and pose of each view with a known camera."""
     triples = zip(views.depth, views.intrinsics, views.frame_from_cam, strict=True)
     return [triple for triple in triples if np.isfinite(triple[2]).all()]
 
 
 def _points(depth: np.ndarray, intrinsics: np.ndarray, frame_from_cam: np.ndarray) -> np.ndarray:
-    """(N, 3) in the views' frame, evenly thinned."""
+    """Points (N, 3) in the views' frame, evenly thinned."""
     stride = max(1, round((depth.size / PIXELS_PER_VIEW) ** 0.5))
     z = depth[every(stride)].ravel()
     return unprojected(depth, intrinsics, frame_from_cam, stride)[np.isfinite(z) & (z > 0)]

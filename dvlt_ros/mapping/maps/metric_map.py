@@ -20,7 +20,7 @@ from ...alignment import Sim3
 from ...health import Health
 from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
-from ..pose_graph.submap_graph import MapGraph, similarity_between
+from ..pose_graph.submap_graph import SubmapGraph, similarity_between
 from ..scale.estimator import MetricScaleEstimator, ScaleConfig, ScaleStatus, rescale_about
 from ..scale.observations import NoObservation
 from ..sensors.odometry import CameraInOdom, inverse
@@ -39,7 +39,7 @@ class MetricMap(PlacedMap):
         look_up: Callable[[int, str], CameraInOdom] | None,
         config: ScaleConfig,
         depth: SparseDepth | None = None,
-        graph: MapGraph | None = None,
+        graph: SubmapGraph | None = None,
     ) -> None:
         """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError; None: no odometry.
 

@@ -10,14 +10,14 @@ from ...errors import InputError
 from ..data.corrections import Correction
 from ..front_end.window_result import WindowResult
 from ..pose_graph.config import LoopClosure, RejectedLoop
-from ..pose_graph.submap_graph import MapGraph
+from ..pose_graph.submap_graph import SubmapGraph
 from .map_update import MapUpdate
 
 
 class PlacedMap(ABC):
     """Takes every window of the front end, in order; between two of them loops may be closed. Not thread-safe."""
 
-    def __init__(self, graph: MapGraph | None = None) -> None:
+    def __init__(self, graph: SubmapGraph | None = None) -> None:
         """``graph`` is None if no loops are closed."""
         self.map_id = 0
         self._graph = graph

@@ -1,4 +1,4 @@
-"""What stands in a robot's way: the points of a frame between two heights above the ground."""
+"""Obstacles: the points of a frame between two heights above the ground."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from .rendering import POINT, POINT_FIELDS
 def obstacle_points(
     points: np.ndarray, base_from_cam: np.ndarray, min_height_m: float, max_height_m: float
 ) -> np.ndarray:
-    """Those of a frame's `POINT` records (N,), metres in the optical frame, that are an obstacle; limits included.
+    """The `POINT` records (M,) of those points whose height is within the limits, limits included.
 
-    The ground is z = 0 of the base; ``base_from_cam`` (4, 4) is rigid, metres. A point with NaN is none.
+    Args:
+        points: `POINT` records (N,), metres in the optical frame; points with NaN are not obstacles.
+        base_from_cam: (4, 4), rigid, metres; the ground is z = 0 of the base.
 
     Raises:
-        InputError: the transform is not finite; it would make every point harmless.
+        InputError: the transform is not finite, so no point would count as an obstacle.
     """
     if not np.isfinite(base_from_cam).all():
         raise InputError(f"base_from_cam must be finite to tell heights, got\n{base_from_cam}")

@@ -1,4 +1,4 @@
-"""A reconstruction at the size that is handed out: the same arrays for ROS messages and for files."""
+"""A reconstruction at the output size: the arrays that ROS messages and files share."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ class RenderedFrame:
 
     @cached_property
     def depth(self) -> np.ndarray:
-        """(H, W) float32 along the optical axis; NaN where not trusted, and where the network saw nothing.
+        """(H, W) float32 along the optical axis; NaN where not trusted, and outside the network's crop.
 
-        Linear within a surface, the nearest value at edges: a depth between two surfaces is nowhere.
+        Interpolated linearly within a surface. At edges it is the nearest value, because a mean of two surfaces'
+        depths would be a point where there is no surface.
         """
         source = self._source.depth
         linear, nearest = (self._resampled(source, mode, np.nan) for mode in (cv2.INTER_LINEAR, cv2.INTER_NEAREST))
@@ -50,11 +51,11 @@ class RenderedFrame:
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """(H, W) float32, from 1 upwards; 1 where the network saw nothing."""
+        """(H, W) float32, from 1 upwards; 1 outside the network's crop."""
         return self._resampled(self._source.confidence, cv2.INTER_LINEAR, 1.0)
 
     def points(self, stride: int = 1, organized: bool = False) -> np.ndarray:
-        """`POINT` records in the camera's optical frame: (H', W') with NaN if organized, else (N,) without."""
+        """`POINT` records in the camera's optical frame: (H', W'), untrusted ones NaN, if organized; else (N,)."""
         thin = every(stride)
         depth = self.depth[thin]
         columns, rows = (axis[part] for axis, part in zip(self._directions, reversed(thin), strict=True))
@@ -88,14 +89,14 @@ class RenderedFrame:
 
 
 class _Lookup(NamedTuple):
-    columns: np.ndarray  # (H, W) float32, where OpenCV (pixel centres at integers) takes each pixel from
+    columns: np.ndarray  # (H, W) float32, source of each output pixel as OpenCV counts (pixel centres at integers)
     rows: np.ndarray
     outside: np.ndarray | None  # (H, W) bool: beyond the network's crop
 
 
 @lru_cache(maxsize=8)
 def _lookup(map_from_output: bytes, size: Size, map_size: Size) -> _Lookup:
-    """The same for every frame of a stream."""
+    """Cached, because it is the same for every frame of a stream."""
     (sx, _, ox), (_, sy, oy) = np.frombuffer(map_from_output).reshape(3, 3)[:2]
     u, v = pixel_axes(size)
     columns, rows = u * sx + ox, v * sy + oy
@@ -107,7 +108,7 @@ def _lookup(map_from_output: bytes, size: Size, map_size: Size) -> _Lookup:
 def packed_rgb(colors: np.ndarray) -> np.ndarray:
     """(..., 3) uint8 RGB as (...) uint32 0x00RRGGBB, which PCL and RViz read from a float32 field.
 
-    The highest byte stays 0: with 0xff, what is red enough is NaN as a float, and who skips NaN loses the point.
+    The highest byte stays 0: with 0xff, strong reds would be NaN as a float, and readers that skip NaN lose the point.
     """
     if not colors.size:
         return np.empty(colors.shape[:-1], np.uint32)
@@ -118,7 +119,7 @@ def packed_rgb(colors: np.ndarray) -> np.ndarray:
 
 
 def point_records(cloud: Cloud) -> np.ndarray:
-    """A cloud as `POINT` records (N,)."""
+    """The cloud as `POINT` records (N,), in the cloud's frame."""
     records = np.empty(len(cloud.points), POINT)
     records["x"], records["y"], records["z"] = cloud.points.T
     records["rgb"], records["confidence"] = packed_rgb(cloud.colors), cloud.confidence

@@ -1,8 +1,8 @@
-"""The Sim(3) pose graph's terms in GTSAM.
+"""Nodes, edges and factors of the Sim(3) pose graph in GTSAM's types.
 
-A node is ``map_from_cam`` of a submap's reference camera as a similarity: where the camera is, and how many map units
-the submap's unit has. GTSAM writes a similarity as ``scale * (R x + t)``, this package as ``scale * R x + t``.
-Tangents are (rotation 3, translation 3, log scale 1), at the right side: in the axes and the unit of the later node.
+A node is the similarity ``map_from_cam`` of a submap's reference camera: the camera's pose, and the submap's unit in
+units of the map. GTSAM writes a similarity as ``scale * (R x + t)``, this package as ``scale * R x + t``.
+Tangents are (rotation 3, translation 3, log scale 1), applied on the right: in the later node's axes and unit.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from ...errors import ConfigError
 EdgeKind = Literal["registration", "odometry", "loop"]
 Similarity = Any  # gtsam.Similarity3, which has no types
 
-FIXED = 1e-4  # standard deviation of what is held: small beside all others, large enough for the solver's arithmetic
+FIXED = 1e-4  # standard deviation of a prior: small beside all others, large enough for the solver's arithmetic
 
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """What is known of two nodes: ``before_from_after``, and how well."""
+    """A measurement ``before_from_after`` between two nodes, and its covariance."""
 
     kind: EdgeKind
     before: int
     after: int
-    relative: Similarity  # of odometry with a scale of 1, in metres
-    covariance: np.ndarray  # (7, 7) of its tangent; of odometry only the first six count
+    relative: Similarity  # odometry: in metres, with a scale of 1
+    covariance: np.ndarray  # (7, 7) of its tangent; odometry uses the first six rows and columns
 
 
 @cache
 def library() -> Any:
-    """GTSAM, which is imported when the first graph is made.
+    """The module ``gtsam``, imported when the first graph is made.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: GTSAM is not installed.
     """
     try:
         return importlib.import_module("gtsam")
@@ -49,16 +49,18 @@ def library() -> Any:
 
 
 def from_sim3(a_from_b: Sim3) -> Similarity:
+    """The same similarity in GTSAM's type."""
     scale, rotation = float(a_from_b.scale), a_from_b.rotation.double().numpy()
     return library().Similarity3(library().Rot3(rotation), a_from_b.translation.double().numpy() / scale, scale)
 
 
 def from_pose(a_from_b: np.ndarray) -> Similarity:
-    """Of a rigid pose (4, 4)."""
+    """Of a rigid pose (4, 4), with a scale of 1."""
     return library().Similarity3(library().Rot3(a_from_b[:3, :3]), a_from_b[:3, 3], 1.0)
 
 
 def to_sim3(a_from_b: Similarity) -> Sim3:
+    """The same similarity in this package's type."""
     return Sim3.of(a_from_b.scale(), a_from_b.rotation().matrix().copy(), position(a_from_b))
 
 
@@ -68,34 +70,34 @@ def position(a_from_b: Similarity) -> np.ndarray:
 
 
 def scaled(map_from_cam: Similarity, scale: float) -> Similarity:
-    """The same camera, whose submap's unit has ``scale`` map units."""
+    """The same camera pose, with another scale: map units per unit of the submap."""
     return library().Similarity3(map_from_cam.rotation(), position(map_from_cam) / scale, scale)
 
 
 def chained(first: Edge, second: Edge) -> Edge:
-    """What both say together of their outer ends, the middle forgotten."""
+    """One edge between the outer ends of two that follow each other."""
     adjoint = second.relative.inverse().AdjointMap()
     covariance = adjoint @ first.covariance @ adjoint.T + second.covariance
     return Edge(first.kind, first.before, second.after, first.relative * second.relative, covariance)
 
 
 def squared_error(edge: Edge, nodes: Mapping[int, Similarity]) -> float:
-    """Of a registration or loop, in its own standard deviations."""
+    """Of a registration or loop at these poses, in its own standard deviations."""
     apart = library().Similarity3.Logmap(edge.relative.inverse() * nodes[edge.before].between(nodes[edge.after]))
     return float(apart @ np.linalg.solve(edge.covariance, apart))
 
 
-def factor(edge: Edge, robust_from: float | None = None) -> Any:
-    """Of a registration or loop. ``robust_from``: standard deviations beyond which an error counts linearly (Huber)."""
+def between_factor(edge: Edge, huber: float | None = None) -> Any:
+    """Of a registration or loop. ``huber``: standard deviations beyond which an error counts linearly."""
     gtsam = library()
     noise = gtsam.noiseModel.Gaussian.Covariance(edge.covariance)
-    if robust_from is not None:
-        noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(robust_from), noise)
+    if huber is not None:
+        noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(huber), noise)
     return gtsam.BetweenFactorSimilarity3(edge.before, edge.after, edge.relative, noise)
 
 
-def held(node: int, at: Similarity, log_scale: float = FIXED) -> Any:
-    """Keeps a node where it is; ``log_scale``: standard deviation of its scale."""
+def prior_factor(node: int, at: Similarity, log_scale: float = FIXED) -> Any:
+    """Holds a node at its pose; ``log_scale``: standard deviation of its log scale."""
     gtsam = library()
     noise = gtsam.noiseModel.Diagonal.Sigmas(np.array([FIXED] * 6 + [log_scale]))
     return gtsam.PriorFactorSimilarity3(node, at, noise)

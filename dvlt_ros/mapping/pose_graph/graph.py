@@ -1,237 +1,278 @@
-"""Where all submaps of the map lie, from registrations, odometry and loops together.
+"""The pose graph: where all submaps lie, from registrations, odometry and the loop closures that the caller passes in.
 
-    graph.begin(0, map_from_submap, submap_from_cam, depth)
-    graph.add_submap(1, submap0_from_submap1, submap_from_cam, depth)    registration
-    graph.add_odometry(0, 1, cam0_from_cam1)                                 metres: the scale becomes known
-    graph.add_loop(LoopClosure(0, 40, submap0_from_submap40, residual))           on trial until the next `optimize`
-    solution = graph.optimize()                                              which loops are believed
+    graph.begin_component(0, map_from_submap, submap_from_cam, depth)
+    graph.add_submap(1, submap0_from_submap1, submap_from_cam, depth)    # a registration
+    graph.add_odometry(0, 1, cam0_from_cam1)                             # metres: the scale becomes known
+    graph.solve(loops)
     graph.map_from_submap(1)
 
-A loop is believed if the rest does not contradict it; what contradicts each other is settled by what agrees.
+Every submap has one reference camera; that camera's pose and scale are the submap's node. Submaps that edges connect
+form a component. Float64, one thread, no random numbers.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...alignment import Sim3
-from ...errors import AlignmentError, InputError
-from .config import LoopClosure, PoseGraphConfig, RejectedLoop, Solution
-from .factors import Edge, library, squared_error
-from .submap_poses import SubmapPoses, diagonal
+from ...errors import InputError
+from .config import LoopClosure, PoseGraphConfig
+from .factors import (
+    FIXED,
+    Edge,
+    EdgeKind,
+    Similarity,
+    between_factor,
+    chained,
+    from_pose,
+    from_sim3,
+    library,
+    prior_factor,
+    scaled,
+    squared_error,
+    to_sim3,
+)
+from .noise import loop_covariance, odometry_covariance, registration_covariance
+from .solver import minimize
 
-REMEMBERED_REFUSALS = 3  # each costs some solving when a loop is contradicted
+HUBER = 4.0  # standard deviations of a loop's seven numbers together; their root mean square is 2.6
+UNKNOWN_SCALE = 3.0  # standard deviation of a log scale that only odometry determines
 
 
-class PoseGraph(SubmapPoses):
-    """Decides which loops are believed, and stays small."""
+@dataclass(frozen=True, eq=False)
+class GraphState:
+    """What `PoseGraph.restore` needs to undo changes."""
+
+    nodes: dict[int, Similarity]
+    components: dict[int, int]
+    edges: dict[tuple[EdgeKind, int], Edge]
+
+
+class PoseGraph:
+    """Nodes, edges and components. Submap numbers increase; methods raise InputError for a submap that is not here."""
 
     def __init__(self, config: PoseGraphConfig | None = None) -> None:
-        super().__init__(config)
-        self._loops: dict[tuple[int, int], tuple[LoopClosure, Edge]] = {}
-        self._trial: list[LoopClosure] = []
-        self._contradicted: deque[LoopClosure] = deque(maxlen=REMEMBERED_REFUSALS)
-        self._lonely: deque[LoopClosure] = deque(maxlen=REMEMBERED_REFUSALS)  # the only ones between their two parts
+        """Raises ConfigError: GTSAM is not installed."""
+        library()
+        self.config = config or PoseGraphConfig()
+        self._nodes: dict[int, Similarity] = {}  # map_from_cam, in the submap's unit
+        self._cam_from_submap: dict[int, np.ndarray] = {}
+        self._depth: dict[int, float] = {}  # median, in the submap's unit
+        self._fixed: set[int] = set()  # submaps that never move
+        self._components: dict[int, int] = {}  # submap: number of its component
+        self._edges: dict[tuple[EdgeKind, int], Edge] = {}  # registrations and odometry, by their later submap
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, submap: int) -> bool:
+        return submap in self._nodes
 
     @property
-    def loops(self) -> tuple[LoopClosure, ...]:
-        """Those that are believed."""
-        return tuple(loop for loop, _ in self._loops.values())
+    def submaps(self) -> tuple[int, ...]:
+        """Oldest first."""
+        return tuple(self._nodes)
 
-    def add_loop(self, loop: LoopClosure) -> None:
-        """On trial until the next `optimize`."""
-        self._require(loop.first, loop.second)
-        if loop.first >= loop.second:
-            raise InputError(f"a loop goes from an older to a newer submap, got {loop.first} and {loop.second}")
-        self._trial.append(loop)
+    @property
+    def fixed(self) -> frozenset[int]:
+        """Submaps that never move."""
+        return frozenset(self._fixed)
 
-    def optimize(self) -> Solution:
-        """Moves the submaps to where everything fits best, and decides about the loops on trial.
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Registrations and odometry."""
+        return tuple(self._edges.values())
+
+    def require(self, *submaps: int) -> None:
+        """Raises InputError: one of them is not in the graph."""
+        for submap in submaps:
+            if submap not in self._nodes:
+                raise InputError(f"submap {submap} is not in the graph; it was merged or never added")
+
+    def component(self, submap: int) -> int:
+        """Number of the component that holds the submap; it changes when components are joined."""
+        self.require(submap)
+        return self._components[submap]
+
+    def are_connected(self, first: int, second: int) -> bool:
+        """Whether both submaps are in one component."""
+        return self.component(first) == self.component(second)
+
+    def map_from_submap(self, submap: int) -> Sim3:
+        """As of the latest solution."""
+        self.require(submap)
+        return to_sim3(self._nodes[submap] * from_pose(self._cam_from_submap[submap]))
+
+    def map_from_cam(self, submap: int) -> np.ndarray:
+        """(4, 4) of the submap's reference camera, rigid, as of the latest solution."""
+        self.require(submap)
+        found = to_sim3(self._nodes[submap])
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = found.rotation.numpy(), found.translation.numpy()
+        return pose
+
+    def begin_component(
+        self,
+        submap: int,
+        map_from_submap: Sim3,
+        submap_from_cam: np.ndarray,
+        depth: float,
+        is_fixed: bool = False,
+    ) -> None:
+        """Adds a submap without an edge to earlier ones; odometry or loop closures may connect it later.
+
+        Args:
+            submap_from_cam: (4, 4) of the reference camera, in the submap's frame.
+            depth: median of the reference camera, in the submap's unit.
+            is_fixed: it never moves and is never merged; only the first submap can be fixed.
+        """
+        if is_fixed and self._nodes:
+            raise InputError(f"submap {submap} cannot be fixed: it is not the first one")
+        self._put(submap, submap_from_cam, depth)
+        self._nodes[submap] = from_sim3(map_from_submap) * from_pose(submap_from_cam)
+        self._components[submap] = submap
+        if is_fixed:
+            self._fixed.add(submap)
+
+    def add_submap(
+        self,
+        submap: int,
+        latest_from_submap: Sim3,
+        submap_from_cam: np.ndarray,
+        depth: float,
+        num_registrations: int = 1,
+    ) -> None:
+        """Adds a submap that a chain of ``num_registrations`` connects to the latest one; see `begin_component`."""
+        if not self._nodes:
+            raise InputError(f"submap {submap} has no submap before it that a registration could join it to")
+        latest = next(reversed(self._nodes))
+        self._put(submap, submap_from_cam, depth)
+        relative = self._between_cameras(latest, submap, latest_from_submap)
+        covariance = registration_covariance(self.config, depth, num_registrations)
+        self._nodes[submap] = self._nodes[latest] * relative
+        self._components[submap] = self._components[latest]
+        self._edges["registration", submap] = Edge("registration", latest, submap, relative, covariance)
+
+    def add_odometry(self, before: int, after: int, before_from_after: np.ndarray) -> None:
+        """Adds an odometry factor: the pose (4, 4), in metres, between two submaps' reference cameras."""
+        self.require(before, after)
+        if before >= after or any(edge.before == before or edge.after == after for edge in self._of_kind("odometry")):
+            raise InputError(f"odometry goes from each submap to one newer one, got {before} and {after} once more")
+        relative = from_pose(before_from_after)
+        if self._components[before] != self._components[after]:
+            metric = from_pose(self.map_from_cam(before)) * relative
+            self._join(before, after, scaled(metric, self._nodes[before].scale()))
+        covariance = odometry_covariance(self.config, before_from_after)
+        self._edges["odometry", after] = Edge("odometry", before, after, relative, covariance)
+
+    def loop_edge(self, loop: LoopClosure) -> Edge:
+        """The edge of a loop closure, for `solve`; the graph does not keep it."""
+        self.require(loop.first, loop.second)
+        relative = self._between_cameras(loop.first, loop.second, loop.first_from_second)
+        covariance = loop_covariance(self.config, self._depth[loop.second], loop.residual)
+        return Edge("loop", loop.first, loop.second, relative, covariance)
+
+    def solve(self, loops: Iterable[Edge], trial: Sequence[Edge] = ()) -> float:
+        """Moves the submaps to the least squared error of all edges and these loops; returns that error.
+
+        ``loops`` get a robust (Huber) cost, ``trial`` loops count in full.
 
         Raises:
-            AlignmentError: what is known does not determine the submaps; they stay where they are.
+            AlignmentError: the edges do not determine the submaps, which have not moved.
         """
-        known = dict(self._nodes), dict(self._part), dict(self._chain), dict(self._loops)
-        before = set(self.loops)
-        try:
-            refused = [entry for loop in self._take_trials() if (entry := self._try(loop)) is not None]
-            refused += self._settle()
-        except AlignmentError:
-            self._nodes, self._part, self._chain, self._loops = known
-            raise
-        return Solution(tuple(loop for loop in self.loops if loop not in before), tuple(refused))
+        odometry = self._of_kind("odometry")
+        terms = [between_factor(edge) for edge in (*self._of_kind("registration"), *trial)]
+        terms += [between_factor(edge, HUBER) for edge in loops]
+        metric = {self._components[edge.before] for edge in odometry}
+        oldest = {component: submap for submap, component in reversed(self._components.items())}
+        for component, submap in oldest.items():
+            has_scale = component not in metric or submap in self._fixed
+            terms.append(prior_factor(submap, self._nodes[submap], FIXED if has_scale else UNKNOWN_SCALE))
+        found, cost = minimize(terms, odometry, self._nodes)
+        self._nodes = found | {submap: self._nodes[submap] for submap in self._fixed}
+        return cost
 
-    def shrink(self) -> dict[int, tuple[int, Sim3] | None]:
-        """Merges submaps until there are at most ``max_submaps``.
+    def squared_error(self, loop: Edge) -> float:
+        """Of a loop at the submaps' present poses, in its own standard deviations."""
+        return squared_error(loop, self._nodes)
 
-        A merged submap's two registrations become one, its odometry too. The first one, those with loops and the newest
-        quarter stay, and those that join a epoch of registrations alone to one of odometry alone.
+    def state(self) -> GraphState:
+        """A copy for `restore`; it holds as long as no submap is added or merged."""
+        return GraphState(dict(self._nodes), dict(self._components), dict(self._edges))
 
-        Returns:
-            Of each submap that is gone, one beside it that stays, and that one's frame from its own; None: was alone.
-        """
-        gone: dict[int, tuple[int, Sim3] | None] = {}
-        while len(self._nodes) > self.config.max_submaps:
-            submap = self._least_missed()
-            gone[submap] = self._beside(submap)
-            self._merge(submap)
-        return gone
+    def restore(self, state: GraphState) -> None:
+        """Undoes all changes of poses, components and edges since then."""
+        self._nodes = dict(state.nodes)
+        self._components = dict(state.components)
+        self._edges = dict(state.edges)
 
-    def _try(self, loop: LoopClosure) -> RejectedLoop | None:
-        """Puts a loop into the graph, or says why not."""
-        edge, loops = self._loop_edge(loop), self._loop_edges()
-        if self._part[loop.first] != self._part[loop.second]:
-            return self._try_to_join(loop)
-        cost = self._solve(loops)
-        before = dict(self._nodes)
-        self._bend(edge)
-        rise = self._solve(loops, trial=[edge]) - cost
-        if rise <= self.config.max_contradiction:
-            self._believe(loop)
-            return None
-        self._nodes = before
-        if self._cut_bridge(loop):
-            return None
-        return self._outvote(loop) or self._remember(loop, rise)
-
-    def _cut_bridge(self, loop: LoopClosure) -> bool:
-        """Odometry does not feel how a robot is carried: two loops that agree weigh more than it alone."""
-        for other in [old for old in self._contradicted if old.first in self and old.second in self]:
-            start, end = max(loop.first, other.first), min(loop.second, other.second)
-            bridges = [
-                e for e in self._chain.values() if e.kind == "odometry" and ("registration", e.after) not in self._chain
-            ]
-            for bridge in [edge for edge in bridges if start < edge.after <= end]:
-                before, pair = dict(self._nodes), [self._loop_edge(other), self._loop_edge(loop)]
-                del self._chain["odometry", bridge.after]
-                self._carry(bridge, pair[0])
-                cost = self._solve(self._loop_edges(), trial=pair[:1])
-                if self._solve(self._loop_edges(), trial=pair) - cost <= self.config.max_contradiction:
-                    self._contradicted.remove(other)
-                    self._believe(other)
-                    self._believe(loop)
-                    return True
-                self._chain["odometry", bridge.after], self._nodes = bridge, before
-        return False
-
-    def _carry(self, bridge: Edge, edge: Edge) -> None:
-        """A start for the solver: what comes after the bridge lies where a loop has it."""
-        change = self._nodes[edge.before] * edge.relative * self._nodes[edge.after].inverse()
-        for submap, part in self._part.items():
-            if submap >= bridge.after and part == self._part[edge.after]:
-                self._nodes[submap] = change * self._nodes[submap]
-
-    def _try_to_join(self, loop: LoopClosure) -> RejectedLoop | None:
-        """Two parts become one only where two loops say the same: nothing else is known that could contradict one."""
-        parts = self._part[loop.first], self._part[loop.second]
-        for other in [known for known in self._lonely if known.first in self and known.second in self]:
-            if (self._part[other.first], self._part[other.second]) != parts:
-                continue
-            nodes, known_parts = dict(self._nodes), dict(self._part)
-            self._join(other.first, other.second, self._nodes[other.first] * self._loop_edge(other).relative)
-            cost = self._solve([*self._loop_edges(), self._loop_edge(other)])
-            pair = [self._loop_edge(other), self._loop_edge(loop)]
-            if self._solve(self._loop_edges(), trial=pair) - cost <= self.config.max_contradiction:
-                self._lonely.remove(other)
-                self._believe(other)
-                self._believe(loop)
-                return None
-            self._nodes, self._part = nodes, known_parts
-        self._lonely.append(loop)
-        return RejectedLoop(loop, "it alone would join two maps; it waits for a second one that says the same")
-
-    def _outvote(self, loop: LoopClosure) -> RejectedLoop | None:
-        """A loop that contradicts the rest is right where another such loop agrees and one of the rest does not.
-
-        Returns the one that was believed until now and leaves.
-        """
-        before, edge = dict(self._nodes), self._loop_edge(loop)
-        for other in [old for old in self._contradicted if old.first in self and old.second in self]:
-            pair = [edge, self._loop_edge(other)]
-            self._solve([*self._loop_edges(), *pair])
-            if (worst := self._worst()) is None:
-                break
-            kept = [known for key, (_, known) in self._loops.items() if key != worst]
-            rise = -self._solve(kept)
-            rise += self._solve(kept, trial=pair)
-            if rise <= self.config.max_contradiction:
-                left, _ = self._loops.pop(worst)
-                self._contradicted.remove(other)
-                self._believe(other)
-                self._believe(loop)
-                return RejectedLoop(left, "other loops contradict it: without it two more fit")
-            self._nodes = dict(before)
-        return None
-
-    def _remember(self, loop: LoopClosure, rise: float) -> RejectedLoop:
-        self._contradicted.append(loop)
-        return RejectedLoop(loop, f"the rest contradicts it: the squared error would rise by {rise:.0f}")
-
-    def _settle(self) -> list[RejectedLoop]:
-        """Solves without loops that no longer fit; the worst one leaves first."""
-        lost: list[RejectedLoop] = []
-        while True:
-            self._solve(self._loop_edges())
-            worst = self._worst()
-            error = 0.0 if worst is None else squared_error(self._loops[worst][1], self._nodes)
-            if worst is None or error <= self.config.max_contradiction:
-                return lost
-            loop, _ = self._loops.pop(worst)
-            lost.append(RejectedLoop(loop, f"other loops contradict it: its squared error is {error:.0f}"))
-
-    def _take_trials(self) -> list[LoopClosure]:
-        trials, self._trial = self._trial, []
-        return trials
-
-    def _believe(self, loop: LoopClosure) -> None:
-        self._loops[loop.first, loop.second] = loop, self._loop_edge(loop)
-        if len(self._loops) > self.config.max_loops:
-            del self._loops[self._most_alike()]
-
-    def _loop_edges(self) -> list[Edge]:
-        return [edge for _, edge in self._loops.values()]
-
-    def _worst(self) -> tuple[int, int] | None:
-        """The loop that fits least; None: there is none."""
-        errors = {key: squared_error(edge, self._nodes) for key, (_, edge) in self._loops.items()}
-        return max(errors, key=lambda key: errors[key], default=None)
-
-    def _bend(self, edge: Edge) -> None:
-        """A start for the solver: what a loop is off is spread over the submaps since its older end."""
-        gtsam = library()
-        change = self._nodes[edge.before] * edge.relative * self._nodes[edge.after].inverse()
-        tangent = gtsam.Similarity3.Logmap(change)
-        part = self._part[edge.before]
-        submaps = [submap for submap in self._nodes if submap > edge.before and self._part[submap] == part]
-        steps = submaps.index(edge.after) + 1
+    def spread_error(self, loop: Edge) -> None:
+        """A start for the solver: distributes a loop's error over the submaps after its older end."""
+        similarity = library().Similarity3
+        tangent = similarity.Logmap(self._correction(loop))
+        component = self._components[loop.before]
+        submaps = [s for s in self._nodes if s > loop.before and self._components[s] == component]
+        steps = submaps.index(loop.after) + 1
         for step, submap in enumerate(submaps, start=1):
             share = min(1.0, step / steps)
-            self._nodes[submap] = gtsam.Similarity3.Expmap(share * tangent) * self._nodes[submap]
+            self._nodes[submap] = similarity.Expmap(share * tangent) * self._nodes[submap]
 
-    def _least_missed(self) -> int:
-        submaps = list(self._nodes)
-        looped = {end for key in self._loops for end in key} | {
-            w for loop in self._trial for w in (loop.first, loop.second)
-        }
-        looped |= self._fast
-        old = range(1, len(submaps) - self.config.max_submaps // 4)
-        spans = {submaps[i]: submaps[i + 1] - submaps[i - 1] for i in old if submaps[i] not in looped}
-        hinges = self._hinges()
-        loose = {submap: span for submap, span in spans.items() if submap not in hinges}
-        return min(loose or spans, key=lambda submap: spans[submap])
+    def join(self, loop: Edge) -> None:
+        """Joins the components of a loop's ends, and moves one of them to where the loop places it."""
+        self._join(loop.before, loop.after, self._nodes[loop.before] * loop.relative)
 
-    def _most_alike(self) -> tuple[int, int]:
-        """The older one of the two loops whose ends are nearest to each other."""
-        keys = sorted(self._loops, key=lambda key: key[1])
-        ends = np.array(keys)
-        apart = np.abs(ends[:, None] - ends).sum(axis=-1) + np.where(np.tri(len(keys), dtype=bool), np.inf, 0)
-        return keys[int(np.unravel_index(apart.argmin(), apart.shape)[0])]
+    def replace_odometry(self, odometry: Edge, loop: Edge) -> None:
+        """Removes an odometry factor, and moves the submaps after it to where a loop places them."""
+        del self._edges["odometry", odometry.after]
+        change = self._correction(loop)
+        for submap, component in self._components.items():
+            if submap >= odometry.after and component == self._components[loop.after]:
+                self._nodes[submap] = change * self._nodes[submap]
 
-    def _loop_edge(self, loop: LoopClosure) -> Edge:
-        c = self.config
-        spread = max(c.loop_translation, loop.residual) * self._depth[loop.second]
-        covariance = diagonal(np.radians(c.loop_rotation_deg), spread, c.loop_scale)
-        relative = self._between_cameras(loop.first, loop.second, loop.first_from_second)
-        return Edge("loop", loop.first, loop.second, relative, covariance)
+    def merge(self, submap: int) -> None:
+        """Removes a submap; its two registrations become one, and so do its two odometry factors."""
+        self.require(submap)
+        for kind in ("registration", "odometry"):
+            into = self._edges.pop((kind, submap), None)
+            out = next((edge for edge in self._of_kind(kind) if edge.before == submap), None)
+            if out is not None:
+                del self._edges[kind, out.after]
+                if into is not None:
+                    self._edges[kind, out.after] = chained(into, out)
+        for table in (self._nodes, self._components, self._cam_from_submap, self._depth):
+            del table[submap]
+
+    def _of_kind(self, kind: EdgeKind) -> list[Edge]:
+        return [edge for edge in self._edges.values() if edge.kind == kind]
+
+    def _correction(self, loop: Edge) -> Similarity:
+        """new_from_old of the loop's later end, so that the loop has no error."""
+        return self._nodes[loop.before] * loop.relative * self._nodes[loop.after].inverse()
+
+    def _join(self, first: int, second: int, map_from_second: Similarity) -> None:
+        """Moves the second submap's component; if that one is fixed, the first submap's."""
+        change = map_from_second * self._nodes[second].inverse()
+        stays, gone = self._components[first], self._components[second]
+        if any(self._components[submap] == gone for submap in self._fixed):
+            change = change.inverse()
+            stays, gone = gone, stays
+        for submap, component in self._components.items():
+            if component == gone:
+                self._nodes[submap] = change * self._nodes[submap]
+                self._components[submap] = stays
+
+    def _between_cameras(self, first: int, second: int, first_from_second: Sim3) -> Similarity:
+        """Relative pose of the reference cameras, from that of the submaps' frames."""
+        first_cam, second_cam = from_pose(self._cam_from_submap[first]), from_pose(self._cam_from_submap[second])
+        return first_cam * from_sim3(first_from_second) * second_cam.inverse()
+
+    def _put(self, submap: int, submap_from_cam: np.ndarray, depth: float) -> None:
+        if self._nodes and submap <= (latest := next(reversed(self._nodes))):
+            raise InputError(f"submaps come in order, got {submap} after {latest}")
+        if not (np.isfinite(submap_from_cam).all() and np.isfinite(depth) and depth > 0):
+            raise InputError(f"submap {submap} needs a reference camera and a depth above 0, got depth {depth}")
+        self._cam_from_submap[submap] = np.linalg.inv(submap_from_cam)
+        self._depth[submap] = depth

@@ -1,7 +1,7 @@
-"""The wheels' part of the pose graph: metres and angles between cameras, nothing of a submap's unit.
+"""Odometry factors of the pose graph: metric relative poses between cameras, independent of the submaps' units.
 
-GTSAM has no such factor, and one written in Python is called for each edge, with all others waiting for Python's lock:
-here all edges are computed at once and handed to it when they are linear.
+GTSAM has no such factor. A custom factor in Python would be called once per edge and hold Python's global lock; here
+all edges are linearized at once in NumPy and passed to GTSAM as linear factors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .factors import Edge, library
 
 
 class OdometryTerms:
-    """Of E edges between N nodes, which come as their ``matrix()`` (N, 4, 4), in GTSAM ``[[R, t], [0, 1 / scale]]``."""
+    """E odometry edges between N nodes. Nodes are passed as (N, 4, 4): GTSAM's ``[[R, t], [0, 1 / scale]]``."""
 
     def __init__(self, edges: Sequence[Edge], nodes: Sequence[int]) -> None:
         index = {node: number for number, node in enumerate(nodes)}
@@ -27,14 +27,15 @@ class OdometryTerms:
         self._whiten = np.linalg.inv(np.linalg.cholesky(covariance))
 
     def residuals(self, nodes: np.ndarray) -> np.ndarray:
-        """(E, 6), rotation and translation in their own standard deviations."""
+        """(E, 6): rotation and translation, in standard deviations."""
         residuals, _, _ = self._measured(nodes)
         return np.einsum("eij,ej->ei", self._whiten, residuals)
 
     def jacobians(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(E, 6, 7) each, of `residuals` by the tangents of the node before and of the one after."""
+        """Derivatives of `residuals` by the tangents of the earlier and of the later node, (E, 6, 7) each."""
         residuals, turned, moved = self._measured(nodes)
-        (before_scale, after_scale), back = 1 / nodes[self._ends, 3, 3], _transposed(self._turned)
+        before_scale, after_scale = 1 / nodes[self._ends, 3, 3]
+        back = _transposed(self._turned)
         derivative = _logarithm_derivative(residuals[:, :3])
         first, second = np.zeros((2, len(residuals), 6, 7))
         first[:, :3, :3], second[:, :3, :3] = -derivative @ _transposed(turned), derivative
@@ -44,14 +45,14 @@ class OdometryTerms:
         return self._whiten @ first, self._whiten @ second
 
     def linearized(self, nodes: np.ndarray) -> list[Any]:
-        """GTSAM's factors of the tangents, whitened."""
+        """GTSAM's linear factors of the tangents, in standard deviations."""
         gtsam = library()
         unit = gtsam.noiseModel.Unit.Create(6)
         terms = zip(self._keys, *self.jacobians(nodes), -self.residuals(nodes), strict=True)
         return [gtsam.JacobianFactor(a, first, b, second, rest, unit) for (a, b), first, second, rest in terms]
 
     def _measured(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals (E, 6), and how the later camera is turned (E, 3, 3) and moved (E, 3) against the one before."""
+        """Residuals (E, 6), and the later camera's rotation (E, 3, 3) and translation (E, 3) in the earlier one."""
         before, after = nodes[self._ends]
         metres = after[:, :3, 3] / after[:, 3, 3, None] - before[:, :3, 3] / before[:, 3, 3, None]
         turned = _transposed(before[:, :3, :3]) @ after[:, :3, :3]
@@ -71,15 +72,16 @@ def _logarithm(rotation: np.ndarray) -> np.ndarray:
 
 
 def _logarithm_derivative(vector: np.ndarray) -> np.ndarray:
-    """(E, 3, 3): how rotation vectors (E, 3) change with a small turn at the right side (inverse right Jacobian)."""
+    """(E, 3, 3): derivative of rotation vectors (E, 3) by a small rotation on the right (inverse right Jacobian)."""
     angle = np.linalg.norm(vector, axis=1)
-    half, cross = np.maximum(angle, 1e-3) / 2, _cross(vector)
+    half = np.maximum(angle, 1e-3) / 2
+    cross = _cross(vector)
     square = np.where(angle > 1e-3, (1 - half / np.tan(half)) / (4 * half**2), 1 / 12 + angle**2 / 720)
     return np.eye(3) + cross / 2 + square[:, None, None] * (cross @ cross)
 
 
 def _cross(vector: np.ndarray) -> np.ndarray:
-    """(E, 3, 3) that multiply as the cross product with (E, 3) does."""
+    """Cross-product matrices (E, 3, 3) of vectors (E, 3)."""
     x, y, z = vector.T
     zero = np.zeros_like(x)
     return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)

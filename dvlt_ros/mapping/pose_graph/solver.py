@@ -1,7 +1,8 @@
-"""Levenberg and Marquardt's method in short steps: GTSAM linearises and solves, the loop is here.
+"""The Levenberg-Marquardt method in short steps: GTSAM linearizes and solves, this file iterates.
 
-GTSAM holds Python's lock while it works. Its own optimizer does so for the whole solution; between these steps, each of
-about 2 ms with 300 submaps, others have their turn. Steps and end are those of ``gtsam.LevenbergMarquardtOptimizer``.
+GTSAM holds Python's global lock while it works. Its own optimizer holds it until the solution is found. Here it is held
+for one step at a time (about 2 ms with 300 submaps), so other threads can run between the steps. The steps and the
+stopping rule are those of ``gtsam.LevenbergMarquardtOptimizer``.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ from .factors import Edge, Similarity, library
 from .odometry import OdometryTerms
 
 MAX_ITERATIONS = 50
-CONVERGED = 1e-5  # relative change of the squared error that moves nothing any more; 0 would search on in rounding
-DAMPING, MAX_DAMPING, DAMPING_FACTOR = 1e-5, 1e5, 10.0  # of the normal equations' diagonal
-MIN_FIDELITY = 1e-3  # of the gain that the linear problem promises, for a step to be taken
+CONVERGED = 1e-5  # relative change of the squared error at which the iteration stops; 0 would follow rounding errors
+DAMPING = 1e-5  # at the start, of the normal equations' diagonal
+MAX_DAMPING = 1e5
+DAMPING_FACTOR = 10.0  # per accepted or rejected step
+MIN_FIDELITY = 1e-3  # of the gain that the linear problem predicts, for a step to be accepted
 
 
 def minimize(
     factors: Sequence[Any], odometry: Sequence[Edge], start: Mapping[int, Similarity]
 ) -> tuple[dict[int, Similarity], float]:
-    """Nodes with the least squared error of all factors and of the odometry, and that error.
+    """Nodes with the least squared error of all factors and the odometry edges, and that error.
+
+    Args:
+        start: of all nodes, ``map_from_cam``.
 
     Raises:
-        AlignmentError: they do not determine the nodes.
+        AlignmentError: factors and odometry do not determine the nodes, or something is not finite.
     """
     solver = _Solver(factors, odometry, start)
     if not math.isfinite(solver.error):
@@ -45,7 +51,7 @@ def minimize(
 
 
 class _Solver:
-    """Where the nodes are, and half their squared error, as GTSAM counts it."""
+    """The nodes so far, and half of their squared error (as GTSAM counts it)."""
 
     def __init__(self, factors: Sequence[Any], odometry: Sequence[Edge], start: Mapping[int, Similarity]) -> None:
         gtsam = library()
@@ -54,27 +60,30 @@ class _Solver:
             self._graph.add(term)
         for node, similarity in start.items():
             self.values.insert(node, similarity)
-        self._nodes, self._odometry = list(start), OdometryTerms(odometry, list(start))
+        self._nodes = list(start)
+        self._odometry = OdometryTerms(odometry, self._nodes)
         self._damping = DAMPING
         self.error = self._error(self.values)
 
     def step(self) -> None:
-        """To less error, with as much damping as that takes; stays where nothing more is to be gained."""
+        """One step to a smaller error, with as much damping as needed; no step if none reduces the error."""
         linear = self._linearized()
-        promised_from = linear.error(self.values.zeroVectors())
+        predicted_from = linear.error(self.values.zeroVectors())
         while True:
             change = self._change(linear)
-            moved, promised = self.values.retract(change), promised_from - linear.error(change)
+            moved, predicted = self.values.retract(change), predicted_from - linear.error(change)
             error = self._error(moved)
             gain = self.error - error
-            if promised > 0 and gain > MIN_FIDELITY * promised:
-                self.values, self.error, self._damping = moved, error, self._damping / DAMPING_FACTOR
+            if predicted > 0 and gain > MIN_FIDELITY * predicted:
+                self.values = moved
+                self.error = error
+                self._damping /= DAMPING_FACTOR
                 return
             if abs(gain) < CONVERGED * self.error or not self._damp_more():
                 return
 
     def _change(self, linear: Any) -> Any:
-        """Tangents of all nodes; damped as much as it takes to know them. Raises RuntimeError: no damping is enough."""
+        """Tangents of all nodes; a singular system gets more damping. Raises RuntimeError: it stays singular."""
         while True:
             try:
                 return self._damped(linear).optimize()
@@ -100,13 +109,15 @@ class _Solver:
 
     def _damped(self, linear: Any) -> Any:
         gtsam = library()
-        damped, root = gtsam.GaussianFactorGraph(), self._damping**0.5 * np.eye(7)
-        zero, unit = np.zeros(7), gtsam.noiseModel.Unit.Create(7)
+        damped = gtsam.GaussianFactorGraph()
+        root = self._damping**0.5 * np.eye(7)
+        zero = np.zeros(7)
+        unit = gtsam.noiseModel.Unit.Create(7)
         damped.push_back(linear)
         for node in self._nodes:
             damped.add(node, root, zero, unit)
         return damped
 
     def _matrices(self, values: Any) -> np.ndarray:
-        """(N, 4, 4)."""
+        """(N, 4, 4) of all nodes, in GTSAM's convention."""
         return np.stack([values.atSimilarity3(node).matrix() for node in self._nodes])

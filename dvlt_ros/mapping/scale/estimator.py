@@ -1,6 +1,7 @@
-"""The length of the map's unit in metres: estimated over recent windows, locked when enough evidence agrees.
+"""Estimates the map's scale, metres per map unit, over the recent windows, and locks it when enough evidence agrees.
 
-Registrations let the unit drift, by about 1 % per window: it is a random walk that every window observes with noise.
+The unit drifts by about 1 % per window through registration errors: a random walk that every window observes with
+noise.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from .random_walk import Estimate, present_value
 ScaleState = Literal["unknown", "estimating", "locked"]
 
 REMEMBERED = 30  # observations per source
-UNSURE = 2.0  # times the standard error that is needed to lock: with more the lock is doubted
+UNSURE = 2.0  # multiple of scale_max_spread above which new evidence contradicts the locked scale
 
 
 @dataclass(frozen=True)
 class ScaleConfig:
-    """When a scale is good enough to be published in metres, and how it may change then."""
+    """Conditions for locking the scale (publishing metres), and how a locked scale may change."""
 
     GROUP: ClassVar[str] = "scale"
     min_windows: int = parameter(
@@ -56,19 +57,19 @@ class ScaleConfig:
 
 @dataclass(frozen=True)
 class ScaleStatus:
-    """What is known of the scale after a window."""
+    """The scale after a window."""
 
     state: ScaleState = "unknown"
-    metres_per_unit: float | None = None  # None: nothing is known
+    metres_per_unit: float | None = None  # None: unknown
     source: str = ""  # "odometry", "odometry+baseline", ...
-    spread: float | None = None  # relative standard error of what the observations say now
-    residual: float | None = None  # relative, of the recent observations: their scatter and their misfit
-    reason: str = ""  # why it is not locked; when locked, why nothing new is heard, or what contradicts
-    locks: int = 0  # counts up: with another one the scale may have jumped
+    spread: float | None = None  # relative standard error of the present estimate
+    residual: float | None = None  # relative scatter and misfit of the recent observations
+    reason: str = ""  # why it is not locked; if locked, why there are no new observations, or what contradicts
+    locks: int = 0  # number of locks so far; when it increases, the scale may have jumped
 
 
 class MetricScaleEstimator:
-    """One window after the other through `observe`; a new map begins anew. Not thread-safe; statuses may be shared."""
+    """Takes one window after the other; a new map starts from nothing. Not thread-safe; a status may be shared."""
 
     def __init__(self, config: ScaleConfig | None = None) -> None:
         self.config = config or ScaleConfig()
@@ -79,13 +80,17 @@ class MetricScaleEstimator:
         self._contradicted_since_ns: int | None = None
 
     def begin(self, map_id: int) -> None:
-        """Another map, whose unit nobody knows."""
+        """Starts another map, whose scale is unknown."""
         self._map_id = map_id
         self._forget()
         self.status = ScaleStatus(locks=self.status.locks)
 
     def observe(self, map_id: int, stamp_ns: int, findings: Sequence[ScaleObservation | NoObservation]) -> ScaleStatus:
-        """What the sources found in one window (stamp of its newest frame), and what is known after it."""
+        """Takes the findings of all sources in one window, and returns the scale after it.
+
+        Args:
+            stamp_ns: of the window's newest frame.
+        """
         if map_id != self._map_id:
             self.begin(map_id)
             self._stamp_ns = stamp_ns
@@ -99,7 +104,7 @@ class MetricScaleEstimator:
         has_news = any(isinstance(finding, ScaleObservation) for finding in findings)
         unheard = "; ".join(f"{f.source}: {f.reason}" for f in findings if isinstance(f, NoObservation))
         if not self._tracks:
-            self.status = ScaleStatus(locks=self.status.locks, reason=unheard or "no source says anything")
+            self.status = ScaleStatus(locks=self.status.locks, reason=unheard or "no source gives an observation")
         else:
             self.status = self._judge(elapsed_s, has_news, unheard)
         return self.status
@@ -109,7 +114,8 @@ class MetricScaleEstimator:
         found = _combined(list(estimates.values()))
         residual = max(track.residual() for track in self._tracks.values())
         objection = self._disagreement(estimates) or self._misfit(residual)
-        sources, locks = "+".join(estimates), self.status.locks
+        sources = "+".join(estimates)
+        locks = self.status.locks
         status = ScaleStatus("estimating", math.exp(found.value), sources, found.spread, residual, locks=locks)
         if self.status.state == "locked":
             return self._follow(status, found, objection, elapsed_s, has_news, unheard)
@@ -122,14 +128,14 @@ class MetricScaleEstimator:
     def _follow(
         self, status: ScaleStatus, found: Estimate, objection: str, elapsed_s: float, has_news: bool, unheard: str
     ) -> ScaleStatus:
-        """While locked: towards the estimate at a bounded rate, until evidence has contradicted for too long."""
+        """While locked: follows the estimate at a bounded rate; unlocks if evidence contradicts it for too long."""
         assert self.status.metres_per_unit is not None
         locked = math.log(self.status.metres_per_unit)
         away = found.value - locked
         if has_news and found.spread > UNSURE * self.config.max_spread:
             objection = objection or f"standard error {found.spread:.3f}: the latest windows contradict each other"
         if not objection and abs(away) > self.config.max_error:
-            objection = f"the latest windows say {math.exp(away):.3f} times the locked scale"
+            objection = f"the latest windows give {math.exp(away):.3f} times the locked scale"
         if not objection:
             self._contradicted_since_ns = None
             step = math.copysign(min(abs(away), self.config.max_rate * elapsed_s), away)
@@ -147,13 +153,14 @@ class MetricScaleEstimator:
         self._contradicted_since_ns = None
 
     def _disagreement(self, estimates: dict[ScaleSource, Estimate]) -> str:
-        """Empty if all sources agree."""
+        """Which sources disagree; empty if none do."""
         ranked = sorted(estimates.items(), key=lambda entry: entry[1].value)
         (low_name, low), (high_name, high) = ranked[0], ranked[-1]
-        apart, chance = high.value - low.value, math.hypot(low.spread, high.spread)
+        apart = high.value - low.value
+        chance = math.hypot(low.spread, high.spread)
         if apart <= max(self.config.max_disagreement, 2 * chance):
             return ""
-        return f"sources disagree: {high_name} says {math.exp(apart):.3f} times as much as {low_name}"
+        return f"sources disagree: {high_name} gives {math.exp(apart):.3f} times the scale of {low_name}"
 
     def _misfit(self, residual: float) -> str:
         if residual <= self.config.max_residual:
@@ -176,7 +183,7 @@ class _Track:
     """The recent observations of one source, oldest first."""
 
     def __init__(self) -> None:
-        self._observations: deque[tuple[int, ScaleObservation]] = deque(maxlen=REMEMBERED)  # window, what it says
+        self._observations: deque[tuple[int, ScaleObservation]] = deque(maxlen=REMEMBERED)  # by window
         self._window = 0
         self._latest: Estimate | None = None
 
@@ -184,7 +191,7 @@ class _Track:
         return len({window for window, _ in self._observations})
 
     def age(self) -> None:
-        """A window has gone by: the unit may have drifted."""
+        """Starts a new window: the unit may have drifted."""
         self._window += 1
         self._latest = None
 
@@ -215,9 +222,12 @@ def _combined(estimates: list[Estimate]) -> Estimate:
 
 
 def rescale_about(position: np.ndarray, factor: float) -> Sim3:
-    """What a map (points, poses, Sim3 of windows) goes through when its unit changes: ``position`` (3,) stays.
+    """new_from_old of a map whose unit changes by ``factor``; ``position`` (3,) does not move.
 
-    The current camera's position is the one to give: about the origin, 300 m away, 1 % would move the robot by 3 m.
+    Pass the current camera's position: scaled about an origin 300 m away, 1 % would move the robot by 3 m.
+
+    Raises:
+        InputError: the factor is not above 0 and finite.
     """
     if not 0 < factor < math.inf:
         raise InputError(f"a map is rescaled by a factor above 0, got {factor}")

@@ -1,7 +1,7 @@
-"""Where a quantity is now that drifts as a random walk and was observed with noise and outliers.
+"""The present value of a quantity that drifts as a random walk and is observed with noise and outliers.
 
-How fast it drifts and how noisy the observations are differs between networks and places; both are found by the
-restricted likelihood of the observations, over a few choices each. Closed form, no random numbers.
+Drift and noise differ between networks and places. Both are chosen from a few values each by the restricted likelihood
+of the observations. Closed form, no random numbers.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 from ...robust import deviation
 
-NOISES = (1.0, 2.0, 4.0)  # times what the observations say of themselves
-DRIFTS = (0.01, 0.03)  # in one step; a smaller one takes the beginning of a change for noise and lags behind
-USUAL_NOISE, USUAL_DRIFT = 0, 0  # indices: as long as nothing else is known
-PENALTY = 0.5  # of the log likelihood, for a choice that is one step of its list away from the usual one
+NOISES = (1.0, 2.0, 4.0)  # multiples of the observations' own standard deviations
+DRIFTS = (0.01, 0.03)  # standard deviation per step; a smaller one would lag behind a change
+USUAL_NOISE, USUAL_DRIFT = 0, 0  # indices of the prior's most likely choices
+PENALTY = 0.5  # of the log likelihood, per squared step away from these choices
 ROUNDS = 4  # of reweighting
-SOFTNESS = 3.0  # standard deviations at which an observation counts a quarter
-LATEST = 9  # observations whose median begins
+SOFTNESS = 3.0  # standard deviations at which an observation's weight is a quarter
+LATEST = 9  # observations whose median is the first guess
 
 
 class Estimate(NamedTuple):
@@ -31,17 +31,18 @@ class Estimate(NamedTuple):
 
 
 def present_value(age: np.ndarray, observed: np.ndarray, spread: np.ndarray) -> Estimate:
-    """By generalised least squares over observations, oldest first.
+    """By generalized least squares over observations, oldest first.
 
     Args:
         age: (N,), steps ago.
-        observed, spread: (N,), what was observed, and its standard deviation if it is no outlier.
+        observed, spread: (N,), observed values, and their standard deviations if they are not outliers.
     """
-    shared = np.minimum.outer(age, age)  # what two observations have both missed since
+    shared = np.minimum.outer(age, age)  # steps of drift that two observations have in common
     pairs = list(itertools.product(range(len(NOISES)), range(len(DRIFTS))))
     noise, drift = np.array([NOISES[n] for n, _ in pairs]), np.array([DRIFTS[d] for _, d in pairs])
     unusual = PENALTY * np.array([(n - USUAL_NOISE) ** 2 + (d - USUAL_DRIFT) ** 2 for n, d in pairs])
-    value, best = float(np.median(observed[-LATEST:])), pairs.index((USUAL_NOISE, USUAL_DRIFT))
+    value = float(np.median(observed[-LATEST:]))
+    best = pairs.index((USUAL_NOISE, USUAL_DRIFT))
     for _ in range(ROUNDS):
         away = (observed - value) ** 2 / ((noise[best] * spread) ** 2 + drift[best] ** 2 * age)
         inlier = np.maximum((1 + away / SOFTNESS**2) ** -2.0, 1e-6)
@@ -51,11 +52,11 @@ def present_value(age: np.ndarray, observed: np.ndarray, spread: np.ndarray) -> 
         best = int((cost + unusual).argmin())
         value = float(values[best])
     scatter = deviation(observed, value) / math.sqrt(len(observed))
-    return Estimate(value, max(math.sqrt(variance[best]), scatter))  # where most are outliers, nothing is known
+    return Estimate(value, max(math.sqrt(variance[best]), scatter))  # if most are outliers, the scatter is large
 
 
 def _least_squares(covariance: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Minus the restricted log likelihood, the mean and its variance, (C,) each, for C covariances (C, N, N)."""
+    """Negative restricted log likelihood, mean, and variance of the mean, (C,) each, for covariances (C, N, N)."""
     factor = np.linalg.cholesky(covariance)
     ones, whitened = np.moveaxis(np.linalg.solve(factor, np.stack([np.ones_like(observed), observed], axis=1)), -1, 0)
     information = (ones**2).sum(axis=1)

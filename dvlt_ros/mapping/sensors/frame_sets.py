@@ -1,4 +1,4 @@
-"""Which frames of a rig's cameras belong together: those of one frame set, within a tolerance."""
+"""Synchronizes the cameras of a rig: groups frames whose stamps agree within a tolerance into frame sets."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ..data.frames import Frame
 from .rig_config import RigConfig
 
 QUEUED = 10  # frames of a camera that wait for those of the others
-UNMATCHED = 10  # frames in a row that found no company, after which the cameras are said not to be synchronised
+UNMATCHED = 10  # unmatched frames in a row after which the cameras are reported as not synchronized
 
 
 class Matched(NamedTuple):
-    """What a frame has completed."""
+    """The result of adding a frame."""
 
-    sets: list[tuple[Frame, ...]]  # of one frame set each, in the order of the cameras
-    num_lost: int  # frames that found no company
+    sets: list[tuple[Frame, ...]]  # completed frame sets, each in the order of the cameras
+    num_lost: int  # frames that matched no others
 
 
 class FrameSynchronizer:
-    """Collects frames by their ``camera``. One that is silent for too long is not waited for until it comes back."""
+    """Collects frames by ``camera``; does not wait for a camera that is silent for longer than ``rig_patience_s``."""
 
     def __init__(self, cameras: Sequence[str], config: RigConfig) -> None:
         self.config = config
         self.silent: tuple[str, ...] = ()
         self._waiting: dict[str, deque[Frame]] = {camera: deque() for camera in cameras}
-        self._awaited_ns: dict[str, int] = {}  # since when others have come, but not this camera
+        self._awaited_ns: dict[str, int] = {}  # first arrival of another camera's frame since this camera's last one
         self._found()
 
     def put(self, frame: Frame) -> Matched:
-        """Frames of one camera come in the order of their stamps; a stamp that goes back starts its queue anew."""
+        """Adds a frame; a stamp that is not newer than the camera's last one empties this camera's queue first."""
         self._awaited_ns.pop(frame.camera, None)
         for camera in self._waiting.keys() - {frame.camera}:
             self._awaited_ns.setdefault(camera, frame.received_ns)
@@ -45,21 +45,24 @@ class FrameSynchronizer:
         return Matched(sets, num_lost)
 
     def clear(self) -> int:
-        """Forgets the stream; returns how many frames waited."""
+        """Forgets the stream; returns how many frames were waiting."""
         count = sum(map(len, self._waiting.values()))
         for queue in self._waiting.values():
             queue.clear()
-        self._awaited_ns, self.silent = {}, ()
+        self._awaited_ns = {}
+        self.silent = ()
         self._found()
         return count
 
     def _found(self) -> None:
-        """Nothing is known against the cameras' clocks."""
-        self.problem = ""  # why no sets come; empty: they do
-        self._unmatched, self._closest_ns = 0, sys.maxsize
+        """Resets the statistics about unmatched frames."""
+        self.problem = ""  # why there are no frame sets; empty: there are
+        self._unmatched = 0
+        self._closest_ns = sys.maxsize
 
     def _queue(self, frame: Frame) -> int:
-        queue, lost = self._waiting[frame.camera], 0
+        queue = self._waiting[frame.camera]
+        lost = 0
         if queue and frame.stamp_ns <= queue[-1].stamp_ns:
             lost = len(queue)
             queue.clear()
@@ -70,13 +73,13 @@ class FrameSynchronizer:
         return lost
 
     def _heads(self) -> list[Frame] | None:
-        """The oldest frame of every camera; None: one is still waited for, or there is none at all."""
+        """The oldest frame of every camera that is not silent; None: a frame is missing."""
         if any(not queue and camera not in self.silent for camera, queue in self._waiting.items()):
             return None
         return [queue[0] for queue in self._waiting.values() if queue] or None
 
     def _match(self, heads: Sequence[Frame], sets: list[tuple[Frame, ...]]) -> int:
-        """Takes a set out of the queues, or those frames whose frame set has passed; returns how many of these."""
+        """Takes a set out of the queues, or the frames that are too old for one; returns the number of the latter."""
         latest = max(heads, key=lambda frame: frame.stamp_ns)
         late = [f for f in heads if latest.stamp_ns - f.stamp_ns > self.config.tolerance_s * 1e9]
         for frame in late or heads:
@@ -89,7 +92,7 @@ class FrameSynchronizer:
         self._closest_ns = min([self._closest_ns, *(latest.stamp_ns - frame.stamp_ns for frame in late)])
         if self._unmatched >= UNMATCHED:
             self.problem = (
-                f"not synchronised: their frames are {self._closest_ns * 1e-9:.3f} s apart or more, "
+                f"not synchronized: their frames are {self._closest_ns * 1e-9:.3f} s apart or more, "
                 f"cameras.tolerance_s is {self.config.tolerance_s:g}"
             )
         return len(late)

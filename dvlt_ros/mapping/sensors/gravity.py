@@ -1,7 +1,7 @@
-"""Where up is: maps begin with z along it, by an IMU or by how the camera is mounted.
+"""Gravity: the z axis of a new map points up, according to an IMU or to the camera's mount.
 
-A map keeps the axes that it began with: turning one that is in use would move everything that others have planned in
-it. What its windows bend it by later is left to odometry and loops.
+A map keeps its first axes, because rotating a map in use would move everything that was planned in it. Tilt that
+accumulates later is corrected by odometry and loop closures.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from ..data.frames import Frame
 GravitySource = Literal["auto", "mount", "imu"]
 
 STANDARD_GRAVITY = 9.80665  # m/s²
-MAX_DEVIATION = 0.2  # of it: what is averaged and still off by more is no gravity
-SETTLED_S = 0.5  # an IMU is heard for so long before it is believed
-MAX_PAUSE_S = 0.5  # after a longer one the turn in between is not known
+MAX_DEVIATION = 0.2  # relative; an averaged acceleration that differs by more from gravity is refused
+SETTLED_S = 0.5  # time of messages before the estimate is used
+MAX_PAUSE_S = 0.5  # after a longer pause the rotation in between is unknown
 MAX_AGE_S = 0.1  # between an image and the IMU's nearest message
 REMEMBERED = 4000  # directions: 10 s at 400 Hz
-STEEP = 0.98  # cosine: a camera that looks so far up or down has no forward but that of its image
+STEEP = 0.98  # cosine; for a camera that looks nearly straight up or down, forward is taken from its image's top
 
 
 class GravityError(InputError):
-    """An IMU message that cannot be used, or a moment at which nobody knows where up is."""
+    """An IMU message that cannot be used, or a time at which the direction of gravity is unknown."""
 
 
 @dataclass(frozen=True)
 class GravityConfig:
-    """How gravity is found, and how long a map waits for it."""
+    """How gravity is measured, and how long a new map waits for it."""
 
     GROUP: ClassVar[str] = "gravity"
     patience_s: float = parameter(
@@ -53,15 +53,16 @@ class GravityConfig:
 
 
 class Gravity:
-    """Levels new maps. ``state`` and ``problem`` may be read from anywhere."""
+    """Gives new maps a level orientation. ``state`` and ``problem`` may be read from any thread."""
 
     def __init__(
         self, source: GravitySource, look_up: Callable[[int, str], np.ndarray], config: GravityConfig | None = None
     ) -> None:
         """``look_up`` gives level_from_cam (3, 3) of a camera (frame_id) at a stamp in ns, or raises GravityError."""
-        self.state = ""  # what the current map is level by; empty: nothing
-        self.problem = ""  # why it is not, or waits; empty: it is
-        self._source, self._look_up = source, look_up
+        self.state = ""  # source by which the current map is level; empty: it is not
+        self.problem = ""  # why it is not level, or why it waits; empty: it is level
+        self._source = source
+        self._look_up = look_up
         self._config = config or GravityConfig()
         self._waiting_since_ns: int | None = None
 
@@ -71,10 +72,10 @@ class Gravity:
         return Health.unless("" if is_level else f"the map is not level by gravity: {self.problem}")
 
     def map_from_cam(self, frame: Frame, otherwise: np.ndarray) -> np.ndarray:
-        """(3, 3) for a map that begins at this frame, ``otherwise`` when gravity did not come in time.
+        """Rotation (3, 3) for a map that begins at this frame; ``otherwise`` if gravity did not come in time.
 
         Raises:
-            GravityError: it is not known yet; the map should wait.
+            GravityError: gravity is not known yet; the map should wait.
         """
         try:
             found = self._look_up(frame.stamp_ns, frame.frame_id)
@@ -84,22 +85,24 @@ class Gravity:
                 self._waiting_since_ns = frame.received_ns
             if frame.received_ns - self._waiting_since_ns < self._config.patience_s * 1e9:
                 raise
-            found, self.state = otherwise, ""
+            found = otherwise
+            self.state = ""
         else:
-            self.state, self.problem = self._source, ""
+            self.state = self._source
+            self.problem = ""
         self._waiting_since_ns = None
         return found
 
 
 class _Direction(NamedTuple):
     stamp_ns: int
-    acceleration: np.ndarray  # (3,) m/s², averaged: up
+    acceleration: np.ndarray  # (3,) m/s², averaged; points up
 
 
 class UpFilter:
-    """Where up is in an IMU's frame: accelerations, which shake, averaged while gyros carry the average along.
+    """The up direction in an IMU's frame: averaged accelerations, rotated with the gyros' angular velocity.
 
-    Thread-safe: one thread may add while another looks up.
+    Thread-safe: one thread may add while another one reads.
     """
 
     def __init__(self, averaging_s: float) -> None:
@@ -109,14 +112,19 @@ class UpFilter:
         self._begun_ns = self._count = 0
 
     def clear(self) -> None:
+        """Forgets all messages."""
         with self._lock:
             self._directions.clear()
 
     def add(self, stamp_ns: int, acceleration: np.ndarray, turn_rate: np.ndarray | None) -> None:
-        """A message: (3,) m/s², upwards at rest, and (3,) rad/s, in the IMU's frame; None: it has no gyros.
+        """Adds a message in the IMU's frame.
+
+        Args:
+            acceleration: (3,) m/s², upwards at rest (REP-145).
+            turn_rate: (3,) rad/s; None: the IMU has no gyros.
 
         Raises:
-            GravityError: a message that cannot be used; it changes nothing.
+            GravityError: the message cannot be used; nothing has changed.
         """
         _check_stamp(stamp_ns)
         if not np.isfinite(acceleration).all() or (turn_rate is not None and not np.isfinite(turn_rate).all()):
@@ -128,7 +136,8 @@ class UpFilter:
             if elapsed_s <= 0:
                 return
             if not self._directions:
-                self._begun_ns, self._count = stamp_ns, 0
+                self._begun_ns = stamp_ns
+                self._count = 0
             self._count += 1
             share = max(1 / self._count, 1 - math.exp(-elapsed_s / self._averaging_s))
             average = self._directions[-1].acceleration if self._directions else acceleration
@@ -137,24 +146,24 @@ class UpFilter:
             self._directions.append(_Direction(stamp_ns, average + share * (acceleration - average)))
 
     def tell(self, stamp_ns: int, up_imu: np.ndarray) -> None:
-        """A message of an IMU that knows its orientation: up (3,) in its frame, a unit vector.
+        """Adds a message of an IMU with its own orientation filter: up (3,) in its frame, a unit vector.
 
         Raises:
-            GravityError: a message that cannot be used; it changes nothing.
+            GravityError: the message cannot be used; nothing has changed.
         """
         _check_stamp(stamp_ns)
         with self._lock:
             if self._elapsed_s(stamp_ns) <= 0:
                 return
             if not self._directions:
-                self._begun_ns = stamp_ns - round(SETTLED_S * 1e9)  # it has averaged by itself
+                self._begun_ns = stamp_ns - round(SETTLED_S * 1e9)  # its own filter has settled
             self._directions.append(_Direction(stamp_ns, STANDARD_GRAVITY * up_imu))
 
     def at(self, stamp_ns: int) -> np.ndarray:
-        """Up (3,) in the IMU's frame.
+        """Up (3,) in the IMU's frame, a unit vector.
 
         Raises:
-            GravityError: it is not known at this stamp, and why.
+            GravityError: it is unknown at this stamp; the message says why.
         """
         with self._lock:
             if not self._directions:
@@ -174,7 +183,7 @@ class UpFilter:
         return found.acceleration / size
 
     def _elapsed_s(self, stamp_ns: int) -> float:
-        """Since the message before; 0 or less: it is late or came twice. After a pause what was known is forgotten."""
+        """Since the message before; 0 or less: late or repeated. A long pause forgets all messages before it."""
         elapsed_s = (stamp_ns - self._directions[-1].stamp_ns) * 1e-9 if self._directions else math.inf
         if not -MAX_PAUSE_S < elapsed_s <= MAX_PAUSE_S:
             self._directions.clear()
@@ -188,7 +197,7 @@ def _check_stamp(stamp_ns: int) -> None:
 
 
 def turned(rotation_vector: np.ndarray) -> np.ndarray:
-    """(3, 3) about the axis (3,) by its length in radians (Rodrigues)."""
+    """Rotation (3, 3) of a rotation vector (3,) in radians (Rodrigues)."""
     angle = float(np.linalg.norm(rotation_vector))
     if angle < 1e-12:
         return np.eye(3)
@@ -198,9 +207,9 @@ def turned(rotation_vector: np.ndarray) -> np.ndarray:
 
 
 def level_from_cam(up_cam: np.ndarray) -> np.ndarray:
-    """(3, 3) from optical axes to x forward as the camera looks, z up (REP-103); ``up_cam`` (3,) is a unit vector."""
+    """Rotation (3, 3) from optical axes to z up with x along the view (REP-103); ``up_cam`` (3,) is a unit vector."""
     forward = np.array([0.0, 0.0, 1.0])
-    if abs(up_cam[2]) > STEEP:  # the top of its image is ahead of one that looks down, behind one that looks up
+    if abs(up_cam[2]) > STEEP:  # the image's top is ahead of a camera that looks down, behind one that looks up
         forward = np.array([0.0, math.copysign(1.0, up_cam[2]), 0.0])
     forward = forward - (forward @ up_cam) * up_cam
     forward /= np.linalg.norm(forward)

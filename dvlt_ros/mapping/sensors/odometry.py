@@ -1,4 +1,4 @@
-"""The robot's own odometry: where its base was at a stamp, or why nobody can say."""
+"""Odometry: the pose of the robot's base at a stamp, interpolated between messages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ...parameters import check_parameters, parameter
 from ..data.frames import OUT_OF_ORDER_S
 
 MAX_EXTRAPOLATION_S = 0.05  # beyond the latest message, at constant velocity
-SHORTEST_STEP_S = 0.05  # messages closer together tell no speed: their stamps jitter
-MAX_SKEW = 1e-3  # of what calls itself a rotation, from orthonormal
+SHORTEST_STEP_S = 0.05  # shorter intervals give no velocity, because stamps jitter
+MAX_SKEW = 1e-3  # largest deviation of a rotation matrix from orthonormal
 
 
 class OdometryError(InputError):
@@ -26,7 +26,7 @@ class OdometryError(InputError):
 
 @dataclass(frozen=True)
 class OdometryConfig:
-    """What counts as continuous odometry."""
+    """Limits within which odometry is continuous."""
 
     GROUP: ClassVar[str] = "odometry"
     time_offset_s: float = parameter(
@@ -53,16 +53,16 @@ class OdometryConfig:
 
 @dataclass(frozen=True, eq=False)
 class OdometryPose:
-    """The base at one moment."""
+    """Pose of the base at one stamp."""
 
-    stamp_ns: int  # of the asker, without the offset
+    stamp_ns: int  # as requested, without odom_time_offset_s
     odom_from_base: np.ndarray  # (4, 4) float64, metres, rigid
     epoch: int  # poses of different epochs have no known relation
 
 
 @dataclass(frozen=True, eq=False)
 class CameraInOdom:
-    """A camera at one moment, by the robot's wheels and the camera's mount."""
+    """Pose of a camera at one stamp, from odometry and the camera's mount."""
 
     odom_from_cam: np.ndarray  # (4, 4) float64, metres, rigid
     epoch: int  # poses of different epochs have no known relation
@@ -76,7 +76,7 @@ class _Sample:
 
 
 class OdometryHistory:
-    """The latest messages. Thread-safe: one thread may add while another looks up."""
+    """The latest messages. Thread-safe: one thread may add while another one reads."""
 
     def __init__(self, config: OdometryConfig | None = None, max_samples: int = 10_000) -> None:
         if max_samples < 2:
@@ -97,15 +97,16 @@ class OdometryHistory:
             return self._samples[-1].stamp_ns if self._samples else None
 
     def clear(self) -> None:
+        """Forgets all messages and begins another epoch."""
         with self._lock:
             self._samples.clear()
             self._epoch += 1
 
     def add(self, stamp_ns: int, odom_from_base: np.ndarray) -> str | None:
-        """Takes a message (4, 4); returns why a new epoch begins with it, None where it continues the last one.
+        """Adds a message (4, 4), metres; returns why it begins a new epoch, or None.
 
         Raises:
-            OdometryError: a message that cannot be used; it changes nothing.
+            OdometryError: the message cannot be used; nothing has changed.
         """
         if stamp_ns <= 0:
             raise OdometryError("odometry refused: its stamp is zero; the driver must set it")
@@ -115,15 +116,15 @@ class OdometryHistory:
             if break_reason is not None:
                 self._epoch += 1
             self._samples.append(_Sample(stamp_ns, pose, self._epoch))
-            if len(self._samples) > 1.25 * self._max_samples:  # not one by one: a list moves all that stay
+            if len(self._samples) > 1.25 * self._max_samples:  # seldom, because deletion moves all that remain
                 del self._samples[: -self._max_samples]
             return break_reason
 
     def at(self, stamp_ns: int) -> OdometryPose:
-        """Interpolated between messages; at most 50 ms beyond the latest one at its velocity.
+        """Interpolated between messages, or extrapolated by at most 50 ms at constant velocity.
 
         Raises:
-            OdometryError: there is no odometry at this stamp, and why.
+            OdometryError: there is no odometry at this stamp; the message says why.
         """
         wanted_ns = stamp_ns + round(self.config.time_offset_s * 1e9)
         with self._lock:
@@ -152,7 +153,8 @@ class OdometryHistory:
             return f"no odometry for {elapsed_s:.1f} s"
         step = inverse(latest.odom_from_base) @ pose
         time_s = max(elapsed_s, SHORTEST_STEP_S)
-        distance, angle = float(np.linalg.norm(step[:3, 3])), float(rotation_angle(torch.from_numpy(step[:3, :3])))
+        distance = float(np.linalg.norm(step[:3, 3]))
+        angle = float(rotation_angle(torch.from_numpy(step[:3, :3])))
         if distance > self.config.max_speed * time_s:
             return f"odometry jumped by {distance:.2f} m in {elapsed_s:.3f} s"
         if angle > self.config.max_turn_rate * time_s:
@@ -162,7 +164,7 @@ class OdometryHistory:
     def _interpolated(self, after: int, wanted_ns: int) -> _Sample:
         if after == 0:
             early_s = (self._samples[0].stamp_ns - wanted_ns) * 1e-9
-            raise OdometryError(f"no odometry: the oldest message is {early_s:.3f} s newer than what is asked for")
+            raise OdometryError(f"no odometry: the oldest message is {early_s:.3f} s newer than the stamp")
         start, end = self._samples[after - 1], self._samples[after]
         gap_s = (end.stamp_ns - start.stamp_ns) * 1e-9
         if start.epoch != end.epoch:
@@ -176,19 +178,20 @@ class OdometryHistory:
         latest = self._samples[-1]
         late_s = (wanted_ns - latest.stamp_ns) * 1e-9
         if late_s > MAX_EXTRAPOLATION_S:
-            raise OdometryError(f"no odometry: the latest message is {late_s:.3f} s older than what is asked for")
+            raise OdometryError(f"no odometry: the latest message is {late_s:.3f} s older than the stamp")
         before = self._before_latest()
         if before is None:
-            raise OdometryError("no odometry: a single message tells no velocity")
+            raise OdometryError("no odometry: a single message gives no velocity")
         ratio = (wanted_ns - before.stamp_ns) / (latest.stamp_ns - before.stamp_ns)
         if ratio > 2:
-            raise OdometryError(f"no odometry: {late_s:.3f} s is more than two messages so close together foretell")
+            raise OdometryError(f"no odometry: {late_s:.3f} s is too far to extrapolate from two messages so close")
         step = interpolate(np.eye(4), inverse(before.odom_from_base) @ latest.odom_from_base, ratio - 1)
         return _Sample(wanted_ns, latest.odom_from_base @ step, latest.epoch)
 
     def _before_latest(self) -> _Sample | None:
-        """What the velocity is measured from: 50 ms before the latest message, because stamps jitter."""
-        latest, found = self._samples[-1], None
+        """The message from which the velocity is measured: 50 ms before the latest one, because stamps jitter."""
+        latest = self._samples[-1]
+        found = None
         for sample in reversed(self._samples[:-1]):
             elapsed_s = (latest.stamp_ns - sample.stamp_ns) * 1e-9
             if sample.epoch != latest.epoch or elapsed_s > self.config.max_gap_s:
@@ -208,7 +211,7 @@ def inverse(a_from_b: np.ndarray) -> np.ndarray:
 
 
 def interpolate(start: np.ndarray, end: np.ndarray, ratio: float) -> np.ndarray:
-    """Between two rigid poses (4, 4), 0 at ``start``, 1 at ``end``, any real: rotation along the shorter arc."""
+    """Between two rigid poses (4, 4); ``ratio`` is 0 at ``start``, 1 at ``end``, and may lie outside."""
     pose = np.eye(4)
     pose[:3, :3] = start[:3, :3] @ _power(start[:3, :3].T @ end[:3, :3], ratio)
     pose[:3, 3] = start[:3, 3] + ratio * (end[:3, 3] - start[:3, 3])
@@ -216,7 +219,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _power(rotation: np.ndarray, exponent: float) -> np.ndarray:
-    """(3, 3) with the same axis and ``exponent`` times the angle."""
+    """Rotation (3, 3) about the same axis by ``exponent`` times the angle."""
     quaternion = quaternion_from_matrix(torch.from_numpy(np.ascontiguousarray(rotation)))
     half = torch.atan2(quaternion[:3].norm(), quaternion[3])
     vector = quaternion[:3] * (exponent * half).sin() / half.sin() if half > 1e-12 else exponent * quaternion[:3]
@@ -224,7 +227,7 @@ def _power(rotation: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def _rigid(pose: np.ndarray) -> np.ndarray:
-    """A checked copy, its rotation made exact."""
+    """A checked copy with an exactly orthonormal rotation. Raises OdometryError."""
     pose = np.array(pose, dtype=np.float64)
     if pose.shape != (4, 4):
         raise OdometryError(f"odometry refused: its pose must be (4, 4), got {pose.shape}")

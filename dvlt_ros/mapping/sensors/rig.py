@@ -1,7 +1,7 @@
-"""Several cameras on one body: where their known mounts allow them to be, and the metre that lies between them.
+"""A rig of several cameras: constrains their poses to the known mounts, and gives the scale by their baselines.
 
-The mounts are judged before they are believed, over the last frame sets in which two cameras have seen something: a
-wrong one is off by the same angle at every frame set, the network's errors are not.
+The mounts are compared with the network's poses over the last frame sets before they are used: a wrong mount is off by
+the same angle in every frame set, the network's errors vary.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from .frame_sets import FrameSynchronizer
 from .odometry import interpolate, inverse
 from .rig_config import RigConfig
 
-MIN_BASELINE_M = 0.01  # cameras that are closer tell no length
-MIN_FRAME_SETS, REMEMBERED_FRAME_SETS = 5, 30  # over which mounts are judged
+MIN_BASELINE_M = 0.01  # a shorter baseline gives no scale
+MIN_FRAME_SETS = 5  # before mounts are used
+REMEMBERED_FRAME_SETS = 30  # over which they are compared
 
 Pair = tuple[str, str]
 Poses = dict[str, np.ndarray]  # window_from_cam (4, 4) by camera
@@ -34,19 +35,19 @@ Poses = dict[str, np.ndarray]  # window_from_cam (4, 4) by camera
 
 @dataclass(frozen=True, eq=False)
 class RigReport:
-    """What the cameras of a rig say of each other."""
+    """A rig's measurements in one window."""
 
-    baseline: ScaleObservation | NoObservation  # metres per unit of the map, by the distance of their mounts
-    residual_deg: float | None  # how far the mounts are from what was seen of late; None: not known yet
+    baseline: ScaleObservation | NoObservation  # metres per unit of the map, by the mounts' baselines
+    residual_deg: float | None  # angle between mounts and recent poses; None: not known yet
 
 
 @dataclass(frozen=True, eq=False)
 class RigFit:
-    """What the mounts say of a window."""
+    """A window's cameras with the mounts applied."""
 
-    window_from_cam: np.ndarray  # (D, 4, 4), as the mounts allow; as they were, where these are not believed
+    window_from_cam: np.ndarray  # (D, 4, 4), constrained to the mounts; unchanged if the mounts are not used
     scale: ScaleObservation | NoObservation  # metres per unit of the window
-    residual_deg: float | None  # how far the mounts are from what was seen of late; None: not known yet
+    residual_deg: float | None  # angle between mounts and recent poses; None: not known yet
 
     def scale_in(self, map_from_window: Sim3) -> ScaleObservation | NoObservation:
         """Metres per unit of the map."""
@@ -56,7 +57,7 @@ class RigFit:
 
 
 class Rig:
-    """The cameras by name, the first one leading, and their mounts."""
+    """The cameras by name (the first one is the reference) and their mounts."""
 
     def __init__(
         self, cameras: Sequence[str], look_up: Callable[[str], np.ndarray], config: RigConfig | None = None
@@ -109,7 +110,7 @@ class Rig:
         return self._base_from_cam[camera]
 
     def fit(self, views: Sequence[View], window_from_cam: np.ndarray) -> RigFit:
-        """Of a window's decoded views and their cameras (D, 4, 4), NaN where they are not known."""
+        """Constrains the cameras (D, 4, 4) of a window's decoded views; NaN where a camera is unknown."""
         indices = _by_frame_set(views, window_from_cam)
         frame_sets = {m: {camera: window_from_cam[i] for camera, i in found.items()} for m, found in indices.items()}
         scale = self._scale(list(frame_sets.values()))
@@ -119,7 +120,8 @@ class Rig:
             return RigFit(window_from_cam, NoObservation("baseline", objection), residual_deg)
         if isinstance(scale, NoObservation):
             return RigFit(window_from_cam, scale, residual_deg)
-        metres_per_unit, placed = np.exp(scale.log_scale), window_from_cam.copy()
+        metres_per_unit = np.exp(scale.log_scale)
+        placed = window_from_cam.copy()
         mounts = {camera: _in_units(pose, metres_per_unit) for camera, pose in self._base_from_cam.items()}
         for frame_set, poses in frame_sets.items():
             window_from_base = middle(np.stack([pose @ inverse(mounts[camera]) for camera, pose in poses.items()]))
@@ -133,13 +135,13 @@ class Rig:
         return inverse(first) @ second
 
     def _scale(self, frame_sets: Sequence[Poses]) -> ScaleObservation | NoObservation:
-        """Metres per unit of the window, by all pairs of cameras."""
+        """Metres per unit of the window, by the baselines of all pairs of cameras."""
         found: list[ScaleObservation] = []
         reason = "no frame set has frames of two cameras"
         for pair, poses in _pairs(frame_sets).items():
             mounted = self._mounted(pair)
             if np.linalg.norm(mounted[:3, 3]) < MIN_BASELINE_M:
-                reason = "the cameras are too close to each other to tell a length"
+                reason = "the cameras are too close to each other to give a scale"
                 continue
             told = scale_from_baseline(*poses, mounted)
             if isinstance(told, ScaleObservation):
@@ -150,22 +152,23 @@ class Rig:
             return NoObservation("baseline", reason)
         weight = np.array([told.spread**-2 for told in found])
         mean = float(weight @ np.array([told.log_scale for told in found]) / weight.sum())
-        spread, residual = min(told.spread for told in found), max(told.residual for told in found)
+        spread = min(told.spread for told in found)
+        residual = max(told.residual for told in found)
         return ScaleObservation("baseline", mean, spread, residual)
 
     def _remember(self, frame_sets: Mapping[int, Poses]) -> None:
-        """Those that no window before has seen."""
+        """Adds the frame sets that were not in an earlier window."""
         new = [poses for frame_set, poses in frame_sets.items() if frame_set > self._latest_frame_set]
         self._latest_frame_set = max([self._latest_frame_set, *frame_sets])
         for pair, (first, second) in _pairs(new).items():
             self._seen[pair] += [inverse(a) @ b for a, b in zip(first, second, strict=True)]
 
     def _judge(self) -> tuple[float | None, str]:
-        """How far the worst pair is from its mounts, and why they are not believed, if so."""
+        """The angle of the worst pair, and why the mounts are not used; empty: they are."""
         known = {pair: np.stack(list(seen)) for pair, seen in self._seen.items() if len(seen) >= MIN_FRAME_SETS}
         if not known:
             count = max(map(len, self._seen.values()), default=0)
-            return None, f"{count} of {MIN_FRAME_SETS} frame sets by which mounts are judged"
+            return None, f"{count} of {MIN_FRAME_SETS} frame sets to check the mounts"
         residuals = {pair: mount_residual_deg(seen, self._mounted(pair)) for pair, seen in known.items()}
         (first, second), worst = max(residuals.items(), key=lambda entry: entry[1])
         if worst <= self.config.max_residual_deg:
@@ -177,29 +180,34 @@ class Rig:
 
 
 def mount_residual_deg(seen: np.ndarray, mounted: np.ndarray) -> float:
-    """Of first_from_second: (N, 4, 4) in any units against (4, 4) in metres; the direction counts and the turn."""
+    """Angle in degrees between poses first_from_second: (N, 4, 4) as seen, in any units, and (4, 4) as mounted.
+
+    The larger one of the angle between the rotations and the angle between the directions of the translation.
+    """
     turned = mounted[:3, :3].T @ mean_rotation(seen[:, :3, :3])
     turned_deg = np.degrees(2 * np.arcsin(min(1.0, float(np.linalg.norm(turned - np.eye(3))) / 8**0.5)))
     length_m = np.linalg.norm(mounted[:3, 3])
     if length_m < MIN_BASELINE_M:
         return float(turned_deg)
     apart = seen[:, :3, 3] / np.maximum(np.linalg.norm(seen[:, :3, 3], axis=1, keepdims=True), 1e-12)
-    direction, expected = np.median(apart, axis=0), mounted[:3, 3] / length_m
+    direction = np.median(apart, axis=0)
+    expected = mounted[:3, 3] / length_m
     aside_deg = np.degrees(np.arctan2(np.linalg.norm(np.cross(direction, expected)), direction @ expected))
     return float(max(turned_deg, aside_deg))
 
 
 def middle(poses: np.ndarray) -> np.ndarray:
-    """(4, 4) of what several cameras (N, 4, 4) say of one body; of three or more one may be wrong."""
+    """Mean pose (4, 4) of N poses (N, 4, 4) of one body; robust against one wrong pose if N is 3 or more."""
     if len(poses) <= 2:
         return interpolate(poses[0], poses[-1], 0.5)
     found = np.eye(4)
-    found[:3, :3], found[:3, 3] = mean_rotation(poses[:, :3, :3]), np.median(poses[:, :3, 3], axis=0)
+    found[:3, :3] = mean_rotation(poses[:, :3, :3])
+    found[:3, 3] = np.median(poses[:, :3, 3], axis=0)
     return found
 
 
 def _by_frame_set(views: Sequence[View], window_from_cam: np.ndarray) -> dict[int, dict[str, int]]:
-    """Indices of the views whose cameras are known, by frame set and camera."""
+    """Indices of the views with a known camera, by frame set and camera."""
     found: dict[int, dict[str, int]] = {}
     for index, (view, pose) in enumerate(zip(views, window_from_cam, strict=True)):
         if np.isfinite(pose).all():
@@ -208,7 +216,7 @@ def _by_frame_set(views: Sequence[View], window_from_cam: np.ndarray) -> dict[in
 
 
 def _pairs(frame_sets: Sequence[Poses]) -> dict[Pair, tuple[np.ndarray, np.ndarray]]:
-    """(N, 4, 4) each of two cameras, at the N frame sets that have both."""
+    """For each pair of cameras their poses (N, 4, 4) each, in the N frame sets that have both."""
     found: dict[Pair, list[tuple[np.ndarray, np.ndarray]]] = {}
     for poses in frame_sets:
         for first, second in combinations(sorted(poses), 2):

@@ -14,7 +14,7 @@ NAME = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*")
 
 @dataclass(frozen=True)
 class RigConfig:
-    """Several cameras: when their frames belong together, and how far their mounts are believed."""
+    """Synchronization of a rig's cameras, and limits for their mounts."""
 
     GROUP: ClassVar[str] = "cameras"
     names: tuple[str, ...] = parameter(

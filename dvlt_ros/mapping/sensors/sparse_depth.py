@@ -1,6 +1,6 @@
-"""Metres from depth that another sensor measures: its points, projected into the frames that the network has seen.
+"""Scale from sparse depth: points of another sensor (laser, depth camera) are projected into the network's frames.
 
-Each frame gives the ratio that most of its points agree on, and the frames of a window one observation together.
+Each frame gives a robust ratio of measured and predicted depth; the frames of a window give one observation together.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from ...robust import deviation
 from ..data.frames import Reconstruction
 from ..scale.observations import NoObservation, ScaleObservation, scale_from_depth
 
-MAX_POINTS = 10_000  # of one message; more tell the same
+MAX_POINTS = 10_000  # used of one message
 WRONG_UNIT = math.log(1000.0)  # millimetres for metres, or the other way round
-NEARLY = math.log(2.0)
-MAX_WAITING = 16  # frames whose measurement may still come
+NEARLY = math.log(2.0)  # tolerance of WRONG_UNIT
+MAX_WAITING = 16  # frames whose measurement may still arrive
 
 
 class DepthError(InputError):
-    """Measured depth that cannot be used, or a stamp at which there is none."""
+    """Measured depth that cannot be used, or a stamp without measured depth."""
 
 
 class LateDepthError(DepthError):
-    """A stamp at which there is none yet: a laser is often slower than the network."""
+    """A stamp for which measured depth may still arrive: a laser is often slower than the network."""
 
 
 @dataclass(frozen=True)
 class SparseDepthConfig:
-    """Which measured depth is compared with an image."""
+    """Which measured depth is used for an image."""
 
     GROUP: ClassVar[str] = "measured_depth"
     tolerance_s: float = parameter(
@@ -51,20 +51,24 @@ class SparseDepthConfig:
 
 
 class SparseDepth:
-    """Compares windows with what was measured; ``problem`` may be read from anywhere."""
+    """Compares the frames of windows with measured depth; ``problem`` may be read from any thread."""
 
     def __init__(self, look_up: Callable[[int, str], np.ndarray]) -> None:
         """``look_up`` gives points (N, 3), metres, in a camera (frame_id) at a stamp in ns, or raises DepthError."""
-        self.problem = ""  # why there is no measured depth of late, or what is wrong with it
+        self.problem = ""  # why there is no measured depth at present, or what is wrong with it
         self._look_up = look_up
-        self._waiting: list[Reconstruction] = []  # of the same map, for what is late
+        self._waiting: list[Reconstruction] = []  # frames of the same map whose measurement is late
 
     def compare(
         self, reconstructions: Sequence[Reconstruction], others: Sequence[ScaleObservation | NoObservation | None] = ()
     ) -> ScaleObservation | NoObservation:
-        """Metres per unit of the map by the new frames of a window, at least one; ``others`` say what other sources do.
+        """Metres per unit of the map, by the new frames of a window.
 
-        Frames of windows before count, too, if what was measured with them has come only now.
+        Frames of earlier windows are used, too, if their measurement has arrived only now.
+
+        Args:
+            reconstructions: at least one.
+            others: what other sources found, to detect a wrong unit.
         """
         frames = [r for r in (*self._waiting, *reconstructions) if r.map_id == reconstructions[-1].map_id]
         self._waiting = []
@@ -94,13 +98,13 @@ class SparseDepth:
 
 
 def project(points_cam: np.ndarray, intrinsics: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Depth (h, w) along the optical axis of points (N, 3) in the camera; NaN where there is none.
+    """Depth (h, w) along the optical axis of points (N, 3) in the camera frame; NaN where there is none.
 
-    Of several at one pixel the nearest: it hides the others.
+    A pixel gets its nearest point, which hides the others.
     """
     depth = np.full(size, np.nan)
     points_cam = points_cam[points_cam[:, 2] > 0]
-    points_cam = points_cam[np.argsort(-points_cam[:, 2])]  # of assignments to one pixel the last one stays
+    points_cam = points_cam[np.argsort(-points_cam[:, 2])]  # the last assignment to a pixel remains
     z = points_cam[:, 2]
     u, v = (points_cam @ intrinsics.T)[:, :2].T / z
     inside = (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
@@ -109,20 +113,22 @@ def project(points_cam: np.ndarray, intrinsics: np.ndarray, size: tuple[int, ...
 
 
 def points_of_image(depth_m: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """(N, 3) in the depth camera, N at most `MAX_POINTS`, of a depth image (H, W), metres; 0 and NaN are no depth."""
+    """Points (N, 3), at most `MAX_POINTS`, of a depth image (H, W) in metres, in its camera; 0 and NaN are no depth."""
     stride = max(1, math.ceil(math.sqrt(depth_m.size / MAX_POINTS)))
-    thinned, (u, v) = depth_m[every(stride)], pixel_axes(depth_m.shape, stride)
+    thinned = depth_m[every(stride)]
+    u, v = pixel_axes(depth_m.shape, stride)
     rows, columns = np.nonzero(np.isfinite(thinned) & (thinned > 0))
-    z, u, v = thinned[rows, columns].astype(np.float64), u[columns], v[rows]
+    z = thinned[rows, columns].astype(np.float64)
+    u, v = u[columns], v[rows]
     (fx, _, cx), (_, fy, cy) = intrinsics[:2]
     return np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=-1)
 
 
 def usable(points: np.ndarray, config: SparseDepthConfig) -> np.ndarray:
-    """Those of (N, 3) in the sensor's own frame that are neither too near nor too far, at most `MAX_POINTS`.
+    """The points of (N, 3) in the sensor's frame within the configured distances, at most `MAX_POINTS`.
 
     Raises:
-        DepthError: none is, and what may be wrong.
+        DepthError: there are none; the message says what may be wrong.
     """
     distance = np.sqrt(np.einsum("ij,ij->i", points, points))
     known = np.isfinite(distance)
@@ -140,20 +146,20 @@ def usable(points: np.ndarray, config: SparseDepthConfig) -> np.ndarray:
 
 
 def unit_problem(found: ScaleObservation, others: Sequence[ScaleObservation]) -> str:
-    """What to look at if another source says a thousand times as much, or as little; empty if none does."""
+    """What to check if another source gives about 1000 times or 1/1000 of this scale; empty: none does."""
     for other in others:
         apart = found.log_scale - other.log_scale
         if abs(abs(apart) - WRONG_UNIT) < NEARLY:
             times = math.exp(abs(apart))
             return (
-                f"measured depth says {times:.0f} times as {'much' if apart > 0 else 'little'} as {other.source}: "
+                f"measured depth gives {times:.0f} times as {'much' if apart > 0 else 'little'} as {other.source}: "
                 "is its unit right? 16UC1 is millimetres, all else metres"
             )
     return ""
 
 
 def _middle(heard: Sequence[ScaleObservation]) -> ScaleObservation:
-    """Of a window's frames; they share the network's errors, so that more of them are not surer than one."""
+    """One observation of several frames; they share the network's errors, so more frames do not reduce the spread."""
     logs = np.array([found.log_scale for found in heard])
     middle = float(np.median(logs))
     scatter = deviation(logs, middle) / math.sqrt(len(logs))

@@ -1,4 +1,4 @@
-"""Puts each window into the map, or starts another map when it does not fit."""
+"""The map's frame: registers each window to the map, or begins another map if it does not fit."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ POINTS_PER_REGISTRATION = 6000
 
 
 class MapFrame:
-    """The current map: its number, and where windows lie in it.
+    """The id of the current map, and the poses of windows in it.
 
-    Without a source of gravity the first camera of a map looks along x, its image upright along z; those of a rig stand
-    as they are mounted on a body that looks along x, z up.
+    Without gravity the first camera of a map looks along x with its image's top along z; the cameras of a rig are
+    mounted on a body with x forward and z up.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,10 @@ class MapFrame:
         self._is_empty = True
 
     def restart(self) -> None:
-        """The next window begins another map; a map that holds nothing yet stays."""
+        """The next window begins another map; an empty map is kept."""
         if not self._is_empty:
-            self.map_id, self._is_empty = self.map_id + 1, True
+            self.map_id += 1
+            self._is_empty = True
 
     def place(
         self,
@@ -45,10 +46,12 @@ class MapFrame:
         max_residual: float,
         axes: Callable[[int], np.ndarray],
     ) -> tuple[Sim3, RegistrationReport]:
-        """map_from_window, and how it was found; ``axes`` gives map_from_cam (3, 3) should it begin at that view.
+        """map_from_window, and how it was found.
 
-        The prediction holds the shared views first, then at least one new one with a pose that is known. What ``axes``
-        raises leaves a map that is still to begin.
+        Args:
+            prediction: the shared views first, then new views, at least one of them with a known pose.
+            axes: gives map_from_cam (3, 3) of a map that begins at the view with this index. If it raises, the map
+                has not begun.
         """
         report = RegistrationReport("first", None)
         if shared and not self._is_empty:
@@ -69,20 +72,21 @@ class MapFrame:
 
 
 def begin_at(window_from_cam: np.ndarray, map_from_optical: np.ndarray) -> Sim3:
-    """map_from_window of a map that begins at this camera (4, 4), whose axes have the rotation (3, 3) in it."""
+    """map_from_window of a map that begins at this camera (4, 4), with the camera's rotation (3, 3) in the map."""
     rotation = map_from_optical @ window_from_cam[:3, :3].T
     translation = -rotation @ window_from_cam[:3, 3]
     return Sim3.of(1.0, rotation, translation)
 
 
 def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> SharedPoints:
-    """Pixels of the views that window and map both know, evenly thinned."""
+    """The pixels of the views that window and map share, evenly thinned."""
     height, width = prediction.depth.shape[1:]
     stride = max(1, round((len(shared) * height * width / POINTS_PER_REGISTRATION) ** 0.5))
     thin = every(stride)
     found: list[tuple[np.ndarray, ...]] = []
     for view, known in enumerate(shared):
-        depth, intrinsics = prediction.depth[view], prediction.intrinsics[view]
+        depth = prediction.depth[view]
+        intrinsics = prediction.intrinsics[view]
         anchor = on_grid(known, (height, width), intrinsics)
         window_from_cam, map_from_cam = prediction.window_from_cam[view], anchor.map_from_cam
         found.append(
@@ -100,24 +104,25 @@ def shared_points(prediction: WindowPrediction, shared: Sequence[Anchor]) -> Sha
 
 
 def on_grid(anchor: Anchor, size: tuple[int, int], intrinsics: np.ndarray) -> Anchor:
-    """Its maps at the pixels of maps of another size (height, width), nearest: the network's resolution may change."""
+    """The anchor resampled (nearest) to another size (height, width), if the network's resolution has changed."""
     if anchor.depth.shape == size:
         return anchor
     pixels = np.insert(pixel_grid(size), 2, 1.0, axis=-1) @ (anchor.intrinsics @ np.linalg.inv(intrinsics)).T
-    pixels, (height, width) = np.nan_to_num(pixels), anchor.depth.shape  # without a camera any pixel will do
+    pixels = np.nan_to_num(pixels)  # without a camera any pixel will do
+    height, width = anchor.depth.shape
     here = pixels[..., 1].clip(0, height - 1).astype(np.intp), pixels[..., 0].clip(0, width - 1).astype(np.intp)
     return replace(anchor, depth=anchor.depth[here], confidence=anchor.confidence[here], intrinsics=intrinsics)
 
 
 def unprojected(depth: np.ndarray, intrinsics: np.ndarray, target_from_cam: np.ndarray, stride: int) -> np.ndarray:
-    """(N, 3) in the target of a depth map (H, W) thinned by ``stride``; NaN where it is."""
+    """Points (N, 3) in the target frame of a depth map (H, W) thinned by ``stride``; NaN where the depth is NaN."""
     directions = np.insert(pixel_grid(depth.shape, stride), 2, 1.0, axis=-1) @ np.linalg.inv(intrinsics).T
     points = (directions * depth[every(stride)][..., None]).reshape(-1, 3)
     return points @ target_from_cam[:3, :3].T + target_from_cam[:3, 3]
 
 
 def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_window: Sim3) -> list[Anchor]:
-    """Decoded views in the map, but those whose pose is not known."""
+    """The decoded views in the map, without those whose pose is unknown."""
     depth = map_from_window.apply_to_depth(prediction.depth)
     map_from_cam = map_from_window.apply_to_poses(prediction.window_from_cam)
     return [
@@ -128,7 +133,7 @@ def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_w
 
 
 def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: ConfidenceConfig) -> Reconstruction:
-    """A view as it is handed out: what is not trusted is NaN."""
+    """A view as it is published: depth that is not trusted is NaN."""
     frame = anchor.view.frame
     return Reconstruction(
         frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, anchor.view.picture,
@@ -138,7 +143,7 @@ def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: Conf
 
 
 def without_the_blind(prediction: WindowPrediction, num_shared: int, config: ConfidenceConfig) -> WindowPrediction:
-    """New views of which too little is trusted have no camera: wherever the network has it, it is a guess."""
+    """Removes the cameras (NaN) of new views with too few trusted pixels, because their pose is a guess."""
     is_trusted = (prediction.depth > 0) & (prediction.confidence >= config.min)
     is_blind = is_trusted.mean(axis=(1, 2)) < config.min_share
     is_blind[:num_shared] = False

@@ -1,14 +1,14 @@
-"""Joins a window to the map: a robust Sim(3) on the pixels that both know.
+"""Registers a window to the map: a robust Sim(3) from the pixels of the views that both share.
 
-Each part comes from what knows it best:
+Each part comes from the data that determine it best:
 
-    scale        the ratio of the depths of the same pixel, which needs neither rotation nor position
-    rotation     each shared camera's two orientations
-    translation  the points, which camera and depth have placed together
+    scale        the ratio of both depths of a pixel, which needs neither rotation nor position
+    rotation     both orientations of each shared camera
+    translation  the points, given scale and rotation
 
-A point is its camera plus a depth, so that a fit of the points alone inherits every error of the cameras and adds those
-of the depths: over 200 windows a smooth warp of 1 % tilts it by degrees. Where the cameras are wrong, both are about
-as good (``benchmarks/registration_drift.py``). All parts are symmetric: the reverse fit is the inverse. No random
+A point depends on its camera and on its depth. A fit of the points alone therefore has the errors of both: a smooth
+depth error of 1 % tilts a map by degrees over 200 windows. If the cameras are wrong, both methods are about equal
+(``benchmarks/registration_drift.py``). All parts are symmetric: the reverse registration is the inverse. No random
 numbers.
 """
 
@@ -25,29 +25,31 @@ from ...geometry import rotate
 from ...robust import soften
 
 MIN_POINTS = 50
-ROUNDS = 6  # of reweighting; what one more changes is far below the noise
-MIN_DISTANCE_SHARE = 0.2  # of the median depth: nearer points are not trusted to be more precise still
-MIN_AGREEMENT = 0.5  # cosine of half the angle between contradicting cameras that still have a mean: 120 degrees
+ROUNDS = 6  # of reweighting; one more changes the result by much less than its noise
+MIN_DISTANCE_SHARE = 0.2  # of the median depth; nearer points do not get more weight
+MIN_AGREEMENT = 0.5  # cosine of half the largest angle between cameras that still have a mean: 120 degrees
 
 
 @dataclass(frozen=True, eq=False)
 class SharedPoints:
-    """The same P pixels of V views, as a window and as the map know them; a few thousand in all are enough.
+    """The same P pixels of V views in a window and in the map; a few thousand in all are enough.
 
-    A pixel counts if all its numbers are finite and depths and weight are above 0.
+    Only pixels whose values are all finite, with depths and weight above 0, are used.
     """
 
     in_window: Tensor  # (V, P, 3)
     in_map: Tensor  # (V, P, 3)
     weights: Tensor  # (V, P), confidence
-    depth_in_window: Tensor  # (V, P), the window's unit; the noise of a point grows with it
+    depth_in_window: Tensor  # (V, P), the window's unit; a point's noise is proportional to it
     depth_in_map: Tensor  # (V, P), the map's unit
     window_from_cam: Tensor  # (V, 3, 3), rotations of the views' cameras
     map_from_cam: Tensor  # (V, 3, 3)
 
     def __post_init__(self) -> None:
         views, count = self.weights.shape if self.weights.dim() == 2 else (0, 0)
-        points, maps, rotations = (views, count, 3), (views, count), (views, 3, 3)
+        points = (views, count, 3)
+        maps = (views, count)
+        rotations = (views, 3, 3)
         expected = (points, points, maps, maps, maps, rotations, rotations)
         for entry, shape in zip(fields(self), expected, strict=True):
             found = tuple(getattr(self, entry.name).shape)
@@ -57,30 +59,30 @@ class SharedPoints:
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """How a window lies in the map, float64."""
+    """A window's registration to the map, float64."""
 
     map_from_window: Sim3
-    residual: float  # median distance of all shared points, inliers or not, relative to their depth
+    residual: float  # median distance of all shared points (outliers included), relative to their depth
 
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """The N pixels that count, of all views."""
+    """The N usable pixels of all views."""
 
     in_window: Tensor  # (N, 3)
     in_map: Tensor  # (N, 3)
     confidence: Tensor  # (N,)
     log_ratio: Tensor  # (N,) of the depths, map over window
-    noise: Tensor  # (N,) expected relative to each other: the depth, geometric mean of both
+    noise: Tensor  # (N,) relative to each other: the depth (geometric mean of both)
     view: Tensor  # (N,) index
-    map_from_window: Tensor  # (V, 3, 3) rotation by each camera; 0 where it is not known
+    map_from_window: Tensor  # (V, 3, 3) rotation by each camera; 0 where it is unknown
 
 
 def register_points(points: SharedPoints) -> Registration:
-    """Robust against a third of the pixels being anything; takes float64 inside, on the CPU.
+    """Robust against a third of the pixels being wrong; computes in float64 on the CPU.
 
-    Whether the registration is good enough is the caller's decision, by its residual: windows that do not see the same
-    have a large one.
+    The caller decides by the residual whether the registration is good enough: it is large for windows that do not see
+    the same scene.
 
     Raises:
         AlignmentError: fewer than 50 pixels count, or the cameras contradict each other.

@@ -1,4 +1,4 @@
-"""Windows that stay: places that may be seen again, and the nodes of the map's graph."""
+"""Submaps: windows that become nodes of the pose graph, and their views, stored so that they can be recognized."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ..data.frames import Frame, Picture, Reconstruction
 from ..data.views import Anchor, View
 from ..inference.prediction import WindowPrediction
 
-SUBMAP_VIEWS = 3  # of a window that are kept: with fewer there is little parallax
-KEPT_PIXELS = 5_000  # of each of their depth maps, about
+SUBMAP_VIEWS = 3  # views of a window that are stored; fewer have little parallax
+KEPT_PIXELS = 5_000  # of each stored depth map, about
 JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, eq=False)
 class Submap:
-    """A window of the engine, in the frame that the engine's map had then."""
+    """A window as a node of the pose graph, in the frame of the visual map at that time."""
 
-    number: int  # counts up over the engine's life
-    map_id: int  # the engine's
+    number: int  # increases over the life of the mapper
+    map_id: int  # of the visual map
     stamp_ns: int  # of the reference view
     frame_id: str
     map_from_cam: np.ndarray  # (4, 4) of the reference view
     depth: float  # its median, the map's unit
-    num_registrations: int  # since the submap before; 0: nothing joins it to one
-    forgotten: tuple[int, ...] = ()  # older ones that will not be recognised any more
+    num_registrations: int  # since the submap before; 0: no registration connects it to one
+    forgotten: tuple[int, ...] = ()  # older submaps that are no longer stored
 
     def index_in(self, reconstructions: Sequence[Reconstruction]) -> int:
-        """Of the reference view, which is one of the window's new ones."""
+        """Index of the reference view, which is one of the window's new views."""
         return next(
             i for i, r in enumerate(reconstructions) if (r.stamp_ns, r.frame_id) == (self.stamp_ns, self.frame_id)
         )
@@ -42,7 +42,7 @@ class Submap:
 
 @dataclass(frozen=True, eq=False)
 class StoredView:
-    """A view and what its window knew of it, small: the picture as JPEG, every n-th pixel of the maps."""
+    """A view with its depth, compressed: the picture as JPEG, and every n-th pixel of the depth map."""
 
     jpeg: np.ndarray  # bytes
     picture_intrinsics: np.ndarray | None  # (3, 3), pixels of the stored picture
@@ -50,7 +50,11 @@ class StoredView:
 
     @classmethod
     def of(cls, anchor: Anchor, image_size: int) -> StoredView:
-        """``image_size``: the network's longest edge, beyond which it would not look."""
+        """``image_size``: the network's longest edge; a larger picture is reduced to it.
+
+        Raises:
+            InputError: the picture cannot be encoded.
+        """
         picture = _smaller(anchor.view.picture, image_size)
         done, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
@@ -64,12 +68,12 @@ class StoredView:
         return cls(jpeg, picture.intrinsics, thin)
 
     def view(self) -> View:
-        """With its pixels again."""
+        """The view with its pixels decoded."""
         image = np.ascontiguousarray(np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR))[..., ::-1])
         return replace(self.anchor.view, picture=Picture(image, self.picture_intrinsics))
 
     def moved(self, other_from_map: Sim3) -> StoredView:
-        """Its pose and depth in another frame and unit."""
+        """The same view in another frame and unit."""
         depth = other_from_map.apply_to_depth(self.anchor.depth)
         pose = other_from_map.apply_to_poses(self.anchor.map_from_cam)
         return replace(self, anchor=replace(self.anchor, depth=depth, map_from_cam=pose))
@@ -77,45 +81,46 @@ class StoredView:
 
 @dataclass(frozen=True, eq=False)
 class StoredSubmap:
-    """A submap as it was seen."""
+    """The views of a submap, from which it can be recognized later."""
 
     number: int
     views: tuple[StoredView, ...]
     image_size: int  # the network's longest edge
-    image_format: tuple[int, ...]  # that edge, sizes of picture and maps: equal for submaps that can share a window
+    image_format: tuple[int, ...]  # edge, sizes of picture and depth map; submaps in one window need equal formats
     descriptor: np.ndarray  # (cells, channels) of the reference view
 
     @classmethod
     def of(cls, number: int, anchors: Sequence[Anchor], image_size: int, descriptor: np.ndarray) -> StoredSubmap:
-        """Of views spread over the window, the newest one among them."""
+        """Stores `SUBMAP_VIEWS` of the anchors, evenly spread, the newest one included."""
         kept = np.unique(np.linspace(0, len(anchors) - 1, SUBMAP_VIEWS).round().astype(int))
         views = tuple(StoredView.of(anchors[i], image_size) for i in kept)
         image_format = image_size, *anchors[0].view.picture.image.shape, *anchors[0].depth.shape
         return cls(number, views, image_size, image_format, descriptor)
 
     @property
-    def stored_submap(self) -> SubmapViews:
+    def submap_views(self) -> SubmapViews:
+        """Without the pictures, for `verify`."""
         return SubmapViews(self.number, tuple(view.anchor for view in self.views))
 
     def moved(self, other_from_map: Sim3) -> StoredSubmap:
-        """In another frame and unit."""
+        """The same submap in another frame and unit."""
         return replace(self, views=tuple(view.moved(other_from_map) for view in self.views))
 
 
 @dataclass(frozen=True, eq=False)
 class SubmapViews:
-    """A few frames of a submap, as its window placed them: its own frame and unit in place of the map's."""
+    """A few views of a submap in the submap's own frame and unit."""
 
     submap: int
     views: tuple[Anchor, ...]
 
     def __post_init__(self) -> None:
         if not self.views:
-            raise InputError(f"the submap of submap {self.submap} has no views")
+            raise InputError(f"submap {self.submap} has no views")
 
 
 def thinned(prediction: WindowPrediction) -> WindowPrediction:
-    """Like the maps of stored views."""
+    """The prediction with its maps thinned like those of stored views."""
     stride = stride_of(prediction.depth[0])
     return replace(
         prediction,
@@ -126,6 +131,7 @@ def thinned(prediction: WindowPrediction) -> WindowPrediction:
 
 
 def stride_of(depth: np.ndarray) -> int:
+    """The stride that leaves about `KEPT_PIXELS` of a depth map."""
     return max(1, round((depth.size / KEPT_PIXELS) ** 0.5))
 
 
@@ -135,7 +141,7 @@ def thinned_maps(values: np.ndarray, stride: int) -> np.ndarray:
 
 
 def thinned_intrinsics(intrinsics: np.ndarray, stride: int) -> np.ndarray:
-    """(..., 3, 3) of the maps' pixels: the n-th that stays had its centre at ``stride * n + stride // 2 + 0.5``."""
+    """Intrinsics (..., 3, 3) of thinned maps: pixel n had its centre at ``stride * n + stride // 2 + 0.5``."""
     thin = intrinsics.copy()
     thin[..., :2, :] /= stride
     thin[..., :2, 2] += 0.5 - (stride // 2 + 0.5) / stride
@@ -143,7 +149,7 @@ def thinned_intrinsics(intrinsics: np.ndarray, stride: int) -> np.ndarray:
 
 
 def _smaller(picture: Picture, image_size: int) -> Picture:
-    """As large as the network takes it, so that preparing it again changes nothing."""
+    """The picture reduced to the network's size, so that it is not resampled a second time."""
     height, width = picture.image.shape[:2]
     share = image_size / max(height, width)
     if share >= 1:
@@ -156,9 +162,10 @@ def _smaller(picture: Picture, image_size: int) -> Picture:
 
 
 def without_pixels(number: int, frame: Frame, frame_set: int) -> View:
-    """Its frame cannot load them again either."""
+    """A view without pixels, whose frame cannot load them again."""
     return View(number, replace(frame, load=has_been_loaded), Picture(np.empty((0, 0, 3), np.uint8), None), frame_set)
 
 
 def has_been_loaded() -> Picture:
+    """Raises InputError: the ``load`` of a stored view's frame."""
     raise InputError("a stored view has no frame to load any more")

@@ -1,4 +1,4 @@
-"""From what the network says of a window to views in the map; those without a place are dropped, with a reason."""
+"""Places the views of a window in the map: constrains a rig's cameras, registers the window, drops unusable views."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NOTHING_SEEN = "too few pixels reach confidence.min; is the camera covered?"
 
 @dataclass(frozen=True, eq=False)
 class PlacedViews:
-    """A window's views that have a place in the map."""
+    """The views of a window that could be placed in the map."""
 
     new: tuple[Anchor, ...]  # oldest first
     registration: RegistrationReport
     rig: RigReport | None = None  # None with one camera
-    in_map: tuple[Anchor, ...] = ()  # all of them: the shared ones first
+    in_map: tuple[Anchor, ...] = ()  # all views, the shared ones first
 
 
 class WindowPlacer:
@@ -37,20 +37,24 @@ class WindowPlacer:
     def __init__(
         self, rig: Rig | None, gravity: Gravity | None, counters: Counters, notify: Callable[[str], None]
     ) -> None:
-        """``rig`` is None with one camera; without ``gravity`` maps begin as the camera or the rig stands."""
-        self.problem = ""  # why none of the latest window's new frames has a place; empty: one has
-        self._rig, self._gravity, self._counters, self._notify = rig, gravity, counters, notify
+        """``rig`` is None with one camera; without ``gravity`` a map gets its axes from the camera or rig."""
+        self.problem = ""  # why no new frame of the latest window could be placed; empty: one could
+        self._rig = rig
+        self._gravity = gravity
+        self._counters = counters
+        self._notify = notify
         self._map = MapFrame()
 
     @property
     def map_id(self) -> int:
+        """Of the current map."""
         return self._map.map_id
 
     def health(self) -> Health:
         return Health.unless(f"the map waits: {self.problem}" if self.problem else "")
 
     def restart(self) -> None:
-        """The next window begins another map."""
+        """Ends the map: the next window begins another one."""
         self._map.restart()
         self.problem = ""
 
@@ -62,7 +66,11 @@ class WindowPlacer:
         confidence: ConfidenceConfig,
         joining: RegistrationConfig,
     ) -> PlacedViews:
-        """``shared``: those of the window's shared views that were decoded again, before the new ones."""
+        """Places the window's views, or says in ``problem`` why that is not possible.
+
+        Args:
+            shared: the shared views that the prediction holds, before the new ones.
+        """
         prediction, self.problem = self._without_the_lost(prediction, len(shared), confidence)
         if self.problem:
             return PlacedViews((), RegistrationReport("refused", None, self.problem))
@@ -88,7 +96,7 @@ class WindowPlacer:
     def _without_the_lost(
         self, prediction: WindowPrediction, num_shared: int, config: ConfidenceConfig
     ) -> tuple[WindowPrediction, str]:
-        """Drops new views that have no place; and why, if none has one."""
+        """Drops new views without a camera or without trusted depth; and why, if none is left."""
         seeing = without_the_blind(prediction, num_shared, config)
         posed, placed = (np.isfinite(p.window_from_cam[num_shared:]).all(axis=(-2, -1)) for p in (prediction, seeing))
         reasons = {NO_CAMERA: ~posed, NOTHING_SEEN: posed & ~placed}
@@ -101,13 +109,13 @@ class WindowPlacer:
     def _constrained(
         self, views: Sequence[View], prediction: WindowPrediction
     ) -> tuple[WindowPrediction, RigFit | None]:
-        """The cameras of a rig, as their mounts allow."""
+        """Replaces the cameras of a rig by the nearest ones that the mounts allow."""
         if self._rig is None:
             return prediction, None
         fit = self._rig.fit(views, prediction.window_from_cam)
         return replace(prediction, window_from_cam=fit.window_from_cam), fit
 
     def _axes(self, frame: Frame) -> np.ndarray:
-        """map_from_cam rotation (3, 3) of a map that begins at this frame. Raises GravityError: it should wait."""
+        """map_from_cam rotation (3, 3) of a map that begins at this frame. Raises GravityError: not known yet."""
         standing = MAP_FROM_OPTICAL if self._rig is None else self._rig.base_from_cam(frame.camera)[:3, :3]
         return standing if self._gravity is None else self._gravity.map_from_cam(frame, standing)

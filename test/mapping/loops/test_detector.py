@@ -37,7 +37,7 @@ from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
 from dvlt_ros.mapping.pose_graph.factors import library
 from dvlt_ros.mapping.pose_graph.graph import PoseGraphConfig
-from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
 from dvlt_ros.mapping.submaps.submap import StoredView, Submap, stride_of, thinned_intrinsics
 from dvlt_ros.model import Dvlt, PixelMapping
@@ -118,7 +118,7 @@ def test_a_kidnapped_robot_begins_a_map_and_a_loop_joins_it_to_the_old_one(robot
 def test_one_look_alike_alone_joins_no_maps(kidnapped):
     """The first loop between two maps has nothing to be compared with: a second one must say the same."""
     _, _, mapper = kidnapped
-    graph = MapGraph(is_metric=False)
+    graph = SubmapGraph(is_metric=False)
     for number in range(4):
         submap = a_submap(number, num_registrations=number % 2)
         graph.add(submap, IDENTITY, map_id=number // 2, camera=None)
@@ -144,7 +144,7 @@ def moved_by(x, scale=1.0):
 
 
 def test_submaps_that_the_graph_has_merged_can_still_be_returned_to():
-    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
+    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
     for number in range(40):
         graph.add(a_submap(number, num_registrations=min(number, 1), forgotten=(number - 35,)), IDENTITY, 0, None)
     assert len(graph) == 12
@@ -158,7 +158,7 @@ def test_submaps_that_the_graph_has_merged_can_still_be_returned_to():
 
 
 def test_a_place_is_forgotten_while_its_successors_still_wait_for_theirs():
-    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
+    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
     for number in range(30):
         graph.add(a_submap(number, num_registrations=min(number, 1)), IDENTITY, 0, None)
     merged = next(number for number in range(30) if number in graph._beside)
@@ -168,7 +168,7 @@ def test_a_place_is_forgotten_while_its_successors_still_wait_for_theirs():
 
 
 def test_what_the_graph_remembers_is_bounded_in_whatever_order_places_are_forgotten():
-    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
+    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
     rng, known = np.random.default_rng(0), []
     for number in range(300):
         forgotten = (known.pop(rng.integers(len(known) // 2)),) if len(known) == 20 else ()
@@ -180,7 +180,7 @@ def test_what_the_graph_remembers_is_bounded_in_whatever_order_places_are_forgot
 
 def test_a_loop_moves_no_map_in_which_the_camera_has_no_place():
     """With the scale lost, where the camera is could not move with the map."""
-    graph = MapGraph(is_metric=True)
+    graph = SubmapGraph(is_metric=True)
     for number in range(3):
         graph.add(a_submap(number, num_registrations=min(number, 1)), IDENTITY, 0, None)
     metric = MetricMap(None, ScaleConfig(), graph=graph)
@@ -191,7 +191,7 @@ def test_a_loop_moves_no_map_in_which_the_camera_has_no_place():
 
 def test_scales_of_different_maps_are_comparable_only_in_metres():
     for is_metric in (True, False):
-        graph = MapGraph(is_metric)
+        graph = SubmapGraph(is_metric)
         graph.add(a_submap(0, num_registrations=0), moved_by(0.0, scale=2.0), 0, None)
         graph.add(a_submap(1, num_registrations=0), moved_by(0.0, scale=3.0), 1, None)
         assert graph.expected_scale(0, 1) == (pytest.approx(1.5) if is_metric else None)

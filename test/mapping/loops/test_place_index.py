@@ -60,7 +60,7 @@ def test_a_first_visit_is_no_return_and_a_second_is(known):
 
 def test_the_threshold_lies_between_neighbours_and_others(known):
     likeness = known[1].likeness
-    assert likeness.others + 3 * likeness.spread <= likeness.threshold <= likeness.neighbours
+    assert likeness.others + 3 * likeness.spread <= likeness.threshold <= likeness.neighbors
     assert abs(likeness.others) < 0.1
 
 

@@ -29,7 +29,7 @@ from dvlt_ros.mapping.maps.map_part import MapSnapshot
 from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
 from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
 from dvlt_ros.mapping.pose_graph.graph import PoseGraphConfig
-from dvlt_ros.mapping.pose_graph.submap_graph import MapGraph
+from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.mapping.sensors.suite import Sensors
 from dvlt_ros.mapping.submaps.submap import StoredSubmap, Submap
@@ -442,7 +442,7 @@ def test_without_loops_nothing_is_loaded(make_predictor, first_drive):
 
 def test_one_loop_joins_nothing_to_a_saved_map_and_two_never_move_it():
     pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
-    graph = MapGraph(is_metric=False)
+    graph = SubmapGraph(is_metric=False)
     assert graph.load([5, 6, 7]) == graph.saved_id == -1
     for number in (8, 9):
         submap = Submap(number, 0, number * FRAME_NS, "cam", pose((number, 0, 0)), 3.0, number - 8)
@@ -460,7 +460,7 @@ def test_one_loop_joins_nothing_to_a_saved_map_and_two_never_move_it():
 
 def test_a_saved_map_stays_known_however_far_the_robot_drives():
     pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
-    graph = MapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
+    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
     graph.load([0, 1, 2])
     for number in range(3, 60):
         forgotten = (0, 1) if number == 30 else ()

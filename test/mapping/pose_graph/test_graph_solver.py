@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dvlt_ros.errors import AlignmentError
-from dvlt_ros.mapping.pose_graph.factors import Edge, factor, held
+from dvlt_ros.mapping.pose_graph.factors import Edge, between_factor, prior_factor
 from dvlt_ros.mapping.pose_graph.odometry import OdometryTerms
 from dvlt_ros.mapping.pose_graph.solver import CONVERGED, minimize
 
@@ -98,7 +98,11 @@ def test_step_by_step_comes_out_what_gtsam_finds_at_once(seed, has_odometry, awa
     rng, nodes = np.random.default_rng(seed), truth()
     registrations, odometry, loops = edges(nodes, rng)
     odometry = odometry if has_odometry else []
-    factors = [held(0, nodes[0]), *map(factor, registrations), *(factor(loop, 4.0) for loop in loops)]
+    factors = [
+        prior_factor(0, nodes[0]),
+        *map(between_factor, registrations),
+        *(between_factor(loop, 4.0) for loop in loops),
+    ]
     start = {node: at * noisy(rng, away) for node, at in nodes.items()}
     found, error = minimize(factors, odometry, start)
     expected, least = at_once(factors, odometry, start)
@@ -129,4 +133,4 @@ def test_an_edge_that_is_no_number_has_no_solution():
     registrations, _, _ = edges(nodes, np.random.default_rng(0))
     nowhere = Edge("odometry", 0, 1, similarity(np.full(7, np.nan)), np.eye(7))
     with pytest.raises(AlignmentError, match="not finite"):
-        minimize([held(0, nodes[0]), *map(factor, registrations)], [nowhere], nodes)
+        minimize([prior_factor(0, nodes[0]), *map(between_factor, registrations)], [nowhere], nodes)
