@@ -35,7 +35,7 @@ lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m mypy
 
 docs: $(DOCS)/.made  ## the documentation as pages in site/; a link that leads nowhere is an error
-	$(DOCS)/bin/python -m mkdocs build --strict $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict $(ARGS)
 
 $(DOCS)/.made: requirements/docs.txt
 	$(PYTHON) -m venv --clear $(DOCS)
