@@ -1,4 +1,4 @@
-"""docs/node.md says what the node does."""
+"""The reference pages say what the node does."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "node.md").read_text()
+PAGES = ROOT / "docs" / "reference"
+SOURCES = {  # file: where its names stand in it, and the page that explains them
+    "lifecycle/status.py": (r'^ +"(\w+)": |values\["(\w+)"\]', "status.md"),
+    "outputs/topics.py": (r'_publisher\(\w+, "([\w/]+)"', "topics.md"),
+    "outputs/frame_outputs.py": (r'_publisher\(\w+, f"\{topics\}([\w/]+)"', "topics.md"),
+    "lifecycle/services.py": (r'create_service\(\w+, "(~/\w+)"', "topics.md"),
+}
 
 
 def test_the_table_of_parameters_is_that_of_the_code():
     tool = runpy.run_path(str(ROOT / "tools" / "document_parameters.py"))
-    assert tool["updated"](PAGE) == PAGE, "run python tools/document_parameters.py"
+    page = (PAGES / "parameters.md").read_text()
+    assert tool["updated"](page) == page, "run python tools/document_parameters.py"
 
 
-@pytest.mark.parametrize("name", ["status.py", "outputs.py", "frame_outputs.py", "services.py"])
-def test_every_status_key_topic_and_service_is_on_the_page(name):
-    source = (ROOT / "dvlt_ros" / "ros" / name).read_text()
-    patterns = {
-        "status.py": r'^ +"(\w+)": |values\["(\w+)"\]',
-        "outputs.py": r'_publisher\(\w+, "([\w/]+)"',
-        "frame_outputs.py": r'_publisher\(\w+, f"\{topics\}([\w/]+)"',
-        "services.py": r'create_service\(\w+, "(~/\w+)"',
-    }
-    found = [next(filter(None, match.groups())) for match in re.finditer(patterns[name], source, re.MULTILINE)]
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_status_key_topic_and_service_is_on_its_page(name):
+    pattern, page = SOURCES[name]
+    source, text = (ROOT / "dvlt_ros" / "ros" / name).read_text(), (PAGES / page).read_text()
+    found = [next(filter(None, match.groups())) for match in re.finditer(pattern, source, re.MULTILINE)]
     assert len(found) >= 3
-    assert not [word for word in found if f"`{word}`" not in PAGE]
+    assert not [word for word in found if f"`{word}`" not in text]
