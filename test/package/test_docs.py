@@ -89,10 +89,28 @@ def test_files_and_modules_that_are_named_exist(page):
     for name in inline(page):
         if re.fullmatch(rf"({'|'.join(ROOMS)})/[\w./-]*", name):
             assert (ROOT / name).exists(), f"{name} does not exist"
+        elif re.fullmatch(r"[\w/]+\.py", name):
+            assert_is_a_file_here(name)
         if match := re.match(r"(dvlt_ros(?:\.[a-z_0-9]+)*)", name):
             parts = match[1].split(".")
             known = [".".join(parts[:n]) for n in range(1, len(parts) + 1) if module_exists(".".join(parts[:n]))]
             assert len(parts) - len(known[-1].split(".")) <= 1, f"{name}: no such module"
+
+
+def test_the_drawing_names_what_is_there():
+    drawn = re.findall(r">([^<]*)</text>", (ROOT / "docs" / "images" / "architecture.svg").read_text())
+    words = [word for text in drawn for word in re.split(r"[ ,:]+", text)]
+    for name in (word for word in words if word.endswith(".py")):
+        assert_is_a_file_here(name)
+    for name in (word for word in words if word.endswith("/")):
+        assert any((ROOT / above / name).is_dir() for above in (".", "dvlt_ros", "dvlt_ros/mapping")), (
+            f"no folder {name}"
+        )
+
+
+def assert_is_a_file_here(name: str) -> None:
+    """By the end of its path, wherever in the repository."""
+    assert any(path.as_posix().endswith(f"/{name}") for room in ROOMS for path in (ROOT / room).rglob("*.py")), name
 
 
 @every_page
