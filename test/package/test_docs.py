@@ -102,7 +102,7 @@ def test_the_drawing_names_what_is_there():
     for name in (word for word in words if word.endswith(".py")):
         assert_is_a_file_here(name)
     for name in (word for word in words if word.endswith("/")):
-        assert any((ROOT / above / name).is_dir() for above in (".", "dvlt_ros", "dvlt_ros/mapping")), (
+        assert any((ROOT / above / name).is_dir() for above in (".", "dvlt_ros", "dvlt_ros/mapping", "training")), (
             f"no folder {name}"
         )
 
