@@ -12,11 +12,14 @@ pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `
 
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs" / "reference"
+STATUS_KEY = r'(?:^ +|\{)"(\w+)": |values\["(\w+)"\]'
 SOURCES = {  # file: where its names stand in it, and the page that explains them
-    "lifecycle/status.py": (r'^ +"(\w+)": |values\["(\w+)"\]', "status.md"),
-    "outputs/topics.py": (r'_publisher\(\w+, "([\w/]+)"', "topics.md"),
-    "outputs/frame_outputs.py": (r'_publisher\(\w+, f"\{topics\}([\w/]+)"', "topics.md"),
-    "lifecycle/services.py": (r'create_service\(\w+, "(~/\w+)"', "topics.md"),
+    "ros/lifecycle/status.py": (STATUS_KEY, "status.md"),
+    "mapping/status.py": (STATUS_KEY, "status.md"),
+    "mapping/loop_closer.py": (STATUS_KEY, "status.md"),
+    "ros/outputs/topics.py": (r'_publisher\(\w+, "([\w/]+)"', "topics.md"),
+    "ros/outputs/frame_outputs.py": (r'_publisher\(\w+, f"\{topics\}([\w/]+)"', "topics.md"),
+    "ros/lifecycle/services.py": (r'create_service\(\w+, "(~/\w+)"', "topics.md"),
 }
 
 
@@ -29,7 +32,14 @@ def test_the_table_of_parameters_is_that_of_the_code():
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_status_key_topic_and_service_is_on_its_page(name):
     pattern, page = SOURCES[name]
-    source, text = (ROOT / "dvlt_ros" / "ros" / name).read_text(), (PAGES / page).read_text()
+    source, text = (ROOT / "dvlt_ros" / name).read_text(), (PAGES / page).read_text()
     found = [next(filter(None, match.groups())) for match in re.finditer(pattern, source, re.MULTILINE)]
     assert len(found) >= 3
     assert not [word for word in found if f"`{word}`" not in text]
+
+
+def test_every_component_of_the_diagnostics_is_on_its_page():
+    from dvlt_ros.ros.lifecycle.status import COMPONENTS
+
+    text = (PAGES / "status.md").read_text()
+    assert not [component for component in COMPONENTS if f"`{component}`" not in text]
