@@ -51,7 +51,7 @@ class FastDvlt:
     On a GPU the steps are replayed from graphs, on one stream and by one thread.
 
     ``merged_keys`` above 1 is an approximation: global attention sees the keys and values of so many by so many patches
-    as their mean. What it costs: docs/lab/performance.md.
+    as their mean. What it costs: docs/performance.md.
 
     Raises:
         ConfigError: a precision that the model's device does not have, or impossible ``merged_keys``.

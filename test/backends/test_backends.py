@@ -27,7 +27,7 @@ from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError, InputError, WeightsError
 from dvlt_ros.geometry import camera_directions, invert_pose, pixel_centers, project, transform_points
 
-DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "other-models.md"
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 CENTRED = ("vggt", "vggt-omega")  # they know fields of view, not principal points
 ONE_FOCAL = ("mast3r",)
 METRIC = {"pi3x", "mapanything"}
@@ -292,7 +292,7 @@ def test_cards_refuse_what_cannot_be():
 
 @pytest.mark.skipif(
     importlib.util.find_spec("depth_anything_3") is None,
-    reason="depth-anything-3 is not installed (docs/how-to/other-models.md has the command)",
+    reason="depth-anything-3 is not installed; `pip install --no-deps depth-anything-3` (docs/models.md) runs this",
 )
 def test_random_weights_of_the_real_depth_anything_3_have_the_right_shapes(tmp_path):
     from depth_anything_3.cfg import create_object, load_config
