@@ -181,7 +181,7 @@ def test_a_camera_that_sees_nothing_does_not_say_that_nothing_is_there(make_whee
 
 
 def test_the_costmap_on_the_page_listens_to_what_the_node_says():
-    page = (Path(__file__).parents[2] / "docs" / "node.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "robot" / "nav2.md").read_text()
     snippet = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     layer = snippet["local_costmap"]["local_costmap"]["ros__parameters"]["voxel_layer"]
     sources = {name: layer[name] for name in layer["observation_sources"].split()}
