@@ -142,7 +142,7 @@ def feed(node: Any, count: int) -> Iterator[float]:
 
     That is all from the image's callback to its publication and its place in the map, but for the engine's window.
     """
-    stream, counters = node._stream, node._parts.engine.counters
+    stream, counters = node._stream, node._parts.mapper.counters
     done = lambda: sum(getattr(counters.read(), name) for name in ("published", "dropped", "refused"))  # noqa: E731
     images = [image_message(image, "rgb8", header("cam", 1)) for image in clouds(16)]
     for number in range(count):
@@ -185,7 +185,7 @@ def camera(args: argparse.Namespace) -> None:
         deliver = node._stream.worker._deliver
 
         def measured(result: Any) -> None:
-            if result.num_views == node._parts.engine.config.window.size:
+            if result.num_views == node._parts.mapper.config.window.size:
                 in_node.append(result.window_ms)
             deliver(result)
 
@@ -196,7 +196,7 @@ def camera(args: argparse.Namespace) -> None:
             end_s = time.monotonic() + args.seconds
             while time.monotonic() < end_s:
                 executor.spin_once(timeout_sec=0.1)
-        predictor = node._parts.engine.predictor
+        predictor = node._parts.mapper.predictor
         executor.shutdown()
     alone = engine_alone(predictor, len(in_node))
     print(f"{machine(torch.device('cpu'))}; embedded checkpoint, windows of 8 views with 5 new, ms of window")

@@ -194,6 +194,6 @@ def test_the_costmap_on_the_page_listens_to_what_the_node_says():
     assert marking["topic"] == "/obstacles"
     assert clearing["topic"] == "/points"
     node, top = ObstaclesConfig(), layer["origin_z"] + layer["z_voxels"] * layer["z_resolution"]
-    assert clearing["min_obstacle_height"] < 0 < node.obstacle_max_height_m < clearing["max_obstacle_height"]
-    assert marking["min_obstacle_height"] < node.obstacle_min_height_m
-    assert layer["max_obstacle_height"] == marking["max_obstacle_height"] == node.obstacle_max_height_m <= top
+    assert clearing["min_obstacle_height"] < 0 < node.max_height_m < clearing["max_obstacle_height"]
+    assert marking["min_obstacle_height"] < node.min_height_m
+    assert layer["max_obstacle_height"] == marking["max_obstacle_height"] == node.max_height_m <= top

@@ -230,7 +230,7 @@ def test_an_empty_range_of_k_is_refused(make_engine, make_predictor):
     engine, _ = make_engine(make_predictor())
     with pytest.raises(ConfigError, match=r"budget\.k_min 12 is above budget\.k_max 8"):
         engine.configure(mapper_config(budget_k_min=12))
-    assert engine.config.k_min == 0
+    assert engine.config.budget.k_min == 0
 
 
 def test_memory_is_bounded(make_engine, make_predictor, make_frame):
