@@ -25,7 +25,7 @@ from tf2_msgs.msg import TFMessage
 from dvlt_ros.ros.node import ReconstructNode
 
 HEIGHT, WIDTH = 48, 64
-ROOM = sorted((Path(__file__).parents[2] / "dvlt_ros" / "demo" / "room").glob("*.jpg"))
+ROOM = sorted((Path(__file__).parents[3] / "dvlt_ros" / "demo" / "room").glob("*.jpg"))
 QUICK = {
     "device": "cpu", "publish_unscaled": True, "map_rate_hz": 20.0, "image_size": 56, "k_max": 2,
     "keyframe_min_change": 0.0, "max_registration_residual": 0.9, "points_stride": 1,
