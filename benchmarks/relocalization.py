@@ -24,15 +24,14 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from simulation.building import SimulatedRobot, make_building, send
-from simulation.joins import HEADER, Case, Outcome, summary
 from simulation.network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.alignment import Sim3, fit_sim3
@@ -56,6 +55,7 @@ CHECKPOINT = "simulated"
 LATER_NS = 10**13  # when the other drives begin
 ELSEWHERE_M = 100.0  # a multiple of what the patterns on the walls repeat after
 SIMILAR_M, SIMILAR_DEG = 1.0, 20.0  # poses from which a place was seen before
+WRONG_M = 1.0  # error of a join that is a false one
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +133,56 @@ class Saved:
         return np.asarray(self.found.map_from_cam[nearest] @ between)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Of one drive beside a saved map."""
+
+    similar_s: float | None  # driven until a window from where the camera had been in the first drive; None: never
+    joined_s: float | None  # until a window is published in the saved map; None: never
+    joined_m: float | None
+    errors_m: tuple[float, ...]  # of the frames that were published in the saved map
+    off_m: float | None  # of the first of them, in the map as it is there
+    off_deg: float | None
+    refusal: str  # why the latest loop was refused
+
+    @property
+    def waited_s(self) -> float | None:
+        """Since that window; less than zero where the robot knew its way sooner."""
+        return None if self.similar_s is None or self.joined_s is None else self.joined_s - self.similar_s
+
+    @property
+    def rms_m(self) -> float:
+        return math.sqrt(float(np.mean(np.square(self.errors_m)))) if self.errors_m else math.nan
+
+
+@dataclass(frozen=True)
+class Case:
+    """Of a saved map."""
+
+    number: int  # of the drive
+    is_same: bool
+    is_fooled: bool
+
+    @classmethod
+    def all(cls, num_drives: int) -> list[Case]:
+        """So many in the saved building and one in another; the last of each once more with a fooled network."""
+        sound = [cls(number, number < num_drives, False) for number in range(num_drives + 1)]
+        return [*sound, *(replace(case, is_fooled=True) for case in sound[-2:])]
+
+    def row(self, seed: int, outcome: Outcome) -> str:
+        times = outcome.similar_s, outcome.joined_s, outcome.joined_m, outcome.waited_s
+        errors: tuple[float | None, ...] = (None,) * 5
+        if outcome.errors_m:
+            errors = outcome.off_m, outcome.off_deg, outcome.errors_m[0], outcome.rms_m, max(outcome.errors_m)
+        cells = [f"{'-' if value is None else format(value, '.1f'):>8s}" for value in times]
+        cells += [
+            f"{'-' if value is None else format(value, '.2f'):>{width}s}"
+            for value, width in zip(errors, (5, 6, 7, 6, 6), strict=True)
+        ]
+        where, network = "the same" if self.is_same else "another", "fooled" if self.is_fooled else "sound"
+        return f"{seed:4d} {self.number:6d}  {where:>8s}  {network:>8s}  {' '.join(cells)}  {outcome.refusal}"
+
+
 def save(seed: int, length_m: float, path: Path, is_metric: bool = True) -> Saved:
     """The map of one drive through a building of its own."""
     rng = np.random.default_rng(seed)
@@ -201,6 +251,31 @@ def first_similar(first: SimulatedRobot, second: SimulatedRobot) -> int | None:
 
 def seconds(robot: SimulatedRobot, stamp_ns: int) -> float:
     return float(stamp_ns - robot.stamps_ns[0]) * 1e-9
+
+
+HEADER = (
+    "seed  drive  building   network   similar   joined   driven   waited   off    off   error    rms   most\n"
+    "                                        s        s        m        s     m    deg       m      m      m"
+)
+
+
+def summary(found: Sequence[tuple[Case, Outcome]]) -> str:
+    joined = [(case, outcome) for case, outcome in found if outcome.errors_m]
+    false = sum(not case.is_same or outcome.errors_m[0] > WRONG_M for case, outcome in joined)
+    sound = [outcome for case, outcome in found if case.is_same and not case.is_fooled]
+    could = [outcome for outcome in sound if outcome.similar_s is not None]
+    waited = [outcome.waited_s for outcome in could if outcome.waited_s is not None]
+    lines = [f"{len(waited)} of {len(could)} drives joined that saw something from similar poses; {false} false joins"]
+    if waited:
+        good = [outcome for outcome in sound if outcome.errors_m]
+        errors = np.array([(outcome.off_m, outcome.rms_m) for outcome in good])
+        off, rms = zip(np.median(errors, axis=0), errors.max(axis=0), strict=True)
+        lines += [
+            f"waited: {np.median(waited):.1f} s (median), {max(waited):.1f} s at most",
+            f"off at joining: {off[0]:.2f} m (median), {off[1]:.2f} m at most; "
+            f"rms error from then on: {rms[0]:.2f} m (median), {rms[1]:.2f} m at most",
+        ]
+    return "\n".join(lines)
 
 
 def main() -> None:
