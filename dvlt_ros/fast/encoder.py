@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model.config import NUM_REGISTERS, PATCH_SIZE
+from ..model.config import PATCH_SIZE
 from ..model.encoder import Encoder
 from ..model.layers import Block
 from .block import FastBlock, Recipe
@@ -21,7 +21,9 @@ class FastEncoder:
         weight = convolution.weight.detach() / encoder.std
         bias = cast("Tensor", convolution.bias).detach() - (weight * encoder.mean).sum(dim=(1, 2, 3))
         self.patch_embed = PlainLinear(weight.flatten(1), bias, recipe.dtype)
-        self.class_token, self.registers = encoder.cls_token.detach(), encoder.register_tokens.detach()
+        self.class_token, self.num_special = encoder.cls_token.detach(), encoder.num_special
+        registers = encoder.register_tokens
+        self.registers = self.class_token[:, :0] if registers is None else registers.detach()
         self.blocks = [FastBlock(block, recipe) for block in cast("list[Block]", encoder.blocks)]
 
     def __call__(self, images: Tensor, position: Tensor) -> Tensor:
@@ -32,4 +34,4 @@ class FastEncoder:
         x = torch.cat([special.expand(len(patches), -1, -1), patches + position[:, 1:]], dim=1)
         for block in self.blocks:
             x = block(x, None, turns=False)
-        return F.layer_norm(x, x.shape[-1:], eps=1e-5)[:, 1 + NUM_REGISTERS :]
+        return F.layer_norm(x, x.shape[-1:], eps=1e-5)[:, self.num_special :]

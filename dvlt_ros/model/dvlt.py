@@ -110,7 +110,7 @@ class Dvlt(nn.Module):
         self.register_token = nn.Parameter(torch.empty(1, 1, NUM_REGISTERS, config.embed_dim))
         nn.init.normal_(self.camera_token, std=1e-6)
         nn.init.normal_(self.register_token, std=1e-6)
-        self.patch_embed_encoder = Encoder(config.embed_dim, config.num_heads, config.num_encoder_blocks)
+        self.patch_embed_encoder = Encoder(config)
         self.recurrent_blocks = nn.ModuleList(LoopBlock(config) for _ in range(config.num_loop_blocks))
         self.ray_decoder = RayDecoder(config)
         depth_decoder = ConvDepthDecoder if config.depth_head_type == "conv" else LinearDepthDecoder
