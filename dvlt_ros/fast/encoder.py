@@ -13,10 +13,12 @@ from ..model.encoder import Encoder
 from ..model.layers import Block
 from .block import FastBlock, Recipe
 from .linear import PlainLinear
+from .shallow import without
 
 
 class FastEncoder:
     def __init__(self, encoder: Encoder, recipe: Recipe) -> None:
+        self.encoder = without(encoder, "blocks", "patch_embed")
         convolution = encoder.patch_embed.proj
         weight = convolution.weight.detach() / encoder.std
         bias = cast("Tensor", convolution.bias).detach() - (weight * encoder.mean).sum(dim=(1, 2, 3))
@@ -32,6 +34,9 @@ class FastEncoder:
         patches = self.patch_embed(patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
         special = torch.cat([self.class_token + position[:, :1], self.registers], dim=1)
         x = torch.cat([special.expand(len(patches), -1, -1), patches + position[:, 1:]], dim=1)
-        for block in self.blocks:
+        parts = []
+        for number, block in enumerate(self.blocks, start=1):
             x = block(x, None, turns=False)
-        return F.layer_norm(x, x.shape[-1:], eps=1e-5)[:, self.num_special :]
+            if number in self.encoder.taps:
+                parts.append(self.encoder.patches(x))
+        return self.encoder.readout(torch.cat([*parts, self.encoder.patches(x)], dim=-1))

@@ -26,6 +26,7 @@ from ..checkpoints import EMBEDDED_WEIGHTS
 from ..errors import InputError
 from ..types import Cameras
 from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
+from .correlation import Correlation
 from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecoder
 from .encoder import Encoder
 from .layers import Rope
@@ -63,7 +64,7 @@ class Prediction:
 class Features:
     """What the encoder says of each view on its own; it can be kept and put together anew."""
 
-    tokens: Tensor  # (B, S, h*w, C): patches in row order
+    tokens: Tensor  # (B, S, h*w, C): patches in row order; a network that matches by descriptors has them behind
     grid: tuple[int, int]  # patches (rows, columns)
 
     def views(self, indices: Sequence[int]) -> Features:
@@ -111,6 +112,7 @@ class Dvlt(nn.Module):
         nn.init.normal_(self.camera_token, std=1e-6)
         nn.init.normal_(self.register_token, std=1e-6)
         self.patch_embed_encoder = Encoder(config)
+        self.correlation = Correlation(config) if config.match_taps else None
         self.recurrent_blocks = nn.ModuleList(LoopBlock(config) for _ in range(config.num_loop_blocks))
         self.ray_decoder = RayDecoder(config)
         depth_decoder = ConvDepthDecoder if config.depth_head_type == "conv" else LinearDepthDecoder
@@ -147,11 +149,13 @@ class Dvlt(nn.Module):
         """The state before the first step; the first view is the reference, whose frame is the world."""
         if not isinstance(features, Features):
             raise InputError(f"begin takes the Features that encode gives, got {type(features).__name__}")
-        batch, views = features.tokens.shape[:2]
+        tokens, (batch, views) = features.tokens, features.tokens.shape[:2]
+        if self.correlation is not None:
+            tokens = self.correlation(tokens, features.grid)
         camera = torch.cat([self.camera_token[:, :1], self.camera_token[:, 1:].expand(-1, views - 1, -1, -1)], dim=1)
         special = torch.cat([camera, self.register_token.expand(-1, views, -1, -1)], dim=2)
-        special = special.expand(batch, -1, -1, -1).to(features.tokens.dtype)
-        return State(torch.cat([special, features.tokens], dim=2), features.grid)
+        special = special.expand(batch, -1, -1, -1).to(tokens.dtype)
+        return State(torch.cat([special, tokens], dim=2), features.grid)
 
     def schedule(self, num_steps: int) -> list[Step]:
         """The K steps of the loop with their scales, which depend on K alone."""
