@@ -24,13 +24,13 @@ from tqdm import tqdm
 from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
 
-from .calibration import plot_curves, window_curves
-from .contenders import Contender, require_device
-from .data.layouts import open_dataset
+from .evaluation.calibration import plot_curves, window_curves
+from .evaluation.candidates import Contender, require_device
+from .data.readers.layouts import open_dataset
 from .data.types import Views
-from .evaluation import means, recording_windows, window_metrics
-from .pictures import picture_grid
-from .recorded import record_windows
+from .evaluation.windows import means, recording_windows, window_metrics
+from .evaluation.pictures import picture_grid
+from .evaluation.recorded import record_windows
 from .synthetic import load_benchmark
 
 COLUMNS = ("abs_rel", "delta1", "rel_l2", "inlier_ratio", "auc@3", "auc@30")

@@ -29,17 +29,17 @@ from tqdm import tqdm
 from dvlt_ros.errors import ConfigError, DvltError
 from dvlt_ros.model import Dvlt
 
-from .batches import Batches
+from .batches.batch import Batches
 from .config import Optimizer, TrainConfig, Validation, from_hydra
 from .data.types import Views
-from .evaluation import evaluate_windows, means
-from .losses import Targets, compute_losses
-from .matching import MatchingLoss
-from .parameters import build_model, freeze, groups
-from .rendering import RENDERED_AT_ONCE
-from .state import Progress, restore_latest, save_latest, save_weights
+from .evaluation.windows import evaluate_windows, means
+from .losses.published import Targets, compute_losses
+from .losses.matching import MatchingLoss
+from .optimisation.parameters import build_model, freeze, groups
+from .batches.rendering import RENDERED_AT_ONCE
+from .optimisation.state import Progress, restore_latest, save_latest, save_weights
 from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
-from .transfer import Moving, read_transfer, write_transfer
+from .optimisation.transfer import Moving, read_transfer, write_transfer
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,50 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, dim, kernel_size=PATCH_SIZE, stride=PATCH_SIZE)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).flatten(2).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    """Images (N, 3, H, W) in [0, 1] -> patch features (N, h*w, C)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: DvltConfig) -> None:
+        super().__init__()
+        dim, self.antialias = config.embed_dim, config.encoder_antialias
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + POSITION_GRID**2, dim))
+        registers = torch.zeros(1, config.encoder_registers, dim)
+        self.register_tokens = nn.Parameter(registers) if config.encoder_registers else None
+        self.mask_token = nn.Parameter(torch.zeros(1, dim))  # of DINOv2's pre-training: stored, never used
+        self.patch_embed = PatchEmbed(dim)
+        self.blocks = nn.ModuleList(
+            Block(dim, config.num_heads, qk_norm=False, layer_scale=1.0, norm_eps=1e-6)
+            for _ in range(config.num_encoder_blocks)
+        )
+        self.taps = config.match_taps
+        self.descriptors = nn.Linear(len(self.taps) * dim, config.match_channels) if self.taps else None
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
+        self._initialize()
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.normal_(self.cls_token, std=1e-6)
+        if self.register_tokens is not None:
+            nn.init.normal_(self.register_tokens, std=1e-6)
+
+    @property
+    def num_special(self) -> int:
+        """Tokens before the patches: the class token and the registers."""
+        return 1 + (0 if self.register_tokens is None else self.register_tokens.shape[1])
+
+    def forward(self, images: Tensor) -> Tensor:
         return self.readout(self.frozen(images))
 
     def frozen(self, images: Tensor) -> Tensor:

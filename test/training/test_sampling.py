@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
-from dvlt_ros.training.augment import DepthRule
+from dvlt_ros.training.batches.augment import DepthRule
 from dvlt_ros.training.config import Shapes
-from dvlt_ros.training.mixture import load_mixture, repeat_factors, shares
-from dvlt_ros.training.sampling import (
+from dvlt_ros.training.batches.mixture import load_mixture, repeat_factors, shares
+from dvlt_ros.training.batches.sampling import (
     BatchSampler,
     EpochStream,
     ViewRule,

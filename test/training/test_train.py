@@ -20,10 +20,10 @@ from hydra import compose, initialize_config_module
 
 from dvlt_ros.errors import ConfigError, WeightsError
 from dvlt_ros.model import Dvlt, DvltConfig
-from dvlt_ros.training.augment import Frame
+from dvlt_ros.training.batches.augment import Frame
 from dvlt_ros.training.config import ModelSource, Optimizer, TrainConfig, from_hydra
 from dvlt_ros.training.data.writer import SequenceWriter
-from dvlt_ros.training.parameters import MODES, NEVER_USED, build_model, freeze, groups, part_of
+from dvlt_ros.training.optimisation.parameters import MODES, NEVER_USED, build_model, freeze, groups, part_of
 from dvlt_ros.training.train import DivergedError, learning_rate_factor, train
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dvlt_ros.errors import DataError
 
-from . import dtu, eth3d, nuscenes, scannetpp, seven_scenes
+from .readers import dtu, eth3d, nuscenes, scannetpp, seven_scenes
 from .benchmark_sequence import BenchmarkSequence
 
 

@@ -16,10 +16,10 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dvlt_ros.errors import DataError, InputError
 
-from ..augment import ColourRule, DepthRule, change_colours, prepare_frames, stack_frames
-from ..mixture import mixture_set
-from ..sampling import Item, ViewRule, image_shape, sample_views, with_retries
-from .layouts import open_dataset
+from ..batches.augment import ColourRule, DepthRule, change_colours, prepare_frames, stack_frames
+from ..batches.mixture import mixture_set
+from ..batches.sampling import Item, ViewRule, image_shape, sample_views, with_retries
+from .readers.layouts import open_dataset
 from .sequence import RgbdSequence, require_frames
 from .types import Views
 

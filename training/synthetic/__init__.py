@@ -1,6 +1,6 @@
 """Endless synthetic robot scenes: seeded, batched, rendered by torch on any device."""
 
-from .atlas import Photos, load_atlas
+from .surface.atlas import Photos, load_atlas
 from .augment import augment
 from .benchmark import Benchmark, Difficulty, difficulty, load_benchmark, mean_depth_map
 from .config import AugmentConfig, SyntheticConfig

@@ -18,7 +18,7 @@ from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
 
 from ..data.types import Views
 from .config import SyntheticConfig
-from .layouts import FAMILIES
+from .scene.layouts import FAMILIES
 from .render import BENCHMARK_SEED, depth_windows, sample_windows
 
 _FILE = Path(__file__).with_name("benchmark.json")
