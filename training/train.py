@@ -27,19 +27,24 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from dvlt_ros.errors import ConfigError, DvltError
-from dvlt_ros.model import Dvlt
+from dvlt_ros.model import Dvlt, Prediction
+from dvlt_ros.model.config import PATCH_SIZE
+from dvlt_ros.model.correlation import Correlation
 
 from .batches.batch import Batches
+from .batches.frozen import FrozenWindows
 from .config import Optimizer, TrainConfig, Validation, from_hydra
 from .data.types import Views
 from .evaluation.windows import evaluate_windows, means
 from .losses.published import Targets, compute_losses
-from .losses.matching import MatchingLoss
+from .losses.matching import MatchingLoss, correlation_error
+from .losses.subgrid import subgrid_of_prediction, subgrid_of_views
+from .optimisation.descriptors import start_descriptors
+from .optimisation.forward import TrainingPass, resolved_precision, use_two_products
 from .optimisation.parameters import build_model, freeze, groups
 from .batches.rendering import RENDERED_AT_ONCE
 from .optimisation.state import Progress, restore_latest, save_latest, save_weights
 from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
-from .optimisation.transfer import Moving, read_transfer, write_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +75,7 @@ def train(config: TrainConfig) -> Dvlt:
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)  # the same first weights in every process
     network = build_model(config.model)
+    use_two_products(network, config.batched_attention)
     freeze(network, config.trainable)
     parameters = groups(network, config.optimizer)
     optimizer = torch.optim.AdamW(parameters, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay)
@@ -78,22 +84,26 @@ def train(config: TrainConfig) -> Dvlt:
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
     averaged_network = cast(Dvlt, averaged.to(accelerator.device).module)
     matching = MatchingLoss(network) if config.loss.needs_matches else None
+    correlation = network.correlation if config.loss.correlation > 0 else None
     if config.compile:
         compile_blocks(network)
-    model, optimizer = accelerator.prepare(network, optimizer)
-    batches = Batches(config, network.config, accelerator.device, accelerator.process_index, accelerator.num_processes)
+    frozen = None
+    if config.data.features_folder is not None:
+        frozen = FrozenWindows(config, network, accelerator.device, accelerator.is_main_process)
+    model, optimizer = accelerator.prepare(TrainingPass(network), optimizer)
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    batches = Batches(config, network.config, accelerator.device, rank, processes, frozen)
     accelerator.register_for_checkpointing(progress, batches, scheduler, averaged)
-    moving = Moving(network, averaged, optimizer, scheduler, batches, progress)
-    if config.resume and not restore_latest(accelerator, Path(config.output)) and config.transfer is not None:
-        read_transfer(Path(config.transfer), moving)
+    if not (config.resume and restore_latest(accelerator, Path(config.output))) and frozen is not None:
+        start_descriptors(network, frozen, config.model.start.descriptor_updates, config.seed)
+        averaged_network.load_state_dict(network.state_dict())
     before = progress.minutes
 
     windows = validation_windows(config.validation, accelerator)
     bar = tqdm(total=config.total_steps, initial=progress.step, disable=not accelerator.is_main_process, unit="step")
     model.train()
-    paused = False
-    while not paused and not progress.finished(config.total_steps, config.total_minutes):
-        terms, gradient_norm = update(model, matching, optimizer, batches, config, accelerator, progress.step)
+    while not progress.finished(config.total_steps, config.total_minutes):
+        terms, gradient_norm = update(model, matching, correlation, optimizer, batches, config, accelerator, progress.step)
         finite = math.isfinite(gradient_norm)
         progress.count(finite)
         if finite:
@@ -103,27 +113,27 @@ def train(config: TrainConfig) -> Dvlt:
         if progress.bad_in_a_row >= config.max_bad_steps:
             save_latest(accelerator, Path(config.output), progress.step)
             raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
-        minutes = minutes_since(started, accelerator)
-        progress.minutes = before + minutes
-        paused = config.pause_after_minutes is not None and minutes >= config.pause_after_minutes
+        progress.minutes = before + minutes_since(started, accelerator)
         last = progress.finished(config.total_steps, config.total_minutes)
         if config.validation.windows and (last or progress.step % config.validation.every == 0):
             validate(accelerator, config, averaged_network, windows, progress)
-        if last or paused or progress.step % config.save_every == 0:
+        if last or progress.step % config.save_every == 0:
             save_latest(accelerator, Path(config.output), progress.step)
             save_weights(accelerator, averaged_network, Path(config.output, "last"))
     bar.close()
-    if config.transfer is not None and accelerator.is_main_process:
-        write_transfer(Path(config.transfer), moving)
     accelerator.end_training()
     return averaged_network.eval()
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     if config.log_with == "wandb" and not is_wandb_available():  # accelerate would log nothing and say nothing
         raise ConfigError("log_with=wandb needs Weights & Biases: pip install 'dvlt_ros[wandb]'")
     accelerator = Accelerator(
-        mixed_precision=config.precision,
+        mixed_precision=resolved_precision(config.precision, default_device()),
         gradient_accumulation_steps=config.accumulation,
         log_with=None if config.log_with == "none" else config.log_with,
         project_config=ProjectConfiguration(project_dir=config.output, logging_dir=config.output),
@@ -137,6 +147,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 def update(
     model: torch.nn.Module,
     matching: MatchingLoss | None,
+    correlation: Correlation | None,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     config: TrainConfig,
@@ -152,13 +163,19 @@ def update(
         seed = np.random.SeedSequence([config.seed, batch.index, accelerator.process_index]).generate_state(1)
         torch.manual_seed(int(seed[0]))  # for stochastic depth
         with accelerator.accumulate(model):
-            prediction = model(batch.views.images, num_steps=batch.num_steps)
-            terms = compute_losses(prediction, Targets.from_views(batch.views), config.loss)
+            height, width = batch.views.depth.shape[-2:]
+            grid = (height // PATCH_SIZE, width // PATCH_SIZE)
+            prediction, features = model(batch.views.images, batch.frozen, grid, batch.num_steps)
+            terms = losses_of(prediction, batch.views, config.loss)
             values, total = terms.named(), terms.total
             if matching is not None:
                 matched = matching(batch.views)
                 total = total + config.loss.match * matched.match + config.loss.displacement * matched.displacement
                 values |= {**matched.named(), "total": total.detach()}
+            if correlation is not None:
+                error = correlation_error(correlation, features, batch.views)
+                total = total + config.loss.correlation * error
+                values |= {"correlation": error.detach(), "total": total.detach()}
             # Losses leave out what is not finite; a batch with any of it must not count as a good one.
             accelerator.backward(total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * total)
         batches.commit()
@@ -169,6 +186,16 @@ def update(
         logger.warning("update %d skipped: the gradient norm is %s", step, norm)
     optimizer.zero_grad()
     return values, norm
+
+
+def losses_of(prediction: Prediction, views: Views, config: LossConfig) -> LossTerms:
+    """On every pixel, or on a random sub-grid of them."""
+    stride = config.pixel_stride
+    if stride > 1:
+        row, column = torch.randint(stride, (2,)).tolist()
+        prediction = subgrid_of_prediction(prediction, stride, row, column)
+        views = subgrid_of_views(views, stride, row, column)
+    return compute_losses(prediction, Targets.from_views(views), config)
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> LambdaLR:

@@ -24,6 +24,7 @@ from .graphs import StepGraphs
 from .kernels import kernels_for
 from .linear import Precision, check_precision
 from .merging import Merging, check_merging
+from .shallow import without
 
 REMEMBERED_SIZES = 8
 

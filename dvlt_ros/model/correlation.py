@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import DvltConfig
 
 UNIT = 4.0  # displacements are in quarters of the image width
 SUMMARY = 7  # numbers per patch
-HIDDEN = 128
 START_SHARPNESS = 20.0
 
 
@@ -28,15 +26,13 @@ class Correlation(nn.Module):
         self.dim = config.embed_dim
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(START_SHARPNESS)))
         self.nowhere = nn.Parameter(torch.tensor(0.5))  # similarity above which a patch counts as seen
-        self.fc1 = nn.Linear(SUMMARY, HIDDEN)
-        self.fc2 = nn.Linear(HIDDEN, config.embed_dim)
-        nn.init.zeros_(self.fc2.weight)
-        nn.init.zeros_(self.fc2.bias)
+        self.embed = nn.Linear(SUMMARY, config.embed_dim, bias=False)
+        nn.init.zeros_(self.embed.weight)
 
     def forward(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
         tokens, descriptors = features.split([self.dim, features.shape[-1] - self.dim], dim=-1)
         summary = summarise(self.log_share(descriptors, descriptors[:, 0]).exp(), grid)
-        return tokens + self.fc2(F.gelu(self.fc1(summary))).to(tokens.dtype)
+        return tokens + self.embed(summary).to(tokens.dtype)
 
     def log_share(self, descriptors: Tensor, first: Tensor) -> Tensor:
         """Descriptors (B, S, n, D) and the first view's (B, n, D) -> log probabilities (B, S, n, n + 1).

@@ -121,18 +121,19 @@ class Dvlt(nn.Module):
         self.gradient_checkpointing = False  # training only: recompute each step in the backward pass
         self._warned_of_steps = False
 
-    def forward(self, images: Tensor, num_steps: int | None = None) -> Prediction:
-        """Images (B, S, 3, H, W), floating point in [0, 1], H and W multiples of 14; K steps of the loop.
+    def forward(self, images: Tensor | Features, num_steps: int | None = None) -> Prediction:
+        """Images (B, S, 3, H, W), floating point in [0, 1], H and W multiples of 14, or their features; K steps.
 
         Raises:
             InputError: images of another shape or type, with NaN or infinite pixels, or not in [0, 1];
                 K < 1; for decoupled weights, any K but theirs; weights that are not float32.
         """
-        check_images(images)
+        if not isinstance(images, Features):
+            check_images(images)
         steps = self.schedule(self.config.num_steps if num_steps is None else num_steps)
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         apply = partial(checkpoint, self.step, use_reentrant=False) if recompute else self.step
-        state = self.begin(self.encode(images))
+        state = self.begin(images if isinstance(images, Features) else self.encode(images))
         for step in steps:
             state = apply(state, step)
         return self.decode(state)

@@ -60,10 +60,10 @@ def load_encoder(encoder: Encoder, source: str | Path, revision: str | None = No
     path = locate_checkpoint(source, revision)
     tensors = _in_our_names(path, read_tensors(path))
     _check_size(path, tensors, encoder)
-    expected = dict(encoder.state_dict())
+    expected = {name: value for name, value in encoder.state_dict().items() if not name.startswith("descriptors.")}
     width = torch.empty(encoder.cls_token.shape[-1])
     check_tensors(path, tensors, expected | {"norm.weight": width, "norm.bias": width})
-    encoder.load_state_dict({name: tensors[name] for name in expected})
+    encoder.load_state_dict(encoder.state_dict() | {name: tensors[name] for name in expected})
     logger.info("encoder from %s; %s", source, ENCODER_LICENSE)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dvlt_ros.model import DvltConfig
@@ -15,6 +16,7 @@ from .augment import ColourRule
 from ..config import TrainConfig
 from ..data.dataset import SequenceDataset, open_recordings
 from ..data.types import Views, concatenate
+from .frozen import FrozenWindows
 from .mixture import shares
 from .rendering import SyntheticWindows
 from .sampling import BatchSampler, Item, image_shape, sample_num_steps
@@ -25,17 +27,24 @@ SYNTHETIC_SEQUENCES = 1000  # of the endless source, as far as the sampler count
 @dataclass(frozen=True)
 class Batch:
     index: int  # counts from 0, also across a resume
-    views: Views
+    views: Views  # without images where there are features
     num_steps: int  # K
+    frozen: Tensor | None = None  # (B, S, h*w, (taps + 1) * C), what a frozen encoder says of the images
 
 
 class Batches(Iterator[Batch]):
     """Endless; everything in a batch follows from (seed, index, process). Call `commit` once it was trained on."""
 
     def __init__(
-        self, config: TrainConfig, model: DvltConfig, device: torch.device, rank: int, world_size: int
+        self,
+        config: TrainConfig,
+        model: DvltConfig,
+        device: torch.device,
+        rank: int,
+        world_size: int,
+        frozen: FrozenWindows | None = None,
     ) -> None:
-        self.seed, self.model, self.device = config.seed, model, device
+        self.seed, self.model, self.device, self.frozen = config.seed, model, device, frozen
         self.image_size = config.shapes.image_size
         self.synthetic = SyntheticWindows(config.data, config.shapes.views[1], device, rank, world_size)
         self.recordings: list[SequenceDataset] = []
@@ -60,10 +69,14 @@ class Batches(Iterator[Batch]):
                 )
             )
         entries = next(self._loaded)
+        low, high = self.model.min_steps, self.model.num_steps
+        num_steps = sample_num_steps(self.seed, self.index, low, high)
+        if self.frozen is not None:
+            views, features = self.frozen.windows([entry.seed for entry in entries], entries[0].num_views)
+            return Batch(self.index, views, num_steps, features)
         rendered = iter(self._render([entry for entry in entries if isinstance(entry, Item)]))
         windows = [next(rendered) if isinstance(entry, Item) else entry.to(self.device) for entry in entries]
-        low, high = self.model.min_steps, self.model.num_steps
-        return Batch(self.index, concatenate(windows), sample_num_steps(self.seed, self.index, low, high))
+        return Batch(self.index, concatenate(windows), num_steps)
 
     def commit(self) -> None:
         self.sampler.commit()

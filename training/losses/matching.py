@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dvlt_ros.geometry import every, homogeneous, invert_pose, pixel_centers, project, rotate, transform_points
-from dvlt_ros.model import Dvlt
+from dvlt_ros.model import Dvlt, Features
 from dvlt_ros.model.config import PATCH_SIZE
+from dvlt_ros.model.correlation import Correlation
 from dvlt_ros.model.dvlt import NUM_SPECIAL
 from dvlt_ros.model.loop import LoopBlock, SubBlock
 
@@ -45,7 +46,7 @@ class Matches:
 
 def find_matches(views: Views) -> Matches:
     """True correspondences between patches, from depth and poses; ``share`` is bilinear in the point's position."""
-    height, width = views.images.shape[-2:]
+    height, width = views.depth.shape[-2:]
     rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
     depth, valid = (maps[(..., *every(PATCH_SIZE))].flatten(2) for maps in (views.depth, views.valid))  # (B, S, n)
     pixels = pixel_centers(height, width, like=depth)[every(PATCH_SIZE)].flatten(0, 1)  # (n, 2)
@@ -133,6 +134,18 @@ def first_head(part: SubBlock, x: Tensor) -> Tensor:
     queries = attention.q_norm(F.linear(x, weight[0, :head], bias[0, :head]))
     keys = attention.k_norm(F.linear(x, weight[1, :head], bias[1, :head]))
     return (queries @ keys.transpose(-1, -2) / head**0.5).log_softmax(-1)
+
+
+def correlation_error(correlation: Correlation, features: Features, views: Views) -> Tensor:
+    """Cross-entropy, nats, of where descriptors find a patch in the first view and where it truly is, or nowhere."""
+    matches, descriptors = find_matches(views), features.tokens[..., correlation.dim :]
+    num_views, patches = descriptors.shape[1:3]
+    with torch.autocast(descriptors.device.type, enabled=False):
+        found = correlation.log_share(descriptors, descriptors[:, 0])[:, 1:]
+    share = matches.share.unflatten(1, (num_views, patches))[:, 1:, :, 0]  # (B, S - 1, n, n)
+    share = share / share.sum(-1, keepdim=True).clamp(min=1e-6)
+    truth = torch.cat([share, (~matches.in_first[:, 1:]).to(share.dtype).unsqueeze(-1)], dim=-1)
+    return -(truth * found).sum(-1).mean() if num_views > 1 else descriptors.sum() * 0.0
 
 
 def _displacement_error(state: Tensor, matches: Matches) -> Tensor:

@@ -46,6 +46,8 @@ class LossConfig:
     gauge: float = 0.0  # of (log scale)^2, which the published losses leave free; holds predictions near unit size
     match: float = 0.0  # of global attention's cross-entropy with true correspondences (matching.py)
     displacement: float = 0.0  # of how far away they were found, as the state carries it
+    correlation: float = 0.0  # cross-entropy of where descriptors find a patch in the first view (matching.py)
+    pixel_stride: int = 1  # maps are compared at every so many pixels of rows and columns, from a random one on
     confidence: bool = False  # weigh the depth errors by the predicted confidence
     confidence_reward: float = 0.2  # of log c
     confidence_quantile: float = 0.98  # weighted errors above it are left out
@@ -54,10 +56,12 @@ class LossConfig:
     gradient_strides: tuple[int, ...] = (1, 2, 4, 8)
 
     def __post_init__(self) -> None:
-        weights = "point", "depth", "ray", "camera", "field_of_view", "gauge", "match", "displacement"
+        weights = "point", "depth", "ray", "camera", "field_of_view", "gauge", "match", "displacement", "correlation"
         for name in (*weights, "confidence_reward", "min_pixels"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"loss.{name} must be at least 0, got {getattr(self, name)}")
+        if self.pixel_stride < 1:
+            raise ConfigError(f"loss.pixel_stride must be at least 1, got {self.pixel_stride}")
         if not 0 < self.confidence_quantile <= 1:
             raise ConfigError(f"loss.confidence_quantile must be in (0, 1], got {self.confidence_quantile}")
         if not self.max_error > 0 or not self.gradient_strides or min(self.gradient_strides) < 1:

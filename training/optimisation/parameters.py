@@ -8,6 +8,8 @@ from torch import nn
 
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import Dvlt, DvltConfig
+from dvlt_ros.model.encoder_weights import load_encoder
+from dvlt_ros.model.weights import check_tensors, locate_checkpoint, read_tensors
 
 from ..config import EMBEDDED, FinetuneMode, ModelSource, Optimizer
 from .start import restart_matching, start_weights
@@ -18,6 +20,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "depth_decoder": ("depth_decoder.",),
     "ray_decoder": ("ray_decoder.", "camera_head."),
     "loop": ("recurrent_blocks.", "camera_token", "register_token"),
+    "descriptors": ("patch_embed_encoder.descriptors.", "correlation."),
     "encoder": ("patch_embed_encoder.",),
 }
 MODES: dict[FinetuneMode, tuple[str, ...]] = {
@@ -25,6 +28,7 @@ MODES: dict[FinetuneMode, tuple[str, ...]] = {
     "depth_decoder": ("depth_output", "depth_decoder"),
     "depth_decoder_and_loop": ("depth_output", "depth_decoder", "loop"),
     "heads": ("depth_output", "depth_decoder", "ray_decoder"),
+    "all_but_encoder": tuple(part for part in PARTS if part != "encoder"),
     "everything": tuple(PARTS),
 }
 NEVER_USED = "patch_embed_encoder.mask_token"
@@ -35,6 +39,10 @@ def build_model(source: ModelSource) -> Dvlt:
     if source.checkpoint is None:
         model = Dvlt(source.dvlt)
         start_weights(model, source.start)
+        if source.encoder_weights is not None:
+            load_encoder(model.patch_embed_encoder, source.encoder_weights)
+        if source.head_weights is not None:
+            load_heads(model, source.head_weights)
     else:
         model = Dvlt.from_pretrained(None if source.checkpoint == EMBEDDED else source.checkpoint)
         if source.new_depth_head:
@@ -43,6 +51,20 @@ def build_model(source: ModelSource) -> Dvlt:
             restart_matching(model)
     model.gradient_checkpointing = source.gradient_checkpointing
     return model
+
+
+def load_heads(model: Dvlt, source: str) -> None:
+    """Everything but the encoder and what matches by its descriptors, from a file that has nothing else.
+
+    Raises:
+        WeightsError: no such file, or not exactly these tensors.
+    """
+    path = locate_checkpoint(source)
+    tensors = read_tensors(path)
+    loose = PARTS["encoder"] + PARTS["descriptors"]
+    expected = {name: value for name, value in model.state_dict().items() if not name.startswith(loose)}
+    check_tensors(path, tensors, expected)
+    model.load_state_dict(model.state_dict() | tensors)
 
 
 def _with_depth_head(model: Dvlt, head: DvltConfig) -> Dvlt:
