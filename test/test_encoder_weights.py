@@ -81,9 +81,14 @@ def test_the_shared_file_holds_its_reference_numbers():
 
 
 def test_antialiasing_of_position_embeddings_is_a_choice(make_model):
-    grids = [make_model(encoder_antialias=choice).patch_embed_encoder.position_embedding(28, 42) for choice in (True, False)]
+    grids = [
+        make_model(encoder_antialias=choice).patch_embed_encoder.position_embedding(28, 42) for choice in (True, False)
+    ]
     assert not torch.allclose(*grids)
-    whole = [make_model(encoder_antialias=choice).patch_embed_encoder.position_embedding(518, 518) for choice in (True, False)]
+    whole = [
+        make_model(encoder_antialias=choice).patch_embed_encoder.position_embedding(518, 518)
+        for choice in (True, False)
+    ]
     assert torch.equal(*whole)
 
 

@@ -42,7 +42,9 @@ class ModelSource:
     """Where the network starts: a configuration of its own, or a checkpoint to go on from."""
 
     config: dict[str, Any] = field(default_factory=lambda: asdict(DvltConfig()))  # fields of DvltConfig
-    encoder_weights: str | None = None  # of a DINOv2, for a new network: Hugging Face id, directory or .safetensors file
+    encoder_weights: str | None = (
+        None  # of a DINOv2, for a new network: Hugging Face id, directory or .safetensors file
+    )
     head_weights: str | None = None  # for the rest of a new network: a .safetensors file with all of it, no encoder
     checkpoint: str | None = None  # directory, .safetensors file, Hugging Face id or "embedded"; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
@@ -189,7 +191,11 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.total_minutes is not None and not self.total_minutes > 0:
             raise ConfigError(f"total_minutes must be above 0, got {self.total_minutes}")
-        if self.model.new_matching and self.trainable not in ("everything", "all_but_encoder", "depth_decoder_and_loop"):
+        if self.model.new_matching and self.trainable not in (
+            "everything",
+            "all_but_encoder",
+            "depth_decoder_and_loop",
+        ):
             raise ConfigError(f"model.new_matching starts weights anew that trainable={self.trainable} never trains")
         if self.data.features_folder is not None and self.trainable not in ("all_but_encoder", "heads"):
             raise ConfigError(f"data.features_folder needs a frozen encoder; trainable={self.trainable} trains it")

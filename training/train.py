@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -31,18 +32,18 @@ from dvlt_ros.model import Dvlt, Prediction
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.model.correlation import Correlation
 
-from .batches.batch import Batches
+from .batches.batch import Batch, Batches
 from .batches.frozen import FrozenWindows
+from .batches.rendering import RENDERED_AT_ONCE
 from .config import Optimizer, TrainConfig, Validation, from_hydra
 from .data.types import Views
 from .evaluation.windows import evaluate_windows, means
-from .losses.published import Targets, compute_losses
+from .losses import LossConfig, LossTerms, Targets, compute_losses
 from .losses.matching import MatchingLoss, correlation_error
 from .losses.subgrid import subgrid_of_prediction, subgrid_of_views
 from .optimisation.descriptors import start_descriptors
 from .optimisation.forward import TrainingPass, resolved_precision, use_two_products
 from .optimisation.parameters import build_model, freeze, groups
-from .batches.rendering import RENDERED_AT_ONCE
 from .optimisation.state import Progress, restore_latest, save_latest, save_weights
 from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 
@@ -63,6 +64,29 @@ def main(hydra_config: DictConfig) -> None:
         raise SystemExit(f"train: {error}") from error
 
 
+@dataclass
+class Run:
+    """The parts of a run, on one process."""
+
+    accelerator: Accelerator
+    network: Dvlt  # its own weights, as the optimizer changes them
+    model: torch.nn.Module  # `TrainingPass` of the network, as processes share it
+    averaged: AveragedModel
+    optimizer: torch.optim.Optimizer
+    scheduler: LambdaLR
+    batches: Batches
+    progress: Progress
+    matching: MatchingLoss | None
+
+    @property
+    def averaged_network(self) -> Dvlt:
+        return cast(Dvlt, self.averaged.module)
+
+    @property
+    def correlation(self) -> Correlation | None:
+        return self.network.correlation
+
+
 def train(config: TrainConfig) -> Dvlt:
     """Run to ``total_steps`` or ``total_minutes`` and return the averaged model, in evaluation mode.
 
@@ -72,57 +96,64 @@ def train(config: TrainConfig) -> Dvlt:
         DivergedError: ``max_bad_steps`` updates in a row without a finite gradient; the state before them is saved.
     """
     started = time.monotonic()
+    run = start_run(config)
+    accelerator, progress, output = run.accelerator, run.progress, Path(config.output)
+    before = progress.minutes
+    windows = validation_windows(config.validation, accelerator)
+    bar = tqdm(total=config.total_steps, initial=progress.step, disable=not accelerator.is_main_process, unit="step")
+    run.model.train()
+    while not progress.finished(config.total_steps, config.total_minutes):
+        terms, gradient_norm = update(run, config)
+        finite = math.isfinite(gradient_norm)
+        progress.count(finite)
+        if finite:
+            run.averaged.update_parameters(run.network)
+        run.scheduler.step()
+        report(accelerator, config, bar, progress, terms, gradient_norm, run.scheduler)
+        if progress.bad_in_a_row >= config.max_bad_steps:
+            save_latest(accelerator, output, progress.step)
+            raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
+        progress.minutes = before + minutes_since(started, accelerator)
+        last = progress.finished(config.total_steps, config.total_minutes)
+        if config.validation.windows and (last or progress.step % config.validation.every == 0):
+            validate(accelerator, config, run.averaged_network, windows, progress)
+        if last or progress.step % config.save_every == 0:
+            save_latest(accelerator, output, progress.step)
+            save_weights(accelerator, run.averaged_network, output / "last")
+    bar.close()
+    accelerator.end_training()
+    return run.averaged_network.eval()
+
+
+def start_run(config: TrainConfig) -> Run:
+    """Everything that a run needs, from its newest state if there is one to go on from."""
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)  # the same first weights in every process
     network = build_model(config.model)
     use_two_products(network, config.batched_attention)
     freeze(network, config.trainable)
-    parameters = groups(network, config.optimizer)
-    optimizer = torch.optim.AdamW(parameters, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay)
+    adamw = torch.optim.AdamW(
+        groups(network, config.optimizer), betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay
+    )
     progress = Progress()
-    scheduler = make_scheduler(optimizer, config, progress)
+    scheduler = make_scheduler(adamw, config, progress)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
-    averaged_network = cast(Dvlt, averaged.to(accelerator.device).module)
+    averaged.to(accelerator.device)
     matching = MatchingLoss(network) if config.loss.needs_matches else None
-    correlation = network.correlation if config.loss.correlation > 0 else None
     if config.compile:
         compile_blocks(network)
+    model, optimizer = accelerator.prepare(TrainingPass(network), adamw)
     frozen = None
     if config.data.features_folder is not None:
         frozen = FrozenWindows(config, network, accelerator.device, accelerator.is_main_process)
-    model, optimizer = accelerator.prepare(TrainingPass(network), optimizer)
     rank, processes = accelerator.process_index, accelerator.num_processes
     batches = Batches(config, network.config, accelerator.device, rank, processes, frozen)
     accelerator.register_for_checkpointing(progress, batches, scheduler, averaged)
-    if not (config.resume and restore_latest(accelerator, Path(config.output))) and frozen is not None:
+    resumed = config.resume and restore_latest(accelerator, Path(config.output))
+    if frozen is not None and not resumed:
         start_descriptors(network, frozen, config.model.start.descriptor_updates, config.seed)
-        averaged_network.load_state_dict(network.state_dict())
-    before = progress.minutes
-
-    windows = validation_windows(config.validation, accelerator)
-    bar = tqdm(total=config.total_steps, initial=progress.step, disable=not accelerator.is_main_process, unit="step")
-    model.train()
-    while not progress.finished(config.total_steps, config.total_minutes):
-        terms, gradient_norm = update(model, matching, correlation, optimizer, batches, config, accelerator, progress.step)
-        finite = math.isfinite(gradient_norm)
-        progress.count(finite)
-        if finite:
-            averaged.update_parameters(network)
-        scheduler.step()
-        report(accelerator, config, bar, progress, terms, gradient_norm, scheduler)
-        if progress.bad_in_a_row >= config.max_bad_steps:
-            save_latest(accelerator, Path(config.output), progress.step)
-            raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
-        progress.minutes = before + minutes_since(started, accelerator)
-        last = progress.finished(config.total_steps, config.total_minutes)
-        if config.validation.windows and (last or progress.step % config.validation.every == 0):
-            validate(accelerator, config, averaged_network, windows, progress)
-        if last or progress.step % config.save_every == 0:
-            save_latest(accelerator, Path(config.output), progress.step)
-            save_weights(accelerator, averaged_network, Path(config.output, "last"))
-    bar.close()
-    accelerator.end_training()
-    return averaged_network.eval()
+        averaged.module.load_state_dict(network.state_dict())
+    return Run(accelerator, network, model, averaged, optimizer, scheduler, batches, progress, matching)
 
 
 def default_device() -> torch.device:
@@ -144,48 +175,46 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     return accelerator
 
 
-def update(
-    model: torch.nn.Module,
-    matching: MatchingLoss | None,
-    correlation: Correlation | None,
-    optimizer: torch.optim.Optimizer,
-    batches: Batches,
-    config: TrainConfig,
-    accelerator: Accelerator,
-    step: int,
-) -> tuple[dict[str, Tensor], float]:
+def update(run: Run, config: TrainConfig) -> tuple[dict[str, Tensor], float]:
     """One update from ``accumulation`` batches: the last batch's losses, and the gradient norm.
 
     A gradient that is not finite, on whichever process it arose, is left out by all of them.
     """
+    accelerator = run.accelerator
     for _ in range(config.accumulation):
-        batch = next(batches)
+        batch = next(run.batches)
         seed = np.random.SeedSequence([config.seed, batch.index, accelerator.process_index]).generate_state(1)
-        torch.manual_seed(int(seed[0]))  # for stochastic depth
-        with accelerator.accumulate(model):
-            height, width = batch.views.depth.shape[-2:]
-            grid = (height // PATCH_SIZE, width // PATCH_SIZE)
-            prediction, features = model(batch.views.images, batch.frozen, grid, batch.num_steps)
-            terms = losses_of(prediction, batch.views, config.loss)
-            values, total = terms.named(), terms.total
-            if matching is not None:
-                matched = matching(batch.views)
-                total = total + config.loss.match * matched.match + config.loss.displacement * matched.displacement
-                values |= {**matched.named(), "total": total.detach()}
-            if correlation is not None:
-                error = correlation_error(correlation, features, batch.views)
-                total = total + config.loss.correlation * error
-                values |= {"correlation": error.detach(), "total": total.detach()}
-            # Losses leave out what is not finite; a batch with any of it must not count as a good one.
-            accelerator.backward(total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * total)
-        batches.commit()
-    norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm).item()
+        torch.manual_seed(int(seed[0]))  # for stochastic depth and sub-grids
+        with accelerator.accumulate(run.model):
+            values, total = batch_losses(run, batch, config.loss)
+            accelerator.backward(total)
+        run.batches.commit()
+    norm = accelerator.clip_grad_norm_(run.model.parameters(), config.optimizer.max_grad_norm).item()
     if math.isfinite(norm):
-        optimizer.step()
+        run.optimizer.step()
     else:
-        logger.warning("update %d skipped: the gradient norm is %s", step, norm)
-    optimizer.zero_grad()
+        logger.warning("update %d skipped: the gradient norm is %s", run.progress.step, norm)
+    run.optimizer.zero_grad()
     return values, norm
+
+
+def batch_losses(run: Run, batch: Batch, config: LossConfig) -> tuple[dict[str, Tensor], Tensor]:
+    """All terms by name, detached, and the sum to go back from."""
+    height, width = batch.views.depth.shape[-2:]
+    grid = (height // PATCH_SIZE, width // PATCH_SIZE)
+    prediction, features = run.model(batch.views.images, batch.frozen, grid, batch.num_steps)
+    terms = losses_of(prediction, batch.views, config)
+    values, total = terms.named(), terms.total
+    if run.matching is not None:
+        matched = run.matching(batch.views)
+        total = total + config.match * matched.match + config.displacement * matched.displacement
+        values |= matched.named()
+    if run.correlation is not None and config.correlation > 0:
+        error = correlation_error(run.correlation, features, batch.views)
+        total = total + config.correlation * error
+        values["correlation"] = error.detach()
+    # Losses leave out what is not finite; a batch with any of it must not count as a good one.
+    return values | {"total": total.detach()}, total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * total
 
 
 def losses_of(prediction: Prediction, views: Views, config: LossConfig) -> LossTerms:

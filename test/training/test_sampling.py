@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
 from dvlt_ros.training.batches.augment import DepthRule
-from dvlt_ros.training.config import Shapes
 from dvlt_ros.training.batches.mixture import load_mixture, repeat_factors, shares
 from dvlt_ros.training.batches.sampling import (
     BatchSampler,
@@ -24,6 +23,7 @@ from dvlt_ros.training.batches.sampling import (
     scenes_per_step,
     with_retries,
 )
+from dvlt_ros.training.config import Shapes
 
 SHAPES = Shapes(image_size=504, views=(2, 6), images_per_step=12, tokens_per_step=None)
 

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from dvlt_ros.model import DvltConfig
 
-from .augment import ColourRule
 from ..config import TrainConfig
 from ..data.dataset import SequenceDataset, open_recordings
 from ..data.types import Views, concatenate
+from .augment import ColourRule
 from .frozen import FrozenWindows
 from .mixture import shares
 from .rendering import SyntheticWindows

@@ -11,8 +11,8 @@ import yaml
 
 from dvlt_ros.errors import ConfigError
 
-from .augment import DepthRule
 from ..config import MIXTURE_TEMPERATURE
+from .augment import DepthRule
 from .sampling import ViewRule
 
 PUBLISHED = Path(__file__).parents[1] / "configs" / "mixture.yaml"

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dvlt_ros.benchmark import parse_count, parse_image_size
-from dvlt_ros.errors import ConfigError, DataError, DvltError
+from dvlt_ros.errors import DataError, DvltError
 
 from ..data.types import Views
 from ..synthetic import Photos, SyntheticConfig, compiled_renderer, load_atlas, sample_windows

@@ -27,8 +27,8 @@ from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
 from dvlt_ros.models import MultiViewModel, load_model, model_card, model_names
 
-from ..evaluation.candidates import require_device
 from ..data.benchmarks import BENCHMARKS
+from ..evaluation.candidates import require_device
 from ..evaluation.metrics import DepthAlignment
 from ..prepare.jobs import SETTINGS_FILE, HalfPixel
 from .reconstruction import require_packages

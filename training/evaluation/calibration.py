@@ -9,8 +9,8 @@ import torch
 
 from dvlt_ros.errors import DataError
 
-from .candidates import Run
 from ..data.types import Views
+from .candidates import Run
 from .metrics import Sparsification, sparsification
 from .pictures import scaled_depth
 

@@ -36,7 +36,7 @@ Run = Callable[[Tensor, int], Geometry]  # images (B, S, 3, H, W) and K
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """One that is evaluated; nothing of it is kept in memory."""
 
     label: str  # as it was asked for
@@ -51,7 +51,7 @@ class Contender:
         return self.model == DEFAULT_MODEL
 
     @classmethod
-    def parse(cls, text: str) -> Contender:
+    def parse(cls, text: str) -> Candidate:
         """``outputs/mine/best``: a checkpoint of Déjà View; ``vggt``: a model; ``vggt=WEIGHTS``: with such weights.
 
         Raises:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .candidates import Run
 from ..data.types import Views
+from .candidates import Run
 
 TITLES = ("image", "true depth", "predicted depth", "relative error", "confidence")
 

@@ -13,9 +13,9 @@ from dvlt_ros.alignment import fit_sim3_robust
 from dvlt_ros.export.rerun import LoggedView, RerunRecording
 from dvlt_ros.geometry import transform_points, unproject
 
-from .candidates import Geometry, Run
 from ..data.types import Views
 from ..losses.normalize import to_first_camera
+from .candidates import Geometry, Run
 
 MOST_POINTS = 20_000  # of each view
 ABOUT = "The found is aligned to the truth by one similarity per window; lengths are metres."

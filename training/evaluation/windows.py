@@ -16,11 +16,11 @@ from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.models.images import prepare_for
 
 from ..batches.augment import Frame
-from .candidates import Geometry
 from ..data.sequence import RgbdSequence
 from ..data.types import Views
-from .metrics import aggregate, depth_metrics, point_metrics, pose_metrics
 from ..losses.normalize import to_first_camera
+from .candidates import Geometry
+from .metrics import aggregate, depth_metrics, point_metrics, pose_metrics
 
 MIN_BASELINE = 0.05  # of the median depth; closer pairs of cameras have no direction between them to judge
 

@@ -19,7 +19,9 @@ class TrainingPass(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, frozen: Tensor | None, grid: tuple[int, int], num_steps: int) -> tuple[Prediction, Features]:
+    def forward(
+        self, images: Tensor, frozen: Tensor | None, grid: tuple[int, int], num_steps: int
+    ) -> tuple[Prediction, Features]:
         """Images (B, S, 3, H, W), or the frozen encoder's (B, S, h*w, (taps + 1) * C) on a grid (h, w)."""
         if frozen is None:
             check_images(images)

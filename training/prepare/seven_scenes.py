@@ -11,8 +11,8 @@ from dvlt_ros.errors import DataError
 from dvlt_ros.lens import pinhole
 
 from ..data.readers.folder import read_depth
-from ..data.registration import register_depth
 from ..data.readers.seven_scenes import BENCHMARK_SIZE, CODING, FOCAL_PX, sequences
+from ..data.registration import register_depth
 from .jobs import HalfPixel, Job, copy_job, write_image
 from .projection import sparse_depth
 

@@ -13,7 +13,6 @@ from dvlt_ros.errors import ConfigError
 from dvlt_ros.geometry import camera_directions, rotate
 
 from ..data.types import Views
-from .surface.atlas import Photos
 from .augment import augment
 from .config import SyntheticConfig
 from .draw import Draw
@@ -21,6 +20,7 @@ from .scene.layouts import FAMILIES, VARIANTS, LayoutTable
 from .scene.paths import clear_the_way, draw_cameras, weighted
 from .scene.raycast import Caster
 from .scene.scenes import Scene, build_scenes
+from .surface.atlas import Photos
 from .surface.shading import SurfaceTable, shade, trace
 
 BENCHMARK_SEED = 1 << 40  # seeds from here on are the benchmark's, those below are for training

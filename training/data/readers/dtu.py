@@ -14,8 +14,8 @@ from dvlt_ros.errors import DataError
 from dvlt_ros.lens import pinhole
 
 from ..benchmark_sequence import BenchmarkSequence, require_files
-from .folder import read_image
 from ..sequence import rigid_pose
+from .folder import read_image
 
 FOLDERS = ("images", "cams", "depths", "binary_masks")
 LOOKED_FOR = "scanN/{images/NNNNNNNN.jpg, cams/NNNNNNNN_cam.txt, depths/NNNNNNNN.npy, binary_masks/NNNNNNNN.png}"

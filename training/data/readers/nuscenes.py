@@ -15,8 +15,8 @@ import numpy as np
 from dvlt_ros.errors import DataError
 
 from ..benchmark_sequence import BenchmarkSequence, evenly, require_one_of
-from .optional import optional_package
 from ..sequence import rigid_pose
+from .optional import optional_package
 
 SCENES = tuple(
     f"scene-{number:04d}"

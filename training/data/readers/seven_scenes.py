@@ -17,8 +17,8 @@ from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens
 
 from ..benchmark_sequence import BenchmarkSequence, ImageView, require_files, require_one_of
-from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
 from ..sequence import rigid_pose
+from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
 
 LOOKED_FOR = "frame-NNNNNN.color.png, .depth.png (or .depth.proj.png) and .pose.txt"
 CODING = DepthCoding(metres_per_unit=1e-3, invalid=(65535,))

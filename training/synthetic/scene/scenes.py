@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import furniture
 from ..draw import Draw
+from ..surface.materials import Materials, draw_materials, pick, rows
+from . import furniture
 from .furniture import Parts
 from .layouts import LayoutTable
-from ..surface.materials import Materials, draw_materials, pick, rows
 from .solids import Solids, concat, place, signed_distance, yaw_rotation
 
 CAPACITY = (128, 28, 16)  # boxes, cylinders, ellipsoids of a scene; static, so that a renderer compiles once

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .atlas import Photos
-from .materials import Materials, unpack
 from ..scene.raycast import Caster, room_exit
 from ..scene.scenes import Scene
+from .atlas import Photos
+from .materials import Materials, unpack
 from .textures import Surface, albedo
 
 _OCCLUSION_REACH = 0.3  # metres over which corners darken
