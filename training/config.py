@@ -95,8 +95,9 @@ class Optimizer:
 class Shapes:
     """What one step sees: number of views, image size and how many scenes fit."""
 
-    image_size: int = 504  # width in pixels
-    aspect: tuple[float, float] = (0.33, 1.0)  # height / width
+    image_size: int = 504  # longer edge in pixels
+    aspect: tuple[float, float] = (0.33, 1.0)  # shorter over longer edge
+    portrait: float = 0.0  # chance that a batch stands upright, its height ``image_size``
     views: tuple[int, int] = (2, 18)
     images_per_step: int = 36  # per process
     tokens_per_step: int | None = 20736  # patch tokens per process; overrides images_per_step both ways
@@ -107,6 +108,8 @@ class Shapes:
             raise ConfigError(f"shapes.views must be a range of at least 1, got {low} to {high}")
         if not 0 < self.aspect[0] <= self.aspect[1] <= 1:
             raise ConfigError(f"shapes.aspect must be a range in (0, 1], got {self.aspect}")
+        if not 0 <= self.portrait <= 1:
+            raise ConfigError(f"shapes.portrait must be in [0, 1], got {self.portrait}")
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ def test_image_shapes():
     assert image_shape(504, 0.33) == (154, 504)  # 166.32 -> 166 -> 154
     assert image_shape(1400, 0.29) == (406, 1400)  # 1400 * 0.29 is 405.99... in floating point
     assert image_shape(14, 0.33) == (14, 14)
+    assert image_shape(504, 0.75, portrait=True) == (504, 378)
     with pytest.raises(ConfigError, match=r"multiple of 14, got 500"):
         image_shape(500, 1.0)
     with pytest.raises(ConfigError, match=r"aspect must be in \(0, 1\], got 1.5"):

@@ -19,7 +19,7 @@ from .augment import ColourRule
 from .frozen import FrozenWindows
 from .mixture import shares
 from .rendering import SyntheticWindows
-from .sampling import BatchSampler, Item, image_shape, sample_num_steps
+from .sampling import BatchSampler, Item, sample_num_steps
 
 SYNTHETIC_SEQUENCES = 1000  # of the endless source, as far as the sampler counts
 
@@ -94,7 +94,7 @@ class Batches(Iterator[Batch]):
         """One window (1, S, ...) per item; all items of a batch have one shape."""
         if not items:
             return []
-        size = image_shape(self.image_size, items[0].aspect)
+        size = items[0].shape(self.image_size)
         return self.synthetic.windows([item.seed for item in items], items[0].num_views, size)
 
 

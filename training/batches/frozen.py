@@ -38,7 +38,7 @@ class FrozenWindows:
         data, shapes = config.data, config.shapes
         if data.windows_folder is None or data.features_folder is None or not data.synthetic_windows:
             raise ConfigError("data.features_folder needs data.windows_folder and data.synthetic_windows")
-        if data.folder_share > 0 or shapes.aspect[0] != shapes.aspect[1]:
+        if data.folder_share > 0 or shapes.aspect[0] != shapes.aspect[1] or shapes.portrait:
             raise ConfigError("data.features_folder takes synthetic windows of one size: no folders, one aspect")
         height, width = image_shape(shapes.image_size, shapes.aspect[0])
         spec = StoreSpec(data.stored_views, height, width, data.photos)

@@ -30,7 +30,7 @@ T = TypeVar("T")
 DEFAULT_WINDOW = 256  # frames, where a rule names neither a ratio nor a window
 MIN_EPOCH = 1000  # entries; smaller mixtures are repeated within an epoch
 RETRIES = 10  # other sequences tried in place of a bad one
-_BATCH, _EPOCH, _STEPS = 1, 2, 3  # independent streams of one seed
+_BATCH, _EPOCH, _STEPS, _UPRIGHT = 1, 2, 3, 4  # independent streams of one seed
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def sample_aspect(rng: np.random.Generator, low: float, high: float) -> float:
     return round(float(rng.uniform(low, high)), 2)
 
 
-def image_shape(image_size: int, aspect: float) -> tuple[int, int]:
-    """(height, width) in pixels for an aspect of two decimals: width ``image_size``, height in whole patches.
+def image_shape(image_size: int, aspect: float, portrait: bool = False) -> tuple[int, int]:
+    """(height, width) in pixels for an aspect of two decimals: longer edge ``image_size``, shorter in whole patches.
 
     Raises:
         ConfigError: an image size that is not a multiple of the patch, or an aspect outside (0, 1].
@@ -114,8 +114,9 @@ def image_shape(image_size: int, aspect: float) -> tuple[int, int]:
         raise ConfigError(f"image_size must be a multiple of {PATCH_SIZE}, got {image_size}")
     if not 0 < aspect <= 1:
         raise ConfigError(f"aspect must be in (0, 1], got {aspect}")
-    height = image_size * round(100 * aspect) // 100  # in integers: 100 * 0.29 is 28.999...
-    return max(PATCH_SIZE, height - height % PATCH_SIZE), image_size
+    shorter = image_size * round(100 * aspect) // 100  # in integers: 100 * 0.29 is 28.999...
+    shorter = max(PATCH_SIZE, shorter - shorter % PATCH_SIZE)
+    return (image_size, shorter) if portrait else (shorter, image_size)
 
 
 def scenes_per_step(shapes: Shapes, num_views: int, aspect: float) -> int:
@@ -160,8 +161,13 @@ class Item:
     source: int  # position of the data set in the mixture
     sequence: int
     num_views: int
-    aspect: float  # height over width, two decimals
+    aspect: float  # shorter over longer edge, two decimals
     seed: int  # of every draw within the sample
+    portrait: bool = False  # the longer edge is the height
+
+    def shape(self, image_size: int) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return image_shape(image_size, self.aspect, self.portrait)
 
     @property
     def rng(self) -> np.random.Generator:
@@ -255,12 +261,13 @@ class BatchSampler:
         rng = np.random.default_rng([self.seed, _BATCH, at.batch])
         num_views = int(rng.integers(self.shapes.views[0], self.shapes.views[1] + 1))
         aspect = sample_aspect(rng, *self.shapes.aspect)
+        portrait = np.random.default_rng([self.seed, _UPRIGHT, at.batch]).random() < self.shapes.portrait
         count = scenes_per_step(self.shapes, num_views, aspect) * self.world_size
         pairs, epoch, offset = self._stream.take(at.epoch, at.offset, count)
         seeds = rng.integers(2**63, size=count)
         own = slice(self.rank, None, self.world_size)
         items = [
-            Item(int(source), int(sequence), num_views, aspect, int(seed))
+            Item(int(source), int(sequence), num_views, aspect, int(seed), portrait)
             for (source, sequence), seed in zip(pairs[own], seeds[own], strict=True)
         ]
         return items, _Position(at.batch + 1, epoch, offset)
