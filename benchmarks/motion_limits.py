@@ -172,7 +172,7 @@ def main() -> None:
     with torch.inference_mode():
         for views in load_benchmark().batches(batch=1, count=args.windows):
             add_window(figures, model, views, args.steps)
-    print(f"{machine('cpu')}; {args.checkpoint}, K = {args.steps}, {args.windows} windows")
+    print(f"{machine(torch.device('cpu'))}; {args.checkpoint}, K = {args.steps}, {args.windows} windows")
     print(figures)
 
 

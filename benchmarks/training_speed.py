@@ -3,8 +3,8 @@
     python benchmarks/training_speed.py
 
 Images a second of processor time (of this process, so that other jobs on the machine matter less), forward, losses,
-backward and optimizer, on random images and depth: first as any network is trained, then with kept features of the frozen
-encoder, losses on a sub-grid, and attention as two batched products.
+backward and optimizer, on random images and depth: first as any network is trained, then with kept features of the
+frozen encoder, losses on a sub-grid, and attention as two batched products.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main() -> None:
     with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
         config = from_hydra(compose("train", ["recipe=small_cpu", "log_with=none"]))
     views = random_views(16 // args.views, args.views, 126, 168)
-    print(f"{machine('cpu')}; one thread, {args.views} views of 168x126, K = {args.steps}")
+    print(f"{machine(torch.device('cpu'))}; one thread, {args.views} views of 168x126, K = {args.steps}")
     for saving in SAVINGS:
         rate = images_per_second(config, saving, views, args.steps, args.updates)
         print(f"{saving.name:>26}  {rate:6.2f} images a second of processor time", flush=True)

@@ -31,6 +31,7 @@ from dvlt_ros.errors import ConfigError, DvltError
 from dvlt_ros.model import Dvlt, Prediction
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.model.correlation import Correlation
+from dvlt_ros.model.encoder_weights import ENCODER_NOTICE
 
 from .batches.batch import Batch, Batches
 from .batches.frozen import FrozenWindows
@@ -119,7 +120,7 @@ def train(config: TrainConfig) -> Dvlt:
             validate(accelerator, config, run.averaged_network, windows, progress)
         if last or progress.step % config.save_every == 0:
             save_latest(accelerator, output, progress.step)
-            save_weights(accelerator, run.averaged_network, output / "last")
+            save_weights(accelerator, run.averaged_network, output / "last", notice_of(config))
     bar.close()
     accelerator.end_training()
     return run.averaged_network.eval()
@@ -154,6 +155,14 @@ def start_run(config: TrainConfig) -> Run:
         start_descriptors(network, frozen, config.model.start.descriptor_updates, config.seed)
         averaged.module.load_state_dict(network.state_dict())
     return Run(accelerator, network, model, averaged, optimizer, scheduler, batches, progress, matching)
+
+
+def notice_of(config: TrainConfig) -> str | None:
+    """Whose weights the encoder has, where they are not this run's own."""
+    source = config.model.encoder_weights
+    return (
+        None if source is None else ENCODER_NOTICE.format(source=Path(source).name if Path(source).exists() else source)
+    )
 
 
 def default_device() -> torch.device:
@@ -278,7 +287,7 @@ def validate(
     logger.info("step %d: %s", progress.step, ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
     if figures["abs_rel"] < progress.best_abs_rel:
         progress.best_abs_rel = figures["abs_rel"]
-        save_weights(accelerator, model, Path(config.output, "best"))
+        save_weights(accelerator, model, Path(config.output, "best"), notice_of(config))
 
 
 def report(

@@ -18,6 +18,10 @@ from .weights import check_tensors, locate_checkpoint, read_tensors
 ENCODER_LICENSE = (
     "DINOv2 is published by Meta under the Apache License 2.0: name it where weights made from it are passed on"
 )
+ENCODER_NOTICE = """\
+The weights of the image encoder (patch_embed_encoder.*) come from {source}:
+DINOv2, Copyright (c) Meta Platforms, Inc. and affiliates, Apache License 2.0.
+"""
 FACEBOOK_MARK = "patch_embed.proj.weight"  # a tensor that only this layout has
 HUGGING_FACE_MARK = "embeddings.patch_embeddings.projection.weight"
 HUGGING_FACE_PREFIXES = ("dinov2.", "dinov2_with_registers.", "backbone.")  # of models with a head

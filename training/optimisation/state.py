@@ -73,9 +73,12 @@ def restore_latest(accelerator: Accelerator, output: Path) -> bool:
     return True
 
 
-def save_weights(accelerator: Accelerator, model: Dvlt, directory: Path) -> None:
+def save_weights(accelerator: Accelerator, model: Dvlt, directory: Path, notice: str | None = None) -> None:
+    """A checkpoint, with a NOTICE beside it where weights of others are part of it."""
     if accelerator.is_main_process:
         model.save_pretrained(directory)
+        if notice is not None:
+            (directory / "NOTICE").write_text(notice)
 
 
 def _states(output: Path) -> list[Path]:
