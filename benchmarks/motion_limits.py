@@ -3,7 +3,7 @@
     python benchmarks/motion_limits.py CHECKPOINT --windows 20
 
 On the frozen benchmark. For every block of the encoder: how far the likeliest patch of the first view (cosine of
-centred tokens, local mean) is from the true one; likewise the network's own displacement, and descriptors if it has any.
+centred tokens, local mean) is from the true one; likewise the network's own displacement, and that of descriptors.
 Then camera poses from points of the first view's depth and their images in the others (PnP with RANSAC), with true and
 found matches and depth, beside the network's own.
 """

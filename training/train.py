@@ -36,15 +36,16 @@ from dvlt_ros.model.encoder_weights import ENCODER_NOTICE
 from .batches.batch import Batch, Batches
 from .batches.frozen import FrozenWindows
 from .batches.rendering import RENDERED_AT_ONCE
-from .config import Optimizer, TrainConfig, Validation, from_hydra
+from .config import TrainConfig, Validation, from_hydra
 from .data.types import Views
 from .evaluation.windows import evaluate_windows, means
 from .losses import LossConfig, LossTerms, Targets, compute_losses
 from .losses.matching import MatchingLoss, correlation_error
 from .losses.subgrid import subgrid_of_prediction, subgrid_of_views
 from .optimisation.descriptors import start_descriptors
-from .optimisation.forward import TrainingPass, resolved_precision, use_two_products
+from .optimisation.forward import TrainingPass, compile_blocks, resolved_precision, use_two_products
 from .optimisation.parameters import build_model, freeze, groups
+from .optimisation.schedule import make_scheduler
 from .optimisation.state import Progress, restore_latest, save_latest, save_weights
 from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 
@@ -236,35 +237,10 @@ def losses_of(prediction: Prediction, views: Views, config: LossConfig) -> LossT
     return compute_losses(prediction, Targets.from_views(views), config)
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> LambdaLR:
-    def factor(step: int) -> float:
-        return learning_rate_factor(step, config.optimizer, config.schedule, progress.spent(config.total_minutes))
-
-    return LambdaLR(optimizer, factor)
-
-
 def minutes_since(started: float, accelerator: Accelerator) -> float:
     """The main process's, so that all of them end with the same update."""
     minutes = torch.tensor((time.monotonic() - started) / 60, device=accelerator.device)
     return float(broadcast(minutes)) if accelerator.num_processes > 1 else float(minutes)
-
-
-def compile_blocks(network: Dvlt) -> None:
-    """Everything with blocks of attention, in place; parameters keep their names, and hooks run outside."""
-    loop = [part for block in network.recurrent_blocks for part in block.children()]
-    for part in (network.patch_embed_encoder, *loop, network.ray_decoder, network.depth_decoder):
-        vars(part)["forward"] = torch.compile(part.forward)
-
-
-def learning_rate_factor(step: int, config: Optimizer, total_steps: int, spent: float = 0.0) -> float:
-    """Linear warm-up, then a cosine from 1 to ``final_factor``, over the steps or the share of time ``spent``.
-
-    Whichever is further along: a run that has to end by the clock ends with the learning rate of an end.
-    """
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    done = max((step - config.warmup_steps) / max(1, total_steps - config.warmup_steps), spent)
-    return config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def validation_windows(config: Validation, accelerator: Accelerator) -> list[Views]:

@@ -24,7 +24,8 @@ from dvlt_ros.training.batches.augment import Frame
 from dvlt_ros.training.config import ModelSource, Optimizer, TrainConfig, from_hydra
 from dvlt_ros.training.data.writer import SequenceWriter
 from dvlt_ros.training.optimisation.parameters import MODES, NEVER_USED, build_model, freeze, groups, part_of
-from dvlt_ros.training.train import DivergedError, learning_rate_factor, train
+from dvlt_ros.training.optimisation.schedule import learning_rate_factor
+from dvlt_ros.training.train import DivergedError, train
 
 ROOT = Path(__file__).resolve().parents[2]
 

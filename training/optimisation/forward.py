@@ -51,3 +51,10 @@ def resolved_precision(asked: Literal["no", "bf16", "auto"], device: torch.devic
     if asked != "auto":
         return asked
     return "bf16" if multiplies_bf16(device) else "no"
+
+
+def compile_blocks(network: Dvlt) -> None:
+    """Everything with blocks of attention, in place; parameters keep their names, and hooks run outside."""
+    loop = [part for block in network.recurrent_blocks for part in block.children()]
+    for part in (network.patch_embed_encoder, *loop, network.ray_decoder, network.depth_decoder):
+        vars(part)["forward"] = torch.compile(part.forward)
