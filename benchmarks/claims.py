@@ -30,10 +30,10 @@ from tqdm import tqdm
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.model import Dvlt, Prediction
+from dvlt_ros.training.batches.sampling import image_shape
 from dvlt_ros.training.config import TrainConfig
 from dvlt_ros.training.data.types import Views
-from dvlt_ros.training.evaluation import means, window_metrics
-from dvlt_ros.training.sampling import image_shape
+from dvlt_ros.training.evaluation.windows import means, window_metrics
 from dvlt_ros.training.synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 from dvlt_ros.training.train import train
 

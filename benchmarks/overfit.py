@@ -16,11 +16,11 @@ from dataclasses import replace
 import torch
 from hydra import compose, initialize_config_module
 
+from dvlt_ros.training.batches.rendering import SyntheticWindows
+from dvlt_ros.training.batches.sampling import image_shape
 from dvlt_ros.training.config import TrainConfig, from_hydra
 from dvlt_ros.training.data.types import Views
-from dvlt_ros.training.evaluation import evaluate_windows, means
-from dvlt_ros.training.rendering import SyntheticWindows
-from dvlt_ros.training.sampling import image_shape
+from dvlt_ros.training.evaluation.windows import evaluate_windows, means
 from dvlt_ros.training.train import train
 
 FIGURES = ("abs_rel", "auc@30", "auc@3", "rotation_error_deg", "translation_error_deg", "rel_l2", "inlier_ratio")

@@ -30,7 +30,7 @@ from dvlt_ros.model import Dvlt, DvltConfig, Features, Prediction
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.model.dvlt import NUM_SPECIAL
 from dvlt_ros.training.data.types import Views
-from dvlt_ros.training.evaluation import means, window_metrics
+from dvlt_ros.training.evaluation.windows import means, window_metrics
 from dvlt_ros.training.synthetic import load_benchmark
 
 

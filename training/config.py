@@ -12,11 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import DvltConfig
 
-from .losses import LossConfig
+from .losses.published import LossConfig
 
 MIXTURE_TEMPERATURE = 2.0
 EMBEDDED = "embedded"  # the checkpoint that ships with the package
-FinetuneMode = Literal["depth_output", "depth_decoder", "depth_decoder_and_loop", "heads", "everything"]
+FinetuneMode = Literal[
+    "depth_output", "depth_decoder", "depth_decoder_and_loop", "heads", "all_but_encoder", "everything"
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Start:
     layer_scale: float = 0.01  # of the loop
     tokens: float = 1e-6  # standard deviation of camera and register tokens
     positions: Literal["noise", "waves"] = "noise"  # the encoder's position embedding
+    descriptor_updates: int = 0  # of descriptors alone, before the rest trains; needs data.features_folder
     alike_attends: bool = False  # keys start as queries: tokens attend to what resembles them
 
     def __post_init__(self) -> None:
@@ -39,6 +42,10 @@ class ModelSource:
     """Where the network starts: a configuration of its own, or a checkpoint to go on from."""
 
     config: dict[str, Any] = field(default_factory=lambda: asdict(DvltConfig()))  # fields of DvltConfig
+    encoder_weights: str | None = (
+        None  # of a DINOv2, for a new network: Hugging Face id, directory or .safetensors file
+    )
+    head_weights: str | None = None  # for the rest of a new network: a .safetensors file with all of it, no encoder
     checkpoint: str | None = None  # directory, .safetensors file, Hugging Face id or "embedded"; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
     new_matching: bool = False  # start queries and keys of global attention anew on a checkpoint, alike
@@ -50,6 +57,9 @@ class ModelSource:
             self.dvlt  # noqa: B018 - refuses here what the network would refuse later
         except TypeError as cause:
             raise ConfigError(f"model.config: {cause}") from cause
+        for name in ("encoder_weights", "head_weights"):
+            if getattr(self, name) is not None and self.checkpoint is not None:
+                raise ConfigError(f"model.{name} is for a new network; model.checkpoint already has all weights")
         if self.new_depth_head and self.checkpoint is None:
             raise ConfigError("model.new_depth_head needs model.checkpoint: the weights it is put on")
         if self.new_matching and self.checkpoint is None:
@@ -85,8 +95,9 @@ class Optimizer:
 class Shapes:
     """What one step sees: number of views, image size and how many scenes fit."""
 
-    image_size: int = 504  # width in pixels
-    aspect: tuple[float, float] = (0.33, 1.0)  # height / width
+    image_size: int = 504  # longer edge in pixels
+    aspect: tuple[float, float] = (0.33, 1.0)  # shorter over longer edge
+    portrait: float = 0.0  # chance that a batch stands upright, its height ``image_size``
     views: tuple[int, int] = (2, 18)
     images_per_step: int = 36  # per process
     tokens_per_step: int | None = 20736  # patch tokens per process; overrides images_per_step both ways
@@ -97,6 +108,8 @@ class Shapes:
             raise ConfigError(f"shapes.views must be a range of at least 1, got {low} to {high}")
         if not 0 < self.aspect[0] <= self.aspect[1] <= 1:
             raise ConfigError(f"shapes.aspect must be a range in (0, 1], got {self.aspect}")
+        if not 0 <= self.portrait <= 1:
+            raise ConfigError(f"shapes.portrait must be in [0, 1], got {self.portrait}")
 
 
 @dataclass(frozen=True)
@@ -123,6 +136,12 @@ class Data:
     temperature: float = MIXTURE_TEMPERATURE  # a folder's part is like its images ** (1 / temperature)
     synthetic_windows: int | None = None  # distinct windows of all processes, rendered once and kept; None: endless
     photos: tuple[str, ...] = ()  # folders of photographs that dress surfaces of the synthetic scenes
+    windows_folder: str | None = None  # where rendered windows are kept between runs; needed for features_folder
+    stored_views: int = 6  # of a window there
+    render_beside: bool = True  # the windows that are missing, by a second process while training goes on
+    features_folder: str | None = None  # where features of a frozen encoder are kept; it then runs once per image
+    feature_variants: int = 2  # of every stored window, with photometric draws of their own; every second one mirrored
+    prefer_far: bool = False  # pairs of views (shapes.views 2) are drawn the likelier, the wider their baseline
     compile_renderer: bool = False  # minutes to start, then many times faster, on a GPU and on a CPU
     augment: bool = True
     workers: int = 0
@@ -157,15 +176,14 @@ class TrainConfig:
     total_steps: int = 200_000
     schedule_steps: int | None = None  # length of the learning rate schedule; total_steps by default
     total_minutes: float | None = None  # of all processes that go on from each other: ends the run and its schedule
-    pause_after_minutes: float | None = None  # of this process: it saves and ends; started again, it goes on
     accumulation: int = 1  # batches per update
-    precision: Literal["no", "bf16"] = "bf16"
+    precision: Literal["no", "bf16", "auto"] = "bf16"  # auto: bf16 where the hardware multiplies in it
+    batched_attention: bool = False  # attention as two batched products: faster backward on some CPUs
     compile: bool = False  # the network's transformer blocks; minutes to start
     seed: int = 0
     output: str = "outputs/train"
     resume: bool = True  # go on from the newest state under `output`, if there is one
     save_every: int = 1000
-    transfer: str | None = None  # folder with a state in files of a few MB, read at the start and written at the end
     log_with: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     log_every: int = 10
     max_bad_steps: int = 20  # updates in a row without a finite gradient before the run stops
@@ -174,12 +192,16 @@ class TrainConfig:
         for name in ("total_steps", "accumulation", "save_every", "log_every", "max_bad_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("total_minutes", "pause_after_minutes"):
-            minutes = getattr(self, name)
-            if minutes is not None and not minutes > 0:
-                raise ConfigError(f"{name} must be above 0, got {minutes}")
-        if self.model.new_matching and self.trainable not in ("everything", "depth_decoder_and_loop"):
+        if self.total_minutes is not None and not self.total_minutes > 0:
+            raise ConfigError(f"total_minutes must be above 0, got {self.total_minutes}")
+        if self.model.new_matching and self.trainable not in (
+            "everything",
+            "all_but_encoder",
+            "depth_decoder_and_loop",
+        ):
             raise ConfigError(f"model.new_matching starts weights anew that trainable={self.trainable} never trains")
+        if self.data.features_folder is not None and self.trainable not in ("all_but_encoder", "heads"):
+            raise ConfigError(f"data.features_folder needs a frozen encoder; trainable={self.trainable} trains it")
         if self.loss.needs_matches and self.model.gradient_checkpointing:
             raise ConfigError("loss.match and loss.displacement watch attention as it runs: no gradient_checkpointing")
 

@@ -24,18 +24,19 @@ from tqdm import tqdm
 from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
 
-from .calibration import plot_curves, window_curves
-from .contenders import Contender, require_device
-from .data.layouts import open_dataset
+from .data.readers.layouts import open_dataset
 from .data.types import Views
-from .evaluation import means, recording_windows, window_metrics
-from .pictures import picture_grid
-from .recorded import record_windows
+from .evaluation.calibration import plot_curves, window_curves
+from .evaluation.candidates import Candidate, require_device
+from .evaluation.contrasts import mean_interval, one_view_errors, one_view_line, steps_line
+from .evaluation.pictures import picture_grid
+from .evaluation.recorded import record_windows
+from .evaluation.windows import means, recording_windows, window_metrics
 from .synthetic import load_benchmark
 
-COLUMNS = ("abs_rel", "delta1", "rel_l2", "inlier_ratio", "auc@3", "auc@30")
+COLUMNS = ("abs_rel", "delta1", "rel_l2", "inlier_ratio", "auc@3", "auc@30")  # what the gate compares
+MOTION = {"rotation_error_deg": "rotation °", "translation_error_deg": "direction °"}  # of relative poses; printed, too
 SMALLER_IS_BETTER = ("abs_rel", "rel_l2")
-BOOTSTRAP_ROUNDS = 2000
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,26 @@ class Result:
         return {"checkpoint": self.checkpoint, "K": self.steps} | means(self.windows) | figures
 
 
-def evaluate(contender: Contender, windows: Sequence[Views], steps: int, device: torch.device, bf16: bool) -> Result:
-    run = contender.load(device)
+def evaluate(candidate: Candidate, windows: Sequence[Views], steps: int, device: torch.device, bf16: bool) -> Result:
+    run = candidate.load(device)
     reset_peak_memory(device)
     found, times = [], []
-    for views in tqdm(windows, desc=f"{contender.label} K={steps}", unit="window"):
+    for views in tqdm(windows, desc=f"{candidate.label} K={steps}", unit="window"):
         views = views.to(device)
         start = time.perf_counter()
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             prediction = run(views.images, steps)
             found += window_metrics(prediction, views)  # reads the result, so the clock stops after the device
         times.append(1e3 * (time.perf_counter() - start))
-    return Result(contender.label, steps, found, float(np.median(times)), peak_memory_mib(device))
+    return Result(candidate.label, steps, found, float(np.median(times)), peak_memory_mib(device))
 
 
 def table(results: Sequence[Result]) -> str:
-    lines = [f"{'checkpoint':<32} {'K':>3}  " + "  ".join(f"{name:>12}" for name in (*COLUMNS, "ms", "peak MiB"))]
+    heads = (*COLUMNS, *MOTION.values(), "ms", "peak MiB")
+    lines = [f"{'checkpoint':<32} {'K':>3}  " + "  ".join(f"{name:>12}" for name in heads)]
     for result in results:
         row = result.row()
-        cells = [f"{row.get(name, math.nan):12.4f}" for name in COLUMNS]
+        cells = [f"{row.get(name, math.nan):12.4f}" for name in (*COLUMNS, *MOTION)]
         peak = "unknown" if result.peak_mib is None else f"{result.peak_mib:.0f}"
         cells += [f"{result.milliseconds:12.1f}", f"{peak:>12}"]
         lines.append(f"{result.checkpoint[-32:]:<32} {result.steps:>3}  " + "  ".join(cells))
@@ -109,12 +111,30 @@ def compare(new: Result, old: Result, margin: float) -> list[Comparison]:
         known = np.isfinite(before) & np.isfinite(after)
         if not known.any():
             continue
-        differences = (after - before)[known]
-        resampled = np.random.default_rng(0).choice(differences, (BOOTSTRAP_ROUNDS, len(differences))).mean(axis=1)
-        low, high = np.percentile(resampled, [2.5, 97.5])
-        old_mean, mean = float(before[known].mean()), float(differences.mean())
-        comparisons.append(Comparison(metric, old_mean, mean, float(low), float(high), margin))
+        change = mean_interval((after - before)[known])
+        comparisons.append(
+            Comparison(metric, float(before[known].mean()), change.value, change.low, change.high, margin)
+        )
     return comparisons
+
+
+def contrasts(
+    candidate: Candidate, found: Sequence[Result], windows: Sequence[Views], args: argparse.Namespace
+) -> list[str]:
+    """Most steps against fewest, and one view against all of a window, where there is a choice of either."""
+    few, many = min(found, key=lambda r: r.steps), max(found, key=lambda r: r.steps)
+    lines = []
+    if few.steps != many.steps:
+        for metric in ("abs_rel", "auc@30"):
+            pairs = [(r.steps, [window.get(metric, math.nan) for window in r.windows]) for r in (few, many)]
+            lines.append(steps_line(candidate.label, pairs[0], pairs[1], metric))
+    views = windows[0].images.shape[1]
+    if views > 1 and not args.skip_one_view:
+        device = require_device(args.device)
+        alone = one_view_errors(candidate.load(device), windows, many.steps, device, args.bf16)
+        together = [window.get("abs_rel", math.nan) for window in many.windows]
+        lines.append(one_view_line(candidate.label, many.steps, alone, together, views))
+    return lines
 
 
 def load_windows(args: argparse.Namespace, image_size: int, patch_size: int, device: torch.device) -> list[Views]:
@@ -147,6 +167,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--views", type=int, default=6, help="views per window of --data")
     parser.add_argument("--windows", type=int, help="use only the first so many windows")
+    parser.add_argument("--skip-one-view", action="store_true", help="do not compare one view with all of a window")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="run the network under bfloat16 autocast")
     parser.add_argument("--json", type=Path, help="write every figure of every window to this file")
@@ -172,33 +193,35 @@ def run(args: argparse.Namespace) -> bool:
         raise ConfigError(f"--gate compares one checkpoint with a baseline, got {len(args.checkpoints)} checkpoints")
     device = require_device(args.device)
     checkpoints = [*args.checkpoints, *([args.gate] if args.gate else [])]
-    contenders = [Contender.parse(checkpoint) for checkpoint in checkpoints]
-    patch_size = math.lcm(*(contender.patch_size for contender in contenders))  # the same pixels for all
-    windows = load_windows(args, contenders[0].image_size, patch_size, device)
+    candidates = [Candidate.parse(checkpoint) for checkpoint in checkpoints]
+    patch_size = math.lcm(*(candidate.patch_size for candidate in candidates))  # the same pixels for all
+    windows = load_windows(args, candidates[0].image_size, patch_size, device)
     print(f"{machine(device)}; {len(windows)} windows of {windows[0].images.shape[1]} views")
-    per_contender = [
+    per_candidate = [
         [
-            evaluate(contender, windows, steps, device, args.bf16)
-            for steps in (contender.has_loop and args.steps) or [contender.num_steps]
+            evaluate(candidate, windows, steps, device, args.bf16)
+            for steps in (candidate.has_loop and args.steps) or [candidate.num_steps]
         ]
-        for contender in contenders
+        for candidate in candidates
     ]
-    results = list(chain.from_iterable(per_contender))
+    results = list(chain.from_iterable(per_candidate))
     print(table(results))
+    for candidate, found in zip(candidates, per_candidate, strict=True):
+        print(*contrasts(candidate, found, windows, args), sep="\n")
     if args.json is not None:
         rows = [result.row() | {"per_window": result.windows} for result in results]
         args.json.write_text(json.dumps({"machine": machine(device), "results": rows}, indent=2) + "\n")
     if args.pictures is not None:
-        picture_grid(args.pictures, contenders[0].load(device), windows, results[0].steps)
+        picture_grid(args.pictures, candidates[0].load(device), windows, results[0].steps)
     if args.sparsification is not None:
-        curves = window_curves(contenders[0].load(device), windows, results[0].steps)
-        print(plot_curves(args.sparsification, curves, f"{contenders[0].label}, K = {results[0].steps}"))
+        curves = window_curves(candidates[0].load(device), windows, results[0].steps)
+        print(plot_curves(args.sparsification, curves, f"{candidates[0].label}, K = {results[0].steps}"))
     if args.rrd is not None:
-        record_windows(args.rrd, contenders[0].load(device), windows, results[0].steps)
+        record_windows(args.rrd, candidates[0].load(device), windows, results[0].steps)
     if args.gate is None:
         return False
-    count = max(map(len, per_contender))  # one result without a loop stands beside every K of the other
-    ours, baseline = (found * count if len(found) == 1 else found for found in per_contender)
+    count = max(map(len, per_candidate))  # one result without a loop stands beside every K of the other
+    ours, baseline = (found * count if len(found) == 1 else found for found in per_candidate)
     comparisons = [c for new, old in zip(ours, baseline, strict=True) for c in compare(new, old, args.margin)]
     print("metric, baseline, difference to it with its 95 % interval over windows", *comparisons, sep="\n")
     return any(comparison.worse for comparison in comparisons)

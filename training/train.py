@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -27,19 +28,26 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from dvlt_ros.errors import ConfigError, DvltError
-from dvlt_ros.model import Dvlt
+from dvlt_ros.model import Dvlt, Prediction
+from dvlt_ros.model.config import PATCH_SIZE
+from dvlt_ros.model.correlation import Correlation
+from dvlt_ros.model.encoder_weights import ENCODER_NOTICE
 
-from .batches import Batches
-from .config import Optimizer, TrainConfig, Validation, from_hydra
+from .batches.batch import Batch, Batches
+from .batches.frozen import FrozenWindows
+from .batches.rendering import RENDERED_AT_ONCE
+from .config import TrainConfig, Validation, from_hydra
 from .data.types import Views
-from .evaluation import evaluate_windows, means
-from .losses import Targets, compute_losses
-from .matching import MatchingLoss
-from .parameters import build_model, freeze, groups
-from .rendering import RENDERED_AT_ONCE
-from .state import Progress, restore_latest, save_latest, save_weights
+from .evaluation.windows import evaluate_windows, means
+from .losses import LossConfig, LossTerms, Targets, compute_losses
+from .losses.matching import MatchingLoss, correlation_error
+from .losses.subgrid import subgrid_of_prediction, subgrid_of_views
+from .optimisation.descriptors import start_descriptors
+from .optimisation.forward import TrainingPass, compile_blocks, resolved_precision, use_two_products
+from .optimisation.parameters import build_model, freeze, groups
+from .optimisation.schedule import make_scheduler
+from .optimisation.state import Progress, restore_latest, save_latest, save_weights
 from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
-from .transfer import Moving, read_transfer, write_transfer
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +66,29 @@ def main(hydra_config: DictConfig) -> None:
         raise SystemExit(f"train: {error}") from error
 
 
+@dataclass
+class Run:
+    """The parts of a run, on one process."""
+
+    accelerator: Accelerator
+    network: Dvlt  # its own weights, as the optimizer changes them
+    model: torch.nn.Module  # `TrainingPass` of the network, as processes share it
+    averaged: AveragedModel
+    optimizer: torch.optim.Optimizer
+    scheduler: LambdaLR
+    batches: Batches
+    progress: Progress
+    matching: MatchingLoss | None
+
+    @property
+    def averaged_network(self) -> Dvlt:
+        return cast(Dvlt, self.averaged.module)
+
+    @property
+    def correlation(self) -> Correlation | None:
+        return self.network.correlation
+
+
 def train(config: TrainConfig) -> Dvlt:
     """Run to ``total_steps`` or ``total_minutes`` and return the averaged model, in evaluation mode.
 
@@ -67,63 +98,83 @@ def train(config: TrainConfig) -> Dvlt:
         DivergedError: ``max_bad_steps`` updates in a row without a finite gradient; the state before them is saved.
     """
     started = time.monotonic()
-    accelerator = make_accelerator(config)
-    torch.manual_seed(config.seed)  # the same first weights in every process
-    network = build_model(config.model)
-    freeze(network, config.trainable)
-    parameters = groups(network, config.optimizer)
-    optimizer = torch.optim.AdamW(parameters, betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay)
-    progress = Progress()
-    scheduler = make_scheduler(optimizer, config, progress)
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
-    averaged_network = cast(Dvlt, averaged.to(accelerator.device).module)
-    matching = MatchingLoss(network) if config.loss.needs_matches else None
-    if config.compile:
-        compile_blocks(network)
-    model, optimizer = accelerator.prepare(network, optimizer)
-    batches = Batches(config, network.config, accelerator.device, accelerator.process_index, accelerator.num_processes)
-    accelerator.register_for_checkpointing(progress, batches, scheduler, averaged)
-    moving = Moving(network, averaged, optimizer, scheduler, batches, progress)
-    if config.resume and not restore_latest(accelerator, Path(config.output)) and config.transfer is not None:
-        read_transfer(Path(config.transfer), moving)
+    run = start_run(config)
+    accelerator, progress, output = run.accelerator, run.progress, Path(config.output)
     before = progress.minutes
-
     windows = validation_windows(config.validation, accelerator)
     bar = tqdm(total=config.total_steps, initial=progress.step, disable=not accelerator.is_main_process, unit="step")
-    model.train()
-    paused = False
-    while not paused and not progress.finished(config.total_steps, config.total_minutes):
-        terms, gradient_norm = update(model, matching, optimizer, batches, config, accelerator, progress.step)
+    run.model.train()
+    while not progress.finished(config.total_steps, config.total_minutes):
+        terms, gradient_norm = update(run, config)
         finite = math.isfinite(gradient_norm)
         progress.count(finite)
         if finite:
-            averaged.update_parameters(network)
-        scheduler.step()
-        report(accelerator, config, bar, progress, terms, gradient_norm, scheduler)
+            run.averaged.update_parameters(run.network)
+        run.scheduler.step()
+        report(accelerator, config, bar, progress, terms, gradient_norm, run.scheduler)
         if progress.bad_in_a_row >= config.max_bad_steps:
-            save_latest(accelerator, Path(config.output), progress.step)
+            save_latest(accelerator, output, progress.step)
             raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
-        minutes = minutes_since(started, accelerator)
-        progress.minutes = before + minutes
-        paused = config.pause_after_minutes is not None and minutes >= config.pause_after_minutes
+        progress.minutes = before + minutes_since(started, accelerator)
         last = progress.finished(config.total_steps, config.total_minutes)
         if config.validation.windows and (last or progress.step % config.validation.every == 0):
-            validate(accelerator, config, averaged_network, windows, progress)
-        if last or paused or progress.step % config.save_every == 0:
-            save_latest(accelerator, Path(config.output), progress.step)
-            save_weights(accelerator, averaged_network, Path(config.output, "last"))
+            validate(accelerator, config, run.averaged_network, windows, progress)
+        if last or progress.step % config.save_every == 0:
+            save_latest(accelerator, output, progress.step)
+            save_weights(accelerator, run.averaged_network, output / "last", notice_of(config))
     bar.close()
-    if config.transfer is not None and accelerator.is_main_process:
-        write_transfer(Path(config.transfer), moving)
     accelerator.end_training()
-    return averaged_network.eval()
+    return run.averaged_network.eval()
+
+
+def start_run(config: TrainConfig) -> Run:
+    """Everything that a run needs, from its newest state if there is one to go on from."""
+    accelerator = make_accelerator(config)
+    torch.manual_seed(config.seed)  # the same first weights in every process
+    network = build_model(config.model)
+    use_two_products(network, config.batched_attention)
+    freeze(network, config.trainable)
+    adamw = torch.optim.AdamW(
+        groups(network, config.optimizer), betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay
+    )
+    progress = Progress()
+    scheduler = make_scheduler(adamw, config, progress)
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.optimizer.ema_decay))
+    averaged.to(accelerator.device)
+    matching = MatchingLoss(network) if config.loss.needs_matches else None
+    if config.compile:
+        compile_blocks(network)
+    model, optimizer = accelerator.prepare(TrainingPass(network), adamw)
+    frozen = None
+    if config.data.features_folder is not None:
+        frozen = FrozenWindows(config, network, accelerator.device, accelerator.is_main_process)
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    batches = Batches(config, network.config, accelerator.device, rank, processes, frozen)
+    accelerator.register_for_checkpointing(progress, batches, scheduler, averaged)
+    resumed = config.resume and restore_latest(accelerator, Path(config.output))
+    if frozen is not None and not resumed:
+        start_descriptors(network, frozen, config.model.start.descriptor_updates, config.seed)
+        averaged.module.load_state_dict(network.state_dict())
+    return Run(accelerator, network, model, averaged, optimizer, scheduler, batches, progress, matching)
+
+
+def notice_of(config: TrainConfig) -> str | None:
+    """Whose weights the encoder has, where they are not this run's own."""
+    source = config.model.encoder_weights
+    return (
+        None if source is None else ENCODER_NOTICE.format(source=Path(source).name if Path(source).exists() else source)
+    )
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     if config.log_with == "wandb" and not is_wandb_available():  # accelerate would log nothing and say nothing
         raise ConfigError("log_with=wandb needs Weights & Biases: pip install 'dvlt_ros[wandb]'")
     accelerator = Accelerator(
-        mixed_precision=config.precision,
+        mixed_precision=resolved_precision(config.precision, default_device()),
         gradient_accumulation_steps=config.accumulation,
         log_with=None if config.log_with == "none" else config.log_with,
         project_config=ProjectConfiguration(project_dir=config.output, logging_dir=config.output),
@@ -134,72 +185,62 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     return accelerator
 
 
-def update(
-    model: torch.nn.Module,
-    matching: MatchingLoss | None,
-    optimizer: torch.optim.Optimizer,
-    batches: Batches,
-    config: TrainConfig,
-    accelerator: Accelerator,
-    step: int,
-) -> tuple[dict[str, Tensor], float]:
+def update(run: Run, config: TrainConfig) -> tuple[dict[str, Tensor], float]:
     """One update from ``accumulation`` batches: the last batch's losses, and the gradient norm.
 
     A gradient that is not finite, on whichever process it arose, is left out by all of them.
     """
+    accelerator = run.accelerator
     for _ in range(config.accumulation):
-        batch = next(batches)
+        batch = next(run.batches)
         seed = np.random.SeedSequence([config.seed, batch.index, accelerator.process_index]).generate_state(1)
-        torch.manual_seed(int(seed[0]))  # for stochastic depth
-        with accelerator.accumulate(model):
-            prediction = model(batch.views.images, num_steps=batch.num_steps)
-            terms = compute_losses(prediction, Targets.from_views(batch.views), config.loss)
-            values, total = terms.named(), terms.total
-            if matching is not None:
-                matched = matching(batch.views)
-                total = total + config.loss.match * matched.match + config.loss.displacement * matched.displacement
-                values |= {**matched.named(), "total": total.detach()}
-            # Losses leave out what is not finite; a batch with any of it must not count as a good one.
-            accelerator.backward(total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * total)
-        batches.commit()
-    norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm).item()
+        torch.manual_seed(int(seed[0]))  # for stochastic depth and sub-grids
+        with accelerator.accumulate(run.model):
+            values, total = batch_losses(run, batch, config.loss)
+            accelerator.backward(total)
+        run.batches.commit()
+    norm = accelerator.clip_grad_norm_(run.model.parameters(), config.optimizer.max_grad_norm).item()
     if math.isfinite(norm):
-        optimizer.step()
+        run.optimizer.step()
     else:
-        logger.warning("update %d skipped: the gradient norm is %s", step, norm)
-    optimizer.zero_grad()
+        logger.warning("update %d skipped: the gradient norm is %s", run.progress.step, norm)
+    run.optimizer.zero_grad()
     return values, norm
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> LambdaLR:
-    def factor(step: int) -> float:
-        return learning_rate_factor(step, config.optimizer, config.schedule, progress.spent(config.total_minutes))
+def batch_losses(run: Run, batch: Batch, config: LossConfig) -> tuple[dict[str, Tensor], Tensor]:
+    """All terms by name, detached, and the sum to go back from."""
+    height, width = batch.views.depth.shape[-2:]
+    grid = (height // PATCH_SIZE, width // PATCH_SIZE)
+    prediction, features = run.model(batch.views.images, batch.frozen, grid, batch.num_steps)
+    terms = losses_of(prediction, batch.views, config)
+    values, total = terms.named(), terms.total
+    if run.matching is not None:
+        matched = run.matching(batch.views)
+        total = total + config.match * matched.match + config.displacement * matched.displacement
+        values |= matched.named()
+    if run.correlation is not None and config.correlation > 0:
+        error = correlation_error(run.correlation, features, batch.views)
+        total = total + config.correlation * error
+        values["correlation"] = error.detach()
+    # Losses leave out what is not finite; a batch with any of it must not count as a good one.
+    return values | {"total": total.detach()}, total + torch.where(terms.nonfinite > 0, torch.nan, 0.0) * total
 
-    return LambdaLR(optimizer, factor)
+
+def losses_of(prediction: Prediction, views: Views, config: LossConfig) -> LossTerms:
+    """On every pixel, or on a random sub-grid of them."""
+    stride = config.pixel_stride
+    if stride > 1:
+        row, column = torch.randint(stride, (2,)).tolist()
+        prediction = subgrid_of_prediction(prediction, stride, row, column)
+        views = subgrid_of_views(views, stride, row, column)
+    return compute_losses(prediction, Targets.from_views(views), config)
 
 
 def minutes_since(started: float, accelerator: Accelerator) -> float:
     """The main process's, so that all of them end with the same update."""
     minutes = torch.tensor((time.monotonic() - started) / 60, device=accelerator.device)
     return float(broadcast(minutes)) if accelerator.num_processes > 1 else float(minutes)
-
-
-def compile_blocks(network: Dvlt) -> None:
-    """Everything with blocks of attention, in place; parameters keep their names, and hooks run outside."""
-    loop = [part for block in network.recurrent_blocks for part in block.children()]
-    for part in (network.patch_embed_encoder, *loop, network.ray_decoder, network.depth_decoder):
-        vars(part)["forward"] = torch.compile(part.forward)
-
-
-def learning_rate_factor(step: int, config: Optimizer, total_steps: int, spent: float = 0.0) -> float:
-    """Linear warm-up, then a cosine from 1 to ``final_factor``, over the steps or the share of time ``spent``.
-
-    Whichever is further along: a run that has to end by the clock ends with the learning rate of an end.
-    """
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    done = max((step - config.warmup_steps) / max(1, total_steps - config.warmup_steps), spent)
-    return config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def validation_windows(config: Validation, accelerator: Accelerator) -> list[Views]:
@@ -222,7 +263,7 @@ def validate(
     logger.info("step %d: %s", progress.step, ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
     if figures["abs_rel"] < progress.best_abs_rel:
         progress.best_abs_rel = figures["abs_rel"]
-        save_weights(accelerator, model, Path(config.output, "best"))
+        save_weights(accelerator, model, Path(config.output, "best"), notice_of(config))
 
 
 def report(

@@ -14,7 +14,7 @@ from registration_drift import turned
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.mapping.sensors.odometry import inverse
-from dvlt_ros.training.data.layouts import open_dataset
+from dvlt_ros.training.data.readers.layouts import open_dataset
 from dvlt_ros.training.data.sequence import rigid_pose
 from dvlt_ros.training.synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 

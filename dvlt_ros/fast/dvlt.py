@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,8 @@ from .graphs import StepGraphs
 from .kernels import kernels_for
 from .linear import Precision, check_precision
 from .merging import Merging, check_merging
+from .shallow import without
 
-M = TypeVar("M", bound=nn.Module)
 REMEMBERED_SIZES = 8
 
 
@@ -199,10 +198,3 @@ def rest_of_loop(block: nn.Module) -> nn.Module:
     for name, half in block.named_children():
         rest.add_module(name, without(half, "attn", "mlp"))
     return rest
-
-
-def without(module: M, *names: str) -> M:
-    """A shallow copy that lacks some of its children."""
-    copied = copy(module)
-    copied._modules = {name: child for name, child in module._modules.items() if name not in names}
-    return copied

@@ -5,23 +5,26 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..model.config import NUM_REGISTERS, PATCH_SIZE
+from ..model.config import PATCH_SIZE
 from ..model.encoder import Encoder
 from ..model.layers import Block
 from .block import FastBlock, Recipe
 from .linear import PlainLinear
+from .shallow import without
 
 
 class FastEncoder:
     def __init__(self, encoder: Encoder, recipe: Recipe) -> None:
+        self.encoder = without(encoder, "blocks", "patch_embed")
         convolution = encoder.patch_embed.proj
         weight = convolution.weight.detach() / encoder.std
         bias = cast("Tensor", convolution.bias).detach() - (weight * encoder.mean).sum(dim=(1, 2, 3))
         self.patch_embed = PlainLinear(weight.flatten(1), bias, recipe.dtype)
-        self.class_token, self.registers = encoder.cls_token.detach(), encoder.register_tokens.detach()
+        self.class_token, self.num_special = encoder.cls_token.detach(), encoder.num_special
+        registers = encoder.register_tokens
+        self.registers = self.class_token[:, :0] if registers is None else registers.detach()
         self.blocks = [FastBlock(block, recipe) for block in cast("list[Block]", encoder.blocks)]
 
     def __call__(self, images: Tensor, position: Tensor) -> Tensor:
@@ -30,6 +33,9 @@ class FastEncoder:
         patches = self.patch_embed(patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
         special = torch.cat([self.class_token + position[:, :1], self.registers], dim=1)
         x = torch.cat([special.expand(len(patches), -1, -1), patches + position[:, 1:]], dim=1)
-        for block in self.blocks:
+        parts = []
+        for number, block in enumerate(self.blocks, start=1):
             x = block(x, None, turns=False)
-        return F.layer_norm(x, x.shape[-1:], eps=1e-5)[:, 1 + NUM_REGISTERS :]
+            if number in self.encoder.taps:
+                parts.append(self.encoder.patches(x))
+        return self.encoder.readout(torch.cat([*parts, self.encoder.patches(x)], dim=-1))

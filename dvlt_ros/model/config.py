@@ -17,13 +17,20 @@ POSITION_GRID = 37  # the position embedding covers 37 x 37 patches, an image of
 RecurrenceMode = Literal["gated", "no_sout", "no_depthscale", "none"]
 TimeConditioning = Literal["interval", "continuous"]
 DepthHead = Literal["linear", "conv"]
-PatchEmbed = Literal["dinov2_vits14_reg", "dinov2_vitb14_reg", "dinov2_vitl14_reg", "vit14_reg"]
+PatchEmbed = Literal[
+    "dinov2_vits14_reg", "dinov2_vitb14_reg", "dinov2_vitl14_reg", "vit14_reg",
+    "dinov2_vits14", "dinov2_vitb14", "dinov2_vitl14",
+]  # fmt: skip
 
-# patch_embed: (embed_dim, num_heads, encoder blocks). "vit14_reg" is any other size of the same network.
+# patch_embed: (embed_dim, num_heads, encoder blocks). "vit14_reg" is any other size of the same network, and the
+# names without "_reg" are those without register tokens.
 DINOV2_SIZES: dict[str, tuple[int, int, int]] = {
     "dinov2_vits14_reg": (384, 6, 12),
     "dinov2_vitb14_reg": (768, 12, 12),
     "dinov2_vitl14_reg": (1024, 16, 24),
+    "dinov2_vits14": (384, 6, 12),
+    "dinov2_vitb14": (768, 12, 12),
+    "dinov2_vitl14": (1024, 16, 24),
 }
 
 logger = logging.getLogger(__name__)
@@ -55,14 +62,19 @@ class DvltConfig:
     depth_head_type: DepthHead = "conv"
 
     encoder_depth: int | None = None  # blocks of the encoder; None: as patch_embed says
+    encoder_registers: Literal[0, 4] = 4  # register tokens of the encoder; the loop always has four of its own
+    encoder_antialias: bool = True  # of position embeddings on smaller grids; DINOv2 without registers has none
+    match_taps: tuple[int, ...] = ()  # encoder blocks whose tokens, too, make descriptors for matching; none: none
+    match_channels: int = 64  # of a descriptor
     depth_head_channels: tuple[int, int, int] = (256, 128, 64)  # stages of the convolutional depth head
     drop_path: float = 0.1  # stochastic depth of the looped block, in training only
     image_size: int = 504  # longest edge in pixels that the weights are meant for
 
     def __post_init__(self) -> None:
-        channels: Any = self.depth_head_channels
-        if isinstance(channels, list):  # as JSON and YAML have it
-            object.__setattr__(self, "depth_head_channels", tuple(channels))
+        for name in ("depth_head_channels", "match_taps"):
+            values: Any = getattr(self, name)
+            if isinstance(values, list):  # as JSON and YAML have it
+                object.__setattr__(self, name, tuple(values))
         self._check_choices()
         self._check_widths()
         self._check_steps()
@@ -72,6 +84,11 @@ class DvltConfig:
         if self.encoder_depth is not None:
             return self.encoder_depth
         return DINOV2_SIZES[self.patch_embed][2]
+
+    @property
+    def num_descriptor_channels(self) -> int:
+        """Channels of features beside ``embed_dim``: descriptors to match by, if there are any."""
+        return self.match_channels if self.match_taps else 0
 
     @property
     def num_loop_blocks(self) -> int:
@@ -102,10 +119,23 @@ class DvltConfig:
                     f"patch_embed {self.patch_embed} has embed_dim {dim} and num_heads {heads}, got "
                     f"{self.embed_dim} and {self.num_heads}; use patch_embed 'vit14_reg' for another size"
                 )
+            registers = NUM_REGISTERS if self.patch_embed.endswith("_reg") else 0
+            if self.encoder_registers != registers:
+                raise ConfigError(
+                    f"patch_embed {self.patch_embed} has encoder_registers {registers}, got {self.encoder_registers}"
+                )
         elif self.encoder_depth is None:
             raise ConfigError(f"patch_embed {self.patch_embed} needs encoder_depth")
         if self.encoder_depth is not None:
             _check_positive("encoder_depth", self.encoder_depth)
+        if not isinstance(self.encoder_antialias, bool):
+            raise ConfigError(f"encoder_antialias must be true or false, got {self.encoder_antialias!r}")
+        _check_positive("match_channels", self.match_channels)
+        last = self.num_encoder_blocks
+        if not isinstance(self.match_taps, tuple) or not all(
+            isinstance(tap, int) and 1 <= tap <= last for tap in self.match_taps
+        ):
+            raise ConfigError(f"match_taps must be numbers of encoder blocks from 1 to {last}, got {self.match_taps}")
         channels = self.depth_head_channels
         three = isinstance(channels, tuple) and len(channels) == 3 and all(isinstance(c, int) for c in channels)
         if not three or any(c < 16 or c % 16 for c in channels):
@@ -155,7 +185,10 @@ class DvltConfig:
             raise WeightsError(f"{path}: {cause}") from cause
 
 
-_OWN_FIELDS = {"encoder_depth", "depth_head_channels", "drop_path", "image_size"}
+_OWN_FIELDS = {
+    "encoder_depth", "encoder_registers", "encoder_antialias", "match_taps", "match_channels",
+    "depth_head_channels", "drop_path", "image_size",
+}  # fmt: skip
 
 
 def _literal_choices(hint: Any) -> tuple[Any, ...]:

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..types import Cameras
 from .checks import check_image_shape, check_images, checked_views, require_float32
 from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
+from .correlation import Correlation
 from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecoder
 from .encoder import IMAGE_MEAN, IMAGE_STD, Encoder
 from .layers import Rope
@@ -63,7 +64,7 @@ class Prediction:
 class Features:
     """What the encoder says of each view on its own; it can be kept and put together anew."""
 
-    tokens: Tensor  # (B, S, h*w, C): patches in row order
+    tokens: Tensor  # (B, S, h*w, C): patches in row order; a network that matches by descriptors has them behind
     grid: tuple[int, int]  # patches (rows, columns)
 
     def views(self, indices: Sequence[int]) -> Features:
@@ -110,7 +111,8 @@ class Dvlt(nn.Module):
         self.register_token = nn.Parameter(torch.empty(1, 1, NUM_REGISTERS, config.embed_dim))
         nn.init.normal_(self.camera_token, std=1e-6)
         nn.init.normal_(self.register_token, std=1e-6)
-        self.patch_embed_encoder = Encoder(config.embed_dim, config.num_heads, config.num_encoder_blocks)
+        self.patch_embed_encoder = Encoder(config)
+        self.correlation = Correlation(config) if config.match_taps else None
         self.recurrent_blocks = nn.ModuleList(LoopBlock(config) for _ in range(config.num_loop_blocks))
         self.ray_decoder = RayDecoder(config)
         depth_decoder = ConvDepthDecoder if config.depth_head_type == "conv" else LinearDepthDecoder
@@ -119,17 +121,19 @@ class Dvlt(nn.Module):
         self.gradient_checkpointing = False  # training only: recompute each step in the backward pass
         self._warned_of_steps = False
 
-    def forward(self, images: Tensor, num_steps: int | None = None) -> Prediction:
-        """Images (B, S, 3, H, W), floating point in [0, 1], H and W multiples of 14; K steps of the loop.
+    def forward(self, images: Tensor | Features, num_steps: int | None = None) -> Prediction:
+        """Images (B, S, 3, H, W), floating point in [0, 1], H and W multiples of 14, or their features; K steps.
 
         Raises:
             InputError: images of another shape or type, with NaN or infinite pixels, or not in [0, 1];
                 K < 1; for decoupled weights, any K but theirs; weights that are not float32.
         """
-        check_images(images)
+        if not isinstance(images, Features):
+            check_images(images)
         num_steps = self.config.num_steps if num_steps is None else num_steps
         self._check_steps(num_steps)  # before the encoder's work
-        return self.decode(self.run(self.begin(self.encode(images)), num_steps))
+        features = images if isinstance(images, Features) else self.encode(images)
+        return self.decode(self.run(self.begin(features), num_steps))
 
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view on its own; they can be cached per image."""
@@ -143,11 +147,13 @@ class Dvlt(nn.Module):
         """The state before the first step; the first view is the reference, whose frame is the world."""
         if not isinstance(features, Features):
             raise InputError(f"begin takes the Features that encode gives, got {type(features).__name__}")
-        batch, views = features.tokens.shape[:2]
+        tokens, (batch, views) = features.tokens, features.tokens.shape[:2]
+        if self.correlation is not None:
+            tokens = self.correlation(tokens, features.grid)
         camera = torch.cat([self.camera_token[:, :1], self.camera_token[:, 1:].expand(-1, views - 1, -1, -1)], dim=1)
         special = torch.cat([camera, self.register_token.expand(-1, views, -1, -1)], dim=2)
-        special = special.expand(batch, -1, -1, -1).to(features.tokens.dtype)
-        return State(torch.cat([special, features.tokens], dim=2), features.grid)
+        special = special.expand(batch, -1, -1, -1).to(tokens.dtype)
+        return State(torch.cat([special, tokens], dim=2), features.grid)
 
     def schedule(self, num_steps: int) -> list[Step]:
         """The K steps of the loop with their scales, which depend on K alone."""

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import ConfigError, WeightsError
-from .config import DINOV2_SIZES, DvltConfig
+from .config import DINOV2_SIZES, NUM_REGISTERS, DvltConfig
 from .loop import TIME_CHANNELS
 
 WEIGHTS_NAME = "model.safetensors"
@@ -195,13 +195,16 @@ def _infer_fields(shapes: _Shapes) -> dict[str, object]:
     decoder_head_dim = shapes.axis("ray_decoder.blocks.0.attn.q_norm.weight", 0, multiple_of=4)
     decoder_dim = shapes.axis("ray_decoder.proj_in.weight", 0, multiple_of=decoder_head_dim)
     encoder_depth = shapes.count("patch_embed_encoder.blocks.")
-    sizes = {size: name for name, size in DINOV2_SIZES.items()}
+    registers = NUM_REGISTERS if "patch_embed_encoder.register_tokens" in shapes.tensors else 0
+    sizes = {size: name for name, size in DINOV2_SIZES.items() if name.endswith("_reg") == bool(registers)}
     patch_embed = sizes.get((dim, dim // head_dim, encoder_depth), "vit14_reg")
     values: dict[str, object] = {
         "embed_dim": dim,
         "num_heads": dim // head_dim,
         "patch_embed": patch_embed,
         "encoder_depth": encoder_depth if patch_embed == "vit14_reg" else None,
+        "encoder_registers": registers,
+        "encoder_antialias": bool(registers),  # as DINOv2 has it; shapes do not tell
         "decoder_embed_dim": decoder_dim,
         "decoder_num_heads": decoder_dim // decoder_head_dim,
         "decoder_depth": shapes.count("ray_decoder.blocks."),

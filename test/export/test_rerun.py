@@ -123,8 +123,8 @@ def test_windows_lie_beside_their_truth(tmp_path):
     """A network that is right up to a similarity lies on the truth."""
     from dvlt_ros.alignment import Sim3
     from dvlt_ros.geometry import transform_points, unproject
-    from dvlt_ros.training.normalize import to_first_camera
-    from dvlt_ros.training.recorded import record_window
+    from dvlt_ros.training.evaluation.recorded import record_window
+    from dvlt_ros.training.losses.normalize import to_first_camera
     from dvlt_ros.training.synthetic import load_benchmark
 
     views = next(iter(load_benchmark().batches(batch=1, device=torch.device("cpu"), count=1)))

@@ -13,7 +13,7 @@ from dvlt_ros.geometry import (
     transform_points,
     unproject,
 )
-from dvlt_ros.training.augment import (
+from dvlt_ros.training.batches.augment import (
     ColourChange,
     ColourRule,
     DepthRule,

@@ -18,7 +18,7 @@ from dvlt_ros.errors import ConfigError, DataError
 from dvlt_ros.geometry import quaternion_from_matrix
 from dvlt_ros.training.bag_to_dataset import convert, main
 from dvlt_ros.training.data.bag_frames import BagOptions
-from dvlt_ros.training.data.layouts import open_dataset
+from dvlt_ros.training.data.readers.layouts import open_dataset
 from dvlt_ros.training.data.registration import register_depth
 from dvlt_ros.training.data.rig import Topics
 

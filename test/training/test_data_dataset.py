@@ -16,14 +16,14 @@ from torch.utils.data import DataLoader
 from dvlt_ros.errors import ConfigError, DataError, InputError
 from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
 from dvlt_ros.model import DvltConfig
-from dvlt_ros.training.augment import ColourRule, DepthRule, Frame
-from dvlt_ros.training.batches import Batches
+from dvlt_ros.training.batches.augment import ColourRule, DepthRule, Frame
+from dvlt_ros.training.batches.batch import Batches
+from dvlt_ros.training.batches.sampling import BatchSampler, Item, ViewRule
 from dvlt_ros.training.config import Data, FolderSource, Shapes, TrainConfig
 from dvlt_ros.training.data.dataset import Counts, SequenceDataset, open_recordings
-from dvlt_ros.training.data.layouts import open_dataset
+from dvlt_ros.training.data.readers.layouts import open_dataset
 from dvlt_ros.training.data.types import Views, concatenate
 from dvlt_ros.training.data.writer import SequenceWriter
-from dvlt_ros.training.sampling import BatchSampler, Item, ViewRule
 
 SIZE = 56
 SHAPES = Shapes(image_size=SIZE, aspect=(0.5, 0.8), views=(2, 3), images_per_step=6, tokens_per_step=None)

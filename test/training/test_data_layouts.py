@@ -12,7 +12,7 @@ import pytest
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.geometry import quaternion_from_matrix
-from dvlt_ros.training.data.layouts import open_dataset
+from dvlt_ros.training.data.readers.layouts import open_dataset
 
 FX, FY, CX, CY = 70.0, 72.0, 41.3, 28.9  # of the scene's camera, pixel (0, 0) at (0.5, 0.5)
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])

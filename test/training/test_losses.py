@@ -10,8 +10,8 @@ from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
 from dvlt_ros.model import Prediction
 from dvlt_ros.training.data.types import Views
-from dvlt_ros.training.losses import LossConfig, Targets, _quantile, compute_losses
-from dvlt_ros.training.normalize import mean_distance
+from dvlt_ros.training.losses.normalize import mean_distance
+from dvlt_ros.training.losses.published import LossConfig, Targets, _quantile, compute_losses
 from dvlt_ros.types import Cameras
 
 RELATIVE = 1e-4

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dvlt_ros.errors import AlignmentError, ConfigError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
-from dvlt_ros.training.metrics import (
+from dvlt_ros.training.evaluation.metrics import (
     THRESHOLDS_DEG,
     aggregate,
     area_under_curve,

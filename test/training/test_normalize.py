@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from dvlt_ros.geometry import invert_pose, matrix_from_quaternion, pose_matrix, transform_points, unproject
 from dvlt_ros.training.data.types import Views
-from dvlt_ros.training.normalize import mean_distance, normalize_views, to_first_camera
+from dvlt_ros.training.losses.normalize import mean_distance, normalize_views, to_first_camera
 
 
 def random_views(seed, windows=2, views=3, height=6, width=8):

@@ -13,7 +13,7 @@ import pytest
 
 from dvlt_ros.errors import ConfigError, DataError
 from dvlt_ros.training.data.benchmarks import BENCHMARKS
-from dvlt_ros.training.data.colmap import ColmapCamera
+from dvlt_ros.training.data.readers.colmap import ColmapCamera
 from dvlt_ros.training.prepare.check import check_sequence
 from dvlt_ros.training.prepare.command import main, prepare
 from dvlt_ros.training.prepare.eth3d import thin_prism_fisheye, undistort_depth

@@ -13,11 +13,11 @@ from dvlt_ros.alignment import Sim3
 from dvlt_ros.backends import MultiViewPrediction
 from dvlt_ros.errors import ConfigError, DataError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, transform_points, unproject
-from dvlt_ros.training.augment import Frame
+from dvlt_ros.training.batches.augment import Frame
 from dvlt_ros.training.benchmarking.reconstruction import ReconstructionRule, reconstruction_metrics, require_packages
 from dvlt_ros.training.benchmarking.scene import prepare_scene
 from dvlt_ros.training.benchmarking.score import focal_error, point_figures, score
-from dvlt_ros.training.metrics import align_depth, depth_metrics
+from dvlt_ros.training.evaluation.metrics import align_depth, depth_metrics
 
 SIZE, PATCH = 112, 14
 BOTH = ("published", "consistent")

@@ -23,7 +23,7 @@ from dvlt_ros.training.benchmarking.report import published, write_report
 from dvlt_ros.training.benchmarking.results import Run, SequenceResult, SetResult, mean_over_sets
 from dvlt_ros.training.benchmarking.runner import DataSet, Protocol, run_set
 from dvlt_ros.training.benchmarking.sets import PRESETS, chosen_sets
-from dvlt_ros.training.data.folder import DepthCoding, FolderSequence, FrameFiles
+from dvlt_ros.training.data.readers.folder import DepthCoding, FolderSequence, FrameFiles
 from dvlt_ros.training.prepare.jobs import SETTINGS_FILE
 
 RUN = Run("Stand-in", "none", 1, 112, "float32", "median", "off", "a machine")
@@ -279,7 +279,7 @@ def test_forty_views_stay_below_four_gib(tmp_path):
         torch.set_num_threads(1)
         from dvlt_ros.benchmark import peak_memory_mib
         from dvlt_ros.backends import load_model
-        from dvlt_ros.training.augment import Frame
+        from dvlt_ros.training.batches.augment import Frame
         from dvlt_ros.training.benchmarking.results import Run
         from dvlt_ros.training.benchmarking.runner import DataSet, Protocol, run_set
 

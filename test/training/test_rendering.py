@@ -7,9 +7,9 @@ import torch
 
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import transform_points, unproject
+from dvlt_ros.training.batches.rendering import RENDERED_AT_ONCE, SyntheticWindows, mirror
 from dvlt_ros.training.config import Data
-from dvlt_ros.training.normalize import to_first_camera
-from dvlt_ros.training.rendering import RENDERED_AT_ONCE, SyntheticWindows, mirror
+from dvlt_ros.training.losses.normalize import to_first_camera
 from dvlt_ros.training.synthetic import SyntheticConfig, render_views, sample_windows
 
 SIZE = (28, 42)

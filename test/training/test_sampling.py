@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
-from dvlt_ros.training.augment import DepthRule
-from dvlt_ros.training.config import Shapes
-from dvlt_ros.training.mixture import load_mixture, repeat_factors, shares
-from dvlt_ros.training.sampling import (
+from dvlt_ros.training.batches.augment import DepthRule
+from dvlt_ros.training.batches.mixture import load_mixture, repeat_factors, shares
+from dvlt_ros.training.batches.sampling import (
     BatchSampler,
     EpochStream,
     ViewRule,
@@ -24,6 +23,7 @@ from dvlt_ros.training.sampling import (
     scenes_per_step,
     with_retries,
 )
+from dvlt_ros.training.config import Shapes
 
 SHAPES = Shapes(image_size=504, views=(2, 6), images_per_step=12, tokens_per_step=None)
 
@@ -108,6 +108,7 @@ def test_image_shapes():
     assert image_shape(504, 0.33) == (154, 504)  # 166.32 -> 166 -> 154
     assert image_shape(1400, 0.29) == (406, 1400)  # 1400 * 0.29 is 405.99... in floating point
     assert image_shape(14, 0.33) == (14, 14)
+    assert image_shape(504, 0.75, portrait=True) == (504, 378)
     with pytest.raises(ConfigError, match=r"multiple of 14, got 500"):
         image_shape(500, 1.0)
     with pytest.raises(ConfigError, match=r"aspect must be in \(0, 1\], got 1.5"):

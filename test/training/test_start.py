@@ -6,7 +6,7 @@ import torch
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.training.config import Start
-from dvlt_ros.training.start import position_waves, start_weights
+from dvlt_ros.training.optimisation.start import position_waves, start_weights
 
 
 def changed(model, start):

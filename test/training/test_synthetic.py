@@ -21,13 +21,13 @@ from dvlt_ros.training.synthetic import (
     sample_windows,
 )
 from dvlt_ros.training.synthetic.benchmark import abs_rel, covisibility, reprojection
-from dvlt_ros.training.synthetic.layouts import FAMILIES, VARIANTS
-from dvlt_ros.training.synthetic.materials import PATTERNS, Materials, draw_materials, rows
-from dvlt_ros.training.synthetic.palettes import anchors
-from dvlt_ros.training.synthetic.raycast import FAR, Caster, room_exit
 from dvlt_ros.training.synthetic.render import depth_windows, place_cameras, render_depth
-from dvlt_ros.training.synthetic.scenes import CAPACITY, Lights, Scene, clearance
-from dvlt_ros.training.synthetic.solids import Solids, absent_like
+from dvlt_ros.training.synthetic.scene.layouts import FAMILIES, VARIANTS
+from dvlt_ros.training.synthetic.scene.raycast import FAR, Caster, room_exit
+from dvlt_ros.training.synthetic.scene.scenes import CAPACITY, Lights, Scene, clearance
+from dvlt_ros.training.synthetic.scene.solids import Solids, absent_like
+from dvlt_ros.training.synthetic.surface.materials import PATTERNS, Materials, draw_materials, rows
+from dvlt_ros.training.synthetic.surface.palettes import anchors
 
 SMALL = SyntheticConfig(views=3, height=56, width=70, candidates=6)
 BARE = replace(SMALL, augment=None)

@@ -27,9 +27,9 @@ from dvlt_ros.backends import MultiViewModel, load_model, model_card, model_name
 from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
 
-from ..contenders import require_device
 from ..data.benchmarks import BENCHMARKS
-from ..metrics import DepthAlignment
+from ..evaluation.candidates import require_device
+from ..evaluation.metrics import DepthAlignment
 from ..prepare.jobs import SETTINGS_FILE, HalfPixel
 from .reconstruction import require_packages
 from .report import write_report

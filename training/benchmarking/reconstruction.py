@@ -9,7 +9,7 @@ import numpy as np
 
 from dvlt_ros.errors import ConfigError, DataError
 
-from ..data.optional import optional_package
+from ..data.readers.optional import optional_package
 
 ICP_ROUNDS = 30
 VOXEL_RANGE = 2**20 - 1  # small_gicp leaves out what lies further than so many voxels from the origin

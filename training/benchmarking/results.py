@@ -11,7 +11,7 @@ from typing import Any
 
 from dvlt_ros.export.files import write_atomically
 
-from ..metrics import Aggregate, aggregate
+from ..evaluation.metrics import Aggregate, aggregate
 from ..prepare.jobs import HalfPixel
 
 

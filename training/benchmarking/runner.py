@@ -17,8 +17,8 @@ from dvlt_ros.errors import DataError, DvltError
 
 from ..data.benchmark_sequence import BenchmarkSequence
 from ..data.sequence import RgbdSequence
-from ..metrics import DepthAlignment
-from ..pictures import Row, write_rows
+from ..evaluation.metrics import DepthAlignment
+from ..evaluation.pictures import Row, write_rows
 from ..prepare.jobs import HalfPixel
 from .reconstruction import ReconstructionRule
 from .results import Failure, Run, SequenceResult, SetResult, write_metrics

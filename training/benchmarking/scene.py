@@ -14,7 +14,7 @@ from torch import Tensor
 from dvlt_ros.errors import DataError
 from dvlt_ros.geometry import homogeneous, pixel_centers, rotate, transform_points
 
-from ..augment import Frame
+from ..batches.augment import Frame
 from ..data.sequence import RgbdSequence
 from ..prepare.jobs import HalfPixel
 

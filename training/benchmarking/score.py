@@ -11,7 +11,7 @@ from dvlt_ros.alignment import Sim3, fit_sim3_robust
 from dvlt_ros.backends.protocol import MultiViewPrediction
 from dvlt_ros.errors import AlignmentError, InputError
 
-from ..metrics import INLIER_ERROR, DepthAlignment, depth_metrics, pose_metrics, relative_distances
+from ..evaluation.metrics import INLIER_ERROR, DepthAlignment, depth_metrics, pose_metrics, relative_distances
 from .reconstruction import ReconstructionRule, reconstruction_metrics
 from .scene import Truth
 

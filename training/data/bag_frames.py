@@ -15,7 +15,7 @@ from dvlt_ros.lens import Lens, rectification
 from dvlt_ros.sources.messages import colour_image, depth_image
 from dvlt_ros.sources.recording import Recording
 
-from ..augment import Frame
+from ..batches.augment import Frame
 from .registration import register_depth
 from .rig import FoundTopics, Rig, Topics
 from .sequence import check_depth, rigid_pose

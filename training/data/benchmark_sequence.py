@@ -12,8 +12,8 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 
-from ..augment import Frame
-from .folder import DepthCoding, FrameFiles, read_depth, read_image
+from ..batches.augment import Frame
+from .readers.folder import DepthCoding, FrameFiles, read_depth, read_image
 from .sequence import check_depth, median_step
 
 EVERYTHING = (0.0, math.inf)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dvlt_ros.errors import DataError
 
-from . import dtu, eth3d, nuscenes, scannetpp, seven_scenes
 from .benchmark_sequence import BenchmarkSequence
+from .readers import dtu, eth3d, nuscenes, scannetpp, seven_scenes
 
 
 @dataclass(frozen=True)

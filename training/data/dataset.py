@@ -16,10 +16,10 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dvlt_ros.errors import DataError, InputError
 
-from ..augment import ColourRule, DepthRule, change_colours, prepare_frames, stack_frames
-from ..mixture import mixture_set
-from ..sampling import Item, ViewRule, image_shape, sample_views, with_retries
-from .layouts import open_dataset
+from ..batches.augment import ColourRule, DepthRule, change_colours, prepare_frames, stack_frames
+from ..batches.mixture import mixture_set
+from ..batches.sampling import Item, ViewRule, sample_views, with_retries
+from .readers.layouts import open_dataset
 from .sequence import RgbdSequence, require_frames
 from .types import Views
 
@@ -53,7 +53,7 @@ class SequenceDataset(Dataset[Views]):
         depth: DepthRule | None = None,
         colour: ColourRule | None = None,
     ) -> None:
-        """``image_size`` is the windows' width in pixels; without ``colour`` the images stay as they are.
+        """``image_size`` is the windows' longer edge in pixels; without ``colour`` the images stay as they are.
 
         Raises:
             DataError: no sequences.
@@ -102,7 +102,7 @@ class SequenceDataset(Dataset[Views]):
         poses = torch.from_numpy(sequence.world_from_cam) if self.views.ranking == "pose" else None
         chosen = sample_views(self.views, item.num_views, len(sequence), rng, poses)
         read = {index: sequence.frame(index) for index in sorted(set(chosen.tolist()))}  # drawn with replacement
-        height, width = image_shape(self.image_size, item.aspect)
+        height, width = item.shape(self.image_size)
         frames = prepare_frames([read[index] for index in chosen.tolist()], height, width, self.depth, rng)
         if self.colour is None:
             return stack_frames(frames, sequence.is_synthetic)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 
-from ..augment import Frame
+from ..batches.augment import Frame
 
 MAX_SKEW = 0.02  # largest entry of R^T R - 1; text files round poses, more than that is not a rotation
 MAX_MEDIAN_DEPTH = 1000.0  # metres; beyond, depth was read in millimetres

@@ -15,8 +15,8 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 
-from ..augment import Frame
-from .nerfstudio import OPENGL_FROM_OPENCV
+from ..batches.augment import Frame
+from .readers.nerfstudio import OPENGL_FROM_OPENCV
 
 MILLIMETRE = 1e-3
 MAX_DEPTH_MM = 65534  # 65535 means "invalid" to some readers

@@ -10,7 +10,7 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 
-from ..augment import Frame
+from ..batches.augment import Frame
 from ..data.benchmark_sequence import BenchmarkSequence
 
 MAX_DISAGREEMENT = 0.05  # median, relative depth; wrong poses, units or cameras give more

@@ -13,9 +13,9 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 
-from ..data.colmap import ColmapCamera, camera_of, read_cameras, read_images
-from ..data.eth3d import CALIBRATION, DEPTH_FOLDER, SCENES, pinhole_of
-from ..data.optional import optional_package
+from ..data.readers.colmap import ColmapCamera, camera_of, read_cameras, read_images
+from ..data.readers.eth3d import CALIBRATION, DEPTH_FOLDER, SCENES, pinhole_of
+from ..data.readers.optional import optional_package
 from .jobs import HalfPixel, Job, copy_job
 
 RAW_CALIBRATION = "dslr_calibration_jpg"

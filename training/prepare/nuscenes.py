@@ -19,8 +19,8 @@ import numpy as np
 from dvlt_ros.errors import DataError
 from dvlt_ros.sources.poses import pose_from_quaternion
 
-from ..data.nuscenes import SCENES, scene_file
-from ..data.optional import optional_package
+from ..data.readers.nuscenes import SCENES, scene_file
+from ..data.readers.optional import optional_package
 from .jobs import HalfPixel, Job
 from .projection import sparse_depth
 

@@ -18,10 +18,10 @@ import numpy as np
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens
 
-from ..data.folder import read_image
-from ..data.nerfstudio import lens_of, load_json, pose_of
-from ..data.optional import optional_package
-from ..data.scannetpp import BENCHMARK_SPLIT, UNDISTORTED, WORLD_FROM_FILE, scenes_of
+from ..data.readers.folder import read_image
+from ..data.readers.nerfstudio import lens_of, load_json, pose_of
+from ..data.readers.optional import optional_package
+from ..data.readers.scannetpp import BENCHMARK_SPLIT, UNDISTORTED, WORLD_FROM_FILE, scenes_of
 from ..data.sequence import rigid_pose
 from .jobs import HalfPixel, Job, copy_job, write_image
 

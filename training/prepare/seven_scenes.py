@@ -10,9 +10,9 @@ import numpy as np
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import pinhole
 
-from ..data.folder import read_depth
+from ..data.readers.folder import read_depth
+from ..data.readers.seven_scenes import BENCHMARK_SIZE, CODING, FOCAL_PX, sequences
 from ..data.registration import register_depth
-from ..data.seven_scenes import BENCHMARK_SIZE, CODING, FOCAL_PX, sequences
 from .jobs import HalfPixel, Job, copy_job, write_image
 from .projection import sparse_depth
 

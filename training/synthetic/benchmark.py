@@ -18,8 +18,8 @@ from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
 
 from ..data.types import Views
 from .config import SyntheticConfig
-from .layouts import FAMILIES
 from .render import BENCHMARK_SEED, depth_windows, sample_windows
+from .scene.layouts import FAMILIES
 
 _FILE = Path(__file__).with_name("benchmark.json")
 

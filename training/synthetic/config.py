@@ -7,7 +7,7 @@ from typing import Literal
 
 from dvlt_ros.errors import ConfigError
 
-from .layouts import FAMILIES
+from .scene.layouts import FAMILIES
 
 Family = Literal["room", "corridor", "warehouse", "tabletop"]
 Motion = Literal["wheeled", "legged", "handheld"]

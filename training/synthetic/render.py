@@ -13,15 +13,15 @@ from dvlt_ros.errors import ConfigError
 from dvlt_ros.geometry import camera_directions, rotate
 
 from ..data.types import Views
-from .atlas import Photos
 from .augment import augment
 from .config import SyntheticConfig
 from .draw import Draw
-from .layouts import FAMILIES, VARIANTS, LayoutTable
-from .paths import clear_the_way, draw_cameras, weighted
-from .raycast import Caster
-from .scenes import Scene, build_scenes
-from .shading import SurfaceTable, shade, trace
+from .scene.layouts import FAMILIES, VARIANTS, LayoutTable
+from .scene.paths import clear_the_way, draw_cameras, weighted
+from .scene.raycast import Caster
+from .scene.scenes import Scene, build_scenes
+from .surface.atlas import Photos
+from .surface.shading import SurfaceTable, shade, trace
 
 BENCHMARK_SEED = 1 << 40  # seeds from here on are the benchmark's, those below are for training
 _CHUNK = 1 << 14  # rays rendered at once on the CPU; keeps intermediates in the cache

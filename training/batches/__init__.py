@@ -1,0 +1,1 @@
+"""What a training step sees: scenes rendered or read from recordings, drawn by seed."""

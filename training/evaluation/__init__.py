@@ -1,0 +1,1 @@
+"""How good a network is: figures, pictures, curves and recordings of its predictions."""

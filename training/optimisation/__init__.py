@@ -1,0 +1,1 @@
+"""What the optimizer changes, from where it starts, and what a run leaves on disk."""

@@ -1,0 +1,1 @@
+"""How surfaces look: materials, palettes, textures, photographs and light."""
