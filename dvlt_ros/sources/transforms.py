@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import DataError
+from ..frame_names import frame_name
+from .border import border
 from .messages import stamp_ns_of
 from .poses import PoseTrack, pose_from_quaternion
 from .recording import TF, Recording
@@ -28,7 +30,7 @@ class Transform:
         """Of any message parts with x, y, z and x, y, z, w; names without TF's old leading slash."""
         translation = tuple(float(getattr(position, axis)) for axis in "xyz")
         quaternion = tuple(float(getattr(orientation, axis)) for axis in "xyzw")
-        return cls(parent.lstrip("/"), child.lstrip("/"), stamp_ns, translation, quaternion)  # type: ignore[arg-type]
+        return cls(frame_name(parent), frame_name(child), stamp_ns, translation, quaternion)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -140,13 +142,14 @@ def read_transforms(recording: Recording, without_child: str | None = None) -> T
     """The TF tree of a recording; the edge above ``without_child`` is left to odometry."""
     tree = TransformTree()
     for topic, message in recording.messages(*recording.topics_of(TF)):
-        for item in message.transforms:
-            part, stamp_ns = item.transform, stamp_ns_of(item.header)
-            transform = Transform.from_message(
-                item.header.frame_id, item.child_frame_id, stamp_ns, part.translation, part.rotation
-            )
-            if transform.child != without_child:
-                tree.add(transform, static=topic.endswith("tf_static"))
+        with border(f"{recording.path}: {topic}", "a message with other fields"):
+            for item in message.transforms:
+                part, stamp_ns = item.transform, stamp_ns_of(item.header)
+                transform = Transform.from_message(
+                    item.header.frame_id, item.child_frame_id, stamp_ns, part.translation, part.rotation
+                )
+                if transform.child != without_child:
+                    tree.add(transform, static=topic.endswith("tf_static"))
     return tree
 
 
@@ -157,11 +160,13 @@ def read_odometry(recording: Recording, topic: str) -> tuple[TransformTree, str]
         DataError: odometry that does not say which frame moves in which.
     """
     first = recording.first(topic)
-    parent, child = first.header.frame_id.lstrip("/"), first.child_frame_id.lstrip("/")
+    with border(f"{recording.path}: {topic}", "a message with other fields"):
+        parent, child = frame_name(first.header.frame_id), frame_name(first.child_frame_id)
     if not parent or not child:
         raise DataError(f"{recording.path}: {topic} has no frame_id or no child_frame_id: {parent!r}, {child!r}")
     tree = read_transforms(recording, without_child=child)
     for _, message in recording.messages(topic):
-        pose, stamp_ns = message.pose.pose, stamp_ns_of(message.header)
-        tree.add(Transform.from_message(parent, child, stamp_ns, pose.position, pose.orientation), static=False)
+        with border(f"{recording.path}: {topic}", "a message with other fields"):
+            pose, stamp_ns = message.pose.pose, stamp_ns_of(message.header)
+            tree.add(Transform.from_message(parent, child, stamp_ns, pose.position, pose.orientation), static=False)
     return tree, parent
