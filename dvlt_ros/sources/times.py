@@ -15,6 +15,7 @@ UNITS = {"s": 10**9, "ms": 10**6, "µs": 10**3, "ns": 1}  # ns of one
 FIRST_OF = {"s": Decimal(0), "ms": Decimal(10) ** 11, "µs": Decimal(10) ** 14, "ns": Decimal(10) ** 17}
 MAX_NS = 2**31 * 10**9  # what a stamp of ROS can hold
 MAX_STEP_S = 10**5  # between two images or poses; more is another unit of a clock that begins at 0
+FROM_1970_S = 10**8  # clocks that count from 1970 are beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def _unit(value: Decimal) -> str:
 
 def _check_steps(stamps: Sequence[int], texts: Sequence[str], unit: str, source: str) -> None:
     """Clocks that begin at 0 do not tell their unit by magnitude; days between all images do."""
-    if unit != "s" or len(stamps) < 3:
+    if unit != "s" or len(stamps) < 3 or min(map(abs, stamps)) > FROM_1970_S * 10**9:
         return
     steps = np.abs(np.diff(np.array(stamps, dtype=np.float64))) * 1e-9
     if float(np.median(steps)) > MAX_STEP_S:
