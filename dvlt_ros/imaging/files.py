@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ def decode_pixels(data: np.ndarray) -> np.ndarray:
     Raises:
         DataError: no image, a truncated one, or one that claims more pixels than are read.
     """
-    view = memoryview(np.ascontiguousarray(data, dtype=np.uint8)).cast("B")
+    view = np.ascontiguousarray(data, dtype=np.uint8).data
     header = read_header(view)
     if header.kind in ("HEIF", "AVIF"):
         return _decode_with_pillow(view, header.kind)
@@ -48,7 +49,7 @@ def decode_stored(data: np.ndarray) -> np.ndarray | None:
     Raises:
         DataError: no image, or one that claims more pixels than are read.
     """
-    read_header(memoryview(np.ascontiguousarray(data, dtype=np.uint8)).cast("B"))
+    read_header(np.ascontiguousarray(data, dtype=np.uint8).data)
     try:
         return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -86,9 +87,7 @@ def _opened(view: memoryview, kind: str) -> Iterator[Any]:
     if kind == "HEIF":
         if importlib.util.find_spec("pillow_heif") is None:
             raise DataError(f"a HEIC image, which needs pillow-heif: {INSTALL_HEIF}")
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
+        importlib.import_module("pillow_heif").register_heif_opener()
     try:
         with Image.open(io.BytesIO(view)) as image:
             yield image

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import ConfigError, WeightsError
+from .claims import check_claims
 from .config import DINOV2_SIZES, DvltConfig
 from .dvlt import Dvlt
 from .encoder import IMAGE_MEAN, IMAGE_STD
@@ -46,6 +47,7 @@ def load_checkpoint(source: str | Path, revision: str | None = None) -> Dvlt:
         config = DvltConfig.from_file(config_path) if os.path.lexists(config_path) else infer_config(path, tensors)
     except OSError as cause:
         raise WeightsError(f"{source}: cannot be read: {cause}") from cause
+    check_claims(path, config, tensors)
     model = empty_model(config)
     check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors, assign=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,14 +53,12 @@ def zstd() -> Any:
     Raises:
         ImportError: there is none.
     """
-    try:
-        from compression import zstd as found
-    except ImportError:
+    for name in ("compression.zstd", "backports.zstd"):
         try:
-            from backports import zstd as found
-        except ImportError as error:
-            raise ImportError(f"compressed bags need backports.zstd: {INSTALL}") from error
-    return found
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError(f"compressed bags need backports.zstd: {INSTALL}")
 
 
 def unpacked(data: bytes, compression: str, max_bytes: int) -> tuple[bytes, bool]:
@@ -73,9 +72,7 @@ def unpacked(data: bytes, compression: str, max_bytes: int) -> tuple[bytes, bool
     if compression == "zstd":
         decompressor = zstd().ZstdDecompressor()
     elif compression == "lz4":
-        from lz4.frame import LZ4FrameDecompressor
-
-        decompressor = LZ4FrameDecompressor()
+        decompressor = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
     else:
         raise DataError(f"compression {compression!r} is not known; lz4 and zstd are")
     found = decompressor.decompress(data, max_bytes)

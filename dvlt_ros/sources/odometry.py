@@ -33,7 +33,7 @@ class RecordedOdometry:
 
     def base_from_cam(self, camera_frame: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
         """(4, 4) at a stamp. Raises DataError: the recording does not tell."""
-        return self.tree.look_up(self.base_frame, frame_name(camera_frame), stamp_ns, max_gap_ns)
+        return self.tree.look_up(self.base_frame, frame_name(camera_frame), stamp_ns, max_gap_ns, is_mount=True)
 
 
 def open_odometry(path: Path, asked: str, odom_frame: str, camera_frame: str) -> RecordedOdometry:

@@ -14,6 +14,8 @@ from .messages import stamp_ns_of
 from .poses import PoseTrack, pose_from_quaternion
 from .recording import TF, Recording
 
+SAME = 1e-9  # metres, and parts of a quaternion: what printing and rounding leave
+
 
 @dataclass(frozen=True, slots=True)  # a recording has many
 class Transform:
@@ -42,6 +44,7 @@ class TransformTree:
     _static: dict[str, Transform] = field(default_factory=dict)  # by child
     _moving: dict[str, list[Transform]] = field(default_factory=lambda: defaultdict(list))
     _tracks: dict[str, PoseTrack] = field(default_factory=dict)
+    _constant: dict[str, bool] = field(default_factory=dict)
 
     def add(self, transform: Transform, static: bool) -> None:
         if self.parents.setdefault(transform.child, transform.parent) != transform.parent:
@@ -86,8 +89,11 @@ class TransformTree:
         """
         return any(child in self._moving for child in self._edges(target) ^ self._edges(source, target))
 
-    def look_up(self, target: str, source: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
+    def look_up(self, target: str, source: str, stamp_ns: int, max_gap_ns: int, is_mount: bool = False) -> np.ndarray:
         """target_from_source (4, 4) at a time, interpolated between transforms at most ``max_gap_ns`` apart.
+
+        ``is_mount``: an edge that never changes holds at every time, also if somebody has published it as one that
+        moves, once or now and then.
 
         Raises:
             DataError: frames that are not connected, or an edge without transforms around that time.
@@ -98,14 +104,14 @@ class TransformTree:
             above_from_frame = np.eye(4)
             for child in self._chain(frame)[:-1]:
                 if child in needed:
-                    above_from_frame = self._edge(child, stamp_ns, max_gap_ns) @ above_from_frame
+                    above_from_frame = self._edge(child, stamp_ns, max_gap_ns, is_mount) @ above_from_frame
             above_from.append(above_from_frame)
         return np.linalg.inv(above_from[0]) @ above_from[1]
 
-    def _edge(self, child: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
+    def _edge(self, child: str, stamp_ns: int, max_gap_ns: int, is_mount: bool) -> np.ndarray:
         name = f"transform {self.parents[child]} -> {child}"
-        if child not in self._moving:
-            transform = self._static[child]
+        if child not in self._moving or (is_mount and self._never_changes(child)):
+            transform = self._static[child] if child not in self._moving else self._moving[child][0]
             return pose_from_quaternion(transform.translation, transform.quaternion, name)
         if child not in self._tracks:
             samples = self._moving[child]
@@ -117,6 +123,13 @@ class TransformTree:
             return self._tracks[child].at(stamp_ns, max_gap_ns)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
+
+    def _never_changes(self, child: str) -> bool:
+        """Of an edge that was published as one that moves."""
+        if child not in self._constant:
+            values = np.array([(*sample.translation, *sample.quaternion) for sample in self._moving[child]])
+            self._constant[child] = bool((np.abs(values - values[0]) <= SAME).all())
+        return self._constant[child]
 
     def _edges(self, frame: str, connected_to: str | None = None) -> set[str]:
         """Children of all edges from a frame to its root."""

@@ -11,7 +11,8 @@ from nicegui import events, run, ui
 
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import DvltError
-from ..sources.folder import SUFFIXES
+from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
+from ..sources.containers import IMAGE_SUFFIXES as SUFFIXES
 from .panels import downloads, how_to_install, pictures_of, sliders, step, thumbnails
 from .residence import Residence
 from .scene import ShowOptions

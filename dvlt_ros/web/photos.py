@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import DataError
 from ..lens import rectification
 from ..sources import SourceImage, open_source
-from ..sources.folder import SUFFIXES, natural_order, read_image
+from ..sources.containers import IMAGE_SUFFIXES as SUFFIXES
+from ..sources.folder import natural_order, read_image
 
 
 @dataclass(frozen=True, eq=False)

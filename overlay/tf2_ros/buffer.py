@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time as steady
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMessage
@@ -24,7 +24,7 @@ from .exceptions import (
 from .frame_history import IDENTITY, FrameHistory, Pose, Sample
 
 DEFAULT_CACHE_TIME = Duration(seconds=10)
-AnyTime = Time | TimeMessage  # of rclpy, or a message
+AnyTime: TypeAlias = "Time | TimeMessage"  # of rclpy, or a message
 Chain = dict[str, Pose]  # ancestor -> ancestor_from_frame, from the frame itself up to its root
 
 
