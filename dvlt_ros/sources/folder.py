@@ -84,7 +84,8 @@ def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], s
         there = f"; folders in it: {folders}" if folders else ""
         others = f"; {_ignored(files)}" if files else ""
         raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){there}{others}")
-    remark = _ignored([path for path in files if path not in set(paths) and path.name != CAMERA_INFO])
+    taken = set(paths)
+    remark = _ignored([path for path in files if path not in taken and path.name != CAMERA_INFO])
     stamps = _times_of_names(paths)
     if stamps is None:
         return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)], remark
@@ -92,11 +93,14 @@ def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], s
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file should be one, by its content or its suffix."""
+    """Whether a file should be one, by its content or its suffix. One that cannot be read may be: reading it says."""
     if path.suffix.lower() in SUFFIXES | RAW_SUFFIXES:
         return True
-    with border(path, "cannot be read"), path.open("rb") as file:
-        return image_kind(file.read(HEAD_BYTES)) is not None
+    try:
+        with path.open("rb") as file:
+            return image_kind(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return True
 
 
 def natural_order(path: Path) -> list[tuple[bool, int | str]]:
@@ -115,9 +119,10 @@ def read_view(path: Path, lens: Lens | None = None, levels: GreyLevels | None = 
     """
     if path.suffix.lower() in RAW_SUFFIXES:
         raise DataError(f"a raw photo ({path.suffix.lower()}): develop it to JPEG or TIFF")
-    data = _read(path)
-    stored = (levels or GreyLevels()).to_uint8(decode_pixels(data))
-    return oriented_view(stored, orientation_of(data), lens)
+    with border("it", "cannot be read"):
+        data = _read(path)
+        stored = (levels or GreyLevels()).to_uint8(decode_pixels(data))
+        return oriented_view(stored, orientation_of(data), lens)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -130,8 +135,8 @@ def _read(path: Path) -> np.ndarray:
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path.stat().st_size} bytes are too many for an image")
         return np.fromfile(path, dtype=np.uint8)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}") from error
 
 
 def _times_of_names(paths: list[Path]) -> list[int] | None:

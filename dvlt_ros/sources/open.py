@@ -10,8 +10,8 @@ from ..errors import DataError
 from ..frame_names import frame_name
 from ..imaging import View
 from ..lens import Lens
-from .bag import BagSource
-from .bag_files import is_bag
+from .bags.files import is_bag
+from .bags.source import BagSource
 from .border import border
 from .containers import Kind, kind_of, read_head
 from .folder import FolderSource

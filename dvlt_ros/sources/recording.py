@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .bag_files import BagFiles, find_bag
-from .bag_part import BagPart, message_of
+from .bags.files import BagFiles, find_bag
+from .bags.message_types import MessageTypes
+from .bags.part import BagPart, message_of
 from .border import border
-from .message_types import MessageTypes
 from .messages import header_stamp_ns
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import yaml
 
-from ..errors import DataError
-from .bag_part import BagPart, zstd
-from .border import border
-from .containers import IMAGE_SUFFIXES, kind_of, read_head
-from .db3_file import Db3File
-from .mcap_file import McapFile
+from ...errors import DataError
+from ..border import border
+from ..containers import IMAGE_SUFFIXES, kind_of, read_head
+from .db3 import Db3File
+from .mcap import McapFile
+from .part import BagPart, zstd
 
 METADATA = "metadata.yaml"
 SUFFIXES = {".mcap", ".db3"}

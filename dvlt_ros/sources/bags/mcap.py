@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import DataError
-from .bag_part import Channel, unpacked
-from .border import border
+from ...errors import DataError
+from ..border import border
+from .part import Channel, unpacked
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER = struct.Struct("<BQ")  # of a record: opcode, length

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import DataError
+from ...errors import DataError
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 MAX_MESSAGE_BYTES = 1 << 30  # unpacked

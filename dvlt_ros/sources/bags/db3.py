@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -11,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from ..errors import DataError
-from .bag_part import Channel
-from .border import border, cause_of
+from ...errors import DataError
+from ..border import border, cause_of
+from .part import Channel
 
 
 class Db3File:
@@ -62,14 +63,20 @@ class Db3File:
             self._folder.cleanup()
 
     def _open(self) -> sqlite3.Connection:
-        """Nothing is written beside the file. What a crash has left in a write-ahead log is read from a copy."""
+        """Nothing is written beside the file. What a crash has left in a write-ahead log is read from a copy.
+
+        So is a file that was cut within a page: SQLite would take the rest of that page for zeros, without a word.
+        """
         path, mode = self.path.absolute(), "ro&immutable=1"
         log = path.with_name(f"{path.name}-wal")
-        if log.is_file() and log.stat().st_size:
+        torn = path.stat().st_size % _page_bytes(path)
+        if torn or (log.is_file() and log.stat().st_size):
             self._folder = tempfile.TemporaryDirectory(prefix="dvlt_bag_")
             for file in (path, log):
-                shutil.copyfile(file, Path(self._folder.name) / file.name)
+                if file.is_file():
+                    shutil.copyfile(file, Path(self._folder.name) / file.name)
             path, mode = Path(self._folder.name) / path.name, "rw"
+            os.truncate(path, path.stat().st_size - torn)
         return sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, check_same_thread=False)
 
     def _read_topics(self) -> dict[int, tuple[str, str]]:
@@ -92,3 +99,10 @@ class Db3File:
         except Exception as error:  # whatever SQLite finds behind the cut
             self.problem = f"damaged or cut off ({cause_of(error)}); `sqlite3 FILE .recover` may find more"
         return counts
+
+
+def _page_bytes(path: Path) -> int:
+    """Of a database, by its header."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(18)[16:], "big")
+    return 65536 if size == 1 else max(size, 512)

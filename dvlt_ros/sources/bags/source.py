@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from ..frame_names import frame_name
-from ..imaging import ImageDecoder, View
-from ..lens import Lens, lens_of_camera_info
-from .bag_files import find_bag
-from .border import border
-from .images import Refusals, SourceImage
-from .messages import is_colour, stamp_ns_of
-from .recording import IMAGES, Recording, base_topic, open_recording
-from .times import MAX_NS
+from ...errors import DataError
+from ...frame_names import frame_name
+from ...imaging import ImageDecoder, View
+from ...lens import Lens, lens_of_camera_info
+from ..border import border
+from ..images import Refusals, SourceImage
+from ..messages import is_colour, stamp_ns_of
+from ..recording import IMAGES, Recording, base_topic, open_recording
+from ..times import MAX_NS
+from .files import find_bag
 
 
 class BagSource:
