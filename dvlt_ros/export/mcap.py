@@ -42,11 +42,13 @@ class McapRecording:
             from rosbags.typesys import Stores, get_typestore
         except ImportError as error:
             raise InputError(f"writing an MCAP needs rosbags: {INSTALL}") from error
+        self._is_open = False
         self._folder, self._store = folder, get_typestore(Stores.ROS2_JAZZY)
         with self._errors():
             self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
+            self._is_open = True
             self._connections = {
                 topic: self._writer.add_connection(
                     f"/{topic}", kind, typestore=self._store, offered_qos_profiles=[_offered(topic)]
@@ -55,9 +57,11 @@ class McapRecording:
             }
 
     def close(self) -> None:
-        """Raises InputError: the end of it cannot be written."""
-        with self._errors():
-            self._writer.close()
+        """Once is enough. Raises InputError: the end of it cannot be written."""
+        if self._is_open:
+            self._is_open = False
+            with self._errors():
+                self._writer.close()
 
     def write_image(self, topic: str, image: np.ndarray, encoding: str, frame_id: str, stamp_ns: int) -> None:
         height, width = image.shape[:2]

@@ -37,6 +37,8 @@ def decode_pixels(data: np.ndarray) -> np.ndarray:
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise DataError(f"no memory for a {header.kind} image of {_shown(header.size)} pixels") from error
         raise DataError(f"a damaged {header.kind} image: {error.err}") from error
     if image is None:
         raise DataError(f"{len(view)} bytes that are no {header.kind} image, or only a part of one")
@@ -69,6 +71,10 @@ def orientation_of(data: np.ndarray) -> int:
     except Exception:  # EXIF that Pillow cannot read tells no orientation
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _shown(size: tuple[int, int] | None) -> str:
+    return "many" if size is None else f"{size[1]} x {size[0]}"
 
 
 def _decode_with_pillow(view: memoryview, kind: str) -> np.ndarray:
