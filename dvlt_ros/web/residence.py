@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import torch
 
-from ..errors import InputError
 from ..backends import MultiViewModel, load_model
+from ..errors import InputError
 from .photos import Photos
 from .scene import Scene, reconstruct
 

@@ -8,12 +8,12 @@ import sqlite3
 import struct
 from pathlib import Path
 
+import bags
 import cv2
 import numpy as np
 import pytest
 import yaml
-from sources import bags
-from sources.bags import CompressionMode, StoragePlugin
+from bags import CompressionMode, StoragePlugin
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.sources import open_source

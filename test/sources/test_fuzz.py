@@ -7,13 +7,13 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import bags
 import cv2
 import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sources import bags
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.imaging.encodings import ENCODINGS

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from sources.videos import RATE_HZ, retimed, turned, write_video
+from videos import RATE_HZ, retimed, turned, write_video
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.sources import open_source

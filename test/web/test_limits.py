@@ -11,11 +11,11 @@ import threading
 import time
 import zlib
 
+import bags
 import cv2
 import numpy as np
 import pytest
 import torch
-from sources import bags
 
 from dvlt_ros.errors import DataError, InputError
 from dvlt_ros.web.offline import claim_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parent.parent / "tools"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 spec = importlib.util.spec_from_file_location("make_venv", TOOLS / "make_venv.py")
 assert spec is not None
 assert spec.loader is not None
