@@ -77,7 +77,7 @@ class FrameRecording:
 
     def discard(self) -> None:
         """What is written of it goes, and its room is free for others."""
-        with suppress(InputError):
+        with suppress(InputError, OSError):
             self._recording.close()
         shutil.rmtree(draft_of(self._folder), ignore_errors=True)
 

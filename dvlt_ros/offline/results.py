@@ -16,7 +16,7 @@ from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.map_update import MapUpdate
 from ..mapping.outputs.rendering import RenderedFrame
 from ..viewing import StreamRecording
-from .depth_files import DepthFiles, clear_depths
+from .depth_files import DepthFiles, clear_depths, depth_files
 from .frame_log import FrameLog, LoggedFrame
 from .gallery import Gallery
 from .odometry import CameraOdometry
@@ -158,16 +158,26 @@ class Results:
 
     def _write_file(self, path: Path, write: Callable[[], object]) -> None:
         """One file of a map: if it fails, what is worth less gives it its room."""
-        for name in ("recording", "depth"):
+        while True:
             try:
                 write()
                 return
             except DvltError as error:
-                self._outputs.failures.append(f"{name} is left out for the room of {path.name} ({error})")
-                self._end(name)
-                if name == "depth":
-                    clear_depths(self._folder)
-        self._outputs.attempt(path.name, write)
+                if (freed := self._make_room()) is None:
+                    self._outputs.failures.append(str(error))
+                    return
+                self._outputs.failures.append(f"{freed} left out for the room of {path.name}")
+
+    def _make_room(self) -> str | None:
+        """What was taken away: the recording, then the depth images; None: there is nothing more."""
+        if self._recording is not None:
+            self._end("recording")
+            return "recording"
+        if any(depth_files(self._folder)):
+            self._end("depth")
+            clear_depths(self._folder)
+            return "depth images"
+        return None
 
     def _write(self, prefix: str, snapshot: MapSnapshot, frames: Sequence[LoggedFrame]) -> None:
         stamps_ns, poses = columns(frames)
