@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from .backends import DEFAULT_MODEL, model_names
 from .errors import DataError, DvltError
-from .lens import rectification
 from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
 from .mapping.inference.loading import load_predictor
@@ -34,11 +33,12 @@ from .mapping.sensors.suite import Sensors
 from .offline.odometry import CameraOdometry
 from .offline.options import add_options, from_options
 from .offline.results import RECORDING, Results
-from .offline.summary import cameras_of, lengths_of, loops_of
+from .offline.summary import cameras_of, lengths_of, loops_of, refusals_of
 from .sources import SourceImage, open_source
 from .sources.odometry import open_odometry
 from .sources.open import FRAME_ID, is_bag
 
+MOST_REFUSALS = 10  # that are kept for the last line
 WITHOUT = (
     "budget.latency_ms", "window.max_wait_s",  # here no time passes
     "model.name", "model.weights", "model.device",  # they have short options
@@ -92,24 +92,35 @@ def run(args: argparse.Namespace) -> None:
     if args.source.resolve().is_relative_to((args.output / RECORDING).resolve()):
         raise DataError(f"{args.source}: it would be replaced; choose another --output")
     source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
+    for remark in source.remarks:
+        tqdm.write(remark)
+    refusals: list[str] = []
+
+    def notify(text: str) -> None:
+        tqdm.write(text)
+        if " refused: " in text and len(refusals) < MOST_REFUSALS:
+            refusals.append(text)
+
     odometry = find_odometry(args, config.odometry, next(iter(source)).frame_id)
     predictor = load_predictor(config.model)
     sensors = Sensors(odometry=None if odometry is None else odometry.camera)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
     with Results(args.output, stride, args.rrd, odometry) as results:
-        mapper = Mapper(config, predictor, sensors, tqdm.write, clock_ns=lambda: 0, ended=results.map_ended)
+        mapper = Mapper(config, predictor, sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
         with closing(mapper):
             for image in tqdm(source, unit="frame", disable=None):
                 if (update := mapper.add(frame_of(image))) is not None:
                     results.add(update)
             for update in mapper.finish():
                 results.add(update)
-    counts = mapper.counters.read()
+    counts, refused = mapper.counters.read(), refusals_of(source, mapper, refusals)
+    if not counts.published:
+        raise DataError(f"{args.source}: nothing was reconstructed of {len(source)} images; {refused}")
     print(
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
         f"{counts.passed_over} passed over, {counts.dropped} dropped, "
-        f"{counts.refused + source.refusals.count} refused; {cameras_of(source)}"
+        f"{refused}; {cameras_of(source)}"
         f"maps: {results.num_maps}, {lengths_of(results, odometry, mapper)}; {loops_of(mapper)}; see {args.output}"
     )
 
@@ -137,12 +148,8 @@ def frame_of(image: SourceImage) -> Frame:
 
 
 def picture(image: SourceImage) -> Picture:
-    if image.lens is None:
-        return Picture(image.image, None)
-    if not image.lens.is_distorted:
-        return Picture(image.image, image.lens.intrinsics)
-    pinhole = rectification(image.lens)
-    return Picture(pinhole.image(image.image), pinhole.intrinsics)
+    view = image.view.pinhole()
+    return Picture(view.image, None if view.lens is None else view.lens.intrinsics)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,13 +60,16 @@ class Environment:
     def pip_install(self, *arguments: str | Path) -> None:
         self.run("-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments)
 
-    def create(self, with_system_packages: bool) -> None:
+    def has(self, with_system_packages: bool) -> bool:
+        """Whether it is there, and of that kind."""
         config = self.prefix / "pyvenv.cfg"
         setting = f"include-system-site-packages = {str(with_system_packages).lower()}"
-        if config.is_file() and setting in config.read_text() and self.python.exists():
-            return
-        flags = ["--clear", *(["--system-site-packages"] if with_system_packages else [])]
-        subprocess.run([sys.executable, "-m", "venv", *flags, self.prefix], check=True)
+        return config.is_file() and setting in config.read_text() and self.python.exists()
+
+    def create(self, with_system_packages: bool) -> None:
+        if not self.has(with_system_packages):
+            flags = ["--system-site-packages"] if with_system_packages else []
+            subprocess.run([base_python(), "-m", "venv", *flags, self.prefix], check=True)
 
     def importable(self, modules: Sequence[str]) -> set[str]:
         """Those of `modules` that exist outside our own overlay."""
@@ -80,9 +84,46 @@ def say(text: str) -> None:
     print(f"-- {text}", flush=True)
 
 
+def base_python() -> str:
+    """The Python that an environment is made from, also if that of an environment runs this: by `make` in one."""
+    return str(getattr(sys, "_base_executable", "") or sys.executable)
+
+
 def sourced_ros() -> bool:
-    """Whether this Python already has a ROS 2, as after sourcing a distribution's setup.bash."""
-    return subprocess.run([sys.executable, "-c", "import rclpy"], capture_output=True).returncode == 0
+    """Whether Python has a ROS 2 without any environment, as after sourcing a distribution's setup.bash."""
+    code = "import rclpy; print(rclpy.__file__)"
+    found = subprocess.run([base_python(), "-c", code], capture_output=True, text=True)
+    return found.returncode == 0 and not is_in_environment(Path(found.stdout.strip()))
+
+
+def is_in_environment(path: Path) -> bool:
+    """Whether a file belongs to a virtual environment, this one or another that has a say in PYTHONPATH."""
+    return any((folder / "pyvenv.cfg").is_file() for folder in path.absolute().parents)
+
+
+@contextmanager
+def kept_until_replaced(prefix: Path, is_to_stay: bool) -> Iterator[None]:
+    """An environment of another kind stands aside while its successor is made, and comes back if that fails.
+
+    Raises:
+        SetupError: what is there is no environment.
+    """
+    if is_to_stay or not prefix.exists() or not any(prefix.iterdir()):
+        yield
+        return
+    if not (prefix / "pyvenv.cfg").is_file():
+        raise SetupError(f"{prefix}: is there, and is no virtual environment; nothing was changed")
+    aside = prefix.with_name(f"{prefix.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    prefix.rename(aside)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(prefix, ignore_errors=True)
+        aside.rename(prefix)
+        say(f"{prefix} is as it was")
+        raise
+    shutil.rmtree(aside)
 
 
 def install_requirements(environment: Environment, has_ros: bool) -> None:
@@ -136,7 +177,7 @@ def build_messages(source: Path, environment: Environment, folder: Path) -> None
 
     generators = Environment(folder / "generators")
     if sourced_ros():
-        prefix_path, build_python = os.environ.get("AMENT_PREFIX_PATH", "").replace(os.pathsep, ";"), sys.executable
+        prefix_path, build_python = os.environ.get("AMENT_PREFIX_PATH", "").replace(os.pathsep, ";"), base_python()
     else:
         generators.create(with_system_packages=False)
         generators.pip_install("--requirement", ROOT / "requirements/build.txt")
@@ -204,12 +245,13 @@ def make(prefix: Path) -> None:
                          "Python 3.11 is needed (make venv PYTHON=/path/to/python3.11)")  # fmt: skip
     environment = Environment(prefix)
     say("using the sourced ROS 2" if has_ros else "ROS 2 Kilted comes from the package index")
-    environment.create(with_system_packages=has_ros)
-    install_requirements(environment, has_ros)
-    install_start_hook(environment)
-    install_overlay(environment)
-    install_package(environment)
-    environment.run("-c", f"import rclpy, {', '.join([*OVERLAY_PYTHON, OVERLAY_MESSAGES])}", cwd=prefix)
+    with kept_until_replaced(prefix, is_to_stay=environment.has(with_system_packages=has_ros)):
+        environment.create(with_system_packages=has_ros)
+        install_requirements(environment, has_ros)
+        install_start_hook(environment)
+        install_overlay(environment)
+        install_package(environment)
+        environment.run("-c", f"import rclpy, {', '.join([*OVERLAY_PYTHON, OVERLAY_MESSAGES])}", cwd=prefix)
     say(f"{prefix} is ready")
 
 

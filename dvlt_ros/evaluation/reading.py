@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..sources.open import is_bag
 from ..sources.recording import Recording, open_recording
+from ..sources.times import read_times
 
 POSES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
 PATH = "nav_msgs/msg/Path"
 BAGS = (".mcap", ".db3")
 COLUMNS = "timestamp tx ty tz qx qy qz qw"
+BEYOND_SECONDS = 1e11  # times in milli-, micro- or nanoseconds
 UNIT_TOLERANCE = 0.01  # of a quaternion's length: printed digits may be few, but not wrong
 
 
@@ -34,10 +37,10 @@ def read_trajectory(path: Path, topic: str | None = None) -> Trajectory:
     Raises:
         DataError: it cannot be read, or a row of it is no pose; it names the file, the row and the cause.
     """
-    is_bag = path.is_dir() or path.suffix in BAGS
-    if topic is not None and not is_bag:
+    has_messages = path.is_dir() or path.suffix in BAGS or is_bag(path)
+    if topic is not None and not has_messages:
         raise DataError(f"{path}: a topic was asked for, but this is not a bag")
-    labels, rows = _bag_rows(path, topic) if is_bag else _tum_rows(path)
+    labels, rows = _bag_rows(path, topic) if has_messages else _tum_rows(path)
     if not rows:
         raise DataError(f"{path}: no poses")
     table = np.array(rows)
@@ -60,7 +63,9 @@ def _tum_rows(path: Path) -> tuple[list[str], list[list[float]]]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file, so no TUM trajectory") from error
-    labels, rows = [], []
+    labels: list[str] = []
+    times: list[str] = []
+    rows: list[list[float]] = []
     for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -73,6 +78,10 @@ def _tum_rows(path: Path) -> tuple[list[str], list[list[float]]]:
             raise DataError(f"{path}: line {number}: {len(row)} columns; TUM rows have 8: '{COLUMNS}'")
         labels.append(f"line {number}")
         rows.append(row)
+        times.append(words[0])
+    if any(abs(row[0]) >= BEYOND_SECONDS and np.isfinite(row[0]) for row in rows):
+        for row, stamp_ns in zip(rows, read_times(times, str(path)).stamps_ns.tolist(), strict=True):
+            row[0] = stamp_ns * 1e-9
     return labels, rows
 
 

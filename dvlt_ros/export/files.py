@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +10,9 @@ import torch
 
 from ..errors import InputError
 from ..geometry import quaternion_from_matrix
+from .atomic import write_atomically
+
+__all__ = ["write_atomically", "write_depth", "write_pcd", "write_ply", "write_tum"]
 
 
 def write_ply(
@@ -72,26 +72,6 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
         raise InputError(f"{path}: a depth image is (H, W) float32, got {depth.shape} {depth.dtype}")
     encoded = cv2.imencode(".tiff", depth)[1]
     write_atomically(path, encoded.tobytes())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes beside the file and renames: whoever reads it sees the old one or the new one.
-
-    Raises:
-        InputError: it cannot be written; it names the path and the cause, and the old file is untouched.
-    """
-    unfinished = Path(path).parent / f".{secrets.token_hex(8)}.unfinished"
-    try:
-        with unfinished.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:  # an interrupt leaves nothing either; after the renaming there is nothing left
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 def _check_cloud(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray | None) -> None:

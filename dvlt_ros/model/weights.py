@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import ConfigError, WeightsError
+from .claims import check_claims
 from .config import DINOV2_SIZES, NUM_REGISTERS, DvltConfig
 from .loop import TIME_CHANNELS
 
@@ -58,6 +59,7 @@ def read_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoi
         config = DvltConfig.from_file(config_path) if os.path.lexists(config_path) else infer_config(path, tensors)
     except OSError as cause:
         raise WeightsError(f"{source}: cannot be read: {cause}") from cause
+    check_claims(path, config, tensors)
     return Checkpoint(path, config, tensors)
 
 

@@ -57,9 +57,14 @@ class DepthFiles:
 
 def clear_depths(folder: Path) -> None:
     """Those of an earlier run, whose stamps and units may be others."""
-    for path in (*folder.glob(f"{PLACED}/*.tiff"), *folder.glob(f"{UNPLACED}/*.tiff")):
-        if STAMPED.fullmatch(path.name):
-            path.unlink()
+    for path in depth_files(folder):
+        path.unlink()
+
+
+def depth_files(folder: Path) -> list[Path]:
+    """Depth images that lie there, not what somebody else has put beside them."""
+    found = (*folder.glob(f"{PLACED}/*.tiff"), *folder.glob(f"{UNPLACED}/*.tiff"))
+    return [path for path in found if STAMPED.fullmatch(path.name)]
 
 
 def read_depth(path: Path) -> np.ndarray:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..export import McapRecording
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
@@ -31,12 +33,15 @@ OF_MAPS = ("map_points", "path")
 
 
 class FrameRecording:
-    """A rosbag2 folder; frames in the units in which they come until `finish`."""
+    """A rosbag2 folder, there when it is closed; frames in the units in which they come until `finish`."""
 
     def __init__(self, folder: Path, points_stride: int, odometry: CameraOdometry | None) -> None:
         """Raises InputError: it cannot be written, or is there already."""
         self._folder, self._points_stride, self._odometry = folder, points_stride, odometry
-        self._recording = McapRecording(folder)
+        if folder.exists() or folder.is_symlink():
+            raise InputError(f"{folder}: cannot be written: it is there already, and not of an earlier run")
+        self._written = draft_of(folder) / "as_they_come" / folder.name
+        self._recording = self._begin(self._written)
 
     def add(self, reconstruction: Reconstruction, frame: RenderedFrame) -> None:
         where = reconstruction.frame_id, reconstruction.stamp_ns
@@ -62,14 +67,33 @@ class FrameRecording:
                     self._recording.write_transforms(links, frame.stamp_ns)
 
     def close(self) -> None:
+        """From now on it is there. Raises InputError: its end cannot be written."""
         self._recording.close()
+        try:
+            self._written.rename(self._folder)
+        except OSError as error:
+            raise InputError(f"{self._folder}: cannot be written: {error.strerror}") from error
+        shutil.rmtree(draft_of(self._folder), ignore_errors=True)
+
+    def discard(self) -> None:
+        """What is written of it goes, and its room is free for others."""
+        with suppress(InputError, OSError):
+            self._recording.close()
+        shutil.rmtree(draft_of(self._folder), ignore_errors=True)
+
+    @staticmethod
+    def _begin(folder: Path) -> McapRecording:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder.parent}: cannot be written: {error.strerror}") from error
+        return McapRecording(folder)
 
     def _write_anew(self, frames: Sequence[LoggedFrame]) -> None:
         """With lengths as they are now, and without those whose unit is another one."""
         self._recording.close()
-        draft = draft_of(self._folder)
-        self._folder.rename(draft)
-        self._recording = McapRecording(self._folder)
+        draft, self._written = self._written, draft_of(self._folder) / "in_the_end" / self._folder.name
+        self._recording = self._begin(self._written)
         by_stamp: dict[int, list[LoggedFrame]] = defaultdict(list)  # a clock may have been set back
         for frame in frames:
             by_stamp[frame.stamp_ns].append(frame)
@@ -85,7 +109,7 @@ class FrameRecording:
                 if frame.is_placed:
                     message = rescaled(source.decode(path, data), frame.scale)
                     self._recording.write_message(topic, stamp_ns, message)
-        shutil.rmtree(draft)
+        shutil.rmtree(draft, ignore_errors=True)
 
     def _links(self, frame: LoggedFrame) -> list[Link]:
         """map -> odom -> base -> camera as REP-105 has it; map -> camera if there is no odom, or it is called map."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..errors import DvltError, InputError
 from ..export import write_page, write_ply, write_tum
+from ..export.atomic import Outputs, clear_unfinished
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.map_update import MapUpdate
 from ..mapping.outputs.rendering import RenderedFrame
 from ..viewing import StreamRecording
-from .depth_files import DepthFiles, clear_depths
+from .depth_files import DepthFiles, clear_depths, depth_files
 from .frame_log import FrameLog, LoggedFrame
 from .gallery import Gallery
 from .odometry import CameraOdometry
@@ -27,7 +29,11 @@ OF_A_MAP = re.compile(rf"({UNPLACED})?(map_\d+\.ply|trajectory_\d+\.txt|page_\d+
 
 
 class Results:
-    """Follows the mapper's updates. A context: what is begun is finished when it ends, after an error too."""
+    """Follows the mapper's updates. A context: what is begun is finished when it ends, after an error too.
+
+    Each output stands for itself: one that cannot be written is named at the end and takes no other with it. Maps and
+    trajectories come first, and have the room of the recording and of the depth images where there is too little.
+    """
 
     def __init__(
         self, folder: Path, points_stride: int | None, rrd: Path | None = None,
@@ -40,26 +46,33 @@ class Results:
             ConfigError: ``rrd`` is asked for, and Rerun is not installed.
         """
         self.num_maps = 0
+        self._outputs = Outputs()
+        self._of_recording: list[tuple[MapSnapshot, Sequence[LoggedFrame]]] = []
         self._folder, self._odometry = folder, odometry
         clear(folder)
-        self._log, self._gallery, self._depths = FrameLog(), Gallery(), DepthFiles(folder)
+        self._log, self._gallery = FrameLog(), Gallery()
+        self._depths: DepthFiles | None = DepthFiles(folder)
         self._ended: list[tuple[MapSnapshot, bool]] = []  # written when the frames of the latest update are known
         self._size: tuple[int, int] | None = None
-        self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=odometry is not None)
+        self._viewed: StreamRecording | None = (
+            None if rrd is None else StreamRecording(rrd, is_metric=odometry is not None)
+        )
         recording = folder / RECORDING
-        self._recording = None if points_stride is None else FrameRecording(recording, points_stride, odometry)
+        self._recording: FrameRecording | None = (
+            None if points_stride is None else FrameRecording(recording, points_stride, odometry)
+        )
 
     def __enter__(self) -> Results:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._depths.finish()
-        if self._recording is not None:
-            self._recording.finish(self._log.frames)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Raises InputError: some outputs could not be written; it names them. After another error that one counts."""
         self._write_ended()
-        for recording in (self._recording, self._viewed):
-            if recording is not None:
-                recording.close()
+        self._try("depth", self._finish_depths)
+        self._try("recording", self._finish_recording)
+        self._try("rrd", lambda: None if self._viewed is None else self._viewed.close())
+        if kind is None:
+            self._outputs.check()
 
     @property
     def num_frames(self) -> int:
@@ -99,22 +112,72 @@ class Results:
             self._size = height, width
         frame = RenderedFrame(reconstruction, self._size)
         logged = self._log.add(reconstruction, submap_id, is_placed)
-        self._depths.write(frame.depth, logged)
         self._gallery.add(logged, frame)
-        if self._viewed is not None and is_placed:
-            self._viewed.add(reconstruction)
-        if self._recording is not None:
-            self._recording.add(reconstruction, frame)
+        depths, recording, viewed = self._depths, self._recording, self._viewed
+        if depths is not None:
+            self._try("depth", lambda: depths.write(frame.depth, logged))
+        if viewed is not None and is_placed:
+            self._try("rrd", lambda: viewed.add(reconstruction))
+        if recording is not None:
+            self._try("recording", lambda: recording.add(reconstruction, frame))
 
     def _write_map(self, snapshot: MapSnapshot) -> None:
         if not (frames := self._log.of_map(snapshot.map_id)):
             return
         self.num_maps += 1
         self._write("", snapshot, frames)
-        if self._viewed is not None:
-            self._viewed.add_map(snapshot.map_id, snapshot.cloud)
+        viewed = self._viewed
+        if viewed is not None:
+            self._try("rrd", lambda: viewed.add_map(snapshot.map_id, snapshot.cloud))
+        self._of_recording.append((snapshot, list(frames)))
+
+    def _finish_depths(self) -> None:
+        if self._depths is not None:
+            self._depths.finish()
+
+    def _finish_recording(self) -> None:
         if self._recording is not None:
-            self._recording.add_map(snapshot, *columns(frames))
+            self._recording.finish(self._log.frames)
+            for snapshot, frames in self._of_recording:
+                self._recording.add_map(snapshot, *columns(frames))
+            self._recording.close()
+
+    def _try(self, name: str, write: Callable[[], object]) -> None:
+        """One of the outputs beside maps and trajectories; where it fails, that output ends."""
+        if not self._outputs.attempt(name, write):
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        if name == "recording" and self._recording is not None:
+            self._recording.discard()
+            self._recording = None
+        elif name == "depth":
+            self._depths = None
+        elif name == "rrd":
+            self._viewed = None
+
+    def _write_file(self, path: Path, write: Callable[[], object]) -> None:
+        """One file of a map: if it fails, what is worth less gives it its room."""
+        while True:
+            try:
+                write()
+                return
+            except DvltError as error:
+                if (freed := self._make_room()) is None:
+                    self._outputs.failures.append(str(error))
+                    return
+                self._outputs.failures.append(f"{freed} left out for the room of {path.name}")
+
+    def _make_room(self) -> str | None:
+        """What was taken away: the recording, then the depth images; None: there is nothing more."""
+        if self._recording is not None:
+            self._end("recording")
+            return "recording"
+        if any(depth_files(self._folder)):
+            self._end("depth")
+            clear_depths(self._folder)
+            return "depth images"
+        return None
 
     def _write(self, prefix: str, snapshot: MapSnapshot, frames: Sequence[LoggedFrame]) -> None:
         stamps_ns, poses = columns(frames)
@@ -125,19 +188,25 @@ class Results:
             stem, suffix = name.split(".")
             return self._folder / f"{prefix}{stem}_{frames[0].map_id}.{suffix}"
 
-        write_ply(path("map.ply"), points, colors, confidence, comment=unit)
-        write_tum(path("trajectory.txt"), stamps_ns, poses, comment=unit)
         caption = f"{len(frames)} frames, {len(points)} points; {unit}"
-        write_page(path("page.png"), self._gallery.of(frames), points, colors, poses[:, :3, 3], caption)
+        map_, trajectory, page = (path(name) for name in ("map.ply", "trajectory.txt", "page.png"))
+        self._write_file(trajectory, lambda: write_tum(trajectory, stamps_ns, poses, comment=unit))
+        self._write_file(map_, lambda: write_ply(map_, points, colors, confidence, comment=unit))
+        shown = self._gallery.of(frames)
+        self._try(page.name, lambda: write_page(page, shown, points, colors, poses[:, :3, 3], caption))
 
 
 def clear(folder: Path) -> None:
     """An earlier run's files: where this one does not replace them, their maps, stamps and units would be others."""
-    for path in folder.glob("*"):
-        if OF_A_MAP.fullmatch(path.name) and path.is_file():
-            path.unlink()
-    clear_depths(folder)
-    clear_recording(folder / RECORDING)
+    try:
+        for path in folder.glob("*"):
+            if OF_A_MAP.fullmatch(path.name) and path.is_file():
+                path.unlink()
+        clear_unfinished(folder)
+        clear_depths(folder)
+        clear_recording(folder / RECORDING)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def columns(frames: Sequence[LoggedFrame]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..health import Level
 from ..mapping.mapper import Mapper
 from ..sources import Source
@@ -29,6 +31,14 @@ def lengths_of(results: Results, odometry: CameraOdometry | None, mapper: Mapper
     doubt = f" ({disagreement})" if disagreement else ""
     rest = f", but for {unplaced} frames {where}" if unplaced else ""
     return f"{METRES} by {odometry.name}{said}{doubt}{rest}"
+
+
+def refusals_of(source: Source, mapper: Mapper, said: Sequence[str]) -> str:
+    """How many images could not be used, with the first of each kind; ``said`` are the mapper's own refusals."""
+    count = mapper.counters.read().refused + source.refusals.count
+    examples = [str(source.refusals).partition(", e.g. ")[2]] if source.refusals.count else []
+    examples += said[:1]
+    return f"{count} refused" + (f", e.g. {'; '.join(examples)}" if examples else "")
 
 
 def cameras_of(source: Source) -> str:

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from ..errors import DataError
-from ..lens import MODEL_NAMES, Lens
+from ..imaging.files import decode_pixels, orientation_of
+from ..imaging.grey_levels import GreyLevels
+from ..imaging.headers import HEAD_BYTES, image_kind
+from ..imaging.view import View, oriented_view
+from ..lens import Lens
+from .border import border
+from .calibration import CAMERA_INFO, read_camera_info
+from .containers import IMAGE_SUFFIXES as SUFFIXES
 from .images import Refusals, SourceImage
-from .messages import decode_image
-from .tum import nanoseconds_of, tum_rows
+from .times import MAX_NS, read_times
+from .tum import read_listing
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-CAMERA_INFO = "camera_info.yaml"
-LISTING = "rgb.txt"  # of TUM's RGB-D data: a time in seconds and a file name per line
+RAW_SUFFIXES = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+LISTING = "rgb.txt"  # of TUM's RGB-D data: a time and a file name per line
 SECONDS = re.compile(r"\d{6,}\.\d+")  # as TUM names images
-NANOSECONDS = re.compile(r"\d{19}")  # as EuRoC names images
+SINCE_1970 = re.compile(r"[1-9](\d{12}|\d{15}|\d{18})")  # milli-, micro- and nanoseconds; the last as EuRoC names them
+MAX_BYTES = 1 << 30  # of an image file
 
 
 class FolderSource:
     """Images of a folder.
 
-    With times from an ``rgb.txt`` or from names that are seconds or nanoseconds they are sorted by time; else they
-    are sorted as people count, one every 1 / ``rate_hz``. A ``camera_info.yaml`` as ROS's camera_calibration
-    writes it, in the folder or above it, describes the lens.
+    With times from an ``rgb.txt`` or from names that are times they are sorted by time; else they are sorted as
+    people count, one every 1 / ``rate_hz``. A ``camera_info.yaml`` as ROS's camera_calibration writes it, in the
+    folder or above it, describes the lens that took the pixels as they are stored; where EXIF turns an image, the
+    lens is turned with it.
     """
 
     def __init__(self, folder: Path, rate_hz: float, frame_id: str, read_lens: bool = True) -> None:
@@ -38,8 +45,13 @@ class FolderSource:
             DataError: no image, or an rgb.txt or camera_info.yaml that cannot be used.
         """
         self.refusals, self.camera_problem = Refusals(), ""
+        self.remarks: list[str] = []
         self._frame_id = frame_id
-        self._images = read_listing(folder / LISTING) if (folder / LISTING).is_file() else find_images(folder, rate_hz)
+        if (folder / LISTING).is_file():
+            self._images, remark = read_listing(folder / LISTING)
+        else:
+            self._images, remark = find_images(folder, rate_hz)
+        self.remarks += [remark] if remark else []
         found = [path for path in (folder / CAMERA_INFO, folder.parent / CAMERA_INFO) if path.is_file()]
         self._lens = read_camera_info(found[0]) if found and read_lens else None
 
@@ -48,75 +60,100 @@ class FolderSource:
 
     def __iter__(self) -> Iterator[SourceImage]:
         self.refusals.clear()
+        levels = GreyLevels()
         for stamp_ns, path in self._images:
             try:
-                image = read_image(path)
-                check_size(self._lens, image)
+                view = read_view(path, self._lens, levels)
             except DataError as error:
-                self.refusals.add(f"{path}: {error}")
+                self.refusals.add(error, name=str(path))
                 continue
-            yield SourceImage(stamp_ns, self._frame_id, image, self._lens)
+            yield SourceImage(stamp_ns, self._frame_id, view.image, view.lens)
 
 
-def find_images(folder: Path, rate_hz: float) -> list[tuple[int, Path]]:
-    """(stamp in ns, path) of the images in a folder."""
-    try:
-        entries = sorted(folder.iterdir(), key=natural_order)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
-    paths = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], str]:
+    """(stamp in ns, path) of the images in a folder, whatever their suffix, and a remark on what else lies there.
+
+    A file whose suffix is an image's and whose content is not is one of them: it is refused when it is read.
+    """
+    with border(folder, "cannot be read"):
+        entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=natural_order)
+        files = [path for path in entries if path.is_file()]
+        paths = [path for path in files if is_image(path)]
     if not paths:
         folders = ", ".join(path.name for path in entries if path.is_dir())
         there = f"; folders in it: {folders}" if folders else ""
-        raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){there}")
-    if all(SECONDS.fullmatch(path.stem) for path in paths):
-        return sorted((nanoseconds_of(path.stem, path), path) for path in paths)
-    if all(NANOSECONDS.fullmatch(path.stem) for path in paths):
-        return sorted((int(path.stem), path) for path in paths)
-    return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)]
+        others = f"; {_ignored(files)}" if files else ""
+        raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){there}{others}")
+    taken = set(paths)
+    remark = _ignored([path for path in files if path not in taken and path.name != CAMERA_INFO])
+    stamps = _times_of_names(paths)
+    if stamps is None:
+        return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)], remark
+    return sorted(zip(stamps, paths, strict=True)), remark
 
 
-def read_listing(path: Path) -> list[tuple[int, Path]]:
-    """(stamp in ns, path) of the images that an rgb.txt names."""
-    rows = tum_rows(path)
-    if (bad := next((row for row in rows if len(row) != 2), None)) is not None:
-        raise DataError(f"{path}: rows must be a time in seconds and a file name, got {' '.join(bad)!r}")
-    images = sorted((nanoseconds_of(time, path), path.parent / name) for time, name in rows)
-    if not images or images[0][0] <= 0:
-        raise DataError(f"{path}: {'times must be above 0' if images else 'no images in it'}")
-    return images
+def is_image(path: Path) -> bool:
+    """Whether a file should be one, by its content or its suffix. One that cannot be read may be: reading it says."""
+    if path.suffix.lower() in SUFFIXES | RAW_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return image_kind(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return True
 
 
 def natural_order(path: Path) -> list[tuple[bool, int | str]]:
-    """2.jpg before 10.jpg."""
+    """2.jpg before 10.jpg. Digits of other scripts are letters."""
     parts = re.split(r"([0-9]+)", path.name)
     return [(index % 2 == 1, int(part) if index % 2 else part) for index, part in enumerate(parts) if part]
 
 
+def read_view(path: Path, lens: Lens | None = None, levels: GreyLevels | None = None) -> View:
+    """An image file upright, as its EXIF orientation says, with the lens of the stored pixels turned likewise.
+
+    ``levels`` are those of the stream that the image is of.
+
+    Raises:
+        DataError: it cannot be read, or the lens is of another size; the path is not in the message.
+    """
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise DataError(f"a raw photo ({path.suffix.lower()}): develop it to JPEG or TIFF")
+    with border("it", "cannot be read"):
+        data = _read(path)
+        stored = (levels or GreyLevels()).to_uint8(decode_pixels(data))
+        return oriented_view(stored, orientation_of(data), lens)
+
+
 def read_image(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned as the file says."""
+    """(H, W, 3) uint8 RGB, upright. Raises DataError as `read_view`."""
+    return read_view(path).image
+
+
+def _read(path: Path) -> np.ndarray:
     try:
-        return decode_image(np.fromfile(path, dtype=np.uint8))
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path.stat().st_size} bytes are too many for an image")
+        return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}") from error
 
 
-def check_size(lens: Lens | None, image: np.ndarray) -> None:
-    """Raises DataError for an image of another size than the lens was calibrated for."""
-    if lens is not None and image.shape[:2] != lens.size:
-        got, wanted = (f"{width} x {height}" for height, width in (image.shape[:2], lens.size))
-        raise DataError(f"it is {got}, the camera of {lens.source} has {wanted}")
-
-
-def read_camera_info(path: Path) -> Lens:
-    """Raises DataError for a file that is not a calibration."""
+def _times_of_names(paths: list[Path]) -> list[int] | None:
+    """Stamps in ns, if all names are times."""
+    stems = [path.stem for path in paths]
+    if not (all(map(SECONDS.fullmatch, stems)) or all(map(SINCE_1970.fullmatch, stems))):
+        return None
     try:
-        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        fx, _, cx, _, fy, cy, *_ = (float(value) for value in content["camera_matrix"]["data"])
-        distortion = tuple(float(value) for value in content["distortion_coefficients"]["data"])
-        size = int(content["image_height"]), int(content["image_width"])
-        model = content.get("distortion_model", "plumb_bob")
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a camera calibration: {error!r}") from error
-    # ROS puts pixel centres at integers.
-    return Lens(fx, fy, cx + 0.5, cy + 0.5, size, MODEL_NAMES.get(model, model), distortion, source=str(path))
+        stamps: list[int] = read_times(stems, str(paths[0].parent)).stamps_ns.tolist()
+    except DataError:  # numbers of another meaning
+        return None
+    return stamps if all(0 < stamp < MAX_NS for stamp in stamps) else None
+
+
+def _ignored(files: list[Path]) -> str:
+    """How many files of other kinds there are; empty: none."""
+    if not files:
+        return ""
+    kinds = Counter(path.suffix.lower() or "files without a suffix" for path in files)
+    return "not images: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

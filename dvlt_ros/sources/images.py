@@ -8,7 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ..imaging import View
 from ..lens import Lens
+
+MAX_KINDS = 20  # of reasons that are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,20 +23,42 @@ class SourceImage:
     image: np.ndarray  # (H, W, 3) uint8 RGB, as the camera gave it
     lens: Lens | None  # None: not known
 
+    @property
+    def view(self) -> View:
+        """Pixels and lens as one thing, for whoever turns, crops or scales them."""
+        return View(self.image, self.lens)
+
 
 @dataclass
 class Refusals:
-    """Images of the latest round that could not be used, and why the first of them could not."""
+    """Images of the latest round that could not be used: how many, which was the first of each kind, and why."""
 
     count: int = 0
     first: str = field(default="", compare=False)
+    kinds: dict[str, tuple[int, str]] = field(default_factory=dict, compare=False)  # by reason: how many, the first
 
-    def add(self, reason: object) -> None:
-        self.count += 1
-        self.first = self.first or str(reason)
+    def add(self, reason: object, count: int = 1, name: str = "") -> None:
+        """``count`` images for one reason, the first of which is ``name``."""
+        full = f"{name}: {reason}" if name else str(reason)
+        self.count += count
+        self.first = self.first or full
+        kind = str(reason)
+        if kind in self.kinds or len(self.kinds) < MAX_KINDS:
+            seen, example = self.kinds.get(kind, (0, full))
+            self.kinds[kind] = seen + count, example
 
     def clear(self) -> None:
-        self.count, self.first = 0, ""
+        self.count, self.first, self.kinds = 0, "", {}
+
+    def __str__(self) -> str:
+        """``2 refused, e.g. 2.jpg: only a part of an image (2)``; the first of each kind."""
+        if not self.count:
+            return "0 refused"
+        examples = "; ".join(
+            f"{example} ({count})" if count > 1 else example for count, example in list(self.kinds.values())[:3]
+        )
+        more = f"; {len(self.kinds) - 3} more reasons" if len(self.kinds) > 3 else ""
+        return f"{self.count} refused, e.g. {examples}{more}"
 
 
 class Source(Protocol):
@@ -41,6 +66,7 @@ class Source(Protocol):
 
     refusals: Refusals
     camera_problem: str  # why images come without the camera that is recorded with them; empty: none
+    remarks: list[str]  # what else should be said: files of other kinds, a recording that was cut, the unit of times
 
     def __len__(self) -> int:
         """How many images there are, readable or not."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..frame_names import frame_name
 from .open import is_bag
 from .recording import ODOMETRY, Recording, open_recording
 from .transforms import Transform, TransformTree, read_odometry, read_transforms
@@ -32,7 +33,7 @@ class RecordedOdometry:
 
     def base_from_cam(self, camera_frame: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
         """(4, 4) at a stamp. Raises DataError: the recording does not tell."""
-        return self.tree.look_up(self.base_frame, camera_frame.lstrip("/"), stamp_ns, max_gap_ns)
+        return self.tree.look_up(self.base_frame, frame_name(camera_frame), stamp_ns, max_gap_ns, is_mount=True)
 
 
 def open_odometry(path: Path, asked: str, odom_frame: str, camera_frame: str) -> RecordedOdometry:
@@ -55,12 +56,12 @@ def open_odometry(path: Path, asked: str, odom_frame: str, camera_frame: str) ->
         raise DataError(f"{path}: not a bag, so its odometry must be a TUM file, which {OPTION} {asked} is not")
     with open_recording(path) as recording:
         if asked == "tf" or (asked == "auto" and not recording.topics_of(ODOMETRY)):
-            return _from_tf(recording, odom_frame.lstrip("/"), camera_frame.lstrip("/"))
+            return _from_tf(recording, frame_name(odom_frame), frame_name(camera_frame))
         topic = recording.choose(
             None if asked == "auto" else asked, "odometry", f"{OPTION} TOPIC", (ODOMETRY,), lambda _: True
         )
         tree, found_frame = read_odometry(recording, topic)
-        return _checked(recording, topic, found_frame, camera_frame.lstrip("/"), tree)
+        return _checked(recording, topic, found_frame, frame_name(camera_frame), tree)
 
 
 def _from_tf(recording: Recording, odom_frame: str, camera_frame: str) -> RecordedOdometry:
@@ -82,7 +83,7 @@ def _checked(
 
 
 def _from_tum(path: Path, odom_frame: str, camera_frame: str) -> RecordedOdometry:
-    tree, frame = TransformTree(), camera_frame.lstrip("/")
+    tree, frame = TransformTree(), frame_name(camera_frame)
     for stamp_ns, translation, quaternion in zip(*trajectory_rows(path), strict=True):
         x, y, z = translation.tolist()
         tree.add(Transform(odom_frame, frame, int(stamp_ns), (x, y, z), tuple(quaternion.tolist())), static=False)

@@ -7,14 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError
+from ..frame_names import frame_name
+from ..imaging import View
 from ..lens import Lens
-from .bag import BagSource
-from .folder import SUFFIXES, FolderSource, check_size
+from .bags.files import is_bag
+from .bags.source import BagSource
+from .border import border
+from .containers import Kind, kind_of, read_head
+from .folder import FolderSource
 from .images import Refusals, Source, SourceImage
 from .video import VideoSource
 
-BAG_SUFFIXES = {".mcap", ".db3"}
+__all__ = ["FRAME_ID", "Intrinsics", "is_bag", "open_source"]
+
 FRAME_ID = "camera_optical_frame"
+REFUSED: dict[Kind, str] = {  # and why
+    "ROS 1 bag": "a bag of ROS 1; `rosbags-convert` makes one of ROS 2 from it",
+    "image": "a single image; a folder of images is a source",
+    "playlist": "a play list: only what is in a file itself is read",
+    "archive": "an archive: unpack it first",
+    "empty": "an empty file",
+    "zstd": "a compressed file, and its name does not end in .mcap.zstd or .db3.zstd: `unzstd` unpacks it",
+}
 Intrinsics = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
 
@@ -37,33 +51,26 @@ def open_source(
     path = Path(path).expanduser()
     if not rate_hz > 0:
         raise DataError(f"rate_hz must be above 0, got {rate_hz}")
-    source = _open(path, topic, rate_hz, frame_id, read_lens=intrinsics is None)
+    source = _open(path, topic, rate_hz, frame_name(frame_id), read_lens=intrinsics is None)
     first = next(iter(source), None)
     if first is None:
-        raise DataError(f"{path}: none of {len(source)} images can be used; {source.refusals.first}")
+        raise DataError(f"{path}: none of {len(source)} images can be used; {source.refusals}")
     return source if intrinsics is None else _Calibrated(source, intrinsics, first)
 
 
-def is_bag(path: Path) -> bool:
-    """A folder or a file that should be one."""
-    if not path.is_dir():
-        return path.suffix.lower() in BAG_SUFFIXES
-    return (path / "metadata.yaml").is_file() or any(any(path.glob(f"*{end}")) for end in BAG_SUFFIXES)
-
-
 def _open(path: Path, topic: str | None, rate_hz: float, frame_id: str, read_lens: bool) -> Source:
-    suffix = path.suffix.lower()
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    if is_bag(path):
-        return BagSource(path, topic, frame_id)
-    if path.is_dir():
-        return FolderSource(path, rate_hz, frame_id, read_lens)
-    if suffix == ".bag":
-        raise DataError(f"{path}: a bag of ROS 1; `rosbags-convert` makes one of ROS 2 from it")
-    if suffix in SUFFIXES:
-        raise DataError(f"{path}: a single image; a folder of images is a source")
-    return VideoSource(path, rate_hz, frame_id)
+    with border(path, "cannot be read"):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+        if not (path.is_dir() or path.is_file()):
+            raise DataError(f"{path}: neither a file nor a folder")
+        if is_bag(path):
+            return BagSource(path, topic, frame_id)
+        if path.is_dir():
+            return FolderSource(path, rate_hz, frame_id, read_lens)
+        if (reason := REFUSED.get(kind_of(read_head(path)))) is not None:
+            raise DataError(f"{path}: {reason}")
+        return VideoSource(path, rate_hz, frame_id)
 
 
 class _Calibrated:
@@ -73,6 +80,7 @@ class _Calibrated:
         fx, fy, cx, cy = intrinsics
         height, width = first.image.shape[:2]
         self._source, self.camera_problem, self.refusals = source, "", Refusals()
+        self.remarks = source.remarks
         self._lens = Lens(fx, fy, cx + 0.5, cy + 0.5, (height, width), source="the given intrinsics")
 
     def __len__(self) -> int:
@@ -82,8 +90,8 @@ class _Calibrated:
         self.refusals = self._source.refusals
         for image in self._source:
             try:
-                check_size(self._lens, image.image)
+                View(image.image, self._lens)
             except DataError as error:
-                self.refusals.add(f"image at {image.stamp_ns} ns: {error}")
+                self.refusals.add(error, name=f"image at {image.stamp_ns} ns")
                 continue
             yield replace(image, lens=self._lens)

@@ -1,4 +1,4 @@
-"""Bags, MCAP or db3, read through rosbags, without ROS: topics, stamps and messages."""
+"""Bags, MCAP or db3, without ROS: topics, stamps and messages. rosbags decodes the messages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from .bags.files import BagFiles, find_bag
+from .bags.message_types import MessageTypes
+from .bags.part import BagPart, message_of
+from .border import border
 from .messages import header_stamp_ns
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -18,20 +22,22 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 ODOMETRY = "nav_msgs/msg/Odometry"
 TF = "tf2_msgs/msg/TFMessage"
 TRANSPORTS = ("/compressed", "/compressedDepth")  # suffixes of image_transport
-INSTALL = "pip install 'rosbags>=0.11,<0.12'"
 
 
 class Recording:
     """An open bag."""
 
-    def __init__(self, path: Path, reader: Any) -> None:
-        self.path, self._reader = path, reader
+    def __init__(self, path: Path, parts: Sequence[BagPart], remarks: Sequence[str] = ()) -> None:
+        self.path, self._parts = path, parts
+        self.remarks = [*remarks, *(f"{part.path}: {part.problem}" for part in parts if part.problem)]
         self.types: dict[str, str] = {}  # by topic
         self.counts: Counter[str] = Counter()  # messages by topic
-        for connection in reader.connections:
-            if connection.msgcount:
-                self.types[connection.topic] = connection.msgtype
-                self.counts[connection.topic] += connection.msgcount
+        for part in parts:
+            self.counts.update(part.counts)
+        for channel in (channel for part in parts for channel in part.channels):
+            if self.counts[channel.topic]:
+                self.types.setdefault(channel.topic, channel.type)
+        self._decoder = MessageTypes([channel for part in parts for channel in part.channels])
 
     def topics_of(self, *types: str) -> list[str]:
         return sorted(topic for topic, kind in self.types.items() if kind in types)
@@ -40,22 +46,20 @@ class Recording:
         """(topic, how many of that topic came before, serialised message) in the order of recording.
 
         Raises:
-            DataError: a damaged part on the way.
+            DataError: a damaged part, after all that can be read.
         """
-        connections = [connection for connection in self._reader.connections if connection.topic in topics]
+        wanted = {topic for topic in topics if topic in self.types}
         counts = dict.fromkeys(topics, 0)
-        if not connections:
-            return
-        messages = self._reader.messages(connections=connections)
-        while True:
+        damage: DataError | None = None
+        for part in self._parts if wanted else ():
             try:
-                connection, _, data = next(messages)
-            except StopIteration:
-                return
-            except Exception as error:  # rosbags', SQLite's and the decompressors' own
-                raise DataError(f"{self.path}: damaged bag: {error}") from error
-            yield connection.topic, counts[connection.topic], data
-            counts[connection.topic] += 1
+                for topic, _, data in part.messages(wanted):
+                    yield topic, counts[topic], data
+                    counts[topic] += 1
+            except DataError as error:
+                damage = damage or error
+        if damage is not None:
+            raise damage
 
     def decode(self, topic: str, data: bytes) -> Any:
         """A message object.
@@ -64,9 +68,10 @@ class Recording:
             DataError: data that is not such a message.
         """
         try:
-            return self._reader.deserialize(data, self.types[topic])
-        except Exception as error:  # rosbags raises its own, struct's and numpy's errors on damaged data
-            raise DataError(f"{self.path}: {topic}: a message does not decode: {error}") from error
+            with border(topic, "a message does not decode"):
+                return self._decoder.decode(message_of(data), self.types[topic])
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from error
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
         """(topic, message) of several topics in the order of recording; damaged ones are left out."""
@@ -81,31 +86,40 @@ class Recording:
         """The first message of a topic that can be decoded.
 
         Raises:
-            DataError: there is none.
+            DataError: there is none; it says why.
         """
-        for _, message in self.messages(topic):
-            return message
-        raise DataError(f"{self.path}: {topic}: no message can be read")
+        cause = ""
+        try:
+            for _, _, data in self.raw([topic]):
+                try:
+                    return self.decode(topic, data)
+                except DataError as error:
+                    cause = cause or f"; {error}"
+        except DataError as error:
+            cause = cause or f"; {error}"
+        raise DataError(f"{self.path}: {topic}: no message can be read{cause}")
 
     def stamps(self, topic: str) -> np.ndarray:
         """Header stamps (N,) in ns of all messages, int64; -1 for a message without one."""
         stamps = []
         for _, _, data in self.raw([topic]):
             try:
-                stamps.append(header_stamp_ns(data))
+                stamps.append(header_stamp_ns(message_of(data)))
             except DataError:
                 stamps.append(-1)
         return np.array(stamps, dtype=np.int64)
 
     def choose(
-        self, asked: str | None, what: str, option: str, types: Sequence[str], fits: Callable[[Any], bool]
+        self, asked: str | None, what: str, option: str, types: Sequence[str], fits: Callable[[Any], int]
     ) -> str:
-        """The topic that was asked for, or the only one of these types whose first message fits.
+        """The topic that was asked for, or the only one of these types whose first message fits best.
 
-        Of a raw topic and its compressed copy the raw one counts.
+        Of a raw topic and its compressed copy the raw one counts. ``fits`` is 0 for a message of something else; it
+        may raise DataError with the reason.
 
         Raises:
-            DataError: no such topic, another type, none that fits, or several; it lists the candidates.
+            DataError: no such topic, another type, none that fits, or several; it lists the candidates and says why
+                the others are none.
         """
         if asked is not None:
             if asked not in self.types:
@@ -113,19 +127,31 @@ class Recording:
             if self.types[asked] not in types:
                 raise DataError(f"{self.path}: {asked} is {self.types[asked]}, {what} is one of {tuple(types)}")
             return asked
-        fitting = [topic for topic in self.topics_of(*types) if self._fits(topic, fits)]
+        ranks, reasons = self._ranked(types, fits)
+        fitting = [topic for topic, rank in ranks.items() if rank and rank == max(ranks.values())]
         raw = [topic for topic in fitting if base_topic(topic) == topic]
         candidates = raw + [topic for topic in fitting if topic not in raw and base_topic(topic) not in raw]
         if len(candidates) == 1:
             return candidates[0]
-        found = f"several topics could be {what}: {candidates}" if candidates else f"no topic with {what}"
-        raise DataError(f"{self.path}: {found}; choose one with {option}; topics: {sorted(self.types)}")
+        if candidates:
+            found = f"several topics could be {what}: {candidates}; choose one with {option}"
+        else:
+            found = "; ".join([f"no topic with {what}", *reasons])
+        raise DataError(f"{self.path}: {found}; topics: {sorted(self.types)}")
 
-    def _fits(self, topic: str, fits: Callable[[Any], bool]) -> bool:
-        try:
-            return fits(self.first(topic))
-        except DataError:
-            return False
+    def _ranked(self, types: Sequence[str], fits: Callable[[Any], int]) -> tuple[dict[str, int], list[str]]:
+        """How well each topic of these types fits, and why those that do not."""
+        ranks: dict[str, int] = {}
+        reasons = []
+        for topic in self.topics_of(*types):
+            try:
+                message = self.first(topic)
+                with border(topic, "a message with other fields"):
+                    ranks[topic] = int(fits(message))
+            except DataError as error:
+                text = str(error).removeprefix(f"{self.path}: ")
+                reasons.append(text if topic in text else f"{topic}: {text}")
+        return ranks, reasons
 
     def camera_info_beside(self, image_topic: str) -> str | None:
         """The camera_info topic in an image topic's namespace, if there is one."""
@@ -134,30 +160,28 @@ class Recording:
 
 
 @contextmanager
-def open_recording(path: str | Path) -> Iterator[Recording]:
-    """A bag folder, or a single .mcap or .db3 file.
+def open_recording(path: str | Path | BagFiles) -> Iterator[Recording]:
+    """A bag folder, with metadata.yaml or without, or one of its files; also those that are cut off or compressed.
 
     Raises:
-        DataError: no bag there, or one that rosbags cannot read.
+        DataError: no bag there, or one of which nothing can be read.
         ImportError: rosbags is not installed.
     """
+    files = path if isinstance(path, BagFiles) else find_bag(Path(path))
+    parts: list[BagPart] = []
+    refused: list[DataError] = []
     try:
-        from rosbags.highlevel import AnyReader, AnyReaderError
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise ImportError(f"reading bags needs rosbags: {INSTALL}") from error
-
-    if not Path(path).exists():
-        raise DataError(f"{path}: no such bag")
-    try:
-        reader = AnyReader([Path(path)], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-        reader.open()
-    except (AnyReaderError, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable bag: {error}") from error
-    try:
-        yield Recording(Path(path), reader)
+        for part in files.open_parts():
+            if isinstance(part, DataError):
+                refused.append(part)
+            else:
+                parts.append(part)
+        if not parts:
+            raise refused[0]
+        yield Recording(files.path, parts, [*files.remarks, *map(str, refused)])
     finally:
-        reader.close()
+        for part in parts:
+            part.close()
 
 
 def base_topic(topic: str) -> str:

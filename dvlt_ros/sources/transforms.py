@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import DataError
+from ..frame_names import frame_name
+from .border import border
 from .messages import stamp_ns_of
 from .poses import PoseTrack, pose_from_quaternion
 from .recording import TF, Recording
+
+SAME = 1e-9  # metres, and parts of a quaternion: what printing and rounding leave
 
 
 @dataclass(frozen=True, slots=True)  # a recording has many
@@ -28,7 +32,7 @@ class Transform:
         """Of any message parts with x, y, z and x, y, z, w; names without TF's old leading slash."""
         translation = tuple(float(getattr(position, axis)) for axis in "xyz")
         quaternion = tuple(float(getattr(orientation, axis)) for axis in "xyzw")
-        return cls(parent.lstrip("/"), child.lstrip("/"), stamp_ns, translation, quaternion)  # type: ignore[arg-type]
+        return cls(frame_name(parent), frame_name(child), stamp_ns, translation, quaternion)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -40,6 +44,7 @@ class TransformTree:
     _static: dict[str, Transform] = field(default_factory=dict)  # by child
     _moving: dict[str, list[Transform]] = field(default_factory=lambda: defaultdict(list))
     _tracks: dict[str, PoseTrack] = field(default_factory=dict)
+    _constant: dict[str, bool] = field(default_factory=dict)
 
     def add(self, transform: Transform, static: bool) -> None:
         if self.parents.setdefault(transform.child, transform.parent) != transform.parent:
@@ -84,8 +89,11 @@ class TransformTree:
         """
         return any(child in self._moving for child in self._edges(target) ^ self._edges(source, target))
 
-    def look_up(self, target: str, source: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
+    def look_up(self, target: str, source: str, stamp_ns: int, max_gap_ns: int, is_mount: bool = False) -> np.ndarray:
         """target_from_source (4, 4) at a time, interpolated between transforms at most ``max_gap_ns`` apart.
+
+        ``is_mount``: an edge that never changes holds at every time, also if somebody has published it as one that
+        moves, once or now and then.
 
         Raises:
             DataError: frames that are not connected, or an edge without transforms around that time.
@@ -96,14 +104,14 @@ class TransformTree:
             above_from_frame = np.eye(4)
             for child in self._chain(frame)[:-1]:
                 if child in needed:
-                    above_from_frame = self._edge(child, stamp_ns, max_gap_ns) @ above_from_frame
+                    above_from_frame = self._edge(child, stamp_ns, max_gap_ns, is_mount) @ above_from_frame
             above_from.append(above_from_frame)
         return np.linalg.inv(above_from[0]) @ above_from[1]
 
-    def _edge(self, child: str, stamp_ns: int, max_gap_ns: int) -> np.ndarray:
+    def _edge(self, child: str, stamp_ns: int, max_gap_ns: int, is_mount: bool) -> np.ndarray:
         name = f"transform {self.parents[child]} -> {child}"
-        if child not in self._moving:
-            transform = self._static[child]
+        if child not in self._moving or (is_mount and self._never_changes(child)):
+            transform = self._static[child] if child not in self._moving else self._moving[child][0]
             return pose_from_quaternion(transform.translation, transform.quaternion, name)
         if child not in self._tracks:
             samples = self._moving[child]
@@ -115,6 +123,13 @@ class TransformTree:
             return self._tracks[child].at(stamp_ns, max_gap_ns)
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
+
+    def _never_changes(self, child: str) -> bool:
+        """Of an edge that was published as one that moves."""
+        if child not in self._constant:
+            values = np.array([(*sample.translation, *sample.quaternion) for sample in self._moving[child]])
+            self._constant[child] = bool((np.abs(values - values[0]) <= SAME).all())
+        return self._constant[child]
 
     def _edges(self, frame: str, connected_to: str | None = None) -> set[str]:
         """Children of all edges from a frame to its root."""
@@ -140,13 +155,14 @@ def read_transforms(recording: Recording, without_child: str | None = None) -> T
     """The TF tree of a recording; the edge above ``without_child`` is left to odometry."""
     tree = TransformTree()
     for topic, message in recording.messages(*recording.topics_of(TF)):
-        for item in message.transforms:
-            part, stamp_ns = item.transform, stamp_ns_of(item.header)
-            transform = Transform.from_message(
-                item.header.frame_id, item.child_frame_id, stamp_ns, part.translation, part.rotation
-            )
-            if transform.child != without_child:
-                tree.add(transform, static=topic.endswith("tf_static"))
+        with border(f"{recording.path}: {topic}", "a message with other fields"):
+            for item in message.transforms:
+                part, stamp_ns = item.transform, stamp_ns_of(item.header)
+                transform = Transform.from_message(
+                    item.header.frame_id, item.child_frame_id, stamp_ns, part.translation, part.rotation
+                )
+                if transform.child != without_child:
+                    tree.add(transform, static=topic.endswith("tf_static"))
     return tree
 
 
@@ -157,11 +173,13 @@ def read_odometry(recording: Recording, topic: str) -> tuple[TransformTree, str]
         DataError: odometry that does not say which frame moves in which.
     """
     first = recording.first(topic)
-    parent, child = first.header.frame_id.lstrip("/"), first.child_frame_id.lstrip("/")
+    with border(f"{recording.path}: {topic}", "a message with other fields"):
+        parent, child = frame_name(first.header.frame_id), frame_name(first.child_frame_id)
     if not parent or not child:
         raise DataError(f"{recording.path}: {topic} has no frame_id or no child_frame_id: {parent!r}, {child!r}")
     tree = read_transforms(recording, without_child=child)
     for _, message in recording.messages(topic):
-        pose, stamp_ns = message.pose.pose, stamp_ns_of(message.header)
-        tree.add(Transform.from_message(parent, child, stamp_ns, pose.position, pose.orientation), static=False)
+        with border(f"{recording.path}: {topic}", "a message with other fields"):
+            pose, stamp_ns = message.pose.pose, stamp_ns_of(message.header)
+            tree.add(Transform.from_message(parent, child, stamp_ns, pose.position, pose.orientation), static=False)
     return tree, parent

@@ -1,34 +1,51 @@
-"""A video file, through OpenCV."""
+"""A video file, through OpenCV's FFmpeg: at the times that the file gives its frames, and upright as it says."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from ..errors import DataError
+from ..imaging.headers import check_claimed_size
+from .containers import read_head, video_container
 from .images import Refusals, SourceImage
 
 MAX_RATE_HZ = 1000.0  # beyond, the file's field is not a rate
+MIN_FRAME_BYTES = 16  # of the most compressed frame: more frames than that claim more than the file can hold
+COUNTING = ("MP4 or QuickTime", "AVI")  # others tell a length in time, if anything
+# FFmpeg would follow names in play lists to other files and hosts.
+FFMPEG_OPTIONS = (
+    "protocol_whitelist;file|format_whitelist;"
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,yuv4mpegpipe,h264,hevc,gif"
+)
 
 
 class VideoSource:
-    """Frames at the file's own rate; at ``rate_hz`` if it does not tell one. Phones' videos are turned upright."""
+    """Frames at the file's own times; those that it does not time follow at its rate, or at ``rate_hz``."""
 
     def __init__(self, path: Path, rate_hz: float, frame_id: str) -> None:
-        """Raises DataError for a file that OpenCV cannot read as a video."""
+        """Raises DataError for a file that is not a video, or that OpenCV cannot read as one."""
         self.refusals, self.camera_problem = Refusals(), ""
+        self.remarks: list[str] = []
         self._path, self._frame_id = path, frame_id
+        container = video_container(read_head(path))
+        if container is None:
+            raise DataError(f"{path}: not a readable video: its content is none")
         capture = self._open()
-        told_hz = capture.get(cv2.CAP_PROP_FPS)
-        self._rate_hz = told_hz if 0 < told_hz <= MAX_RATE_HZ else rate_hz
-        self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if self._count < 1:  # not told: then it is counted
-            self._count = 0
-            while capture.grab():
-                self._count += 1
-        capture.release()
+        try:
+            told_hz = capture.get(cv2.CAP_PROP_FPS)
+            self._rate_hz = told_hz if 0 < told_hz <= MAX_RATE_HZ else rate_hz
+            claimed = _whole(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            self._claimed = claimed if container in COUNTING else 0
+            self._count = claimed
+            if not 1 <= claimed <= path.stat().st_size // MIN_FRAME_BYTES:
+                self._count = self._counted(capture)
+        finally:
+            capture.release()
 
     def __len__(self) -> int:
         return self._count
@@ -36,19 +53,64 @@ class VideoSource:
     def __iter__(self) -> Iterator[SourceImage]:
         """A truncated file gives the frames that are there; the others are refused at the end."""
         self.refusals.clear()
-        capture, index = self._open(), 0
+        index, waiting, last_ns = 0, None, 0
+        first_ms = 0.0
+        for index, (image, at_ms) in enumerate(self._frames(), start=1):
+            if waiting is None:
+                waiting, first_ms = image, at_ms
+                continue
+            elapsed_ns = round((at_ms - first_ms) * 1e6) if np.isfinite(at_ms) else 0
+            if index == 2:
+                # The first frame is one frame's length after 0.
+                start_ns = elapsed_ns if elapsed_ns > 0 else round(1e9 / self._rate_hz)
+                last_ns = start_ns
+                yield SourceImage(last_ns, self._frame_id, waiting, None)
+            stamp_ns = start_ns + elapsed_ns
+            last_ns = stamp_ns if stamp_ns > last_ns else last_ns + round(1e9 / self._rate_hz)
+            yield SourceImage(last_ns, self._frame_id, image, None)
+        if index == 1 and waiting is not None:
+            yield SourceImage(round(1e9 / self._rate_hz), self._frame_id, waiting, None)
+        if (missing := self._claimed - index) > 0:
+            reason = f"frame {index} of {self._claimed} cannot be read: {missing} that the file announces are missing"
+            self.refusals.add(reason, missing, name=str(self._path))
+
+    def _frames(self) -> Iterator[tuple[np.ndarray, float]]:
+        """(RGB, milliseconds)."""
+        capture = self._open()
         try:
-            while (found := capture.read())[0]:
-                index += 1
-                stamp_ns = round(index * 1e9 / self._rate_hz)
-                yield SourceImage(stamp_ns, self._frame_id, cv2.cvtColor(found[1], cv2.COLOR_BGR2RGB), None)
+            while True:
+                try:
+                    found, frame = capture.read()
+                    at_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
+                except cv2.error as error:
+                    raise DataError(f"{self._path}: damaged video: {error.err}") from error
+                if not found:
+                    return
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), at_ms
         finally:
             capture.release()
-        for missing in range(index, self._count):
-            self.refusals.add(f"{self._path}: frame {missing} of {self._count} cannot be read")
+
+    @staticmethod
+    def _counted(capture: cv2.VideoCapture) -> int:
+        count = 0
+        while capture.grab():
+            count += 1
+        return count
 
     def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._path))
+        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", FFMPEG_OPTIONS)
+        # An absolute path: FFmpeg takes what is before a colon for a protocol.
+        capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise DataError(f"{self._path}: not a readable video")
+        try:
+            check_claimed_size(*(_whole(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)))
+        except DataError as error:
+            capture.release()
+            raise DataError(f"{self._path}: {error}") from error
         return capture
+
+
+def _whole(value: float) -> int:
+    """0 where OpenCV gives no number."""
+    return int(value) if np.isfinite(value) else 0

@@ -7,6 +7,7 @@ python -m dvlt_ros.web --offline --input room/ walk.mp4 --models dvlt --output-r
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ MAX_VIEWS = 12
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
+    for stream in (sys.stdout, sys.stderr):  # paths need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         residence = Residence(torch.device(args.device))
         if not args.offline:

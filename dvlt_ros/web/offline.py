@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def run_job(job: Job, residence: Residence, say: Callable[[str], object]) -> lis
     for path in job.inputs:
         try:
             folders[path] = claim_folder(job.root, path)
-        except DvltError as error:
+        except (DvltError, OSError, ValueError) as error:  # a name with a zero byte, a circle of links
             failures.append(f"{path}: {error}")
     for model, (path, folder) in itertools.product(job.models, folders.items()):
         missing = [kind for kind in get_args(Kind) if job.overwrite or not (folder / f"{model}.{kind}").exists()]
@@ -72,10 +73,10 @@ def claim_folder(root: Path, path: Path) -> Path:
         for number in itertools.count(1):
             folder = root / (name if number == 1 else f"{name}_{number}")
             folder.mkdir(parents=True, exist_ok=True)
-            owner = folder / SOURCE
+            owner, name_of_it = folder / SOURCE, os.fsencode(source) + b"\n"  # any bytes can be a path
             if not owner.exists():
-                owner.write_text(f"{source}\n")
-            if owner.read_text() == f"{source}\n":
+                owner.write_bytes(name_of_it)
+            if owner.read_bytes() == name_of_it:
                 return folder
     except OSError as error:
         raise InputError(f"{root}: cannot be written: {error.strerror}") from error

@@ -11,15 +11,14 @@ from nicegui import events, run, ui
 
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import DvltError
-from ..sources.folder import SUFFIXES
 from .panels import downloads, how_to_install, pictures_of, sliders, step, thumbnails
 from .residence import Residence
 from .scene import ShowOptions
 from .session import Session
 from .viewer import Viewer
+from .visitors.uploads import MAX_BYTES, SUFFIXES, check_upload
 
-MAX_UPLOAD_BYTES = 2 * 2**30
-ACCEPTED = ",".join([*sorted(SUFFIXES), ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mcap", ".db3"])
+ACCEPTED = ",".join(SUFFIXES)
 VIEWS, MOST_VIEWS = 12, 48
 
 logger = logging.getLogger(__name__)
@@ -28,8 +27,10 @@ logger = logging.getLogger(__name__)
 class Page:
     """One visitor's page."""
 
-    def __init__(self, residence: Residence) -> None:
+    def __init__(self, residence: Residence, held_by_others: Callable[[Session], int] = lambda _: 0) -> None:
+        """``held_by_others``: bytes that the other visitors' uploads take."""
         self.session = Session(residence)
+        self._held_by_others = held_by_others
         self._residence = residence
         self._reference = 0
         self._busy = False
@@ -47,7 +48,7 @@ class Page:
     def _build_input(self) -> None:
         with step(1, "Choose photos"):
             self.upload = ui.upload(
-                multiple=True, auto_upload=True, max_total_size=MAX_UPLOAD_BYTES, label="Drop photos, a video or a bag",
+                multiple=True, auto_upload=True, max_total_size=MAX_BYTES, label="Drop photos, a video or a bag",
                 on_multi_upload=self._on_upload, on_rejected=self._on_rejected,
             ).props(f'accept="{ACCEPTED}" flat bordered hide-upload-btn').classes("dvlt-upload")  # fmt: skip
             self.example = ui.button("Try the example", icon="auto_awesome", on_click=self._on_example)
@@ -107,7 +108,9 @@ class Page:
             self.upload.reset()
             return
         with self._working("Reading …"):
-            paths = self.session.new_upload([file.name for file in upload.files])
+            names, sizes = [file.name for file in upload.files], [file.size() for file in upload.files]
+            check_upload(names, sizes, self._held_by_others(self.session))
+            paths = self.session.new_upload(names)
             for file, path in zip(upload.files, paths, strict=True):
                 await file.save(path)
             await self._take(lambda: self.session.take(paths, self._views))

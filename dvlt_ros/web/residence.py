@@ -9,8 +9,11 @@ from collections.abc import Callable
 import torch
 
 from ..backends import MultiViewModel, load_model
+from ..errors import InputError
 from .photos import Photos
 from .scene import Scene, reconstruct
+
+MAX_WAITING = 4  # reconstructions that wait for the device: each keeps a thread
 
 Load = Callable[[str, str, torch.device], MultiViewModel]
 
@@ -22,6 +25,7 @@ class Residence:
         self.device = device
         self._load = load
         self._lock = threading.Lock()
+        self._places = threading.Semaphore(1 + MAX_WAITING)
         self._steps: dict[str, tuple[int, int]] = {}  # of all that were here: who asks waits for no reconstruction
         self._name = ""
         self._model: MultiViewModel | None = None
@@ -35,9 +39,23 @@ class Residence:
         return self._steps[name]
 
     def reconstruct(self, name: str, photos: Photos, reference: int = 0, num_steps: int | None = None) -> Scene:
-        """One at a time; errors are those of `load_model` and `reconstruct`."""
-        with self._lock:
-            return reconstruct(self._resident(name), photos, reference, num_steps)
+        """One at a time; errors are those of `load_model` and `reconstruct`.
+
+        Raises:
+            InputError: too many wait already.
+        """
+        if not self._places.acquire(blocking=False):
+            raise InputError(f"{MAX_WAITING} others wait for the device: please try again in a moment")
+        try:
+            with self._lock:
+                return reconstruct(self._resident(name), photos, reference, num_steps)
+        finally:
+            self._places.release()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody loads or reconstructs, which cannot be interrupted."""
+        return self._lock.locked()
 
     def _resident(self, name: str) -> MultiViewModel:
         if self._model is None or self._name != name:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from fastapi import HTTPException
@@ -14,7 +16,11 @@ from .files import WRITERS
 from .page import Page
 from .residence import Residence
 from .session import Session
+from .visitors.guard import Guard
+from .visitors.uploads import MAX_BYTES, MAX_VISITORS
 
+FORM_BYTES = 2**20  # of an upload's own words, beside the files
+SHUTDOWN_S = 3  # that open connections get
 STYLE = (Path(__file__).parent / "page.css").read_text()
 
 sessions: dict[str, Session] = {}  # by token, while the visitor is here
@@ -37,7 +43,7 @@ def result(token: str, kind: str) -> FileResponse:
 @app.on_shutdown
 def close_sessions() -> None:
     """Visitors' folders do not outlive the server."""
-    for session in sessions.values():
+    for session in list(sessions.values()):
         session.close()
 
 
@@ -46,21 +52,33 @@ def leave(session: Session) -> None:
     session.close()
 
 
+def held_by_others(session: Session) -> int:
+    """Bytes on disk of all other visitors."""
+    return sum(other.upload_bytes for other in list(sessions.values()) if other is not session)
+
+
 def run_page(residence: Residence, host: str, port: int, open_browser: bool) -> None:
     """Serves until it is stopped. Everything that a browser needs comes from this process."""
 
+    app.add_middleware(Guard, host=host, max_body_bytes=MAX_BYTES + FORM_BYTES)
     limits = residence.steps(DEFAULT_MODEL)  # before the first visitor: loading takes its time
 
     @ui.page("/")
     def visit() -> None:
         ui.add_css(STYLE)
         ui.colors(primary="#1769aa")
-        page = Page(residence)
+        if len(sessions) >= MAX_VISITORS:
+            ui.label(f"{MAX_VISITORS} visitors are here already: please come back later.").classes("dvlt-empty")
+            return
+        page = Page(residence, held_by_others)
         sessions[page.session.token] = page.session
         ui.context.client.on_delete(lambda: leave(page.session))
         page.show_steps(*limits)
 
     ui.run(
         host=host, port=port, title="dvlt_ros", show=open_browser, reload=False, show_welcome_message=True,
-        favicon="🧊", reconnect_timeout=30.0,
+        favicon="🧊", reconnect_timeout=30.0, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip
+    if residence.is_busy:  # nothing is left to do, and the network cannot be interrupted
+        sys.stdout.flush()
+        os._exit(0)

@@ -13,17 +13,20 @@ from pathlib import Path
 from ..demo import DEMO_SEQUENCE
 from ..errors import DvltError, InputError
 from .files import Kind, write_scene
-from .photos import Photos, read_photos
+from .photos import Photos
 from .residence import Residence
 from .scene import Scene, ShowOptions
+from .visitors.reader import Reader
 
+READINGS = threading.Semaphore(3)  # at once, of all visitors: fewer than there are threads to wait for them
+LEFT = "whoever asked for this has left"
 NAME_LENGTH = 60  # characters, of at most 4 bytes: file systems take 255
 
 
 class Session:
     """Lives in a folder of its own that goes with it. Its methods may take their time: call them from a thread."""
 
-    def __init__(self, residence: Residence) -> None:
+    def __init__(self, residence: Residence, reader: Reader | None = None) -> None:
         self.token = secrets.token_urlsafe(16)  # part of the addresses of its files
         self.name = ""
         self.photos: Photos | None = None
@@ -31,20 +34,32 @@ class Session:
         self.scene_name, self.scene_number = "", 0
         self.options = ShowOptions()
         self._residence = residence
+        self._reader = reader or Reader(slots=READINGS)
         self._folder = Path(tempfile.mkdtemp(prefix="dvlt_web_"))
         self._paths: list[Path] = []
         self._made: dict[Kind, tuple[int, ShowOptions]] = {}
         self._lock = threading.Lock()
+        self._state = threading.Lock()
         self._is_closed = False
 
     def close(self) -> None:
         """Frees folder and memory, whoever still holds the session: the toolkit keeps pages of visitors who left."""
-        self._is_closed = True
-        self.photos, self.scene = None, None
+        with self._state:
+            self._is_closed = True
+            self.photos, self.scene, self._paths = None, None, []
+        self._reader.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def upload_bytes(self) -> int:
+        """On disk now."""
+        files = (path for path in self._folder.rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in files)
 
     def new_upload(self, names: Sequence[str]) -> list[Path]:
         """Where files of these names shall lie, which a browser says; those before are forgotten."""
+        if self._is_closed:
+            raise InputError(LEFT)
         self.photos, self._paths = None, []
         upload = self._folder / "upload"
         shutil.rmtree(upload, ignore_errors=True)
@@ -60,9 +75,14 @@ class Session:
     def take(self, paths: list[Path], max_views: int, name: str = "") -> Photos:
         """What to reconstruct next. Raises DataError, in which case nothing is left to reconstruct."""
         self.photos, self._paths = None, []
-        self.photos, self._paths = self._read(paths, max_views), paths
+        photos = self._read(paths, max_views)
+        with self._state:
+            if self._is_closed:  # an upload that went on may have made the folder again
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise InputError(LEFT)
+            self.photos, self._paths = photos, paths
         self.name = name or (paths[0].stem if len(paths) == 1 else f"{len(paths)}_photos")
-        return self.photos
+        return photos
 
     def take_example(self, max_views: int) -> Photos:
         return self.take([DEMO_SEQUENCE], max_views)
@@ -77,9 +97,10 @@ class Session:
             raise InputError("choose some photos first")
         name = f"{self.name}_{model}"
         scene = self._residence.reconstruct(model, self.photos, reference, num_steps)
-        if self._is_closed:
-            raise InputError("whoever asked for this scene has left")
-        self.scene, self.scene_name, self.scene_number = scene, name, self.scene_number + 1
+        with self._state:
+            if self._is_closed:
+                raise InputError(LEFT)
+            self.scene, self.scene_name, self.scene_number = scene, name, self.scene_number + 1
         return scene
 
     def file(self, kind: Kind) -> Path:
@@ -96,8 +117,10 @@ class Session:
     def _read(self, paths: list[Path], max_views: int) -> Photos:
         """What the messages say of the folder of this session is no help to anybody."""
         try:
-            return read_photos(paths, max_views)
+            return self._reader.read(paths, max_views)
         except DvltError as error:
+            if self._is_closed:
+                shutil.rmtree(self._folder, ignore_errors=True)
             raise type(error)(str(error).replace(f"{self._folder / 'upload'}/", "")) from error
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time as steady
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from builtin_interfaces.msg import Time as TimeMessage
 from geometry_msgs.msg import TransformStamped
 from rclpy.clock import Clock, JumpThreshold
 from rclpy.duration import Duration
@@ -23,7 +24,7 @@ from .exceptions import (
 from .frame_history import IDENTITY, FrameHistory, Pose, Sample
 
 DEFAULT_CACHE_TIME = Duration(seconds=10)
-QUATERNION_TOLERANCE = 1e-2  # on the squared norm
+AnyTime: TypeAlias = "Time | TimeMessage"  # of rclpy, or a message
 Chain = dict[str, Pose]  # ancestor -> ancestor_from_frame, from the frame itself up to its root
 
 
@@ -59,14 +60,14 @@ class Buffer:
         return "".join(lines) or "{}"
 
     def lookup_transform(
-        self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration()  # noqa: B008
+        self, target_frame: str, source_frame: str, time: AnyTime, timeout: Duration = Duration()  # noqa: B008
     ) -> TransformStamped:  # fmt: skip
         """target_from_source at `time` (zero: the latest that all frames between have)."""
         self.can_transform(target_frame, source_frame, time, timeout)
         return self.lookup_transform_core(target_frame, source_frame, time)
 
     def lookup_transform_full(
-        self, target_frame: str, target_time: Time, source_frame: str, source_time: Time, fixed_frame: str,
+        self, target_frame: str, target_time: AnyTime, source_frame: str, source_time: AnyTime, fixed_frame: str,
         timeout: Duration = Duration(),  # noqa: B008
     ) -> TransformStamped:  # fmt: skip
         """target at `target_time` from source at `source_time`, through a frame that does not move between."""
@@ -76,7 +77,7 @@ class Buffer:
         return to_message(target_frame, source_frame, stamp_ns, to_pose(target_from_fixed) @ to_pose(fixed_from_source))
 
     def can_transform(
-        self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration(),  # noqa: B008
+        self, target_frame: str, source_frame: str, time: AnyTime, timeout: Duration = Duration(),  # noqa: B008
         return_debug_tuple: bool = False,
     ) -> bool | tuple[bool, str]:  # fmt: skip
         deadline_s = steady.monotonic() + timeout.nanoseconds * 1e-9
@@ -87,32 +88,37 @@ class Buffer:
                 result = self.can_transform_core(target_frame, source_frame, time)
         return result if return_debug_tuple else result[0]
 
-    def can_transform_core(self, target_frame: str, source_frame: str, time: Time) -> tuple[bool, str]:
+    def can_transform_core(self, target_frame: str, source_frame: str, time: AnyTime) -> tuple[bool, str]:
         try:
             self.lookup_transform_core(target_frame, source_frame, time)
         except TransformException as error:
             return False, str(error)
         return True, ""
 
-    def lookup_transform_core(self, target_frame: str, source_frame: str, time: Time) -> TransformStamped:
+    def lookup_transform_core(self, target_frame: str, source_frame: str, time: AnyTime) -> TransformStamped:
+        asked_ns = nanoseconds_of(time)
         with self._changed:
+            if target_frame == source_frame:  # known or not
+                return to_message(target_frame, source_frame, asked_ns or self._latest_ns(target_frame), IDENTITY)
             for role, frame in (("target_frame", target_frame), ("source_frame", source_frame)):
                 self._require_known(role, frame)
-            stamp_ns = time.nanoseconds or self._latest_common_ns(target_frame, source_frame)
+            stamp_ns = asked_ns or self._latest_common_ns(target_frame, source_frame)
             target, source, common = self._chains_to_common_ancestor(target_frame, source_frame, stamp_ns)
             pose = target[common].inverse() @ source[common]
         return to_message(target_frame, source_frame, stamp_ns, pose)
 
     def _insert(self, transform: TransformStamped, authority: str, is_static: bool) -> None:
-        parent, child = transform.header.frame_id.lstrip("/"), transform.child_frame_id.lstrip("/")
-        pose, stamp_ns = to_pose(transform), Time.from_msg(transform.header.stamp).nanoseconds
+        parent, child = transform.header.frame_id.removeprefix("/"), transform.child_frame_id.removeprefix("/")
+        pose, stamp_ns = normalised(to_pose(transform)), Time.from_msg(transform.header.stamp).nanoseconds
         if (problem := reason_to_refuse(parent, child, pose)) is not None:
             get_logger("tf2_buffer").error(f"Ignoring transform from authority '{authority}': {problem}")
             return
         with self._changed:
-            history = self._frames.setdefault(child, FrameHistory(is_static, self._max_age_ns))
+            history = self._frames.get(child)
+            if history is None or history.is_static != is_static:  # one that turns static, or moving, begins anew
+                history = self._frames[child] = FrameHistory(is_static, self._max_age_ns)
+            self._names.update((parent, child))
             if history.insert(Sample(stamp_ns, parent, pose)):
-                self._names.update((parent, child))
                 self._changed.notify_all()
 
     def _require_known(self, role: str, frame: str) -> None:
@@ -136,8 +142,8 @@ class Buffer:
                 sample = history.at(stamp_ns)
             except ExtrapolationException as error:
                 return chain, error
-            if sample is None:
-                break
+            if sample is None:  # forgotten: at a time of one's own choice that is an extrapolation
+                return chain, ExtrapolationException(f"no data of frame [{current}]") if stamp_ns else None
             current, pose = sample.parent, sample.pose @ pose
             if current in chain:
                 raise LookupException(f"The tf tree is invalid because it contains a loop at frame {current}")
@@ -162,16 +168,15 @@ class Buffer:
 
     def _latest_common_ns(self, target_frame: str, source_frame: str) -> int:
         """The newest stamp that every moving frame between the two has; 0 if nothing between them moves."""
-        if target_frame == source_frame:
-            return self._latest_ns(target_frame) or 0
         target, source, common = self._chains_to_common_ancestor(target_frame, source_frame, 0)
         between = [list(chain)[: list(chain).index(common)] for chain in (target, source)]
         stamps_ns = [self._latest_ns(frame) for frames in between for frame in frames]
-        return min((stamp for stamp in stamps_ns if stamp is not None), default=0)
+        return min((stamp for stamp in stamps_ns if stamp), default=0)
 
-    def _latest_ns(self, frame: str) -> int | None:
+    def _latest_ns(self, frame: str) -> int:
+        """0 for a frame that is static, or not known."""
         history = self._frames.get(frame)
-        return None if history is None or history.is_static or not history.samples else history.samples[-1].stamp_ns
+        return 0 if history is None or history.is_static or not history.samples else history.samples[-1].stamp_ns
 
     def _on_jump(self, _: Any) -> None:
         get_logger("tf2_buffer").warning("Detected jump back in time. Clearing tf buffer.")
@@ -183,11 +188,19 @@ def reason_to_refuse(parent: str, child: str, pose: Pose) -> str | None:
         return f"frame_id '{parent}' or child_frame_id '{child}' is empty"
     if parent == child:
         return f"frame_id and child_frame_id are both '{child}'"
-    if not (np.isfinite(pose.translation).all() and np.isfinite(pose.rotation).all()):
-        return f"child_frame_id '{child}' has a value that is not finite"
-    if abs(float(pose.rotation @ pose.rotation) - 1.0) > QUATERNION_TOLERANCE:
-        return f"child_frame_id '{child}' has a quaternion that is not normalised"
+    if np.isnan(pose.translation).any() or np.isnan(pose.rotation).any():
+        return f"child_frame_id '{child}' has a value that is NaN, or a quaternion of length 0"
     return None
+
+
+def normalised(pose: Pose) -> Pose:
+    """With a quaternion of length 1, of whatever length it came; NaN of length 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Pose(pose.translation, pose.rotation / np.linalg.norm(pose.rotation))
+
+
+def nanoseconds_of(time: AnyTime) -> int:
+    return time.nanoseconds if isinstance(time, Time) else int(time.sec) * 10**9 + int(time.nanosec)
 
 
 def to_pose(transform: TransformStamped) -> Pose:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +39,17 @@ class Sample:
     parent: str
     pose: Pose  # parent_from_frame
 
+    def equals(self, other: Sample) -> bool:
+        """The same, sent again."""
+        return (
+            self.parent == other.parent
+            and np.array_equal(self.pose.translation, other.pose.translation)
+            and np.array_equal(self.pose.rotation, other.pose.rotation)
+        )
+
 
 class FrameHistory:
-    """Samples in order of time; a static frame has one, which holds always."""
+    """Samples in order of time, of equal stamps in order of arrival; a static frame has one, which holds always."""
 
     def __init__(self, is_static: bool, max_age_ns: int) -> None:
         self.is_static = is_static
@@ -48,18 +57,18 @@ class FrameHistory:
         self.samples: list[Sample] = []
 
     def insert(self, sample: Sample) -> bool:
-        """False for a sample that is too old or repeats a stamp."""
+        """False for a sample that is too old. What is too old already goes first, so one more than that stays."""
         if self.is_static:
             self.samples = [sample]
             return True
-        if self.samples and sample.stamp_ns < self.samples[-1].stamp_ns - self.max_age_ns:
-            return False
-        at = bisect.bisect_left(self.samples, sample.stamp_ns, key=lambda s: s.stamp_ns)
-        if at < len(self.samples) and self.samples[at].stamp_ns == sample.stamp_ns:
-            return False
-        self.samples.insert(at, sample)
-        oldest_ns = self.samples[-1].stamp_ns - self.max_age_ns
-        del self.samples[: bisect.bisect_left(self.samples, oldest_ns, key=lambda s: s.stamp_ns)]
+        if self.samples:
+            oldest_ns = self.samples[-1].stamp_ns - self.max_age_ns
+            del self.samples[: bisect.bisect_left(self.samples, oldest_ns, key=lambda s: s.stamp_ns)]
+            if sample.stamp_ns < oldest_ns:
+                return False
+        at = bisect.bisect_right(self.samples, sample.stamp_ns, key=lambda s: s.stamp_ns)
+        if not any(sample.equals(known) for known in self._with_stamp(sample.stamp_ns, at)):
+            self.samples.insert(at, sample)
         return True
 
     def clear(self) -> None:
@@ -67,15 +76,18 @@ class FrameHistory:
             self.samples = []
 
     def at(self, stamp_ns: int) -> Sample | None:
-        """The frame at a time (0: the latest), interpolated; None if it has no data at all."""
+        """The frame at a time (0: the latest), interpolated; None if it has no data at all.
+
+        Of several samples with one stamp the newest counts; at the very beginning of what is kept, the oldest.
+        """
         if not self.samples:
             return None
-        if self.is_static or stamp_ns == 0:
+        if self.is_static or stamp_ns in (0, self.samples[-1].stamp_ns):
             return self.samples[-1]
-        after = bisect.bisect_left(self.samples, stamp_ns, key=lambda s: s.stamp_ns)
-        if after < len(self.samples) and self.samples[after].stamp_ns == stamp_ns:
-            return self.samples[after]
+        if stamp_ns == self.samples[0].stamp_ns:
+            return self.samples[0]
         self._require_inside(stamp_ns)
+        after = bisect.bisect_right(self.samples, stamp_ns, key=lambda s: s.stamp_ns)
         start, end = self.samples[after - 1], self.samples[after]
         if start.parent != end.parent:
             return start
@@ -83,10 +95,15 @@ class FrameHistory:
         translation = (1 - ratio) * start.pose.translation + ratio * end.pose.translation
         return Sample(stamp_ns, start.parent, Pose(translation, slerp(start.pose.rotation, end.pose.rotation, ratio)))
 
+    def _with_stamp(self, stamp_ns: int, behind: int) -> Iterator[Sample]:
+        while behind > 0 and self.samples[behind - 1].stamp_ns == stamp_ns:
+            behind -= 1
+            yield self.samples[behind]
+
     def _require_inside(self, stamp_ns: int) -> None:
         earliest_ns, latest_ns = self.samples[0].stamp_ns, self.samples[-1].stamp_ns
         requested = f"Requested time {seconds(stamp_ns)}"
-        if earliest_ns == latest_ns:
+        if len(self.samples) == 1:
             raise ExtrapolationException(
                 f"Lookup would require extrapolation at time {seconds(stamp_ns)}, "
                 f"but only time {seconds(latest_ns)} is in the buffer"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dvlt_ros.errors import InputError
-from dvlt_ros.export import Shown, files, write_depth, write_page, write_pcd, write_ply, write_tum
+from dvlt_ros.export import Shown, atomic, write_depth, write_page, write_pcd, write_ply, write_tum
 from dvlt_ros.geometry import matrix_from_quaternion
 
 COUNT = 50
@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(cloud, tmp_path, monke
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(InputError, match="map: cannot be written: No space left on device"):
         writers(cloud)[kind](path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["map"]
@@ -177,7 +177,7 @@ def test_an_interrupt_leaves_nothing_unfinished(cloud, tmp_path, monkeypatch):
     def interrupted(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", interrupted)
+    monkeypatch.setattr(atomic.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         writers(cloud)["ply"](tmp_path / "map.ply")
     assert not list(tmp_path.iterdir())

@@ -133,12 +133,13 @@ def test_one_sample_holds_at_its_stamp_only(buffer):
 
 
 def test_what_is_older_than_the_cache_time_goes(buffer):
+    """When the next transform comes: it is the time of those that are there that counts."""
     short = tf2_ros.Buffer(cache_time=Duration(seconds=2))
     for second in range(1, 6):
         short.set_transform(message("map", "base", second * 10**9), "test")
-    short.lookup_transform("map", "base", Time(nanoseconds=3 * 10**9))
+    short.lookup_transform("map", "base", Time(nanoseconds=2 * 10**9))
     with pytest.raises(tf2_ros.ExtrapolationException):
-        short.lookup_transform("map", "base", Time(nanoseconds=3 * 10**9 - 1))
+        short.lookup_transform("map", "base", Time(nanoseconds=2 * 10**9 - 1))
 
 
 def test_unknown_unconnected_and_invalid_frames(buffer):
@@ -162,12 +163,99 @@ def test_unknown_unconnected_and_invalid_frames(buffer):
     "bad",
     [
         message("base", "base"), message("", "base"), message("map", ""),
-        message("map", "base", translation=(np.nan, 0, 0)), message("map", "base", rotation=(0, 0, 0, 0.9)),
+        message("map", "base", translation=(np.nan, 0, 0)), message("map", "base", rotation=(0, 0, 0, 0)),
+        message("map", "base", rotation=(0, np.nan, 0, 1)),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(buffer, bad):
     buffer.set_transform(bad, "test")
     assert not buffer.can_transform("map", "base", LATEST)
+
+
+@pytest.mark.parametrize("length", [0.9, 0.5, 3.0, 1e-3])
+def test_a_quaternion_of_any_length_is_normalised(buffer, length):
+    rotation = np.array(about((1, 2, 3), 0.7))
+    buffer.set_transform(message("map", "base", 10**9, (1, 2, 3), length * rotation), "test")
+    found = buffer.lookup_transform("map", "base", LATEST)
+    np.testing.assert_allclose(matrix(found), matrix(message("", "", 0, (1, 2, 3), rotation)), atol=1e-9)
+
+
+def x_at(buffer, stamp_ns):
+    return matrix(buffer.lookup_transform("map", "base", Time(nanoseconds=stamp_ns)))[0, 3]
+
+
+def test_of_a_repeated_stamp_the_newest_counts(buffer):
+    """At the latest time, in the middle and between; only at the earliest time the first one stays."""
+    for stamp_s, x in ((1, 1), (1, 10), (2, 2), (2, 20), (3, 3), (3, 30)):
+        buffer.set_transform(message("map", "base", stamp_s * 10**9, (x, 0, 0)), "test")
+    assert [x_at(buffer, stamp_s * 10**9) for stamp_s in (1, 2, 3)] == [1, 20, 30]
+    assert x_at(buffer, 0) == 30
+    assert x_at(buffer, int(1.5 * 10**9)) == pytest.approx((10 + 2) / 2)
+    assert x_at(buffer, int(2.5 * 10**9)) == pytest.approx((20 + 3) / 2)
+
+
+def test_a_repeated_stamp_alone(buffer):
+    for x in (1, 2, 3):
+        buffer.set_transform(message("map", "base", 10**9, (x, 0, 0)), "test")
+    assert x_at(buffer, 10**9) == 3
+
+
+def test_a_frame_that_turns_static_or_moving_begins_anew(buffer):
+    buffer.set_transform(message("map", "base", 10**9, (1, 0, 0)), "test")
+    buffer.set_transform_static(message("map", "base", 0, (2, 0, 0)), "test")
+    assert x_at(buffer, 10**9) == x_at(buffer, 77 * 10**9) == 2
+    buffer.set_transform(message("map", "base", 5 * 10**9, (5, 0, 0)), "test")
+    assert x_at(buffer, 0) == 5
+    with pytest.raises(tf2_ros.ExtrapolationException):
+        x_at(buffer, 10**9)
+
+
+@pytest.mark.parametrize("frame", ["map", "base", "never heard of", ""])
+@pytest.mark.parametrize("stamp_ns", [0, 7])
+def test_a_frame_from_itself_is_the_identity_known_or_not(buffer, frame, stamp_ns):
+    buffer.set_transform(message("map", "base", 10**9, (1, 0, 0)), "test")
+    found = buffer.lookup_transform(frame, frame, Time(nanoseconds=stamp_ns))
+    np.testing.assert_array_equal(matrix(found), np.eye(4))
+    expected = stamp_ns or (10**9 if frame == "base" else 0)
+    assert Time.from_msg(found.header.stamp).nanoseconds == expected
+    assert buffer.can_transform(frame, frame, LATEST)
+
+
+def test_a_message_can_be_the_time(buffer):
+    for second in (1, 2, 3):
+        buffer.set_transform(message("map", "base", second * 10**9, (second, 0, 0)), "test")
+    found = buffer.lookup_transform("map", "base", Time(nanoseconds=2 * 10**9).to_msg())
+    assert matrix(found)[0, 3] == 2
+    assert buffer.can_transform("map", "base", Time(nanoseconds=25 * 10**8).to_msg())
+    assert not buffer.can_transform("map", "base", Time(nanoseconds=4 * 10**9).to_msg())
+
+
+def test_too_old_is_judged_by_what_was_there_before(buffer):
+    """A jump forward leaves the sample before it until the next one comes."""
+    short = tf2_ros.Buffer(cache_time=Duration(seconds=2))
+    for second in (1, 100):
+        short.set_transform(message("map", "base", second * 10**9, (second, 0, 0)), "test")
+    assert x_at(short, 10**9) == 1
+    short.set_transform(message("map", "base", 101 * 10**9, (101, 0, 0)), "test")
+    with pytest.raises(tf2_ros.ExtrapolationException):
+        x_at(short, 10**9)
+    short.set_transform(message("map", "base", 98 * 10**9, (98, 0, 0)), "test")  # too old
+    with pytest.raises(tf2_ros.ExtrapolationException):
+        x_at(short, 98 * 10**9)
+
+
+def test_forgotten_frames(buffer):
+    buffer.set_transform(message("map", "base", 10**9), "test")
+    buffer.clear()
+    with pytest.raises(tf2_ros.ExtrapolationException):
+        buffer.lookup_transform("map", "base", Time(nanoseconds=10**9))
+    with pytest.raises(tf2_ros.ConnectivityException):
+        buffer.lookup_transform("map", "base", LATEST)
+
+
+def test_one_leading_slash_is_taken_off(buffer):
+    buffer.set_transform_static(message("/map", "/base", 0, (4, 0, 0)), "test")
+    assert x_at(buffer, 0) == 4
 
 
 def test_clear_forgets_what_moves(buffer):

@@ -20,6 +20,7 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "huggingface_hub": "python3-huggingface-hub-pip",
     "matplotlib": "python3-matplotlib",
+    "PIL": "python3-pil",
     "numpy": "python3-numpy",
     "tf2_ros": "tf2_ros_py",
     "torch": "python3-torch",
@@ -29,7 +30,7 @@ ROSDEP_KEYS = {
 }
 WITHOUT_ROSDEP_KEY = {"safetensors"}
 OPTIONAL = {"evo", "fastapi", "nicegui", "rerun", "rosbags", "scipy"}  # extras, imported when they are needed
-TRAINING = {"accelerate", "dacite", "hydra", "omegaconf", "PIL", "tensorboard"}
+TRAINING = {"accelerate", "dacite", "hydra", "omegaconf", "tensorboard"}
 
 
 def python_files():

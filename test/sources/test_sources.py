@@ -150,7 +150,8 @@ def test_bad_images_are_left_out_and_counted(tmp_path):
     source = open_source(tmp_path, rate_hz=1.0)
     check(source, [0, 1, 2], np.array([1, 3, 7]) * 10**9)
     assert (len(source), source.refusals.count) == (7, 4)
-    assert "bytes that are no image, or only a part of one" in source.refusals.first
+    assert source.refusals.first.endswith("0a.jpg: 4220 bytes that are only a part of a JPEG image")
+    assert str(source.refusals).startswith(f"4 refused, e.g. {tmp_path}/0a.jpg")
 
 
 # Videos
@@ -285,7 +286,7 @@ def test_what_is_no_source_is_refused_by_name(tmp_path, video):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     for name in ("broken/0.png", "clip.mp4", "notes.txt", "old.bag", "run.mcap", "run.db3"):
-        (tmp_path / name).write_bytes(b"nothing of the kind")
+        (tmp_path / name).write_bytes(b"#ROSBAG V2.0\n" if name == "old.bag" else b"nothing of the kind")
     for name, message in {
         "nowhere": "no such file or folder",
         "empty": "no images",

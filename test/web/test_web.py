@@ -115,7 +115,7 @@ def test_a_video_and_a_folder_give_evenly_so_many(tmp_path):
         ({"walk.mp4": b"no video"}, r"walk\.mp4: not a readable video"),
         ({"a.mcap": b"no bag"}, r"a\.mcap"),
         ({"a.jpg": PHOTOS[0].read_bytes(), "walk.mp4": b""}, r"walk\.mp4: give either images, or one video"),
-        ({"old.bag": b""}, "a bag of ROS 1"),
+        ({"old.bag": b"#ROSBAG V2.0\n"}, "a bag of ROS 1"),
     ],
 )
 def test_bad_uploads_are_refused_by_name_and_cause(files, message, residence):

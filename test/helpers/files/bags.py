@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="bags are read and written with rosbags; `make venv` brings it")
 
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -22,12 +22,16 @@ def header(stamp_ns: int, frame_id: str = "cam") -> Any:
     return STORE.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
 
 
-def image(stamp_ns: int, pixels: np.ndarray, encoding: str = "rgb8", frame_id: str = "cam") -> Any:
-    height, width = pixels.shape[:2]
+def image(
+    stamp_ns: int, pixels: np.ndarray, encoding: str = "rgb8", frame_id: str = "cam",
+    size: tuple[int, int] | None = None, step: int | None = None, is_bigendian: int = 0,
+) -> Any:  # fmt: skip
+    """``size`` is (height, width), of pixels that are more rows than that; ``step`` is what the message claims."""
+    height, width = size or pixels.shape[:2]
     data = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
     return STORE.types["sensor_msgs/msg/Image"](
-        header=header(stamp_ns, frame_id), height=height, width=width, encoding=encoding, is_bigendian=0,
-        step=len(data) // height, data=data,
+        header=header(stamp_ns, frame_id), height=height, width=width, encoding=encoding, is_bigendian=is_bigendian,
+        step=len(data) // height if step is None else step, data=data,
     )  # fmt: skip
 
 
@@ -58,9 +62,14 @@ def camera_info(stamp_ns: int, size: tuple[int, int] = (48, 64), fx: float = 60.
     return STORE.types["sensor_msgs/msg/CameraInfo"](**values | fields)
 
 
-def write(path: Path, records: list[Record], plugin: StoragePlugin = StoragePlugin.MCAP) -> Path:
+def write(
+    path: Path, records: list[Record], plugin: StoragePlugin = StoragePlugin.MCAP, mode: CompressionMode | None = None
+) -> Path:
     """Recorded in the given order, one every millisecond, whatever the stamps say."""
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
+    writer = Writer(path, version=9, storage_plugin=plugin)
+    if mode is not None:
+        writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
         connections: dict[str, Any] = {}
         for index, (topic, message) in enumerate(records):
             kind = message.__msgtype__

@@ -13,10 +13,11 @@ from played import HEIGHT, SECOND, WIDTH, picture
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from dvlt_ros.errors import ConfigError, DataError, InputError
+from dvlt_ros.imaging.encodings import ENCODINGS
 from dvlt_ros.lens import Lens, lens_of_camera_info
 from dvlt_ros.ros.tools.play_camera import PlayConfig, camera_info_message, cues
 from dvlt_ros.sources.images import Refusals, SourceImage
-from dvlt_ros.sources.messages import COLOUR_ENCODINGS, colour_image
+from dvlt_ros.sources.messages import colour_image
 
 
 class Recorded:
@@ -85,9 +86,16 @@ def test_messages_of_ros_and_of_recordings_are_the_same_camera():
         lens_of_camera_info(CameraInfo(height=480, width=640), rectified=False)
 
 
-@pytest.mark.parametrize("encoding", [name for name in COLOUR_ENCODINGS if not name.startswith("8U")])
+OF_CV_BRIDGE = [  # 16 bits are scaled by the sensor's range here, and by 257 there
+    name
+    for name, encoding in ENCODINGS.items()
+    if encoding.dtype == "u1" and encoding.layout in ("grey", "colour", "Bayer", "YUV 4:2:2") and name[0] != "8"
+]
+
+
+@pytest.mark.parametrize("encoding", OF_CV_BRIDGE)
 def test_recorded_encodings_are_read_as_cv_bridge_reads_them(encoding):
-    channels = COLOUR_ENCODINGS[encoding][0]
+    channels = ENCODINGS[encoding].channels
     data = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, channels), dtype=np.uint8)
     message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=WIDTH * channels)
     message.data.frombytes(data.tobytes())

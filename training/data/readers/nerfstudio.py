@@ -44,15 +44,29 @@ def read(path: Path, file: str = "transforms.json", depth_unit_m: float | None =
     scale = _positive(meta, "applied_scale", 1.0, source)
 
     def load(entry: dict[str, Any]) -> tuple[FrameFiles, np.ndarray]:
-        image = str(path / str(entry.get("file_path")))
+        image = file_of(path, entry, "file_path")
         if "depth_file_path" not in entry:
             raise DataError(f"{image}: missing depth: the frame has no depth_file_path")
+        depth = file_of(path, entry, "depth_file_path")
         pose = original_from_file @ pose_of(entry, image)
         pose[:3, 3] /= scale
-        return FrameFiles(image, str(path / entry["depth_file_path"]), lens_of(meta, entry, image, source)), pose
+        return FrameFiles(image, depth, lens_of(meta, entry, image, source)), pose
 
     entries = sorted(meta["frames"], key=lambda entry: _natural(str(entry.get("file_path"))))
     return build_sequence(path.resolve().name, entries, load, DepthCoding(unit))
+
+
+def file_of(path: Path, entry: dict[str, Any], field: str) -> str:
+    """A file that a frame names, with the separators of any system.
+
+    Raises:
+        DataError: it is not there; now, not when training wants it.
+    """
+    name = str(entry.get(field))
+    found = next((path / text for text in (name, name.replace("\\", "/")) if (path / text).is_file()), None)
+    if found is None:
+        raise DataError(f"{path / name}: missing {'image' if field == 'file_path' else 'depth'}")
+    return str(found)
 
 
 def load_json(path: Path) -> dict[str, Any]:

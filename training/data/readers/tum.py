@@ -12,7 +12,8 @@ import numpy as np
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens
 from dvlt_ros.sources.poses import PoseTrack
-from dvlt_ros.sources.tum import nanoseconds_of, trajectory_rows, tum_rows
+from dvlt_ros.sources.times import read_times
+from dvlt_ros.sources.tum import trajectory_rows, tum_rows
 
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
 
@@ -103,4 +104,5 @@ def _read_list(path: Path) -> list[tuple[int, str]]:
     rows = tum_rows(path)
     if not rows or any(len(row) != 2 for row in rows):
         raise DataError(f"{path}: rows are a time and a file name, and there is at least one")
-    return [(nanoseconds_of(stamp, path), name) for stamp, name in rows]
+    stamps_ns = read_times([time for time, _ in rows], str(path)).stamps_ns.tolist()
+    return [(stamp, name.replace("\\", "/")) for stamp, (_, name) in zip(stamps_ns, rows, strict=True)]

@@ -1,4 +1,4 @@
-"""A bag, MCAP or db3, through rosbags."""
+"""A bag as a source of images."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from ..lens import Lens, lens_of_camera_info
-from .folder import check_size
-from .images import Refusals, SourceImage
-from .messages import colour_image, is_colour, stamp_ns_of
-from .recording import IMAGES, Recording, base_topic, open_recording
+from ...errors import DataError
+from ...frame_names import frame_name
+from ...imaging import ImageDecoder, View
+from ...lens import Lens, lens_of_camera_info
+from ..border import border
+from ..images import Refusals, SourceImage
+from ..messages import is_colour, stamp_ns_of
+from ..recording import IMAGES, Recording, base_topic, open_recording
+from ..times import MAX_NS
+from .files import find_bag
 
 
 class BagSource:
@@ -20,8 +24,10 @@ class BagSource:
     def __init__(self, path: Path, topic: str | None, frame_id: str) -> None:
         """Raises DataError for an unreadable bag, or one without the one image topic that is asked for."""
         self.refusals, self.camera_problem = Refusals(), ""
-        self._path, self._frame_id = path, frame_id
-        with open_recording(path) as recording:
+        self._path, self._frame_id = path, frame_name(frame_id)
+        self._files = find_bag(path)
+        with open_recording(self._files) as recording:
+            self.remarks = list(recording.remarks)
             self._topic = recording.choose(topic, "a colour image", "the topic option", IMAGES, is_colour)
             self._info_topic = recording.camera_info_beside(self._topic)
             self._first_lens = self._read_lens(recording)
@@ -31,30 +37,31 @@ class BagSource:
         return self._count
 
     def __iter__(self) -> Iterator[SourceImage]:
-        """A damaged bag gives the images before the damage; the others are refused at the end."""
+        """A damaged bag gives the images that can be read; the others are refused at the end."""
         self.refusals.clear()
         seen = 0
         try:
-            with open_recording(self._path) as recording:
+            with open_recording(self._files) as recording:
                 for message in self._messages(recording):
                     seen += 1
                     if isinstance(message, SourceImage):
                         yield message
                     else:
-                        self.refusals.add(message)
+                        self.refusals.add(message, name=f"{self._topic}, image {seen}")
         except DataError as error:
-            for _ in range(seen, self._count):
-                self.refusals.add(error)
+            self.refusals.add(error, max(1, self._count - seen))
 
     def _messages(self, recording: Recording) -> Iterator[SourceImage | DataError]:
-        lens = self._first_lens
+        lens, decoder = self._first_lens, ImageDecoder()
         for topic, _, data in recording.raw([self._topic, *([self._info_topic] if self._info_topic else [])]):
             try:
                 message = recording.decode(topic, data)
-                if topic == self._topic:
-                    yield self._image_of(message, lens)
-                else:
-                    lens = self._lens_of(message)
+                with border(topic, "a message with other fields"):
+                    if topic != self._topic:
+                        lens = self._lens_of(message)
+                        continue
+                    image = self._image_of(message, lens, decoder)
+                yield image
             except DataError as error:
                 if topic == self._topic:
                     yield error
@@ -64,21 +71,23 @@ class BagSource:
         if self._info_topic is None:
             return None
         try:
-            return self._lens_of(recording.first(self._info_topic))
+            with border(self._info_topic, "a message with other fields"):
+                return self._lens_of(recording.first(self._info_topic))
         except DataError as error:
             self.camera_problem = str(error)
             return None
 
-    def _image_of(self, message: Any, lens: Lens | None) -> SourceImage:
+    def _image_of(self, message: Any, lens: Lens | None, decoder: ImageDecoder) -> SourceImage:
         stamp_ns = stamp_ns_of(message.header)
-        if stamp_ns <= 0:
-            raise DataError(f"{self._path}: {self._topic}: an image's stamp is zero")
-        image = colour_image(message)
+        if not 0 < stamp_ns < MAX_NS:
+            found = "zero" if not stamp_ns else f"{stamp_ns * 1e-9:.3f} s"
+            raise DataError(f"{self._path}: {self._topic}: an image's stamp is {found}")
+        image = decoder.colour(message)
         try:
-            check_size(lens, image)
+            View(image, lens)
         except DataError as error:
             self.camera_problem, lens = f"{self._info_topic}: {error}", None
-        return SourceImage(stamp_ns, message.header.frame_id or self._frame_id, image, lens)
+        return SourceImage(stamp_ns, frame_name(message.header.frame_id) or self._frame_id, image, lens)
 
     def _lens_of(self, message: Any) -> Lens | None:
         """None for a camera that is not calibrated: its intrinsics are fitted."""

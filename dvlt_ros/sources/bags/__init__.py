@@ -1,0 +1,1 @@
+"""The files of bags, and the images in them."""

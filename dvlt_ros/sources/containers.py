@@ -1,0 +1,79 @@
+"""What a file is, by its first bytes; its name says what somebody thought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ..imaging.headers import image_kind
+from .border import border
+
+Kind = Literal["mcap", "db3", "zstd", "ROS 1 bag", "image", "video", "playlist", "archive", "empty", "unknown"]
+
+HEAD_BYTES = 512
+IMAGE_SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm",
+    ".heic", ".heif", ".avif",
+}  # fmt: skip
+MAGIC: dict[bytes, Kind] = {
+    b"\x89MCAP0\r\n": "mcap",
+    b"SQLite format 3\0": "db3",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"#ROSBAG V": "ROS 1 bag",
+    b"#EXTM3U": "playlist",
+    b"ffconcat version": "playlist",
+    b"[playlist]": "playlist",
+    b"<?xml": "playlist",
+    b"PK\x03\x04": "archive",
+    b"\x1f\x8b": "archive",
+    b"BZh": "archive",
+    b"\xfd7zXZ\0": "archive",
+    b"7z\xbc\xaf\x27\x1c": "archive",
+}
+VIDEO_MAGIC = {
+    b"\x1aE\xdf\xa3": "Matroska or WebM",
+    b"\x00\x00\x01\xba": "MPEG program stream",
+    b"\x00\x00\x01\xb3": "MPEG video",
+    b"FLV\x01": "FLV",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "ASF or WMV",
+    b"OggS": "Ogg",
+    b"YUV4MPEG2": "YUV4MPEG",
+    b"\x00\x00\x00\x01\x67": "H.264",
+    b"\x00\x00\x01\x67": "H.264",
+    b"\x00\x00\x00\x01\x40": "H.265",
+    b"GIF8": "GIF",
+}
+BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+VIDEOS = ("MP4 or QuickTime", "AVI", "MPEG transport stream", *dict.fromkeys(VIDEO_MAGIC.values()))
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file. Raises DataError: it cannot be read."""
+    with border(path, "cannot be read"), path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def kind_of(head: bytes) -> Kind:
+    """What a file is that begins so."""
+    if not head:
+        return "empty"
+    for magic, kind in MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    if image_kind(head) is not None:
+        return "image"
+    return "unknown" if video_container(head) is None else "video"
+
+
+def video_container(head: bytes) -> str | None:
+    """One of `VIDEOS`; None: none of them."""
+    for magic, name in VIDEO_MAGIC.items():
+        if head.startswith(magic):
+            return name
+    if head[4:8] in BOXES:
+        return "MP4 or QuickTime"
+    if head[:4] == b"RIFF" and head[8:11] == b"AVI":
+        return "AVI"
+    if head[:1] == b"\x47" == head[188:189] or head[4:5] == b"\x47" == head[196:197]:
+        return "MPEG transport stream"
+    return None

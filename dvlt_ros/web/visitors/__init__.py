@@ -1,0 +1,1 @@
+"""What strangers may send and how: limits, and work that can be ended."""

@@ -1,0 +1,137 @@
+"""When something cannot be written, or nothing can be read: what is worth most is there, and the end says the rest."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="bags are read and written with rosbags; `make venv` brings it")
+
+from dvlt_ros import reconstruct_bag
+from dvlt_ros.demo import DEMO_SEQUENCE
+from dvlt_ros.errors import InputError
+from dvlt_ros.export import McapRecording
+from dvlt_ros.offline import depth_files, results
+
+COUNT = 4
+QUICK = [
+    "--model-image-size", "56", "--budget-k-max", "2", "--device", "cpu", "--keyframes-min-change", "0",
+    "--registration-max-residual", "0.9", "--window-size", "4", "--window-overlap", "1",
+]  # fmt: skip
+MAP = {"map_0.ply", "trajectory_0.txt"}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in sorted(DEMO_SEQUENCE.glob("*.jpg"))[:COUNT]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def run(photos, output, *more) -> tuple[str, set[str]]:
+    """The last word where the exit status is not 0, and what is there; half-written things have no place."""
+    said = ""
+    try:
+        reconstruct_bag.main([str(photos), "--output", str(output), *QUICK, *more])
+    except SystemExit as ended:
+        said = str(ended.code)
+        assert "\n" not in said
+    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    assert not [name for name in there if "unfinished" in name]
+    return said, there
+
+
+def full(*_, **__):
+    raise InputError("out: cannot be written: No space left on device")
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_recording_that_finds_no_room_does_not_take_the_map_with_it(photos, tmp_path, monkeypatch, begins):
+    """From the first message on, or only at its end."""
+
+    def no_room(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if begins:
+        monkeypatch.setattr(McapRecording, "write_image", full)
+    else:
+        monkeypatch.setattr(McapRecording, "close", no_room)
+    said, there = run(photos, tmp_path / "out")
+    assert "not everything could be written: " in said
+    assert "recording: No space left on device" in said or "out: cannot be written" in said
+    assert MAP | {"page_0.png", "depth"} <= there
+    assert "recording" not in there
+
+
+def test_depth_images_that_find_no_room(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(depth_files, "write_depth", full)
+    said, there = run(photos, tmp_path / "out")
+    assert "cannot be written: No space left on device" in said
+    assert MAP | {"recording"} <= there
+
+
+@pytest.mark.parametrize(("failures", "left_out"), [(1, {"recording"}), (2, {"recording", "depth"})])
+def test_the_map_gets_the_room_of_what_is_worth_less(photos, tmp_path, monkeypatch, failures, left_out):
+    real, tries = results.write_ply, []
+
+    def write(path, *values, **more):
+        tries.append(path)
+        if len(tries) <= failures:
+            full()
+        real(path, *values, **more)
+
+    monkeypatch.setattr(results, "write_ply", write)
+    said, there = run(photos, tmp_path / "out")
+    assert there >= MAP
+    assert "recording" not in there
+    assert ("depth" in left_out) == (not list((tmp_path / "out" / "depth").iterdir()))
+    for name in left_out:
+        assert f"{name}{' images' * (name == 'depth')} left out for the room of map_0.ply" in said
+
+
+def test_a_map_that_cannot_be_written_at_all_is_named(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "write_ply", full)
+    said, there = run(photos, tmp_path / "out", "--no-recording")
+    assert "out: cannot be written: No space left on device" in said
+    assert "trajectory_0.txt" in there
+
+
+@pytest.mark.parametrize("place", ["file", "file/out"])
+def test_places_that_cannot_be(photos, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    said, _ = run(photos, tmp_path / place)
+    assert "file" in said
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# What cannot be read
+
+
+@pytest.mark.parametrize("shade", [0, 1, 255])
+def test_nothing_reconstructed_is_an_error(tmp_path, shade):
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((48, 64, 3), shade, np.uint8))
+    said, _ = run(tmp_path, tmp_path / "out", "--no-recording")
+    assert "nothing was reconstructed of 3 images; 3 refused, e.g. frame 0.100 s refused: " in said
+
+
+def test_the_last_line_names_the_first_refusal_of_each_kind(photos, tmp_path, capsys):
+    whole = sorted(photos.iterdir())[0].read_bytes()
+    (photos / "zz1.jpg").write_bytes(whole[:-500])
+    (photos / "zz2.jpg").write_bytes(b"")
+    (photos / "zz3.jpg").write_bytes(b"")
+    (photos / "notes.txt").write_text("words")
+    said, there = run(photos, tmp_path / "out", "--no-recording")
+    assert said == ""
+    assert there >= MAP
+    out = capsys.readouterr()
+    last = out.out.strip().splitlines()[-1]
+    assert f"3 refused, e.g. {photos}/zz1.jpg: {len(whole) - 500} bytes that are only a part of a JPEG" in last
+    assert f"{photos}/zz2.jpg: 0 bytes that are no image, or only a part of one (2)" in last
+    assert "not images: 1 .txt" in out.out + out.err
