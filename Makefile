@@ -5,12 +5,14 @@ VENV ?= .venv
 PYTHON ?= $(shell python3 -c 'import rclpy' 2>/dev/null && echo python3 || echo python3.11)
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
-INPUTS := $(wildcard requirements/*.txt tools/*venv*.py overlay/tf2_msgs/*.* overlay/tf2_msgs/msg/*) setup.py setup.cfg
+INPUTS := $(filter-out %/docs.txt,$(wildcard requirements/*.txt)) $(wildcard tools/*venv*.py overlay/tf2_msgs/*.* overlay/tf2_msgs/msg/*) \
+  setup.py setup.cfg
+DOCS := .venv-docs
 
 # Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 2 (Jazzy) and 3.
 DDS := $(if $(filter humble jazzy,$(ROS_DISTRO)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
 
-.PHONY: help venv test lint bench demo web clean
+.PHONY: help venv test lint docs bench demo web clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,6 +34,14 @@ lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 
+docs: $(DOCS)/.made  ## the documentation as pages in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict $(ARGS)
+
+$(DOCS)/.made: requirements/docs.txt
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@touch $@
+
 # Without an environment, a Python that has PyTorch, a GPU machine's for instance, serves as it is. Asked for `bench` alone.
 BENCH := $(RUN)
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
@@ -52,5 +62,5 @@ web: $(STAMP)  ## a page in the browser, http://127.0.0.1:7860: photos, a video 
 	$(RUN) -m dvlt_ros.web $(ARGS)
 
 clean:  ## remove the environment and what tools left
-	rm -rf $(VENV) build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(DOCS) site build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

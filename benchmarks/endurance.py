@@ -15,7 +15,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,24 +24,22 @@ from simulation.building import INTRINSICS, SIZE, Building, SimulatedRobot, make
 from simulation.network import PredictionNoise, SimulatedPredictor
 
 from dvlt_ros.benchmark import machine
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.budget.config import WindowConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
-from dvlt_ros.mapping.front_end.front_end import FrontEnd
-from dvlt_ros.mapping.loop_closer import LoopCloser
-from dvlt_ros.mapping.loops.detector import LoopDetector, LoopDetectorConfig
-from dvlt_ros.mapping.maps.builder import MapBuilder
-from dvlt_ros.mapping.maps.metric_map import MetricMap
-from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
-from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
+from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
+from dvlt_ros.mapping.sensors.suite import Sensors
 
 LAP, RADIUS_M = 60, 0.9  # frames, metres
 FRAME_NS = 500_000_000
 ROOM = 7  # a place of the building that is the middle of a room
 DRIFT_RAD = 2e-4  # of the wheels' heading, per frame
 ROWS = 40
-CONFIG = MappingConfig(window_size=3, window_overlap=2, max_map_points=100_000)  # a map that is soon full
-LOOPS = LoopDetectorConfig(loop_rest=30)  # one in two laps; each comes with a solution of the whole graph
+CONFIG = MapperConfig(window=WindowConfig(size=3, overlap=2), map=MapConfig(max_points=100_000))  # soon full
+LOOPS = LoopsConfig(LoopDetectorConfig(rest=30))  # one in two laps; each comes with a solution of the whole graph
 
 
 @dataclass(frozen=True)
@@ -106,29 +104,31 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
     robot = SimulatedRobot(building, {}, np.empty(0), nothing, nothing, np.empty(0), nothing)
     robot.__dict__["truth"] = Truth(circuit)
     predictor = StubPredictor(robot, PredictionNoise(bend_deg=0.1))
-    detector, graph = (LoopDetector(predictor, LOOPS), SubmapGraph(is_metric=True)) if has_loops else (None, None)
-    engine = FrontEnd(predictor, CONFIG, loops=detector)
-    metric, builder = MetricMap(circuit.camera, ScaleConfig(), graph=graph), MapBuilder(CONFIG)
-    closer, took_ms = LoopCloser(engine, metric), []
+    config = replace(CONFIG, loops=LOOPS if has_loops else LoopsConfig(LoopDetectorConfig(mode="never")))
+    mapper = Mapper(config, predictor, Sensors(odometry=circuit.camera))
+    took_ms: list[float] = []
     for number in range(num_windows + 1):
         start = time.process_time()
-        engine.admit(circuit.frame(number))
-        if (window := engine.run()) is None:
+        mapper.admit(circuit.frame(number))  # one window per frame, as where frames come slowly
+        if (update := mapper.step()) is None:
             continue
-        placed = metric.place(window)
-        builder.learn(placed)
-        for reconstruction in placed.window.reconstructions:
-            builder.add(reconstruction, placed.is_metric, placed.window.submap_id)
-        closer.work()
+        mapper.integrate(update)
+        mapper.close_loop()
         took_ms.append(1e3 * (time.process_time() - start))
         if len(took_ms) >= num_windows / ROWS:
-            points, places = len(builder.snapshot().cloud.points), 0 if detector is None else len(detector)
+            values, graph = mapper.status.values, mapper.loops.graph
             report(
                 Row(
-                    number, float(np.median(took_ms)), max(took_ms), memory_mb(), 0 if graph is None else len(graph),
-                    places, points, closer.status.closed,
+                    windows=number,
+                    median_ms=float(np.median(took_ms)),
+                    worst_ms=max(took_ms),
+                    memory_mb=memory_mb(),
+                    submaps=0 if graph is None else len(graph),
+                    places=int(values.get("places", 0)),
+                    points=len(mapper.snapshot().cloud.points),
+                    loops=int(values.get("loops_closed", 0)),
                 )
-            )  # fmt: skip
+            )
             took_ms.clear()
 
 

@@ -17,7 +17,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -32,12 +32,13 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
 from dvlt_ros.benchmark import machine
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.inference.prediction import WindowPrediction
+from dvlt_ros.mapping.keyframes.config import KeyframeConfig
 from dvlt_ros.model import Dvlt, PixelMapping, prepare_images
 from dvlt_ros.ros.messages import header, image_message
 from dvlt_ros.ros.node import ReconstructNode
@@ -102,15 +103,17 @@ def clouds(count: int) -> list[np.ndarray]:
 
 
 @contextmanager
-def active_node(domain_id: int, image_size: int | None, **parameters: Any) -> Iterator[Any]:
+def active_node(domain_id: int, image_size: int | None, parameters: Mapping[str, Any]) -> Iterator[Any]:
     """A node in this process, activated; ``image_size``: of the recorded answer, None for the embedded checkpoint."""
     module: Any = importlib.import_module("dvlt_ros.ros.lifecycle.parts")
     rclpy.init(domain_id=domain_id)
     if image_size is not None:
         model = Dvlt.from_pretrained()
         module.load_predictor = lambda *_: RecordedPredictor(model, image_size)
-        parameters["loops"] = "never"  # a recorded answer has no features to recognise places by
-    values = {"publish_unscaled": True, "keyframe_min_change": 0.0, "device": "cpu"} | parameters
+        parameters = {"loops.mode": "never"} | dict(
+            parameters
+        )  # a recorded answer has no features to recognise places by
+    values = {"output.publish_unscaled": True, "keyframes.min_change": 0.0, "model.device": "cpu", **parameters}
     node = ReconstructNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
     for transition in (node.trigger_configure, node.trigger_activate):
         transition()
@@ -139,7 +142,7 @@ def feed(node: Any, count: int) -> Iterator[float]:
 
     That is all from the image's callback to its publication and its place in the map, but for the engine's window.
     """
-    stream, counters = node._stream, node._parts.engine.counters
+    stream, counters = node._stream, node._parts.mapper.counters
     done = lambda: sum(getattr(counters.read(), name) for name in ("published", "dropped", "refused"))  # noqa: E731
     images = [image_message(image, "rgb8", header("cam", 1)) for image in clouds(16)]
     for number in range(count):
@@ -158,9 +161,10 @@ def overhead(args: argparse.Namespace) -> None:
     for image_size in (112, 504):
         for stride in (1, 2):
             ready = multiprocessing.get_context("spawn").Event()
+            parameters = {"output.points_stride": stride, "window.max_wait_s": 0.0}
             with (
                 other_process(listen, ready, args.domain),
-                active_node(args.domain, image_size, points_stride=stride, max_wait_s=0.0) as node,
+                active_node(args.domain, image_size, parameters) as node,
             ):
                 ready.wait()
                 while not all(publisher.get_subscription_count() for publisher in listened(node)):
@@ -176,12 +180,12 @@ def listened(node: Any) -> list[Any]:
 def camera(args: argparse.Namespace) -> None:
     ready = multiprocessing.get_context("spawn").Event()
     in_node: list[float] = []
-    with other_process(listen, ready, args.domain), active_node(args.domain, None) as node:
+    with other_process(listen, ready, args.domain), active_node(args.domain, None, {}) as node:
         ready.wait()
         deliver = node._stream.worker._deliver
 
         def measured(result: Any) -> None:
-            if result.num_views == node._parts.engine.config.window_size:
+            if result.num_views == node._parts.mapper.config.window.size:
                 in_node.append(result.window_ms)
             deliver(result)
 
@@ -192,7 +196,7 @@ def camera(args: argparse.Namespace) -> None:
             end_s = time.monotonic() + args.seconds
             while time.monotonic() < end_s:
                 executor.spin_once(timeout_sec=0.1)
-        predictor = node._parts.engine.predictor
+        predictor = node._parts.mapper.predictor
         executor.shutdown()
     alone = engine_alone(predictor, len(in_node))
     print(f"{machine(torch.device('cpu'))}; embedded checkpoint, windows of 8 views with 5 new, ms of window")
@@ -203,11 +207,11 @@ def camera(args: argparse.Namespace) -> None:
 
 
 def engine_alone(predictor: DvltPredictor, count: int) -> list[float]:
-    engine, images, times = FrontEnd(predictor, MappingConfig(keyframe_min_change=0.0)), clouds(16), []
+    engine, images, times = FrontEnd(predictor, MapperConfig(keyframes=KeyframeConfig(min_change=0.0))), clouds(16), []
     for number in range(10**9):
         load = partial(Picture, images[number % 16], None)
         engine.admit(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), load))
-        if engine.is_full() and (result := engine.run()) is not None and result.num_views == engine.config.window_size:
+        if engine.is_full() and (result := engine.run()) is not None and result.num_views == engine.config.window.size:
             times.append(result.window_ms)
             if len(times) > count + 2:
                 return times[3:]
@@ -217,7 +221,7 @@ def engine_alone(predictor: DvltPredictor, count: int) -> list[float]:
 def endurance(args: argparse.Namespace) -> None:
     print(f"{machine(torch.device('cpu'))}; resident memory in MiB, every output made for a listener, recorded answer")
     ready = multiprocessing.get_context("spawn").Event()
-    with other_process(listen, ready, args.domain), active_node(args.domain, 112, points_stride=2) as node:
+    with other_process(listen, ready, args.domain), active_node(args.domain, 112, {"output.points_stride": 2}) as node:
         ready.wait()
         for number, _ in enumerate(feed(node, args.frames)):
             if number % (args.frames // 10) == 0:

@@ -31,15 +31,17 @@ from dvlt_ros.evaluation.reading import Trajectory
 from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match
 from dvlt_ros.geometry import quaternion_from_matrix
 from dvlt_ros.lens import Lens
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
-from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor, choose_device
-from dvlt_ros.mapping.maps.metric_map import MetricMap
-from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.keyframes.config import KeyframeConfig
+from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
+from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
+from dvlt_ros.mapping.sensors.suite import Sensors
+from dvlt_ros.mapping.submaps.config import RegistrationConfig
 from dvlt_ros.model import Dvlt
-from dvlt_ros.reconstruct_bag import windows
+from dvlt_ros.reconstruct_bag import frame_of
 from dvlt_ros.sources import SourceImage
 
 SECTIONS = 5  # of the path, whose scales are compared
@@ -58,8 +60,8 @@ class Run:
     problem: str = ""  # why frames have no pose
 
 
-def by_engine(recording: Recording, predictor: DvltPredictor, config: MappingConfig, odom: np.ndarray | None) -> Run:
-    """Through the engine; with ``odom`` (N, 4, 4) in metres, of which the frames from the lock on count."""
+def by_mapper(recording: Recording, predictor: DvltPredictor, config: MapperConfig, odom: np.ndarray | None) -> Run:
+    """Through the mapper; with ``odom`` (N, 4, 4) in metres, of which the frames from the lock on count."""
     predictor.reset()
     height, width = recording.images[0].shape[:2]
     (fx, _, cx), (_, fy, cy) = recording.intrinsics[:2]
@@ -71,23 +73,20 @@ def by_engine(recording: Recording, predictor: DvltPredictor, config: MappingCon
         assert odom is not None
         return CameraInOdom(odom[index_of[stamp_ns]], 0)
 
-    metric = None if odom is None else MetricMap(look_up, ScaleConfig())
+    mapper = Mapper(config, predictor, Sensors(odometry=None if odom is None else look_up), clock_ns=lambda: 0)
     source = (SourceImage(s, "camera", image, lens) for s, image in zip(stamps_ns, recording.images, strict=True))
-    found: list[Reconstruction] = []
     start_s = time.perf_counter()
-    for window in windows(FrontEnd(predictor, config, clock_ns=lambda: 0), source):
-        placed = None if metric is None else metric.place(window)
-        if placed is None or placed.is_metric:
-            found += window.reconstructions if placed is None else placed.window.reconstructions
+    updates = [update for image in source if (update := mapper.add(frame_of(image))) is not None]
+    updates += mapper.finish()
+    found = [frame for update in updates if update.is_placed for frame in update.frames]
     seconds = time.perf_counter() - start_s
     counts = Counter(r.map_id for r in found)
     kept = {index_of[r.stamp_ns]: r for r in found if r.map_id == counts.most_common(1)[0][0]}
     depths = [_depths(r, recording.depths[index]) for index, r in kept.items()]
     poses = {index: r.map_from_cam for index, r in kept.items()}
-    if metric is None:
+    if odom is None:
         return Run("Déjà View", False, poses, depths, len(counts), seconds)
-    status = metric.status
-    problem = "" if poses else f"scale {status.state}: {status.reason}"
+    problem = "" if poses else mapper.status.health["scale"].text
     return Run("Déjà View, odometry", True, poses, depths, len(counts), seconds, problem)
 
 
@@ -182,7 +181,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--max-registration-residual", type=float, default=MappingConfig.max_registration_residual)
+    parser.add_argument("--max-registration-residual", type=float, default=RegistrationConfig().max_residual)
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--threads", type=int, default=2, help="of pycolmap and of PyTorch (default: 2)")
     parser.add_argument("--output", type=Path, help="folder for trajectories.json and trajectories.png")
@@ -191,11 +190,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredictor) -> list[Run]:
     # Every frame counts: none is passed over for showing little new.
-    config = MappingConfig(keyframe_min_change=0.0, max_registration_residual=args.max_registration_residual)
-    found = [by_engine(recording, predictor, config, None)]
+    registration = RegistrationConfig(max_residual=args.max_registration_residual)
+    loops = LoopsConfig(LoopDetectorConfig(mode="never"))
+    config = MapperConfig(keyframes=KeyframeConfig(min_change=0.0), registration=registration, loops=loops)
+    found = [by_mapper(recording, predictor, config, None)]
     for drift in args.drift:
         odom = drifting(recording.world_from_cam, drift)
-        for run in (by_engine(recording, predictor, config, odom), by_odometry(recording, odom)):
+        for run in (by_mapper(recording, predictor, config, odom), by_odometry(recording, odom)):
             found.append(replace(run, system=f"{run.system} ({100 * drift:g} %)"))
     return [*found, by_pycolmap(recording, args.threads)] if args.classical else found
 

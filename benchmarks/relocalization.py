@@ -37,21 +37,15 @@ from simulation.network import PredictionNoise, SimulatedPredictor
 from dvlt_ros.alignment import Sim3, fit_sim3
 from dvlt_ros.benchmark import machine
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.mapping.config import MappingConfig
-from dvlt_ros.mapping.front_end.front_end import FrontEnd
-from dvlt_ros.mapping.loop_closer import LoopCloser
-from dvlt_ros.mapping.loops.detector import LoopDetector
-from dvlt_ros.mapping.maps.builder import MapBuilder
-from dvlt_ros.mapping.maps.metric_map import MetricMap
-from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
-from dvlt_ros.mapping.maps.unscaled_map import UnscaledMap
-from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
-from dvlt_ros.mapping.relocalization import load_saved_map
-from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.config import MapperConfig
+from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
+from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.maps.config import MapConfig
+from dvlt_ros.mapping.maps.saved_map import SavedMap
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
+from dvlt_ros.mapping.sensors.suite import Sensors
 
 CAMERA = "front"
-CHECKPOINT = "simulated"
 LATER_NS = 10**13  # when the other drives begin
 ELSEWHERE_M = 100.0  # a multiple of what the patterns on the walls repeat after
 SIMILAR_M, SIMILAR_DEG = 1.0, 20.0  # poses from which a place was seen before
@@ -73,41 +67,24 @@ class Drives:
 
 
 class Session:
-    """A robot from when it is switched on: engine, map, builder and loops as the node has them."""
+    """A robot from when it is switched on."""
 
     def __init__(self, robot: SimulatedRobot, predictor: SimulatedPredictor, is_metric: bool = True) -> None:
         self.robot, self.is_metric = robot, is_metric
-        self.detector = LoopDetector(predictor)
-        self.engine = FrontEnd(predictor, MappingConfig(), loops=self.detector)
-        graph = SubmapGraph(is_metric)
-        self.map = MetricMap(self._camera, ScaleConfig(), graph=graph) if is_metric else UnscaledMap(graph)
-        self.builder = MapBuilder(MappingConfig(voxel_size=0.1), CAMERA)
-        self.closer = LoopCloser(self.engine, self.map)
+        config = MapperConfig(map=MapConfig(voxel_size=0.1), loops=LoopsConfig(LoopDetectorConfig(mode="always")))
+        self.mapper = Mapper(config, predictor, Sensors(odometry=self._camera if is_metric else None))
         self.published: dict[int, tuple[int, np.ndarray]] = {}  # map and map_from_cam (4, 4) by stamp
 
     def drive(self) -> None:
         """Every frame, window by window."""
         for frame in self.robot.frames():
-            self.engine.admit(frame)
-            if self.engine.is_full():
-                self._run()
+            if (update := self.mapper.add(frame)) is not None:
+                self.published |= {f.stamp_ns: (f.map_id, f.map_from_cam) for f in update.frames}
 
-    def saved(self) -> SavedMap:
-        return SavedMap.of(self.builder.snapshot(), self.detector.stored_submaps(), CHECKPOINT, self.is_metric)
-
-    def load(self, path: Path) -> None:
-        load_saved_map(read_saved_map(path), self.engine, self.map, self.builder)
-
-    def _run(self) -> None:
-        window = self.engine.run()
-        if window is None:
-            return
-        placed = self.map.place(window)
-        self.builder.learn(placed)
-        for reconstruction in placed.window.reconstructions:
-            self.builder.add(reconstruction, placed.is_metric or not self.is_metric, window.submap_id)
-            self.published[reconstruction.stamp_ns] = placed.window.map_id, reconstruction.map_from_cam
-        self.closer.work()
+    @property
+    def refusal(self) -> str:
+        """Why the latest loop was refused."""
+        return self.mapper.status.values["loop_refusal"].replace("none", "")
 
     def _camera(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
         found = self.robot.odometry.at(stamp_ns)
@@ -118,7 +95,7 @@ class Session:
 class Saved:
     """A map on disk, and how it was made."""
 
-    path: Path
+    folder: Path
     robot: SimulatedRobot
     found: SavedMap
     world_from_map: Sim3
@@ -183,19 +160,19 @@ class Case:
         return f"{seed:4d} {self.number:6d}  {where:>8s}  {network:>8s}  {' '.join(cells)}  {outcome.refusal}"
 
 
-def save(seed: int, length_m: float, path: Path, is_metric: bool = True) -> Saved:
-    """The map of one drive through a building of its own."""
+def save(seed: int, length_m: float, folder: Path, is_metric: bool = True) -> Saved:
+    """The map of one drive through a building of its own, in a folder."""
     rng = np.random.default_rng(seed)
     robot = send(make_building(rng), rng, length_m)
     session = Session(robot, SimulatedPredictor(robot, PredictionNoise(), seed), is_metric)
     session.drive()
-    saved = session.saved()
-    path.write_bytes(saved.encoded())
+    session.mapper.save(folder)
+    _, saved = session.mapper.open(folder)
     found = torch.from_numpy(saved.map_from_cam[:, :3, 3].copy())
     true = torch.from_numpy(np.stack([robot.truth[CAMERA, stamp_ns][:3, 3] for stamp_ns in saved.stamps_ns.tolist()]))
     world_from_map = fit_sim3(found, true, scale_estimator="fixed" if is_metric else "umeyama")
     ate_m = float((world_from_map.apply(found) - true).square().sum(dim=1).mean().sqrt())
-    return Saved(path, robot, saved, world_from_map, ate_m)
+    return Saved(folder, robot, saved, world_from_map, ate_m)
 
 
 def switch_on(saved: Saved, seed: int, case: Case, length_m: float, is_metric: bool = True) -> Outcome:
@@ -214,7 +191,7 @@ def beside(
     known = Drives((saved.robot, robot))
     predictor = SimulatedPredictor(known, PredictionNoise(), seed, is_fooled, error_seed=error_seed)
     session = Session(robot, predictor, is_metric)
-    session.load(saved.path)
+    session.mapper.load(session.mapper.open(saved.folder)[1])
     session.drive()
     return judged(saved, session)
 
@@ -225,7 +202,7 @@ def judged(saved: Saved, session: Session) -> Outcome:
     similar = first_similar(saved.robot, robot)
     similar_s = None if similar is None else seconds(robot, int(robot.stamps_ns[similar]))
     if not stamps_ns:
-        return Outcome(similar_s, None, None, (), None, None, session.closer.status.refusal)
+        return Outcome(similar_s, None, None, (), None, None, session.refusal)
     found = torch.from_numpy(np.stack([session.published[stamp_ns][1] for stamp_ns in stamps_ns]))
     true = torch.from_numpy(np.stack([robot.truth[CAMERA, stamp_ns] for stamp_ns in stamps_ns]))
     errors_m = (saved.world_from_map.apply(found[:, :3, 3]) - true[:, :3, 3]).norm(dim=1)
@@ -244,7 +221,7 @@ def first_similar(first: SimulatedRobot, second: SimulatedRobot) -> int | None:
     ours, theirs = second.world_from_base, first.world_from_base
     near = np.linalg.norm(ours[:, None, :2, 3] - theirs[None, :, :2, 3], axis=-1) < SIMILAR_M
     near &= ours[:, :2, 0] @ theirs[:, :2, 0].T > math.cos(math.radians(SIMILAR_DEG))
-    count = MappingConfig().window_size
+    count = MapperConfig().window.size
     whole = np.convolve(near.any(axis=1), np.ones(count), mode="valid") > count - 0.5
     return int(whole.argmax()) + count - 1 if whole.any() else None
 
@@ -291,7 +268,7 @@ def main() -> None:
     found: list[tuple[Case, Outcome]] = []
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            saved = save(seed, args.saved_length, Path(folder) / "map", not args.unscaled)
+            saved = save(seed, args.saved_length, Path(folder), not args.unscaled)
             places = len(saved.found.stored_submaps)
             print(f"seed {seed}: {places} places are saved; the path's own ATE is {saved.ate_m:.2f} m", flush=True)
             for case in Case.all(args.drives):

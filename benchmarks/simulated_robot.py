@@ -30,18 +30,16 @@ from simulation.network import PredictionNoise, SimulatedPredictor
 from dvlt_ros.alignment import ScaleEstimator, fit_sim3
 from dvlt_ros.benchmark import machine
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
-from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.front_end.window_result import WindowResult
-from dvlt_ros.mapping.loop_closer import LoopCloser, LoopStatus
-from dvlt_ros.mapping.loops.detector import LoopDetector
-from dvlt_ros.mapping.maps.metric_map import MetricMap
-from dvlt_ros.mapping.maps.placed_map import PlacedWindow
-from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
-from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
+from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.maps.map_update import MapUpdate
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
 from dvlt_ros.mapping.sensors.rig import Rig
+from dvlt_ros.mapping.sensors.suite import Sensors
+from dvlt_ros.mapping.status import MapperStatus
 
 SECTION_M = 10.0  # of the path, over which the scale is compared
 
@@ -64,47 +62,48 @@ class Drive:
     """What came out along a drive; of a rig the first camera's frames count."""
 
     robot: SimulatedRobot
-    windows: list[WindowResult]  # of the engine: vision alone
-    placed: list[PlacedWindow]  # in metres, with the wheels or by the distance of two cameras
-    loops: LoopStatus
+    updates: list[MapUpdate]  # in metres, by odometry or by the distance of two cameras
+    status: MapperStatus  # at the end
 
     @property
     def seen(self) -> np.ndarray:
         """(N, 4, 4) of all frames, by vision alone."""
-        return np.stack([r.map_from_cam for r in self._leading(self.windows)])
+        return np.stack([r.map_from_cam for r in self._leading([update.visual for update in self.updates])])
 
     @property
     def true(self) -> np.ndarray:
         """(N, 4, 4), the truth of the same frames."""
-        return self._true(self._leading(self.windows))
+        return self._true(self._leading([update.visual for update in self.updates]))
 
     @property
     def metric(self) -> tuple[np.ndarray, np.ndarray]:
         """(M, 4, 4) of the frames from the lock on, as they leave the node, and their truth."""
-        found = self._leading([placed.window for placed in self.placed if placed.is_metric])
+        found = self._leading([update.window for update in self.updates if update.is_metric])
         return np.stack([r.map_from_cam for r in found]), self._true(found)
 
     @property
     def corrected(self) -> np.ndarray:
         """(M, 4, 4) of the frames from the lock on, as the loops after them have moved them."""
         poses, submap_ids = np.empty((0, 4, 4)), np.empty(0, np.int64)
-        for placed in (placed for placed in self.placed if placed.is_metric):
-            for correction in placed.corrections:
+        for update in (update for update in self.updates if update.is_metric):
+            for correction in update.corrections:
                 poses = correction.poses(0, submap_ids, poses)
-            found = self._leading([placed.window])
+            found = self._leading([update.window])
             poses = np.concatenate([poses, np.stack([r.map_from_cam for r in found])])
-            submap_ids = np.concatenate([submap_ids, np.full(len(found), placed.window.submap_id)])
+            assert update.window is not None
+            submap_ids = np.concatenate([submap_ids, np.full(len(found), update.window.submap_id)])
         return poses
 
     @property
     def steps(self) -> np.ndarray:
         """(W, 2): by how many metres and degrees map -> odom moved the camera, from window to window, but for loops."""
-        metric = [placed for placed in self.placed if placed.is_metric]
+        metric = [update for update in self.updates if update.is_metric]
         return np.array([step(before, after) for before, after in pairwise(metric) if not after.corrections])
 
-    def _leading(self, windows: Sequence[WindowResult]) -> list[Reconstruction]:
+    def _leading(self, windows: Sequence[WindowResult | None]) -> list[Reconstruction]:
         name = next(iter(self.robot.base_from_cam))
-        return [r for window in windows for r in window.reconstructions if r.frame_id == name]
+        frames = [frame for window in windows if window is not None for frame in window.reconstructions]
+        return [frame for frame in frames if frame.frame_id == name]
 
     def _true(self, found: Sequence[Reconstruction]) -> np.ndarray:
         return np.stack([self.robot.truth[r.frame_id, r.stamp_ns] for r in found])
@@ -118,37 +117,28 @@ def run(
     has_loops: bool = False,
     is_fooled: bool = False,
 ) -> Drive:
-    """Through engine and map, window by window; without wheels several cameras tell the metre."""
+    """Through the mapper, window by window; without odometry several cameras tell the metre."""
     mounts, history = robot.base_from_cam, robot.odometry
-    problems: list[str] = []
-    rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
-    predictor = SimulatedPredictor(robot, noise, seed, is_fooled)
-    detector = LoopDetector(predictor) if has_loops else None
-    engine = FrontEnd(predictor, MappingConfig(), problems.append, rig=rig, loops=detector)
+    said: list[str] = []
 
     def look_up(stamp_ns: int, frame_id: str) -> CameraInOdom:
         found = history.at(stamp_ns)
         return CameraInOdom(found.odom_from_base @ mounts[frame_id], found.epoch)
 
-    graph = SubmapGraph(is_metric=True) if has_loops else None
-    metric = MetricMap(look_up if has_odometry else None, ScaleConfig(), graph=graph)
-    closer = LoopCloser(engine, metric)
-    windows, placed = [], []
-    for frame in robot.frames():
-        engine.admit(frame)
-        if engine.is_full() and (window := engine.run()) is not None:
-            windows.append(window)
-            placed.append(metric.place(window))
-            closer.work()
-    if problems:
-        raise RuntimeError(f"the engine complained: {problems[0]} (and {len(problems) - 1} more)")
-    return Drive(robot, windows, placed, closer.status)
+    rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
+    sensors = Sensors(rig, look_up if has_odometry else None)
+    config = MapperConfig(loops=LoopsConfig(LoopDetectorConfig(mode="always" if has_loops else "never")))
+    mapper = Mapper(config, SimulatedPredictor(robot, noise, seed, is_fooled), sensors, said.append)
+    updates = [update for frame in robot.frames() if (update := mapper.add(frame)) is not None]
+    if problems := [sentence for sentence in said if not sentence.startswith("a loop is closed")]:
+        raise RuntimeError(f"the mapper complained: {problems[0]} (and {len(problems) - 1} more)")
+    return Drive(robot, updates, mapper.status)
 
 
-def step(before: PlacedWindow, after: PlacedWindow) -> tuple[float, float]:
+def step(before: MapUpdate, after: MapUpdate) -> tuple[float, float]:
     assert before.map_from_odom is not None
     assert after.map_from_odom is not None
-    map_from_cam = after.window.reconstructions[-1].map_from_cam
+    map_from_cam = after.frames[-1].map_from_cam
     was = before.map_from_odom @ inverse(after.map_from_odom) @ map_from_cam
     moved = torch.from_numpy(inverse(was) @ map_from_cam)
     return float(moved[:3, 3].norm()), math.degrees(float(rotation_angle(moved[:3, :3])))
@@ -195,15 +185,16 @@ def judge(
     drift = scale_errors(drive.seen[:, :3, 3], drive.true[:, :3, 3])
     found, true = (poses[:, :3, 3] for poses in drive.metric)
     error, metric = scale_errors(found, true), TrajectoryError.of(found, true)
-    locked = next(i for i, placed in enumerate(drive.placed) if placed.is_metric)
+    locked = next(i for i, update in enumerate(drive.updates) if update.is_metric)
     corrected = TrajectoryError.of(drive.corrected[:, :3, 3], true)
     ate = [100 / robot.length_m * value for value in (wheels.se3_m, visual.sim3_m, metric.se3_m, corrected.se3_m)]
     scale = [100 * value for value in (drift.max() - drift.min(), error.mean(), np.sqrt((error**2).mean()))]
     metres, degrees = drive.steps.max(axis=0)
+    closed, refused = (drive.status.values.get(f"loops_{name}", "0") for name in ("closed", "refused"))
     return (
-        f"{seed:4d}  {robot.length_m:6.0f} {len(drive.seen):7d} {len(drive.windows):8d}"
+        f"{seed:4d}  {robot.length_m:6.0f} {len(drive.seen):7d} {len(drive.updates):8d}"
         f" {' '.join(f'{value:8.2f}' for value in ate)}  {' '.join(f'{value:8.2f}' for value in scale)}"
-        f"  {100 * metres:7.1f} {degrees:7.2f}  {locked + 1:8d}  {drive.loops.closed:6d} {drive.loops.refused:7d}"
+        f"  {100 * metres:7.1f} {degrees:7.2f}  {locked + 1:8d}  {closed:>6s} {refused:>7s}"
         f"  {time.perf_counter() - start:5.0f}"
     )
 

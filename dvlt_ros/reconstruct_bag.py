@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -24,20 +25,12 @@ from tqdm import tqdm
 from .backends import DEFAULT_MODEL, model_names
 from .errors import DataError, DvltError
 from .lens import rectification
-from .mapping.config import MappingConfig
+from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
-from .mapping.front_end.front_end import FrontEnd
-from .mapping.front_end.window_result import WindowResult
-from .mapping.inference.dvlt_predictor import choose_device
 from .mapping.inference.loading import load_predictor
-from .mapping.loop_closer import LoopCloser, prepare_loops
-from .mapping.loops.detector import LoopDetectorConfig
-from .mapping.loops.place_index import PlaceIndexConfig
-from .mapping.loops.verification import LoopVerificationConfig
-from .mapping.maps.metric_map import MetricMap
-from .mapping.maps.unscaled_map import UnscaledMap
-from .mapping.scale.estimator import ScaleConfig
+from .mapping.mapper import Mapper
 from .mapping.sensors.odometry import OdometryConfig
+from .mapping.sensors.suite import Sensors
 from .offline.odometry import CameraOdometry
 from .offline.options import add_options, from_options
 from .offline.results import RECORDING, Results
@@ -46,7 +39,11 @@ from .sources import SourceImage, open_source
 from .sources.odometry import open_odometry
 from .sources.open import FRAME_ID, is_bag
 
-OF_TIME = ("latency_budget_ms", "max_wait_s")  # that passes; here none does
+WITHOUT = (
+    "budget.latency_ms", "window.max_wait_s",  # here no time passes
+    "model.name", "model.weights", "model.device",  # they have short options
+    "cameras.", "measured_depth.", "gravity.",  # a bag has one camera, and odometry
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,9 +62,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("reconstruction"), help="folder (default: reconstruction)")
     parser.add_argument("--topic", help="image topic of a bag, where there are several")
     parser.add_argument("--rate-hz", type=float, default=10.0, help="of images without stamps (default: 10)")
-    parser.add_argument("--model", choices=model_names(), default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
-    parser.add_argument("--weights", default="", help="checkpoint (default: the model's own; dvlt's is embedded)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument(
+        "--model", dest="model_name", choices=model_names(), default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}"
+    )
+    parser.add_argument(
+        "--weights", dest="model_weights", default="", help="checkpoint (default: the model's own; dvlt's is embedded)"
+    )
+    parser.add_argument("--device", dest="model_device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--no-recording", action="store_true", help="leave out the MCAP recording")
     parser.add_argument("--rrd", type=Path, help="also write this file for Rerun (extra: rerun)")
     parser.add_argument("--points-stride", type=int, default=2, help="of the recording's points (default: 2)")
@@ -82,52 +83,43 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=FRAME_ID,
         help=f"optical frame of images that come without a frame_id; others keep theirs (default: {FRAME_ID})",
     )
-    add_options(parser, "windows and map", MappingConfig, without=OF_TIME)
-    add_options(parser, "loops", LoopDetectorConfig, PlaceIndexConfig, LoopVerificationConfig)
-    add_options(parser, "odometry and scale", OdometryConfig, ScaleConfig)
+    add_options(parser, MapperConfig, without=WITHOUT)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    config, scale = from_options(MappingConfig, args), from_options(ScaleConfig, args)
+    config = from_options(MapperConfig, args)
     if args.source.resolve().is_relative_to((args.output / RECORDING).resolve()):
         raise DataError(f"{args.source}: it would be replaced; choose another --output")
     source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
-    odometry = find_odometry(args, next(iter(source)).frame_id)
-    predictor = load_predictor(args.model, args.weights, choose_device(args.device), config.image_rotation)
-    loops = prepare_loops(
-        from_options(LoopDetectorConfig, args), from_options(PlaceIndexConfig, args),
-        from_options(LoopVerificationConfig, args),
-        predictor, is_metric=odometry is not None,
-    )  # fmt: skip
-    engine = FrontEnd(predictor, config, notify=tqdm.write, clock_ns=lambda: 0, loops=loops.detector)
-    map_ = UnscaledMap(loops.graph) if odometry is None else MetricMap(odometry.camera, scale, graph=loops.graph)
-    closer = LoopCloser(engine, map_, tqdm.write)
+    odometry = find_odometry(args, config.odometry, next(iter(source)).frame_id)
+    predictor = load_predictor(config.model)
+    sensors = Sensors(odometry=None if odometry is None else odometry.camera)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
-    with Results(args.output, config, stride, args.rrd, odometry) as results:
-        for window in windows(engine, iter(tqdm(source, unit="frame", disable=None))):
-            results.add(map_.place(window), window.map_id)
-            engine.counters.add(published=len(window.reconstructions))
-            if (correction := closer.work()) is not None:
-                results.correct(correction)
-    counts = engine.counters.read()
+    with Results(args.output, stride, args.rrd, odometry) as results:
+        mapper = Mapper(config, predictor, sensors, tqdm.write, clock_ns=lambda: 0, ended=results.map_ended)
+        with closing(mapper):
+            for image in tqdm(source, unit="frame", disable=None):
+                if (update := mapper.add(frame_of(image))) is not None:
+                    results.add(update)
+            for update in mapper.finish():
+                results.add(update)
+    counts = mapper.counters.read()
     print(
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
         f"{counts.passed_over} passed over, {counts.dropped} dropped, "
         f"{counts.refused + source.refusals.count} refused; {cameras_of(source)}"
-        f"maps: {results.num_maps}, {lengths_of(results, odometry, map_)}; "
-        f"{loops_of(loops, closer.status)}; see {args.output}"
+        f"maps: {results.num_maps}, {lengths_of(results, odometry, mapper)}; {loops_of(mapper)}; see {args.output}"
     )
 
 
-def find_odometry(args: argparse.Namespace, camera_frame: str) -> CameraOdometry | None:
+def find_odometry(args: argparse.Namespace, config: OdometryConfig, camera_frame: str) -> CameraOdometry | None:
     """None: metres are not asked for, or nobody tells them.
 
     Raises:
         DataError: what is asked for by its name cannot be used.
     """
-    config = from_options(OdometryConfig, args)
     if args.odom == "none" or (args.odom == "auto" and not is_bag(args.source)):
         return None
     try:
@@ -140,31 +132,8 @@ def find_odometry(args: argparse.Namespace, camera_frame: str) -> CameraOdometry
         return None
 
 
-def windows(engine: FrontEnd, source: Iterator[SourceImage]) -> Iterator[WindowResult]:
-    """Full windows, and what is left before a break and at the end: nothing is dropped, no clock decides."""
-    latest, accepted = None, 0
-    for image in source:
-        if latest is not None and is_break(latest, image, engine.config.max_gap_s):
-            yield from rest(engine)
-        engine.admit(Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image)))
-        if (count := engine.counters.read().accepted) > accepted:
-            latest, accepted = image, count
-        if engine.is_full() and (window := engine.run()) is not None:
-            yield window
-    yield from rest(engine)
-
-
-def rest(engine: FrontEnd) -> Iterator[WindowResult]:
-    """Of frames that no others will join."""
-    while (window := engine.run(flush=True)) is not None:
-        yield window
-
-
-def is_break(latest: SourceImage, image: SourceImage, max_gap_s: float) -> bool:
-    """Whether the engine may begin another map after the image that it took last, and drop what waits."""
-    elapsed_s = (image.stamp_ns - latest.stamp_ns) * 1e-9
-    is_other = (image.frame_id, image.image.shape) != (latest.frame_id, latest.image.shape)
-    return is_other or not 0 <= elapsed_s <= max_gap_s
+def frame_of(image: SourceImage) -> Frame:
+    return Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image))
 
 
 def picture(image: SourceImage) -> Picture:

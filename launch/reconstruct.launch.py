@@ -11,6 +11,7 @@ Starts the lifecycle node `dvlt`, configures and activates it. An argument that 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -43,22 +44,14 @@ ARGUMENTS = {  # name: type, default, description
     "autostart": (bool, "true", "configure and activate the node; false: that is left to `ros2 lifecycle set`"),
     "rviz": (bool, "false", "open RViz, of the package rviz2"),
 }
-PARAMETERS = {  # of the node; name: type, description
-    "model": (str, "the network: dvlt, or another one that is installed (docs/models.md)"),
-    "weights": (str, "checkpoint: a directory, a .safetensors file or a Hugging Face id"),
-    "device": (str, "auto, cpu, cuda, cuda:1, ..."),
-    "latency_budget_ms": (float, "from an image's arrival to its publication; 0: always the best quality"),
-    "image_transport": (str, "raw or compressed"),
-    "odom_source": (str, "where metres come from: none, topic (the argument odom) or tf"),
-    "depth_source": (str, "where metres come from, too: none, image, cloud or scan (the argument sparse_depth)"),
-    "gravity_source": (str, "where new maps have up from: auto, mount or imu (the argument imu)"),
-    "rerun": (str, "show it live in Rerun: spawn, host:port or a file .rrd"),
-    "map_frame": (str, "frame of the map"),
-    "camera_frame": (str, "optical frame of images that come without a frame_id"),
-    "frame_prefix": (str, "put before all frames, for several robots in one TF tree"),
-    "publish_unscaled": (bool, "publish depth, points, poses and TF although they are NOT in metres"),
-    "use_sim_time": (bool, "the time is that of /clock"),
-}
+# The other arguments are parameters of the node under a short name, and tools/document_parameters.py has written what
+# they are.
+TYPES = {"str": str, "float": float, "int": int, "bool": bool}
+PARAMETERS = {  # argument: type, parameter, description
+    about["launch_argument"]: (TYPES[about["type"]], name, about["description"])
+    for name, about in json.loads((CONFIG / "parameters.json").read_text()).items()
+    if about["launch_argument"]
+} | {"use_sim_time": (bool, "use_sim_time", "the time is that of /clock")}
 MAP_FRAME = "map"  # in config/reconstruct.rviz
 PATIENCE_S = 3600.0  # of the player: the node may be activated by hand
 # What chooses Fast DDS's transport. The second is Fast DDS 2's name of the first (with both set, 3 complains).
@@ -71,17 +64,25 @@ def generate_launch_description() -> LaunchDescription:
         [
             *(DeclareLaunchArgument(name, default_value=default, description=text)
               for name, (_, default, text) in ARGUMENTS.items()),
-            *(DeclareLaunchArgument(name, default_value="", description=f"{text} (empty: as in params_file)")
-              for name, (_, text) in PARAMETERS.items()),
+            *(DeclareLaunchArgument(name, default_value="", description=described(text, parameter))
+              for name, (_, parameter, text) in PARAMETERS.items()),
             OpaqueFunction(function=start),
         ]
     )  # fmt: skip
 
 
+def described(text: str, parameter: str) -> str:
+    return f"{text} (parameter {parameter}; empty: as in params_file)"
+
+
 def start(context: LaunchContext) -> list[Action]:
     """The nodes, now that the arguments have values."""
     values = {name: argument(context, name, kind) for name, (kind, *_) in ARGUMENTS.items()}
-    given = {name: argument(context, name, kind) for name, (kind, _) in PARAMETERS.items() if text_of(context, name)}
+    given = {
+        parameter: argument(context, name, kind)
+        for name, (kind, parameter, _) in PARAMETERS.items()
+        if text_of(context, name)
+    }
     params_file = Path(values["params_file"]).expanduser()
     if not params_file.is_file():  # launch_ros would go on without it
         raise FileNotFoundError(f"params_file: {params_file} is not a file")
@@ -102,7 +103,7 @@ def start(context: LaunchContext) -> list[Action]:
         if given.get("use_sim_time"):
             raise ValueError("use_sim_time: not with bag, whose images are stamped with the time of their playing")
         # Both ends are started here: what the file says for a real camera must not come between them.
-        given = {"image_transport": "raw"} | given | {"use_sim_time": False}
+        given = {"input.transport": "raw"} | given | {"use_sim_time": False}
         common["additional_env"] = transport()
     return [
         *([viewer(params_file, given, common)] if values["rviz"] else []),
@@ -145,7 +146,7 @@ def player(params_file: Path, values: dict[str, Any], given: dict[str, Any], com
     camera = {
         "source": values["bag"],
         "speed": values["bag_speed"],
-        "compressed": given["image_transport"] == "compressed",
+        "compressed": given["input.transport"] == "compressed",
         "wait_for_subscriber_s": PATIENCE_S,
         "use_sim_time": False,
     }
@@ -192,7 +193,7 @@ def transition(node: LifecycleNode, number: int, during: str, after: str, then: 
 
 def viewer(params_file: Path, given: dict[str, Any], common: dict[str, Any]) -> Node:
     """RViz in the node's namespace, to which the relative topics of its configuration belong."""
-    fixed_frame = given.get("frame_prefix", "") + given.get("map_frame", MAP_FRAME)
+    fixed_frame = given.get("frames.prefix", "") + given.get("frames.map", MAP_FRAME)
     return Node(
         executable="rviz2",
         arguments=["-d", str(CONFIG / "reconstruct.rviz"), "-f", fixed_frame],

@@ -3,7 +3,7 @@
 ros2 run dvlt_ros evaluate outputs/nano/best --steps 4 8 16
 ros2 run dvlt_ros evaluate outputs/mine/best --data recordings/kitchen --first 75 --pictures grid.png
 ros2 run dvlt_ros evaluate outputs/new/best --gate outputs/old/best     # exit status 1 when new is worse
-ros2 run dvlt_ros evaluate outputs/mine/best da3-base vggt=WEIGHTS --data recordings/kitchen    # docs/models.md
+ros2 run dvlt_ros evaluate outputs/mine/best da3-base vggt=WEIGHTS --data kitchen    # docs/how-to/other-models.md
 """
 
 from __future__ import annotations

@@ -106,6 +106,10 @@ class SimulatedPredictor:
             poses[middle:] = poses[middle - 1] @ inverse(poses[-1]) @ poses[middle:]
         return prediction
 
+    @property
+    def checkpoint(self) -> str:
+        return "simulated"
+
     def describe(self, view: View, image_size: int) -> np.ndarray:
         """(cells, channels) of what the view sees."""
         key = view.frame.frame_id, view.frame.stamp_ns

@@ -9,12 +9,14 @@ import torch
 
 from ..errors import ConfigError
 from ..geometry import rotation_angle
+from ..health import Health
 from .data.corrections import Correction
 from .front_end.front_end import FrontEnd
 from .inference.prediction import PlaceRecognizer, Predictor
-from .loops.detector import LoopDetector, LoopDetectorConfig
-from .loops.place_index import PlaceIndexConfig
-from .loops.verification import LoopVerificationConfig, UnverifiedLoop
+from .loops.config import LoopsConfig
+from .loops.detector import LoopDetector
+from .loops.verification import UnverifiedLoop
+from .maps.map_update import MapUpdate
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
 from .pose_graph.submap_graph import SubmapGraph
@@ -27,28 +29,23 @@ class LoopParts:
     detector: LoopDetector | None = None
     graph: SubmapGraph | None = None
     reason: str = ""  # why none are closed
+    checkpoint: str = ""  # digest of the network whose descriptors recognise places
 
 
-def prepare_loops(
-    config: LoopDetectorConfig,
-    places: PlaceIndexConfig,
-    loops: LoopVerificationConfig,
-    predictor: Predictor,
-    is_metric: bool,
-) -> LoopParts:
+def prepare_loops(config: LoopsConfig, predictor: Predictor, is_metric: bool) -> LoopParts:
     """``is_metric``: lengths are going to be metres.
 
     Raises:
         ConfigError: they must be closed and cannot be.
     """
-    if config.loops == "never":
-        return LoopParts(reason="loops: never")
+    if config.detector.mode == "never":
+        return LoopParts(reason="loops.mode: never")
     try:
         if not isinstance(predictor, PlaceRecognizer):
             raise ConfigError("loops need a model whose features recognise places, as dvlt's do")
-        return LoopParts(LoopDetector(predictor, config, places, loops), SubmapGraph(is_metric))
+        return LoopParts(LoopDetector(predictor, config), SubmapGraph(is_metric), checkpoint=predictor.checkpoint)
     except ConfigError as error:
-        if config.loops == "always":
+        if config.detector.mode == "always":
             raise
         return LoopParts(reason=str(error))
 
@@ -66,16 +63,22 @@ class LoopStatus:
 class LoopCloser:
     """``status`` may be read from anywhere."""
 
-    def __init__(self, engine: FrontEnd, placed: PlacedMap, notify: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        front_end: FrontEnd,
+        placed: PlacedMap,
+        parts: LoopParts,
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """``notify`` gets one sentence for every loop that was closed."""
         self.status = LoopStatus()
-        self._engine, self._map, self._notify = engine, placed, notify
+        self._front_end, self._map, self._parts, self._notify = front_end, placed, parts, notify
 
     def work(self, waited_ms: float = 0.0) -> Correction | None:
         """Between two windows: checks at most one place. ``waited_ms``: of the oldest frame for the next window."""
         if not self._map.is_placed:  # candidates wait: those of a robot that begins in a saved map are its best ones
             return None
-        loop = self._engine.check_loop(waited_ms, self._map.expected_scale)
+        loop = self._front_end.check_loop(waited_ms, self._map.expected_scale)
         if loop is None:
             return None
         found = loop if isinstance(loop, UnverifiedLoop) else self._map.close(loop)
@@ -83,11 +86,41 @@ class LoopCloser:
             self.status = replace(self.status, refused=self.status.refused + 1, refusal=found.reason)
             return None
         assert isinstance(loop, LoopClosure)
-        assert self._engine.loops is not None
-        self._engine.loops.closed(loop)
+        assert self._parts.detector is not None
+        self._parts.detector.closed(loop)
         self.status = replace(self.status, closed=self.status.closed + 1, residual=loop.residual)
         self._notify(f"a loop is closed, residual {loop.residual:.3f}: {_movement(found)}")
         return found
+
+    def health(self) -> Health:
+        """A saved map in which the robot is lost is no fault: it says so among the values."""
+        return Health.ok("on" if self._parts.detector is not None else f"off: {self._parts.reason}")
+
+    def values(self, latest: MapUpdate | None) -> dict[str, str]:
+        """For people and tools; ``latest``: the latest window's update."""
+        detector = self._parts.detector
+        values = {"loops": self.health().text}
+        if detector is None:
+            return values
+        residual = self.status.residual
+        return values | {
+            "places": str(len(detector)),
+            "loops_closed": str(self.status.closed),
+            "loops_refused": str(self.status.refused),
+            "loop_residual": "unknown" if residual is None else f"{residual:.4f}",
+            "loop_refusal": self.status.refusal or "none",
+            "relocalized": self._relocalized(None if latest is None else latest.map_id),
+        }
+
+    def _relocalized(self, map_id: int | None) -> str:
+        """Whether the stream is in the saved map, and why not; ``map_id``: of the latest window, if there was one."""
+        detector, graph = self._parts.detector, self._parts.graph
+        if detector is None or graph is None or graph.saved_id is None:
+            return "no saved map"
+        if map_id == graph.saved_id:
+            return "yes"
+        reason = detector.saved_problem or detector.not_ready_reason or self.status.refusal
+        return f"no: {reason or 'no place of it has been recognised yet'}"
 
 
 def _movement(correction: Correction) -> str:

@@ -31,7 +31,7 @@ class CameraOdometry:
             DataError: nothing of it can be used.
         """
         self.name, self.odom_frame = recorded.name, recorded.odom_frame
-        self._recorded, self._max_gap_ns = recorded, round(config.odom_max_gap_s * 1e9)
+        self._recorded, self._max_gap_ns = recorded, round(config.max_gap_s * 1e9)
         samples = recorded.samples
         self._history = OdometryHistory(config, max_samples=max(2, len(samples)))
         refusals: list[str] = []

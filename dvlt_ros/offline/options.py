@@ -1,36 +1,47 @@
-"""Configuration dataclasses as options of a command line: every field once, with the default that its class owns."""
+"""Parameters as options of a command line: every one once, with the default that its dataclass owns."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, get_type_hints
 
-from ..parameters import choices_of
+from ..parameters import choices_of, from_groups, group_types, parameter_name, parameters_of
 
 T = TypeVar("T")
 
 
-def add_options(
-    parser: argparse.ArgumentParser, title: str, *configs: type[Any], without: Collection[str] = ()
-) -> None:
-    """``--like-this`` for every field of dataclasses of `parameter` fields, but those ``without``."""
-    group = parser.add_argument_group(title)
-    for config in configs:
-        hints = get_type_hints(config)
-        for field in fields(config):
-            if field.name in without:
-                continue
-            choices, kind = choices_of(hints[field.name]) or None, type(field.default)
-            group.add_argument(
-                f"--{field.name.replace('_', '-')}", type=kind, default=field.default, choices=choices,
-                metavar=None if choices else kind.__name__,
-                help=f"{field.metadata['description'].replace('%', '%%')} (default: {field.default})",
-            )  # fmt: skip
+def add_options(parser: argparse.ArgumentParser, config: type[Any], without: Sequence[str] = ()) -> None:
+    """``--group-field`` for every parameter but those ``without``, which are names or, ending with a dot, groups."""
+    groups: dict[str, Any] = {}
+    for name, kind, field in parameters_of(config):
+        group_name = name.partition(".")[0]
+        if name in without or f"{group_name}." in without:
+            continue
+        if group_name not in groups:
+            groups[group_name] = parser.add_argument_group(group_name.replace("_", " "))
+        choices, kind_of_value = choices_of(get_type_hints(kind)[field.name]) or None, type(field.default)
+        groups[group_name].add_argument(
+            f"--{destination(name).replace('_', '-')}", type=kind_of_value, default=field.default, choices=choices,
+            metavar=None if choices else kind_of_value.__name__,
+            help=f"{field.metadata['description'].replace('%', '%%')} (default: {field.default})",
+        )  # fmt: skip
+
+
+def destination(name: str) -> str:
+    """What a parameter is called among the parsed options."""
+    return name.replace(".", "_")
 
 
 def from_options(config: type[T], args: argparse.Namespace) -> T:
-    """Raises ConfigError: a value that cannot work."""
-    names = [field.name for field in fields(config)]  # type: ignore[arg-type]
-    return config(**{name: getattr(args, name) for name in names if hasattr(args, name)})
+    """What is not among the options keeps its default.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+    groups = {}
+    for kind in group_types(config):
+        names = {field.name: destination(parameter_name(kind, field)) for field in fields(kind)}
+        groups[kind] = kind(**{name: getattr(args, found) for name, found in names.items() if hasattr(args, found)})
+    return from_groups(config, groups)

@@ -9,12 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..export import write_page, write_ply, write_tum
-from ..mapping.config import MappingConfig
-from ..mapping.data.corrections import Correction
 from ..mapping.data.frames import Reconstruction
-from ..mapping.maps.builder import MapBuilder
 from ..mapping.maps.map_part import MapSnapshot
-from ..mapping.maps.placed_map import PlacedWindow
+from ..mapping.maps.map_update import MapUpdate
 from ..mapping.outputs.rendering import RenderedFrame
 from ..viewing import StreamRecording
 from .depth_files import DepthFiles, clear_depths
@@ -30,10 +27,10 @@ OF_A_MAP = re.compile(rf"({UNPLACED})?(map_\d+\.ply|trajectory_\d+\.txt|page_\d+
 
 
 class Results:
-    """A context: what is begun is finished when it ends, after an error too."""
+    """Follows the mapper's updates. A context: what is begun is finished when it ends, after an error too."""
 
     def __init__(
-        self, folder: Path, config: MappingConfig, points_stride: int | None, rrd: Path | None = None,
+        self, folder: Path, points_stride: int | None, rrd: Path | None = None,
         odometry: CameraOdometry | None = None,
     ) -> None:  # fmt: skip
         """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.
@@ -43,11 +40,10 @@ class Results:
             ConfigError: ``rrd`` is asked for, and Rerun is not installed.
         """
         self.num_maps = 0
-        self._folder, self._config, self._odometry = folder, config, odometry
+        self._folder, self._odometry = folder, odometry
         clear(folder)
         self._log, self._gallery, self._depths = FrameLog(), Gallery(), DepthFiles(folder)
-        self._builder, self._unplaced = MapBuilder(config), MapBuilder(config)
-        self._visual_id = self._map_id = 0
+        self._ended: list[tuple[MapSnapshot, bool]] = []  # written when the frames of the latest update are known
         self._size: tuple[int, int] | None = None
         self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=odometry is not None)
         recording = folder / RECORDING
@@ -57,12 +53,10 @@ class Results:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end_visual_map()
         self._depths.finish()
         if self._recording is not None:
             self._recording.finish(self._log.frames)
-        for snapshot in self._builder.snapshots():
-            self._write_map(snapshot)
+        self._write_ended()
         for recording in (self._recording, self._viewed):
             if recording is not None:
                 recording.close()
@@ -76,29 +70,28 @@ class Results:
         """Frames in maps; the others wait for the scale."""
         return sum(frame.is_placed for frame in self._log.frames)
 
-    def add(self, placed: PlacedWindow, visual_id: int) -> None:
-        """A window of the engine's map ``visual_id``; closed loops are told to `correct`."""
-        if visual_id != self._visual_id:
-            self._end_visual_map()
-            self._visual_id = visual_id
-        is_placed = placed.is_metric or self._odometry is None
-        before = self._builder.snapshots() if is_placed and placed.window.map_id != self._map_id else []
-        self._map_id = placed.window.map_id if is_placed else self._map_id
-        if placed.map_from_visual is not None:
-            self._builder.place_waiting(placed.map_from_visual, placed.window.map_id)
-            self._log.place_waiting(placed.map_from_visual, visual_id, placed.window.map_id)
-            self._gallery.place_waiting(visual_id)
-            self._unplaced = MapBuilder(self._config)
-        for reconstruction in placed.window.reconstructions:
-            self._add(reconstruction, is_placed, placed.window.submap_id)
-        self._write_pushed_out(before)
+    def add(self, update: MapUpdate) -> None:
+        for correction in update.corrections:
+            self._log.correct(correction)
+        if update.map_from_visual is not None and update.map_id is not None and update.visual_id is not None:
+            self._log.place_waiting(update.map_from_visual, update.visual_id, update.map_id)
+            self._gallery.place_waiting(update.visual_id)
+        self._write_ended()
+        for frame in update.frames:
+            assert update.window is not None
+            self._add(frame, update.is_placed, update.window.submap_id)
 
-    def correct(self, correction: Correction) -> None:
-        """A loop has been closed."""
-        before = self._builder.snapshots()
-        self._builder.correct(correction)
-        self._log.correct(correction)
-        self._write_pushed_out([map_ for map_ in before if map_.map_id not in correction.map_ids])
+    def map_ended(self, snapshot: MapSnapshot, is_placed: bool) -> None:
+        """The mapper does not keep this map any longer; without a place its frames will never have one."""
+        self._ended.append((snapshot, is_placed))
+
+    def _write_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for snapshot, is_placed in ended:
+            if is_placed:
+                self._write_map(snapshot)
+            elif frames := self._log.waiting(snapshot.map_id):
+                self._write(UNPLACED, snapshot, frames)
 
     def _add(self, reconstruction: Reconstruction, is_placed: bool, submap_id: int) -> None:
         if self._size is None:
@@ -106,28 +99,12 @@ class Results:
             self._size = height, width
         frame = RenderedFrame(reconstruction, self._size)
         logged = self._log.add(reconstruction, submap_id, is_placed)
-        self._builder.add(reconstruction, is_placed, submap_id)
-        if not is_placed:
-            self._unplaced.add(reconstruction)
         self._depths.write(frame.depth, logged)
         self._gallery.add(logged, frame)
         if self._viewed is not None and is_placed:
             self._viewed.add(reconstruction)
         if self._recording is not None:
             self._recording.add(reconstruction, frame)
-
-    def _end_visual_map(self) -> None:
-        """What has no place by now will never have one."""
-        if frames := self._log.waiting(self._visual_id):
-            self._write(UNPLACED, self._unplaced.snapshot(), frames)
-        self._unplaced = MapBuilder(self._config)
-
-    def _write_pushed_out(self, before: Sequence[MapSnapshot]) -> None:
-        """The builder keeps so many maps; those that leave are as they were."""
-        here = {map_.map_id for map_ in self._builder.snapshots()} if before else set()
-        for snapshot in before:
-            if snapshot.map_id not in here:
-                self._write_map(snapshot)
 
     def _write_map(self, snapshot: MapSnapshot) -> None:
         if not (frames := self._log.of_map(snapshot.map_id)):

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from ..mapping.loop_closer import LoopParts, LoopStatus
-from ..mapping.maps.metric_map import MetricMap
-from ..mapping.maps.unscaled_map import UnscaledMap
+from ..health import Level
+from ..mapping.mapper import Mapper
 from ..sources import Source
 from .odometry import CameraOdometry
 from .results import METRES, UNPLACED, UNSCALED, Results
 
 
-def lengths_of(results: Results, odometry: CameraOdometry | None, map_: MetricMap | UnscaledMap) -> str:
+def lengths_of(results: Results, odometry: CameraOdometry | None, mapper: Mapper) -> str:
     """Whether they are metres, of how many frames, and why not."""
-    if odometry is None or isinstance(map_, UnscaledMap):
+    if odometry is None:
         return f"{UNSCALED} each"
-    status = map_.status
+    status = mapper.status
     unplaced = results.num_frames - results.num_placed
     where = f"in {UNPLACED}*, {UNSCALED}"
     if not results.num_placed:
-        reason = status.reason or map_.problem or "too few frames"
+        scale = status.health["scale"]
+        reason = "too few frames" if scale.level == Level.OK else scale.text
         return (
             f"NOT IN METRES: with {odometry.name} the scale was never certain ({reason}); all frames are {where}; "
             "--odom none maps without odometry, loops included"
         )
-    residual = "" if status.residual is None else f", residual {status.residual:.3f}"
-    doubt = f" ({map_.disagreement})" if map_.disagreement else ""
+    residual = status.values["scale_residual"]
+    said = "" if residual == "unknown" else f", residual {residual}"
+    disagreement = status.health["odometry"].text
+    doubt = f" ({disagreement})" if disagreement else ""
     rest = f", but for {unplaced} frames {where}" if unplaced else ""
-    return f"{METRES} by {odometry.name}{residual}{doubt}{rest}"
+    return f"{METRES} by {odometry.name}{said}{doubt}{rest}"
 
 
 def cameras_of(source: Source) -> str:
@@ -34,9 +36,10 @@ def cameras_of(source: Source) -> str:
     return f"without camera_info: {source.camera_problem}; " if source.camera_problem else ""
 
 
-def loops_of(parts: LoopParts, status: LoopStatus) -> str:
+def loops_of(mapper: Mapper) -> str:
     """How many were closed and refused."""
-    if parts.detector is None:
-        return f"no loops closed ({parts.reason})"
-    residual = "" if status.residual is None else f", residual {status.residual:.3f}"
-    return f"loops: {status.closed} closed{residual}, {status.refused} refused"
+    values = mapper.status.values
+    if "loops_closed" not in values:
+        return f"no loops closed ({mapper.loops.reason})"
+    residual = "" if values["loop_residual"] == "unknown" else f", residual {float(values['loop_residual']):.3f}"
+    return f"loops: {values['loops_closed']} closed{residual}, {values['loops_refused']} refused"

@@ -12,27 +12,32 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_updater import DiagnosticStatusWrapper, Updater
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from ..errors import ConfigError, DvltError
+from ..health import Health
 from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import Settings
 from .lifecycle.parts import Parts, assemble
 from .lifecycle.services import Services
-from .lifecycle.status import Condition, status_message
+from .lifecycle.status import COMPONENTS, Condition, components, status_message
 from .lifecycle.stream import Stream
-from .parameters import Parameters
+from .names import renamed
+from .parameters import Parameters, unknown_parameters
 from .process import settle_process
 
 FOLLOW_PERIOD_S = 0.5
@@ -55,6 +60,10 @@ class ReconstructNode(LifecycleNode):
         self._updater = Updater(self)
         self._updater.setHardwareID("dvlt_ros")
         self._updater.add("reconstruction", self._diagnose)
+        for problem in unknown_parameters(self):
+            self.get_logger().warning(problem)
+        for component in COMPONENTS:
+            self._updater.add(component, partial(self._diagnose_component, component))
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # they go on while simulated time stands still
         self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady)
         self.create_timer(FOLLOW_PERIOD_S, self._follow, clock=steady)
@@ -104,11 +113,12 @@ class ReconstructNode(LifecycleNode):
     def _configure(self) -> None:
         self._parts = assemble(self, self._settings, self._complaints)
         gc.freeze()  # collections in the middle of a window need not look at the network
-        engine, node = self._parts.engine, self._settings.current.node
-        what = f"model {node.model}, {node.weights or 'its own weights'}, on {engine.predictor.device}"
-        self.get_logger().info(f"ready with {what}, K from {engine.limits.k_min} to {engine.limits.k_max}")
-        if node.publish_unscaled and not node.has_metric_source:
-            self.get_logger().warning("publish_unscaled: lengths are NOT metres but up to one unknown factor")
+        mapper, settings = self._parts.mapper, self._settings.current
+        model, node = settings.mapper.model, settings.node
+        what = f"model {model.name}, {model.weights or 'its own weights'}, on {mapper.predictor.device}"
+        self.get_logger().info(f"ready with {what}, K from {mapper.status.values['k_range']}")
+        if node.output.publish_unscaled and not node.has_metric_source:
+            self.get_logger().warning("output.publish_unscaled: lengths are NOT metres but up to one unknown factor")
 
     def _activate(self) -> None:
         assert self._parts is not None
@@ -137,6 +147,12 @@ class ReconstructNode(LifecycleNode):
 
     # Parameters and timers
 
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """What `ros2 param set` ends up in; an old name is answered with the new one."""
+        if reason := renamed(parameter.name for parameter in parameter_list):
+            return SetParametersResult(successful=False, reason=reason)
+        return super().set_parameters_atomically(parameter_list)
+
     def _on_parameters(self, settings: Settings) -> None:
         if self._parts is not None:
             self._parts.configure(settings)
@@ -162,6 +178,11 @@ class ReconstructNode(LifecycleNode):
         status.summary(message.level, message.message)
         for value in message.values:
             status.add(value.key, value.value)
+        return status
+
+    def _diagnose_component(self, name: str, status: DiagnosticStatusWrapper) -> DiagnosticStatusWrapper:
+        health = components(self._condition()).get(name, Health.ok("not in use"))
+        status.summary(bytes([health.level]), health.text or "OK")
         return status
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import Field, fields, replace
+from difflib import get_close_matches
 from typing import Any, TypeVar, get_type_hints
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -11,10 +12,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..errors import ConfigError
-from ..parameters import choices_of
+from ..parameters import choices_of, from_groups, group_types, groups_of, parameter_name, parameters_of
 from .config import Settings
+from .names import renamed
 
 Config = TypeVar("Config", bound=Any)
+OF_OTHERS = ("qos_overrides.", "diagnostic_updater.")  # declared by those who read them, later or never
 
 
 class Parameters:
@@ -25,16 +28,19 @@ class Parameters:
     """
 
     def __init__(self, node: Node, is_live: Callable[[], bool], changed: Callable[[Settings], None]) -> None:
+        """Raises ConfigError: a value that cannot work, or a name that a parameter no longer has."""
+        if reason := renamed(given_names(node)):
+            raise ConfigError(reason)
         self._is_live = is_live
         self._changed = changed
-        self.current = Settings(**{name: declare(node, kind) for name, kind in get_type_hints(Settings).items()})
+        self.current = from_groups(Settings, {kind: declare(node, kind) for kind in group_types(Settings)})
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         values = {parameter.name: parameter.value for parameter in parameters}
         try:
-            updated = {f.name: self._updated(getattr(self.current, f.name), values) for f in fields(Settings)}
-            settings = Settings(**updated)
+            groups = {kind: self._updated(config, values) for kind, config in groups_of(self.current).items()}
+            settings = from_groups(Settings, groups)
             self._changed(settings)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -42,12 +48,28 @@ class Parameters:
         return SetParametersResult(successful=True)
 
     def _updated(self, config: Config, values: dict[str, Any]) -> Config:
-        known = {field.name: field for field in fields(config)}
+        known = {parameter_name(config, field): field for field in fields(config)}
         own = {name: _converted(known[name], values[name]) for name in values.keys() & known.keys()}
-        own = {name: value for name, value in own.items() if value != getattr(config, name)}
+        own = {name: value for name, value in own.items() if value != getattr(config, known[name].name)}
         if self._is_live() and (fixed := [name for name in own if not known[name].metadata["live"]]):
             raise ConfigError(f"{', '.join(sorted(fixed))} can only change before the node is configured")
-        return replace(config, **own)
+        return replace(config, **{known[name].name: value for name, value in own.items()})
+
+
+def given_names(node: Node) -> Collection[str]:
+    """Of the parameters that the node was started with: params files, command line and launch file."""
+    overrides: dict[str, Parameter] = node._parameter_overrides  # rclpy has no public way to those not declared
+    return overrides.keys()
+
+
+def unknown_parameters(node: Node) -> Iterator[str]:
+    """A sentence for each parameter that was given and that nobody has declared: most are misspelt."""
+    names = [name for name, _, _ in parameters_of(Settings)]
+    for name in sorted(given_names(node)):
+        if node.has_parameter(name) or name.startswith(OF_OTHERS):
+            continue
+        close = get_close_matches(name, names, 1) or [known for known in names if known.split(".")[-1] == name]
+        yield f"there is no parameter {name}" + (f", did you mean {close[0]}?" if close else "")
 
 
 def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
@@ -57,6 +79,8 @@ def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
         text += f" (one of {', '.join(map(str, choices))})"
     if field.metadata["live"]:
         text += "; may change at any time"
+    if field.metadata["expert"]:
+        text += "; for experts"
     # Numbers may be written without a decimal point, and an empty list has no type; the dataclass checks it.
     found = ParameterDescriptor(description=text, dynamic_typing=isinstance(field.default, float | tuple))
     low, high = field.metadata["low"], field.metadata["high"]
@@ -73,9 +97,11 @@ def declare(node: Node, config_type: type[Config]) -> Config:
     Raises:
         ConfigError: a value that the dataclass refuses.
     """
+    names = {field.name: parameter_name(config_type, field) for field in fields(config_type)}
     for field in fields(config_type):
-        node.declare_parameter(field.name, field.default, descriptor(field, config_type))
-    return config_type(**{f.name: _converted(f, node.get_parameter(f.name).value) for f in fields(config_type)})
+        node.declare_parameter(names[field.name], field.default, descriptor(field, config_type))
+    values = {f.name: _converted(f, node.get_parameter(names[f.name]).value) for f in fields(config_type)}
+    return config_type(**values)
 
 
 def _converted(field: Field[Any], value: Any) -> Any:

@@ -104,7 +104,8 @@ def test_the_offline_tool_writes_one(tmp_path):
     photos.mkdir()
     for path in sorted(DEMO_SEQUENCE.glob("*.jpg"))[:5]:
         (photos / path.name).symlink_to(path)
-    quick = ["--image-size", "56", "--k-max", "2", "--keyframe-min-change", "0", "--max-registration-residual", "0.9"]
+    quick = ["--model-image-size", "56", "--budget-k-max", "2", "--keyframes-min-change", "0"]
+    quick += ["--registration-max-residual", "0.9"]
     reconstruct_bag.main(
         [str(photos), "--output", str(tmp_path / "out"), "--device", "cpu", *quick, "--no-recording", "--rrd",
          str(tmp_path / "room.rrd")]

@@ -17,15 +17,15 @@ from dvlt_ros import reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
 
 QUICK = [
-    "--image-size",
+    "--model-image-size",
     "56",
-    "--k-max",
+    "--budget-k-max",
     "2",
     "--device",
     "cpu",
-    "--keyframe-min-change",
+    "--keyframes-min-change",
     "0",
-    "--max-registration-residual",
+    "--registration-max-residual",
     "0.9",
 ]
 COUNT = 12
@@ -137,5 +137,5 @@ def test_errors_name_what_is_wrong(photos, tmp_path):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "typo.txt"])
     with pytest.raises(SystemExit, match="must be a TUM file, which --odom poses is not"):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--odom", "poses"])
-    with pytest.raises(SystemExit, match="window_overlap must be below"):
+    with pytest.raises(SystemExit, match=r"window\.overlap must be below"):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path / "out"), "--window-overlap", "9"])

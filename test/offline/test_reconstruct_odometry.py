@@ -32,9 +32,9 @@ from dvlt_ros.export import write_tum
 from dvlt_ros.sources.poses import pose_from_quaternion
 
 COUNT = 45
-EXACT = ["--device", "cpu", "--image-size", "28", "--distrusted-share", "0", "--keyframe-min-change", "0"]
-PLACES = ["--window-size", "4", "--window-overlap", "2", "--loop-min-age-s", "1", "--loop-every", "1"]
-PLACES += ["--place-distance", "0.05", "--loops", "always"]
+EXACT = ["--device", "cpu", "--model-image-size", "28", "--confidence-cut-share", "0", "--keyframes-min-change", "0"]
+PLACES = ["--window-size", "4", "--window-overlap", "2", "--loops-min-age-s", "1", "--loops-check-every", "1"]
+PLACES += ["--loops-place-distance", "0.05", "--loops-mode", "always"]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def assert_true(output, poses):
 def test_with_odometry_every_length_is_in_metres_and_the_frames_are_those_of_rep_105(reconstruct, tmp_path):
     poses = laps(COUNT)
     bag = write_bag(tmp_path / "bag", mount(), *odometry(poses), *images(poses))
-    output, said = reconstruct(bag, "--loops", "never", poses=poses)
+    output, said = reconstruct(bag, "--loops-mode", "never", poses=poses)
     assert_true(output, poses)
     assert "lengths in metres by /odom, residual 0.0" in said
     assert f"{COUNT} frames in" in said
@@ -127,10 +127,10 @@ def matrix_of(edge):
 def test_odometry_in_tf_does_too_and_the_same_comes_out_twice(reconstruct, tmp_path):
     poses = laps(COUNT)
     bag = write_bag(tmp_path / "bag", mount(), *wheels_in_tf(poses), *images(poses))
-    output, said = reconstruct(bag, "--loops", "never", poses=poses)
+    output, said = reconstruct(bag, "--loops-mode", "never", poses=poses)
     assert_true(output, poses)
     assert "lengths in metres by TF" in said
-    again, _ = reconstruct(bag, "--loops", "never", "--odom", "tf", poses=poses, output="again")
+    again, _ = reconstruct(bag, "--loops-mode", "never", "--odom", "tf", poses=poses, output="again")
     files = [
         path.relative_to(output) for path in output.rglob("*") if path.suffix in (".ply", ".txt", ".tiff", ".mcap")
     ]
@@ -147,7 +147,7 @@ def test_a_tum_file_beside_a_folder_is_odometry_of_the_camera(reconstruct, tmp_p
         cv2.imwrite(str(tmp_path / "photos" / f"{stamp_ns // 10**9:06d}.{stamp_ns % 10**9:09d}.png"), pixels)
     write_tum(tmp_path / "poses.txt", [0, *poses], np.stack([np.eye(4), *map(odom_from_cam, poses.values())]))
     output, said = reconstruct(
-        tmp_path / "photos", "--odom", str(tmp_path / "poses.txt"), "--loops", "never", poses=poses
+        tmp_path / "photos", "--odom", str(tmp_path / "poses.txt"), "--loops-mode", "never", poses=poses
     )
     assert_true(output, poses)
     assert f"lengths in metres by {tmp_path / 'poses.txt'}" in said
@@ -168,7 +168,7 @@ def test_wheels_that_stand_still_give_no_metres_and_nothing_is_called_so(reconst
     assert not messages(output).keys() & {"/depth/image", "/points", "/pose", "/tf", "/map_points", "/path"}
     assert len(messages(output)["/rgb/image_rect"]) == COUNT
     true, _ = reconstruct(
-        write_bag(tmp_path / "moving", mount(), *odometry(poses), *images(poses)), "--loops", "never", poses=poses
+        write_bag(tmp_path / "moving", mount(), *odometry(poses), *images(poses)), "--loops-mode", "never", poses=poses
     )
     assert_true(true, poses)  # in the same folder, of which nothing unscaled is left
     assert not list(true.glob("unscaled*"))
@@ -183,7 +183,7 @@ def test_wheels_that_jump_or_say_nonsense_leave_the_map_where_it_is(reconstruct,
         return odom_from_base + (number >= 35) * 5.0 * np.eye(4, k=3)  # along x
 
     bag = write_bag(tmp_path / "bag", mount(), *odometry(poses, change), *images(poses))
-    output, said = reconstruct(bag, "--loops", "never", poses=poses)
+    output, said = reconstruct(bag, "--loops-mode", "never", poses=poses)
     assert_true(output, poses)
     assert f"/odom: 1 of {COUNT} poses are left out" in said
     assert "/odom starts anew at 3.500 s: odometry jumped by 4.86 m" in said
@@ -193,7 +193,7 @@ def test_a_map_that_ends_before_its_scale_is_known_is_kept_apart(reconstruct, tm
     poses = laps(150)
     seen = [stamp_ns for stamp_ns in poses if not 6 * FRAME_NS < stamp_ns <= 100 * FRAME_NS]
     bag = write_bag(tmp_path / "bag", mount(), *odometry(poses), *images(seen))
-    output, said = reconstruct(bag, "--loops", "never", poses=poses)
+    output, said = reconstruct(bag, "--loops-mode", "never", poses=poses)
     assert_true(output, {stamp_ns: poses[stamp_ns] for stamp_ns in seen[6:]})
     assert "but for 6 frames in unscaled_*, lengths up to one unknown factor" in said
     assert list(trajectory(output / "unscaled_trajectory_0.txt")) == seen[:6]
@@ -204,7 +204,7 @@ def test_a_map_that_ends_before_its_scale_is_known_is_kept_apart(reconstruct, tm
 def test_every_map_is_written_though_the_builder_keeps_ten(reconstruct, tmp_path):
     poses = laps(100 * 13 - 1)
     seen = [stamp_ns for stamp_ns in poses if (stamp_ns // FRAME_NS) % 100 < 3]
-    output, said = reconstruct(write_bag(tmp_path / "bag", *images(seen)), "--loops", "never", poses=poses)
+    output, said = reconstruct(write_bag(tmp_path / "bag", *images(seen)), "--loops-mode", "never", poses=poses)
     assert "maps: 13, lengths up to one unknown factor each" in said
     assert sorted(seen) == sorted(stamp for path in output.glob("trajectory_*.txt") for stamp in trajectory(path))
     assert len(list(output.glob("map_*.ply"))) == 13
@@ -250,7 +250,7 @@ def test_loops_move_everything_that_was_written_before(reconstruct, tmp_path):
     poses = laps(2 * LAP)
     bag = write_bag(tmp_path / "bag", *images(poses))
     options = {"poses": poses, "bend": np.radians(0.3)}
-    straight, said = reconstruct(bag, *PLACES, "--loops", "never", **options, output="never")
+    straight, said = reconstruct(bag, *PLACES, "--loops-mode", "never", **options, output="never")
     assert "no loops closed (loops: never)" in said
     closed, said = reconstruct(bag, *PLACES, **options, output="always")
     assert int(re.search(r"loops: (\d+) closed, residual", said)[1]) > 0
@@ -287,7 +287,7 @@ def test_with_wheels_that_drift_a_loop_brings_the_lap_together_in_metres(reconst
     bag = write_bag(tmp_path / "bag", mount(), *odometry(poses, drifting), *images(poses))
     apart_m = {}
     for loops in ("never", "always"):
-        output, said = reconstruct(bag, *PLACES, "--loops", loops, poses=poses, bend=np.radians(0.3), output=loops)
+        output, said = reconstruct(bag, *PLACES, "--loops-mode", loops, poses=poses, bend=np.radians(0.3), output=loops)
         apart_m[loops] = apart(output)
         assert "lengths in metres by /odom" in said
     assert "a loop is closed" in said

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from configs import config
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
@@ -49,7 +50,7 @@ def make_leaning(make_robot, monkeypatch):
         yawed = {n: p @ pose((0, 0, 0), 0.0, -0.02 * np.sin(n - 1)) for n, p in level.items()}  # without its pitch
         poses = defaultdict(lambda: pose((0, 0, 0)), {n * FRAME_NS: p @ PITCH for n, p in yawed.items()})
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
+        options = {"model_image_size": 28, "confidence_cut_share": 0.0, "registration_max_residual": 0.1}
         robot = make_robot(**options | parameters)
         robot.poses = poses
         robot.imu = robot.me.create_publisher(Imu, "imu", 200)
@@ -80,8 +81,8 @@ def feel(robot, number, make=imu_message):
 def drive(robot, numbers):
     for number in numbers:
         robot.show(stamp_ns=number * FRAME_NS, size=SIZE)
-        robot.until(lambda n=number: robot.parts.engine.latest_stamp_ns >= n * FRAME_NS, "admission")
-        robot.until(lambda: robot.parts.engine.counters.read().in_flight <= 1, "the window")
+        robot.until(lambda n=number: robot.parts.mapper.latest_stamp_ns >= n * FRAME_NS, "admission")
+        robot.until(lambda: robot.parts.mapper.counters.read().in_flight <= 1, "the window")
 
 
 def tilts_deg(robot):
@@ -207,6 +208,6 @@ def test_what_an_imu_says_of_itself_decides_what_is_used():
 
 
 def test_gravity_beside_odometry_is_refused_early():
-    with pytest.raises(ConfigError, match="gravity_source must be auto beside odometry"):
-        NodeConfig(gravity_source="imu", odom_source="topic")
-    assert NodeConfig(gravity_source="mount").gravity_source == "mount"
+    with pytest.raises(ConfigError, match=r"gravity\.source must be auto beside odometry"):
+        config(NodeConfig, gravity_source="imu", odometry_source="topic")
+    assert config(NodeConfig, gravity_source="mount").gravity.source == "mount"

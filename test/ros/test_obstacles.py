@@ -12,6 +12,7 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from lap import EXACT
 from nav_msgs.msg import Odometry
 from rclpy.time import Time
 from robot import TOPICS
@@ -20,7 +21,7 @@ from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from tf2_ros import StaticTransformBroadcaster
 
-from dvlt_ros.ros.config import NodeConfig
+from dvlt_ros.ros.config import ObstaclesConfig
 from dvlt_ros.ros.messages import pose_message, transform_message
 
 BASE_FROM_CAM = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0], [0, -1, 0, WALLS[1, 1]], [0, 0, 0, 1.0]])  # z = 0: the floor
@@ -36,7 +37,7 @@ def make_wheeled(make_robot, monkeypatch):
     def make(mounts=("base_link",), **parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), POSES)
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
+        options = {"odometry_source": "topic"} | EXACT
         robot = make_robot(**options | parameters)
         robot.odom = robot.me.create_publisher(Odometry, "odom", 50)
         robot.mount = StaticTransformBroadcaster(robot.me)
@@ -94,7 +95,7 @@ def world_points(cloud):
 
 
 def test_obstacles_are_the_walls_in_metres_and_never_before_the_scale_is_known(make_wheeled):
-    robot = make_wheeled(publish_unscaled=True)
+    robot = make_wheeled(output_publish_unscaled=True)
     drive(robot, range(1, 6))
     assert robot.status()["scale_state"] != "locked"
     assert not robot.messages["obstacles"]
@@ -117,7 +118,7 @@ def test_obstacles_are_the_walls_in_metres_and_never_before_the_scale_is_known(m
 
 
 def test_without_the_ground_there_are_none_and_the_status_says_why_if_somebody_wants_them(make_wheeled):
-    robot = make_wheeled(mounts=("base_link",), base_frame="base_footprint")
+    robot = make_wheeled(mounts=("base_link",), frames_base="base_footprint")
     drive(robot, range(1, LOCKED))
     assert len(robot.messages["points"]) > 3
     assert not robot.messages["obstacles"]
@@ -134,7 +135,7 @@ def test_without_the_ground_there_are_none_and_the_status_says_why_if_somebody_w
 def test_what_nobody_listens_to_is_not_made(make_wheeled, monkeypatch):
     made = []
     monkeypatch.setattr("dvlt_ros.ros.outputs.frame_outputs.obstacle_points", lambda *arguments: made.append(arguments))
-    robot = make_wheeled(mounts=("base_link",), base_frame="nowhere")
+    robot = make_wheeled(mounts=("base_link",), frames_base="nowhere")
     (listener,) = [s for s in robot.me.subscriptions if s.topic_name == "/obstacles"]
     robot.me.destroy_subscription(listener)
     robot.until(lambda: not robot.parts.outputs._obstacles.get_subscription_count(), "nobody")
@@ -145,7 +146,7 @@ def test_what_nobody_listens_to_is_not_made(make_wheeled, monkeypatch):
 
 
 def test_unscaled_lengths_never_become_obstacles(make_wheeled):
-    robot = make_wheeled(odom_source="none", publish_unscaled=True)
+    robot = make_wheeled(odometry_source="none", output_publish_unscaled=True)
     drive(robot, range(1, 10))
     robot.until(lambda: 9 * FRAME_NS in robot.stamps("points"), "points")
     assert not robot.messages["obstacles"]
@@ -154,17 +155,17 @@ def test_unscaled_lengths_never_become_obstacles(make_wheeled):
 def test_the_heights_change_while_it_runs_and_the_lower_one_stays_below(make_wheeled):
     robot = make_wheeled()
     drive(robot, range(1, LOCKED))
-    (result,) = robot.set(obstacle_min_height_m=2.5)
+    (result,) = robot.set(obstacles_min_height_m=2.5)
     assert not result.successful
-    assert "obstacle_max_height_m must be above obstacle_min_height_m, got 2.0 and 2.5" in result.reason
-    assert all(result.successful for result in robot.set(obstacle_min_height_m=0.8, obstacle_max_height_m=1.2))
+    assert "obstacles.max_height_m must be above obstacles.min_height_m, got 2.0 and 2.5" in result.reason
+    assert all(result.successful for result in robot.set(obstacles_min_height_m=0.8, obstacles_max_height_m=1.2))
     drive(robot, [LOCKED])
     robot.until(lambda: LOCKED * FRAME_NS in robot.stamps("obstacles"), "obstacles")
     heights = base_points(robot.messages["obstacles"][-1])[:, 2]
     assert len(heights) > 10
     assert heights.min() >= 0.8 - 1e-5
     assert heights.max() <= 1.2 + 1e-5
-    assert all(result.successful for result in robot.set(obstacle_max_height_m=60.0, obstacle_min_height_m=50.0))
+    assert all(result.successful for result in robot.set(obstacles_max_height_m=60.0, obstacles_min_height_m=50.0))
     drive(robot, [LOCKED + 1])
     robot.until(lambda: (LOCKED + 1) * FRAME_NS in robot.stamps("obstacles"), "a cloud")
     assert robot.messages["obstacles"][-1].width == 0  # so that a costmap does not keep what was there before
@@ -173,14 +174,14 @@ def test_the_heights_change_while_it_runs_and_the_lower_one_stays_below(make_whe
 def test_a_camera_that_sees_nothing_does_not_say_that_nothing_is_there(make_wheeled):
     robot = make_wheeled()
     drive(robot, range(1, LOCKED))
-    assert robot.set(min_confidence=100.0, min_trusted_share=0.0)[0].successful
+    assert robot.set(confidence_min=100.0, confidence_min_share=0.0)[0].successful
     drive(robot, range(LOCKED, LOCKED + 3))
     robot.until(lambda: robot.messages["points"][-1].width == 0, "a frame in metres without depth")
     assert all(obstacles.width for obstacles in robot.messages["obstacles"])
 
 
 def test_the_costmap_on_the_page_listens_to_what_the_node_says():
-    page = (Path(__file__).parents[2] / "docs" / "node.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "robot" / "nav2.md").read_text()
     snippet = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     layer = snippet["local_costmap"]["local_costmap"]["ros__parameters"]["voxel_layer"]
     sources = {name: layer[name] for name in layer["observation_sources"].split()}
@@ -192,7 +193,7 @@ def test_the_costmap_on_the_page_listens_to_what_the_node_says():
     (clearing,) = [source for source in sources.values() if source["clearing"]]
     assert marking["topic"] == "/obstacles"
     assert clearing["topic"] == "/points"
-    node, top = NodeConfig(), layer["origin_z"] + layer["z_voxels"] * layer["z_resolution"]
-    assert clearing["min_obstacle_height"] < 0 < node.obstacle_max_height_m < clearing["max_obstacle_height"]
-    assert marking["min_obstacle_height"] < node.obstacle_min_height_m
-    assert layer["max_obstacle_height"] == marking["max_obstacle_height"] == node.obstacle_max_height_m <= top
+    node, top = ObstaclesConfig(), layer["origin_z"] + layer["z_voxels"] * layer["z_resolution"]
+    assert clearing["min_obstacle_height"] < 0 < node.max_height_m < clearing["max_obstacle_height"]
+    assert marking["min_obstacle_height"] < node.min_height_m
+    assert layer["max_obstacle_height"] == marking["max_obstacle_height"] == node.max_height_m <= top

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from dvlt_ros.mapping.data.corrections import Correction, stacked
 from dvlt_ros.mapping.data.counters import Counters
 from dvlt_ros.mapping.data.frames import Reconstruction, RegistrationReport
 from dvlt_ros.mapping.front_end.window_result import WindowResult
-from dvlt_ros.mapping.maps.placed_map import PlacedWindow
+from dvlt_ros.mapping.maps.map_update import MapUpdate
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.ros.config import NodeConfig
 from dvlt_ros.ros.outputs.publishing import QUEUED_WINDOWS, PublishingThread
@@ -27,33 +27,31 @@ from dvlt_ros.ros.outputs.publishing import QUEUED_WINDOWS, PublishingThread
 LOOP = Correction(0, np.array([0]), np.array([0]), stacked([IDENTITY]))
 
 
-def deliver(publisher, placed):
-    publisher.deliver(placed, finished_ns=time.monotonic_ns())
-
-
-def window(number, corrections=()):
+def window(number, corrections=(), age_ns=0):
     frame = Reconstruction(
         number * FRAME_NS, "cam", 0, 0, picture(0), room_depth(pose((0, 0, 0))), np.full(SIZE, 2.0, np.float32),
         INTRINSICS, pose((0, 0, 0)), PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0)),
     )  # fmt: skip
     result = WindowResult((frame,), RegistrationReport("joined", 0.01), 0, Plan(2, 1.0, 1.0, True), 2, 28, 1.0, 1.0)
-    return PlacedWindow(result, is_metric=False, corrections=corrections)
+    result = replace(result, finished_ns=time.monotonic_ns() - age_ns)
+    return MapUpdate(result, result, is_metric=False, is_placed=True, corrections=corrections)
 
 
 @dataclass
-class Map:
+class FakeMapper:
     """Writes down what it is told."""
 
     told: list = field(default_factory=list)
     is_broken: bool = False
+    counters: Counters = field(default_factory=Counters)
 
-    def add(self, reconstruction, has_place, submap_id):
-        self.told.append(reconstruction.stamp_ns // FRAME_NS)
-
-    def learn(self, placed):
-        if placed.corrections and self.is_broken:
+    def integrate(self, update):
+        if update.corrections and self.is_broken:
             raise RuntimeError("it cannot be moved")
-        self.told += ["loop" for _ in placed.corrections]
+        self.told += ["loop" for _ in update.corrections] + [frame.stamp_ns // FRAME_NS for frame in update.frames]
+
+    def snapshot(self):
+        raise AssertionError("nobody has subscribed to the map")
 
 
 @dataclass
@@ -73,11 +71,9 @@ class SlowOutputs:
 
 @pytest.fixture
 def publisher():
-    outputs, builder, counters, errors, done = SlowOutputs(), Map(), Counters(), [], threading.Semaphore(0)
-    counters.add(accepted=QUEUED_WINDOWS + 2)
-    thread = PublishingThread(
-        outputs, builder, counters, NodeConfig, lambda: 0.0, lambda: 0, errors.append, done.release
-    )  # fmt: skip
+    outputs, mapper, errors, done = SlowOutputs(), FakeMapper(), [], threading.Semaphore(0)
+    mapper.counters.add(accepted=QUEUED_WINDOWS + 2)
+    thread = PublishingThread(outputs, mapper, NodeConfig, lambda: 0.0, lambda: 0, errors.append, done.release)
     thread.errors, thread.done = errors, done
     yield thread
     outputs.may_go_on.set()
@@ -85,39 +81,40 @@ def publisher():
 
 
 def test_a_loop_of_a_window_that_is_lost_reaches_the_map_after_the_window_before_it(publisher):
-    outputs, builder, counters = publisher._outputs, publisher._builder, publisher._counters
+    outputs, mapper = publisher._outputs, publisher._mapper
+    counters = mapper.counters
     publisher.start()
-    deliver(publisher, window(1))
+    publisher.deliver(window(1))
     assert outputs.began.wait(60)
-    deliver(publisher, window(2, corrections=(LOOP,)))
+    publisher.deliver(window(2, corrections=(LOOP,)))
     for number in range(3, QUEUED_WINDOWS + 3):
-        deliver(publisher, window(number))  # the last of them pushes the second one out
+        publisher.deliver(window(number))  # the last of them pushes the second one out
     assert counters.read().dropped == 1
     outputs.may_go_on.set()
     for _ in range(QUEUED_WINDOWS + 1):
         assert publisher.done.acquire(timeout=60)
     publisher.stop()
-    assert builder.told == [1, "loop", *range(3, QUEUED_WINDOWS + 3)]
+    assert mapper.told == [1, "loop", *range(3, QUEUED_WINDOWS + 3)]
     assert (counters.read().published, counters.read().in_flight) == (QUEUED_WINDOWS + 1, 0)
 
 
 def test_a_map_that_cannot_be_moved_loses_no_frame(publisher):
     publisher._outputs.may_go_on.set()
-    publisher._builder.is_broken = True
+    publisher._mapper.is_broken = True
     publisher.start()
-    deliver(publisher, window(1, corrections=(LOOP,)))
-    deliver(publisher, window(2))
+    publisher.deliver(window(1, corrections=(LOOP,)))
+    publisher.deliver(window(2))
     for _ in range(2):
         assert publisher.done.acquire(timeout=60)
     publisher.stop()
     assert [str(error) for error in publisher.errors] == ["it cannot be moved"]
-    assert publisher._counters.read().published == 2
-    assert publisher._builder.told == [2]
+    assert publisher._mapper.counters.read().published == 2
+    assert publisher._mapper.told == [2]
 
 
 def test_placing_counts_as_the_nodes_own_time(publisher):
     publisher._outputs.may_go_on.set()
     publisher.start()
-    publisher.deliver(window(1), finished_ns=time.monotonic_ns() - 10**9)
+    publisher.deliver(window(1, age_ns=10**9))
     assert publisher.done.acquire(timeout=60)
     assert publisher.latency.overhead_ms >= 1000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ...errors import ConfigError
 from ...model.config import PATCH_SIZE
-from ..config import MappingConfig
 from ..inference.prediction import Predictor
+from .config import BudgetConfig, WindowConfig
 
 MIN_WINDOW = 2  # views; a single one has no parallax
 
@@ -40,25 +40,26 @@ class Limits:
             raise ConfigError(f"image_size must be a positive multiple of {PATCH_SIZE}, got {self.image_size}")
 
     @classmethod
-    def of(cls, config: MappingConfig, predictor: Predictor, num_cameras: int) -> Limits:
+    def of(
+        cls, budget: BudgetConfig, window: WindowConfig, image_size: int, predictor: Predictor, num_cameras: int
+    ) -> Limits:
         """Values that are 0 in the configuration come from the checkpoint.
 
         Raises:
             ConfigError: the range of K is empty, or the window is too small for the cameras.
         """
         min_window = MIN_WINDOW * num_cameras
-        if config.window_size < min_window:
+        if window.size < min_window:
             raise ConfigError(
-                f"window_size must be at least {min_window}, two frame sets of {num_cameras} cameras, "
-                f"got {config.window_size}"
+                f"window.size must be at least {min_window}, two frame sets of {num_cameras} cameras, got {window.size}"
             )
-        k_max = config.k_max or predictor.max_steps
-        k_min = config.k_min or min(predictor.min_steps, k_max)
+        k_max = budget.k_max or predictor.max_steps
+        k_min = budget.k_min or min(predictor.min_steps, k_max)
         if k_min > k_max:
-            raise ConfigError(f"k_min {k_min} is above k_max {k_max} (0 stands for the checkpoint's own)")
+            raise ConfigError(f"budget.k_min {k_min} is above budget.k_max {k_max} (0 stands for the checkpoint's own)")
         if predictor.has_fixed_steps and not k_min == k_max == predictor.max_steps:
-            raise ConfigError(f"this model has one number of steps: k_min and k_max must be 0 or {predictor.max_steps}")
-        image_size = config.image_size or predictor.image_size
-        return cls(
-            config.latency_budget_ms, k_min, k_max, config.window_size, config.window_overlap, image_size, min_window
-        )
+            raise ConfigError(
+                f"this model has one number of steps: budget.k_min and budget.k_max must be 0 or {predictor.max_steps}"
+            )
+        size = image_size or predictor.image_size
+        return cls(budget.latency_ms, k_min, k_max, window.size, window.overlap, size, min_window)

@@ -1,0 +1,10 @@
+"""Keyframes in, registered windows out.
+
+In: frames. Out: one `WindowResult` per window: its frames in the front end's own map, in a unit of its own, the
+registration, the budget's plan, and a new submap if the camera has moved far enough. `FrontEnd` is its one class.
+"""
+
+from .front_end import FrontEnd
+from .window_result import NO_SUBMAP, WindowResult
+
+__all__ = ["NO_SUBMAP", "FrontEnd", "WindowResult"]

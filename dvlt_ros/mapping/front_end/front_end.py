@@ -16,24 +16,25 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ...errors import InputError
+from ...health import Health
 from ..budget.controller import BudgetController
 from ..budget.limits import Limits
-from ..config import MappingConfig
 from ..data.counters import Counters
 from ..data.frames import Frame
 from ..data.views import Anchor, View, Window, last_frame_sets
 from ..inference.prediction import DeviceMemoryError, Predictor
-from ..keyframes.admission import BLANK, Admission, Opened, reason_for_a_new_map
+from ..keyframes.admission import Admission, Opened, reason_for_a_new_map
 from ..keyframes.gate import KeyframeGate
 from ..keyframes.window_buffer import WindowBuffer
 from ..loops.detector import LoopDetector
 from ..loops.verification import UnverifiedLoop
 from ..pose_graph.config import LoopClosure
 from ..sensors.gravity import Gravity
-from ..sensors.rig import Rig
+from ..sensors.rig import Rig, RigReport
 from ..submaps.placement import reconstruct
 from ..submaps.submap import Submap
 from ..submaps.window_placer import WindowPlacer
+from .config import FrontEndConfig
 from .window_result import NO_SUBMAP, WindowResult
 
 REGISTRATION_VIEWS = 3  # shared views that are decoded again to join a window
@@ -46,7 +47,7 @@ class FrontEnd:
     def __init__(
         self,
         predictor: Predictor,
-        config: MappingConfig,
+        config: FrontEndConfig,
         notify: Callable[[str], None] = lambda _: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         rig: Rig | None = None,
@@ -74,15 +75,16 @@ class FrontEnd:
         self._arrivals_ns: deque[int] = deque(maxlen=REMEMBERED_ARRIVALS)
         self._number = 0
         self._submap_id = NO_SUBMAP
+        self._latest_rig: RigReport | None = None
 
     @property
-    def config(self) -> MappingConfig:
+    def config(self) -> FrontEndConfig:
         return self._config
 
     @property
     def limits(self) -> Limits:
         """What the budget may choose from."""
-        return Limits.of(self._config, self.predictor, self._num_cameras)
+        return self._limits(self._config)
 
     @property
     def latest_stamp_ns(self) -> int:
@@ -90,27 +92,35 @@ class FrontEnd:
         return self._admission.latest_stamp_ns
 
     @property
-    def covered(self) -> frozenset[str]:
-        """Cameras whose latest image shows nothing."""
-        return self._admission.covered
+    def map_id(self) -> int:
+        return self._placer.map_id
 
     @property
-    def sight_problem(self) -> str:
-        """Why nothing new has a place in the map; empty: something has."""
-        return BLANK if len(self.covered) == self._num_cameras else self._placer.problem
-
-    @property
-    def quality_levels(self) -> str:
-        """Where the budget's quality levels stands and why."""
+    def quality_level(self) -> str:
+        """The budget's quality level, and why it was changed last."""
         return str(self._budget.quality_levels)
 
-    def configure(self, config: MappingConfig) -> None:
+    @property
+    def rig_residual_deg(self) -> float | None:
+        """How far the mounts were from what the latest window saw; None: unknown, or there is one camera."""
+        return None if self._latest_rig is None else self._latest_rig.residual_deg
+
+    def health(self) -> dict[str, Health]:
+        """Of the components up to the registration, by name."""
+        found = {"images": self._admission.health(), "registration": self._placer.health()}
+        if self.rig is not None:
+            found["cameras"] = self.rig.health(self.rig_residual_deg)
+        if self.gravity is not None:
+            found["gravity"] = self.gravity.health()
+        return found
+
+    def configure(self, config: FrontEndConfig) -> None:
         """Takes effect with the next frame and window.
 
         Raises:
             ConfigError: values that do not fit the checkpoint.
         """
-        self._budget.update(Limits.of(config, self.predictor, self._num_cameras))
+        self._budget.update(self._limits(config))
         self._config = config
 
     def rehearse(self, views: Sequence[View]) -> None:
@@ -123,24 +133,36 @@ class FrontEnd:
 
     def admit(self, frame: Frame) -> None:
         """Takes a frame into the next window, or counts why not; those of a rig wait for each other."""
+        for opened in self.open(frame):
+            self.take(opened)
+
+    def open(self, frame: Frame) -> list[Sequence[Opened]]:
+        """The frame sets that a frame completes, decoded; what shows nothing is refused and counted."""
         frame_sets = deque(self._admission.frame_sets(frame))
         try:
+            opened: list[Sequence[Opened]] = []
             while frame_sets:
-                self._admit(self._admission.open(frame_sets.popleft()))
+                opened.append(self._admission.open(frame_sets.popleft()))
         except Exception:
-            self.counters.add(refused=sum(map(len, frame_sets)))
+            self.counters.add(refused=sum(map(len, [*opened, *frame_sets])))
             raise
+        return [images for images in opened if images]
 
-    def _admit(self, opened: Sequence[Opened]) -> None:
-        """The images of one frame set: together or not at all."""
-        if not opened:
-            return
-        reason = reason_for_a_new_map(self._buffer.latest, opened[0], self._config.max_gap_s)
+    def ends_map(self, opened: Sequence[Opened]) -> bool:
+        """Whether these images begin another map, so that keyframes which still wait would be dropped."""
+        return bool(self._buffer.num_waiting) and self._reason_for_a_new_map(opened) is not None
+
+    def _reason_for_a_new_map(self, opened: Sequence[Opened]) -> str | None:
+        return reason_for_a_new_map(self._buffer.latest, opened[0], self._config.window.max_gap_s)
+
+    def take(self, opened: Sequence[Opened]) -> None:
+        """The images of one frame set into the next window: together or not at all."""
+        reason = self._reason_for_a_new_map(opened)
         if reason is not None:
             self._clear()
             self._notify(f"a new map begins: {reason}")
         thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
-        if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config):
+        if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config.keyframes):
             self.counters.add(passed_over=len(opened))
             return
         self.counters.add(accepted=len(opened))
@@ -179,7 +201,7 @@ class FrontEnd:
         oldest = self._buffer.oldest
         if oldest is None or self._buffer.is_ready():
             return None
-        return oldest.frame.received_ns + int(self._config.max_wait_s * 1e9)
+        return oldest.frame.received_ns + int(self._config.window.max_wait_s * 1e9)
 
     def run(self, flush: bool = False) -> WindowResult | None:
         """Runs one window if there is one; ``flush``: a lonely first frame too."""
@@ -206,16 +228,19 @@ class FrontEnd:
         shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
-        placed = self._placer.place(window, shared, prediction, self._config)
+        placed = self._placer.place(window, shared, prediction, self._config.confidence, self._config.registration)
+        self._latest_rig = placed.rig
         if placed.new:
-            self._buffer.retain(last_frame_sets(placed.in_map, self._config.window_overlap))
+            self._buffer.retain(last_frame_sets(placed.in_map, self._config.window.overlap))
         submap, map_id = self._submap(placed.in_map, level.image_size), self._placer.map_id
-        reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, self._config) for anchor in placed.new)
-        window_ms = (self._clock_ns() - start_ns) * 1e-6
+        confidence = self._config.confidence
+        reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, confidence) for anchor in placed.new)
+        finished_ns = self._clock_ns()
+        window_ms = (finished_ns - start_ns) * 1e-6
         self._budget.observe(len(window.views), plan.num_steps, level.image_size, window_ms, self.overhead_ms)
         return WindowResult(
             reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
-            window_ms, placed.rig, submap, self._submap_id,
+            window_ms, finished_ns, placed.rig, submap, self._submap_id,
         )  # fmt: skip
 
     def _submap(self, anchors: Sequence[Anchor], image_size: int) -> Submap | None:
@@ -246,8 +271,11 @@ class FrontEnd:
 
     def _make_room(self) -> None:
         level = self._budget.level
-        lost = self._buffer.shrink(level.window_size, self._config.window_overlap)
+        lost = self._buffer.shrink(level.window_size, self._config.window.overlap)
         self.counters.add(dropped=len(lost))
+
+    def _limits(self, config: FrontEndConfig) -> Limits:
+        return Limits.of(config.budget, config.window, config.model.image_size, self.predictor, self._num_cameras)
 
     @property
     def _num_cameras(self) -> int:

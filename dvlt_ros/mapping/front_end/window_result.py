@@ -24,6 +24,7 @@ class WindowResult:
     image_size: int
     waited_ms: float  # of the oldest new frame, before the window began
     window_ms: float  # network and joining, copies included
+    finished_ns: int = 0  # when it was computed, by the front end's clock
     rig: RigReport | None = None  # None with one camera
     submap: Submap | None = None  # if it is one
     submap_id: int = NO_SUBMAP  # number of the latest submap: what a loop moves together

@@ -5,8 +5,8 @@ window (`WindowPrediction`), and place descriptors. `Predictor` is the interface
 """
 
 from .descriptors import describe
-from .dvlt_predictor import DvltPredictor
-from .loading import digest_of, load_predictor
+from .dvlt_predictor import DvltPredictor, choose_device, digest_of
+from .loading import load_predictor
 from .model_predictor import WindowPredictor
 from .prediction import DeviceMemoryError, PlaceRecognizer, Predictor, Preparable, WindowPrediction
 
@@ -18,6 +18,7 @@ __all__ = [
     "Preparable",
     "WindowPrediction",
     "WindowPredictor",
+    "choose_device",
     "describe",
     "digest_of",
     "load_predictor",

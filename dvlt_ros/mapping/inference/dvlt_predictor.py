@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError, InputError
 from ...fast import FastDvlt, Precision
 from ...model import Dvlt, Features, PixelMapping, prepare_images
-from ..config import ImageRotation
+from ...model.weights import locate_checkpoint
 from ..data.views import View
+from .config import ImageRotation
 from .descriptors import describe
 from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
@@ -30,8 +34,8 @@ class Encoded:
 class DvltPredictor:
     """A `Predictor` and `PlaceRecognizer`; owns the network and the cached features.
 
-    ``precision`` and ``merged_keys`` configure the fast path (`FastDvlt`). Without either, a CPU runs the fast path in
-    float32 and a GPU runs the plain network under bfloat16 autocast, because no GPU has run the fast path yet.
+    ``precision`` configures the fast path (`FastDvlt`). Without it, a CPU runs the fast path in float32 and a GPU runs
+    the plain network under bfloat16 autocast, because no GPU has run the fast path yet.
     """
 
     def __init__(
@@ -40,17 +44,24 @@ class DvltPredictor:
         device: torch.device | str,
         image_rotation: ImageRotation = 0,
         precision: Precision | None = None,
-        merged_keys: int = 1,
+        weights: str = "",
     ) -> None:
+        """``weights``: where they come from, for `checkpoint`; empty: the embedded ones."""
         self.device = torch.device(device)
         model = model.to(self.device).eval()
         is_gpu = self.device.type == "cuda"
-        if is_gpu and precision is None and merged_keys == 1:
+        if is_gpu and precision is None:
             self.model: Dvlt | FastDvlt = model
         else:
-            self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"), merged_keys)
+            self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"))
         self._cameras = WindowCameras(self.device, image_rotation)
+        self._weights = weights
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
+
+    @cached_property
+    def checkpoint(self) -> str:
+        """See `PlaceRecognizer.checkpoint`."""
+        return digest_of(self._weights)
 
     @property
     def min_steps(self) -> int:
@@ -143,6 +154,17 @@ class DvltPredictor:
                 self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place])
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())
+
+
+def digest_of(weights: str) -> str:
+    """SHA-256 of Déjà View's checkpoint; empty: of the embedded one.
+
+    Raises:
+        WeightsError: no such weights.
+    """
+    path = locate_checkpoint(weights or EMBEDDED_WEIGHTS)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,8 +11,8 @@ from ...backends import MultiViewModel
 from ...backends.images import prepare_for
 from ...cameras import fit_cameras, rays_from_cameras
 from ...model.config import PATCH_SIZE
-from ..config import ImageRotation
 from ..data.views import View
+from .config import ImageRotation
 from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
 

@@ -76,6 +76,10 @@ class Predictor(Protocol):
 class PlaceRecognizer(Predictor, Protocol):
     """A network that also gives place descriptors."""
 
+    @property
+    def checkpoint(self) -> str:
+        """Digest of the weights: descriptors of another checkpoint cannot be compared."""
+
     def describe(self, view: View, image_size: int) -> np.ndarray:
         """The place descriptor (cells, channels) float32 of a view of the latest window."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...model import PixelMapping
 from ...model.images import Size
-from ..config import ImageRotation
+from .config import ImageRotation
 
 QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # clockwise in an image: x -> y
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ...model import PixelMapping
-from ..config import ImageRotation
 from ..data.views import View
+from .config import ImageRotation
 from .prediction import WindowPrediction
 from .upright import Upright
 

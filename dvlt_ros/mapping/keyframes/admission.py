@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ...errors import InputError
+from ...health import Health
 from ..data.counters import Counters
 from ..data.frames import OUT_OF_ORDER_S, Frame, Picture
 from ..data.views import View
@@ -13,6 +14,7 @@ from ..sensors.rig import Rig
 from .gate import Thumbnail
 
 BLANK = "the image shows nothing; is the camera covered?"
+REFUSED_IN_ROW = 5  # images of which none is taken: no longer a passing fault
 
 
 class Opened(NamedTuple):
@@ -33,6 +35,8 @@ class Admission:
         self._latest_ns: dict[str, int] = {}  # stamps by camera
         self._reported = ""  # the last report about silent or unsynchronized cameras
         self.covered: frozenset[str] = frozenset()  # cameras whose latest image is blank
+        self._refused_in_row = 0
+        self._refusal = ""  # of the latest frame that was refused
 
     @property
     def latest_stamp_ns(self) -> int:
@@ -68,8 +72,20 @@ class Admission:
                 raise
         return opened
 
+    def health(self) -> Health:
+        """Of the images that come; a stream of which nothing is taken is an error."""
+        if self.covered:
+            names = ", ".join(sorted(filter(None, self.covered)))
+            is_all = len(self.covered) == (1 if self._rig is None else len(self._rig.cameras))
+            return Health.warn(f"the map waits: {BLANK}" if is_all else f"cameras: {names}: {BLANK}")
+        if self._refused_in_row >= REFUSED_IN_ROW:
+            return Health.error(f"the last {self._refused_in_row} images were all refused: {self._refusal}")
+        return Health.ok()
+
     def refuse(self, frame: Frame, problem: str) -> None:
         """Counts and reports a frame that cannot be used."""
+        self._refused_in_row += 1
+        self._refusal = problem
         self._counters.add(refused=1)
         self._notify(f"frame {frame.stamp_ns * 1e-9:.3f} s{_of(frame)} refused: {problem}")
 
@@ -80,6 +96,7 @@ class Admission:
         if thumbnail.is_blank:
             raise InputError(BLANK)
         if self._rig is None:
+            self._refused_in_row = 0
             return Opened(frame, picture, thumbnail)
         if picture.intrinsics is None:
             raise InputError("cameras of a rig need a camera_info, and none has come that fits this image")
@@ -92,6 +109,7 @@ class Admission:
                 "the images of a rig must be of one size"
             )
         self._rig.learn(frame)
+        self._refused_in_row = 0
         return Opened(frame, picture, thumbnail)
 
     def _out_of_order(self, frame: Frame) -> str | None:

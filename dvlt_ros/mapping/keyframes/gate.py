@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..config import MappingConfig
+from .config import KeyframeConfig
 
 THUMBNAIL = (32, 24)  # width, height
 MIN_CONTRAST = 0.01  # standard deviation of grey values, 0 to 1, after a smooth brightness is subtracted
@@ -52,15 +52,15 @@ class KeyframeGate:
     def __init__(self) -> None:
         self._last: tuple[int, Mapping[str, Thumbnail]] | None = None
 
-    def passes(self, stamp_ns: int, thumbnails: Mapping[str, Thumbnail], config: MappingConfig) -> bool:
+    def passes(self, stamp_ns: int, thumbnails: Mapping[str, Thumbnail], config: KeyframeConfig) -> bool:
         """Whether these images (by camera) are keyframes; if so, the next ones are compared with them."""
         if self._last is not None:
             last_ns, before = self._last
             elapsed_s = (stamp_ns - last_ns) * 1e-9
             changes = [shown.change(before[camera]) for camera, shown in thumbnails.items() if camera in before]
-            is_due = elapsed_s >= config.keyframe_heartbeat_s or len(changes) < len(thumbnails)
-            has_changed = is_due or max(changes) >= config.keyframe_min_change
-            if elapsed_s < config.keyframe_min_interval_s or not has_changed:
+            is_due = elapsed_s >= config.heartbeat_s or len(changes) < len(thumbnails)
+            has_changed = is_due or max(changes) >= config.min_change
+            if elapsed_s < config.min_interval_s or not has_changed:
                 return False
         self._last = stamp_ns, thumbnails
         return True

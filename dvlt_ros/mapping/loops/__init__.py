@@ -4,9 +4,10 @@ In: the anchors of each window. Out: submaps, and verified loop closures between
 finds candidates by their place descriptors, and a joint window of both submaps verifies them.
 """
 
-from .detector import LoopDetector, LoopDetectorConfig, LoopMode
-from .place_index import Candidate, Place, PlaceIndex, PlaceIndexConfig
-from .verification import LoopVerificationConfig, UnverifiedLoop, verify
+from .config import LoopDetectorConfig, LoopMode, LoopsConfig, LoopVerificationConfig, PlaceIndexConfig
+from .detector import LoopDetector
+from .place_index import Candidate, Place, PlaceIndex
+from .verification import UnverifiedLoop, verify
 
 __all__ = [
     "Candidate",
@@ -14,6 +15,7 @@ __all__ = [
     "LoopDetectorConfig",
     "LoopMode",
     "LoopVerificationConfig",
+    "LoopsConfig",
     "Place",
     "PlaceIndex",
     "PlaceIndexConfig",

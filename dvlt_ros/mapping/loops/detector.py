@@ -3,7 +3,7 @@
     submap = detector.see(...)              # after every window: a new submap, or None
     loop = detector.check(num_steps, ...)   # verifies one pair of submaps in a joint window
 
-A joint window takes as long as an ordinary window. It is run at most once in `loop_every` windows, and only if the
+A joint window takes as long as an ordinary window. It is run at most once in `check_every` windows, and only if the
 latency budget has room; candidates wait until then. Candidates between two maps (a saved map, or the map from before
 the robot was carried) are checked after every window, because the robot is lost until one of them is confirmed.
 """
@@ -11,53 +11,22 @@ the robot was carried) are checked after every window, because the robot is lost
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ...geometry import rotation_angle
-from ...parameters import check_parameters, parameter
 from ..data.views import Anchor, last_frame_sets
 from ..inference.prediction import DeviceMemoryError, PlaceRecognizer
 from ..pose_graph.config import LoopClosure
 from ..submaps.submap import SUBMAP_VIEWS, StoredSubmap, Submap, thinned
-from .place_index import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex, PlaceIndexConfig
-from .verification import LoopVerificationConfig, UnverifiedLoop, verify
+from .config import LoopsConfig
+from .place_index import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex
+from .verification import UnverifiedLoop, verify
 
-LoopMode = Literal["auto", "always", "never"]
-MAX_PAIRS = 5  # candidates that wait within a map; as many again between maps
-
-
-@dataclass(frozen=True)
-class LoopDetectorConfig:
-    """Whether loops are closed, and how often."""
-
-    loops: LoopMode = parameter(
-        "auto", "whether they are closed; auto: where GTSAM is installed; always: do not start without it"
-    )
-    loop_every: int = parameter(
-        5,
-        "loops: windows from one check of a place to the next, at least; those that may join two maps come after each",
-        1,
-        10_000,
-        live=True,
-    )
-    loop_rest: int = parameter(
-        5, "loops: remembered places from one closed loop to the next, at least", 0, 10_000, live=True
-    )
-    place_distance: float = parameter(
-        0.3,
-        "loops: a window is remembered as a place after this way, relative to the median depth",
-        0.01,
-        10.0,
-        live=True,
-    )
-    place_turn_deg: float = parameter(20.0, "loops: ... or after this turn", 1.0, 180.0, live=True)
-
-    def __post_init__(self) -> None:
-        check_parameters(self)
+MAX_PAIRS = 5  # that wait for their check; as many between maps
 
 
 class _Pair(NamedTuple):
@@ -73,17 +42,12 @@ class LoopDetector:
 
     num_views = 2 * SUBMAP_VIEWS  # largest size of a joint window
 
-    def __init__(
-        self,
-        recognizer: PlaceRecognizer,
-        config: LoopDetectorConfig | None = None,
-        places: PlaceIndexConfig | None = None,
-        loops: LoopVerificationConfig | None = None,
-    ) -> None:
-        self.config = config or LoopDetectorConfig()
+    def __init__(self, recognizer: PlaceRecognizer, config: LoopsConfig | None = None) -> None:
+        config = config or LoopsConfig()
+        self.config = config.detector
         self._recognizer = recognizer
-        self._places = places or PlaceIndexConfig()
-        self._verification = loops or LoopVerificationConfig()
+        self._places = config.places
+        self._verification = config.verification
         self._number = 0  # of the next submap
         self._time_ns = 0  # sum of the stamps' steps; it does not go back when a bag is played again
         self.forget()
@@ -91,11 +55,11 @@ class LoopDetector:
     def __len__(self) -> int:
         return len(self._index)
 
-    def configure(self, config: LoopDetectorConfig, places: PlaceIndexConfig, loops: LoopVerificationConfig) -> None:
+    def configure(self, config: LoopsConfig) -> None:
         """Takes effect with the next window."""
-        self.config = config
-        self._places = self._index.config = places
-        self._verification = loops
+        self.config = config.detector
+        self._places = self._index.config = config.places
+        self._verification = config.verification
 
     def forget(self) -> None:
         """Forgets all submaps; their numbers are not used again."""
@@ -110,7 +74,7 @@ class LoopDetector:
         self._has_seen = False  # a window since the latest check
         self._pairs: list[_Pair] = []  # candidates within one component, the most similar first
         self._joining: list[_Pair] = []  # candidates between two components
-        self._closed = -self.config.loop_rest  # newer submap of the latest accepted loop
+        self._closed = -self.config.rest  # newer submap of the latest accepted loop
         self._saved_formats: frozenset[tuple[int, ...]] = frozenset()
         self.saved_problem = ""  # why no submap of a saved map can be recognized
 
@@ -145,7 +109,7 @@ class LoopDetector:
     @property
     def _is_turn_within(self) -> bool:
         """Candidates within a map have their own interval, so that those between maps cannot delay them for ever."""
-        return bool(self._pairs) and self._since_check >= self.config.loop_every
+        return bool(self._pairs) and self._since_check >= self.config.check_every
 
     def see(self, anchors: Sequence[Anchor], map_id: int, image_size: int) -> Submap | None:
         """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None."""
@@ -240,7 +204,7 @@ class LoopDetector:
         for pair in pairs:
             if self._components[pair.first] != self._components[pair.second]:
                 self._joining.append(pair)
-            elif pair.second - self._closed >= self.config.loop_rest:
+            elif pair.second - self._closed >= self.config.rest:
                 self._pairs.append(pair)
         for waiting in (self._pairs, self._joining):
             waiting.sort(key=lambda pair: -pair.similarity)

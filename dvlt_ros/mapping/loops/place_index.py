@@ -16,38 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InputError
-from ...parameters import check_parameters, parameter
 from ...robust import deviation
 from ..inference.descriptors import CELLS
+from .config import PlaceIndexConfig
 
 FLATNESS = 1.0  # multiple of the mean variance that is added to each direction's, as weak directions are mostly noise
 REFRESH_GROWTH = 1.1  # statistics are computed again when this share of the index is new
 MIN_PLACES = 20  # needed for the statistics
 LONG_AGO_NS = -(10**18)  # stamp of places of a saved map
-
-
-@dataclass(frozen=True)
-class PlaceIndexConfig:
-    """Size of the index, and which similar places count as a return."""
-
-    max_places: int = parameter(
-        500, "loops: places remembered, about 0.3 MB each; of those that look alike the older one leaves", 20, 100_000
-    )
-    loop_min_age_s: float = parameter(20.0, "loops: places younger than this are not a return", 0.0, 3600.0, live=True)
-    loop_min_apart: int = parameter(
-        10, "loops: places in between, at least, before it is a return", 1, 10_000, live=True
-    )
-    loop_strictness: float = parameter(
-        3.0,
-        "loops: spreads of the similarity of far places above its median, at least, to be worth a window",
-        0.0,
-        20.0,
-        live=True,
-    )
-    max_candidates: int = parameter(2, "loops: places looked up for a new one", 1, 20, live=True)
-
-    def __post_init__(self) -> None:
-        check_parameters(self)
 
 
 @dataclass(frozen=True)
@@ -145,9 +121,9 @@ class PlaceIndex:
 
     def _num_old(self, stamp_ns: int) -> int:
         """Number of keyframes, from the first one on, that are old enough for a return at this stamp."""
-        old = sum(stamp_ns - place.stamp_ns >= 1e9 * self.config.loop_min_age_s for place in self._places)
+        old = sum(stamp_ns - place.stamp_ns >= 1e9 * self.config.min_age_s for place in self._places)
         from_before = sum(place.stamp_ns == LONG_AGO_NS for place in self._places)
-        return min(old, max(from_before, len(self) - self.config.loop_min_apart))
+        return min(old, max(from_before, len(self) - self.config.min_apart))
 
     def _check(self, descriptor: np.ndarray) -> None:
         known = self._cells.shape[1:] if self._places else (CELLS[0] * CELLS[1], descriptor.shape[-1])
@@ -172,11 +148,11 @@ class PlaceIndex:
         self._whitening = (directions / np.sqrt(variance + floor)).astype(np.float32)
         self._codes[:count] = self._code(cells)
         similar = self._codes[:count] @ self._codes[:count].T
-        others = similar[np.tril_indices(count, -min(self.config.loop_min_apart, count - 2))]
+        others = similar[np.tril_indices(count, -min(self.config.min_apart, count - 2))]
         neighbors = float(np.median(np.diagonal(similar, -1)))
         median = float(np.median(others))
         spread = deviation(others, median)
-        threshold = min(max(median + self.config.loop_strictness * spread, (neighbors + median) / 2), neighbors)
+        threshold = min(max(median + self.config.strictness * spread, (neighbors + median) / 2), neighbors)
         self.likeness = Likeness(neighbors, median, spread, threshold)
         self._added = 0
 

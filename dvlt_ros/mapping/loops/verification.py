@@ -20,38 +20,14 @@ import numpy as np
 from ...alignment import Sim3
 from ...errors import AlignmentError, InputError
 from ...geometry import every
-from ...parameters import check_parameters, parameter
 from ..inference.prediction import WindowPrediction
 from ..pose_graph.config import LoopClosure
 from ..submaps.placement import shared_points, unprojected
 from ..submaps.registration import Registration, register_points
 from ..submaps.submap import SubmapViews
+from .config import LoopVerificationConfig
 
 PIXELS_PER_VIEW = 800  # that are compared with the other submap
-
-
-@dataclass(frozen=True)
-class LoopVerificationConfig:
-    """Limits for accepting a loop closure."""
-
-    max_loop_residual: float = parameter(
-        0.05, "loops: median relative distance of each submap's points in the joint window", 0.0, 1.0, live=True
-    )
-    min_loop_overlap: float = parameter(
-        0.25, "loops: share of each submap's pixels that the other one sees too", 0.0, 1.0, live=True
-    )
-    max_seen_through: float = parameter(
-        0.08, "loops: share of what both should see where one sees something farther away instead", 0.0, 1.0, live=True
-    )
-    loop_depth_tolerance: float = parameter(
-        0.1, "loops: relative difference of depths that are the same", 1e-3, 1.0, live=True
-    )
-    max_loop_scale: float = parameter(
-        1.5, "loops: factor by which the submaps' units may differ from expectation", 1.0, 100.0, live=True
-    )
-
-    def __post_init__(self) -> None:
-        check_parameters(self)
 
 
 @dataclass(frozen=True)
@@ -136,35 +112,36 @@ def _registration(part: WindowPrediction, submap: SubmapViews, config: LoopVerif
         registration = register_points(shared_points(part, submap.views))
     except AlignmentError as error:
         raise AlignmentError(f"submap {submap.submap} does not fit the joint window: {error}") from error
-    if not registration.residual <= config.max_loop_residual:
+    if not registration.residual <= config.max_residual:
         raise AlignmentError(
             f"submap {submap.submap} does not fit the joint window: its residual {registration.residual:.3f} is "
-            f"above max_loop_residual {config.max_loop_residual}"
+            f"above loops.max_residual {config.max_residual}"
         )
     return registration
 
 
 def _check_scale(found: float, expected: float, config: LoopVerificationConfig) -> None:
     factor = math.exp(abs(math.log(found / expected)))
-    if factor > config.max_loop_scale:
+    if factor > config.max_scale_error:
         raise AlignmentError(
-            f"the submaps' scale is off by a factor of {factor:.2f}, more than max_loop_scale {config.max_loop_scale}"
+            f"the submaps' scale is off by a factor of {factor:.2f}, more than loops.max_scale_error "
+            f"{config.max_scale_error}"
         )
 
 
 def _check_overlap(how: str, first: _Views, second: _Views, config: LoopVerificationConfig) -> None:
     """Checks both directions, because a close-up lies completely within a wide view, but not the other way round."""
     for views, others in ((first, second), (second, first)):
-        same, through = _comparison(views, others, config.loop_depth_tolerance)
-        if same < config.min_loop_overlap:
+        same, through = _comparison(views, others, config.depth_tolerance)
+        if same < config.min_overlap:
             raise AlignmentError(
-                f"seen {how}, the submaps share {same:.0%} of their pixels, less than min_loop_overlap "
-                f"{config.min_loop_overlap:.0%}"
+                f"seen {how}, the submaps share {same:.0%} of their pixels, less than loops.min_overlap "
+                f"{config.min_overlap:.0%}"
             )
         if through > config.max_seen_through * (same + through):
             raise AlignmentError(
                 f"seen {how}, one submap looks through {through / (same + through):.0%} of what the other one sees, "
-                f"more than max_seen_through {config.max_seen_through:.0%}"
+                f"more than loops.max_seen_through {config.max_seen_through:.0%}"
             )
 
 

@@ -7,16 +7,17 @@ ended are kept as long as there is room, for a loop may join them to the one tha
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
 from ...alignment import IDENTITY, Sim3
-from ..config import MappingConfig
 from ..data.corrections import Correction
 from ..data.frames import Reconstruction
 from ..submaps.submap import Submap
+from .config import MapConfig
 from .map_part import MapPart, MapSnapshot
-from .placed_map import PlacedWindow
+from .map_update import MapUpdate
 
 POINTS_PER_FRAME = 4_000
 MAX_KEPT = 10  # maps that have ended; together they have at most as many points as the one that grows
@@ -28,14 +29,24 @@ class MapBuilder:
     Frames whose place in the map is not known yet are kept apart until `place_waiting` tells it.
     """
 
-    def __init__(self, config: MappingConfig, path_camera: str = "") -> None:
-        """``path_camera`` is the one of a rig whose path it is."""
+    def __init__(
+        self,
+        config: MapConfig,
+        path_camera: str | None = None,
+        ended: Callable[[MapSnapshot, bool], None] | None = None,
+    ) -> None:
+        """``path_camera`` is the one of a rig whose path it is; None: there is one camera.
+
+        ``ended`` gets every map that will not be kept any longer, and whether it had a place: frames that waited for
+        theirs in vain have none.
+        """
+        self._ended = ended
         self._path_camera = path_camera
         self._lock = threading.Lock()
-        self._voxel_size, self._max_points = config.voxel_size, config.max_map_points
+        self._voxel_size, self._max_points = config.voxel_size, config.max_points
         self._map = self._part(0)
         self._kept: list[MapPart] = []  # maps that have ended, oldest first
-        self._waiting = MapPart(0.0, config.max_map_points)
+        self._waiting = MapPart(0.0, config.max_points)
 
     def add(self, reconstruction: Reconstruction, is_placed: bool = True, submap_id: int = 0) -> None:
         """``submap_id``: what moves together when a loop is closed, see `Correction`."""
@@ -44,21 +55,28 @@ class MapBuilder:
             if is_placed:
                 self._turn_to(reconstruction.map_id)
             elif reconstruction.map_id != self._waiting.map_id:
-                self._waiting.begin(reconstruction.map_id)
+                self._begin_waiting(reconstruction.map_id)
             part = self._map if is_placed else self._waiting
-            if reconstruction.camera == self._path_camera:
+            if self._path_camera in (None, reconstruction.camera):
                 part.extend_path(reconstruction.stamp_ns, reconstruction.map_from_cam, submap_id)
             median_depth = float(np.nanmedian(reconstruction.depth)) if len(cloud.points) else 0.0
             part.extend_cloud(cloud, median_depth, reconstruction.map_from_cam[:3, 3], submap_id)
 
-    def learn(self, placed: PlacedWindow) -> None:
-        """What a window says of the frames before it, and its submap. Moving a large map takes a while."""
-        for correction in placed.corrections:
+    def integrate(self, update: MapUpdate) -> None:
+        """Corrections first, then earlier frames that become known, then the new submap and its frames.
+
+        Moving a large map takes a while.
+        """
+        for correction in update.corrections:
             self.correct(correction)
-        if placed.map_from_visual is not None:
-            self.place_waiting(placed.map_from_visual, placed.window.map_id)
-        if placed.window.submap is not None:
-            self.add_submap(placed.window.submap, placed.window.map_id, placed.map_from_submap)
+        if update.window is None:
+            return
+        if update.map_from_visual is not None:
+            self.place_waiting(update.map_from_visual, update.window.map_id)
+        if update.submap is not None:
+            self.add_submap(update.submap, update.window.map_id, update.map_from_submap)
+        for frame in update.frames:
+            self.add(frame, update.is_placed, update.window.submap_id)
 
     def add_submap(self, submap: Submap, map_id: int, map_from_visual: Sim3 | None) -> None:
         """``map_from_visual`` is None if its place in the map is not known yet."""
@@ -68,7 +86,7 @@ class MapBuilder:
                 self._map.submaps[submap.number] = map_from_visual
             else:
                 if map_id != self._waiting.map_id:
-                    self._waiting.begin(map_id)
+                    self._begin_waiting(map_id)
                 self._waiting.submaps[submap.number] = IDENTITY
             for part in (*self._kept, self._map, self._waiting):
                 part.forget(submap.forgotten)
@@ -113,7 +131,10 @@ class MapBuilder:
         """As many as there is room for; the oldest ones leave, those of saved maps, numbered below zero, last."""
         self._kept = [*others, part] if part.stamps_ns or len(part) else others  # of a rig the path may be silent
         while len(self._kept) > MAX_KEPT or sum(map(len, self._kept)) > self._max_points:
-            self._kept.remove(next((part for part in self._kept if part.map_id >= 0), self._kept[0]))
+            leaving = next((part for part in self._kept if part.map_id >= 0), self._kept[0])
+            self._kept.remove(leaving)
+            if self._ended is not None:
+                self._ended(leaving.snapshot(), True)
 
     def place_waiting(self, map_from_waiting: Sim3, map_id: int) -> None:
         """The frames that waited join the map ``map_id``."""
@@ -132,6 +153,20 @@ class MapBuilder:
             self._map.extend_cloud(cloud._replace(points=points), depth, position, waiting.cloud_submap_ids())
             self._map.submaps |= dict.fromkeys(waiting.submaps, map_from_waiting)
             self._waiting.begin(waiting.map_id)
+
+    def finish(self) -> None:
+        """Nothing comes any more: hands over every map, the one that grows last."""
+        with self._lock:
+            self._begin_waiting(self._waiting.map_id)
+            if self._ended is not None:
+                for part in (*self._kept, self._map):
+                    self._ended(part.snapshot(), True)
+
+    def _begin_waiting(self, map_id: int) -> None:
+        """Frames of another visual map wait from now on; those that waited will never have a place."""
+        if self._ended is not None and (len(self._waiting) or self._waiting.stamps_ns):
+            self._ended(self._waiting.snapshot(), False)
+        self._waiting.begin(map_id)
 
     def snapshot(self) -> MapSnapshot:
         with self._lock:

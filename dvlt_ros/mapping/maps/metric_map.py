@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...alignment import Sim3
+from ...health import Health
 from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
 from ..pose_graph.submap_graph import SubmapGraph, similarity_between
@@ -25,8 +26,9 @@ from ..scale.observations import NoObservation
 from ..sensors.odometry import CameraInOdom, inverse
 from ..sensors.sparse_depth import SparseDepth
 from .map_from_odom import OdomInMap
+from .map_update import MapUpdate
 from .odometry_comparison import OdometryComparison
-from .placed_map import PlacedMap, PlacedWindow
+from .placed_map import PlacedMap
 
 
 class MetricMap(PlacedMap):
@@ -70,6 +72,21 @@ class MetricMap(PlacedMap):
         """By how much more the wheels are wrong than small steps can mend, or the images."""
         return self._odom.disagreement
 
+    def health(self) -> dict[str, Health]:
+        """Of the sources of metres; as long as the scale is not locked, nothing that has a length is published."""
+        found = {"scale": Health.ok()}
+        if self.status.state != "locked":
+            reasons = [reason for reason in (self.status.reason, self.problem) if reason]
+            if self.depth is not None and self.depth.problem and self.depth.problem not in self.status.reason:
+                reasons.append(self.depth.problem)
+            said = "; ".join(reasons) or "no window yet"
+            found["scale"] = Health.warn(
+                f"depth, points, poses and TF are withheld: their scale is {self.status.state}: {said}"
+            )
+        if self.has_odometry:
+            found["odometry"] = Health.unless(self.disagreement)
+        return found
+
     def configure(self, config: ScaleConfig) -> None:
         self._scale.config = config
 
@@ -78,12 +95,12 @@ class MetricMap(PlacedMap):
         super().restart()
         self._begin_another()
 
-    def place(self, window: WindowResult) -> PlacedWindow:
+    def place(self, window: WindowResult) -> MapUpdate:
         if window.map_id != self._visual_id:
             self._turn_to(window.map_id)
         frames = window.reconstructions
         if not frames:
-            return PlacedWindow(window, is_metric=False)
+            return self._waiting(window)
         cameras = [None if self._odometry is None else self._odometry.camera(frame) for frame in frames]
         self._observe_scale(window, cameras)
         self._follow_breaks(frames, cameras)
@@ -91,17 +108,25 @@ class MetricMap(PlacedMap):
         self._map_from_visual = self._laid(frames[-1].map_from_cam)
         if self._map_from_visual is None:
             self._hold_submap(window, cameras)
-            return PlacedWindow(window, is_metric=False)
+            return self._waiting(window)
         self._odom.follow(self._seen(frames[-1].map_from_cam), cameras[-1])
         self._holds_frames = True
         placed = tuple(self._placed(frame, camera) for frame, camera in zip(frames, cameras, strict=True))
         self._latest = frames[-1].map_from_cam, placed[-1].map_from_cam
         map_from_submap = self._add_submaps(window, cameras, placed, is_new)
-        return PlacedWindow(
-            replace(window, reconstructions=placed, map_id=self.map_id), True,
-            None if self._odometry is None else self._odom.map_from_odom, self._map_from_visual if is_new else None,
-            self._take_corrections(), map_from_submap,
-        )  # fmt: skip
+        return MapUpdate(
+            replace(window, reconstructions=placed, map_id=self.map_id),
+            window,
+            is_metric=True,
+            is_placed=True,
+            map_from_visual=self._map_from_visual if is_new else None,
+            map_from_submap=map_from_submap,
+            map_from_odom=None if self._odometry is None else self._odom.map_from_odom,
+        )
+
+    def _waiting(self, window: WindowResult) -> MapUpdate:
+        """Its frames are as the front end has them, until the scale is known."""
+        return MapUpdate(window, window, is_metric=False, is_placed=False)
 
     def _turn_to(self, visual_id: int) -> None:
         """To another visual map, of which nothing is known."""

@@ -1,12 +1,9 @@
-"""What the engine's maps have in common as they leave: a place of their own, and loops that move it."""
+"""What metric and unscaled maps have in common: windows get their place in the map, and closed loops move it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from ...alignment import Sim3
 from ...errors import InputError
@@ -14,30 +11,18 @@ from ..data.corrections import Correction
 from ..front_end.window_result import WindowResult
 from ..pose_graph.config import LoopClosure, RejectedLoop
 from ..pose_graph.submap_graph import SubmapGraph
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedWindow:
-    """A window as it leaves: in metres and in the map, or, as long as that is not known, as the engine made it."""
-
-    window: WindowResult
-    is_metric: bool
-    map_from_odom: np.ndarray | None = None  # (4, 4), metres, at the newest frame
-    map_from_visual: Sim3 | None = None  # the frames of this visual map that came before have become known by it
-    corrections: tuple[Correction, ...] = ()  # of what came before
-    map_from_submap: Sim3 | None = None  # map_from_visual at the window's submap; None: its place is not known
+from .map_update import MapUpdate
 
 
 class PlacedMap(ABC):
-    """Takes every window of the engine, in order; between two of them loops may be closed. Not thread-safe."""
+    """Takes every window of the front end, in order; between two of them loops may be closed. Not thread-safe."""
 
     def __init__(self, graph: SubmapGraph | None = None) -> None:
         """``graph`` is None if no loops are closed."""
         self.map_id = 0
         self._graph = graph
-        self._visual_id: int | None = None  # of the engine's map
+        self._visual_id: int | None = None  # of the front end's map
         self._map_from_visual: Sim3 | None = None  # None: not known
-        self._corrections: tuple[Correction, ...] = ()  # nobody has been told yet
 
     @property
     def is_placed(self) -> bool:
@@ -45,13 +30,12 @@ class PlacedMap(ABC):
         return self._map_from_visual is not None
 
     @abstractmethod
-    def place(self, window: WindowResult) -> PlacedWindow: ...
+    def place(self, window: WindowResult) -> MapUpdate: ...
 
     def restart(self) -> None:
         """No loop will join what comes to what was before."""
         if self._graph is not None:
             self._graph.forget()
-        self._corrections = ()
 
     def load(self, submaps: Sequence[int]) -> int:
         """Begins anew beside a saved map, to which loops may join what comes. Returns its number."""
@@ -61,7 +45,7 @@ class PlacedMap(ABC):
         return self._graph.load(submaps)
 
     def expected_scale(self, first: int, second: int) -> float | None:
-        """The first submap's units per unit of the second, as far as anybody knows."""
+        """The first submap's units per unit of the second; None: unknown."""
         return None if self._graph is None else self._graph.expected_scale(first, second)
 
     def close(self, loop: LoopClosure) -> Correction | RejectedLoop:
@@ -73,7 +57,6 @@ class PlacedMap(ABC):
         found = self._graph.close(loop)
         if isinstance(found, RejectedLoop):
             return found
-        self._corrections += (found,)
         if (latest := self._graph.latest(found, self._visual_id)) is not None:
             self._move(*latest)
         return found
@@ -81,8 +64,3 @@ class PlacedMap(ABC):
     def _move(self, map_from_visual: Sim3, map_id: int) -> None:
         """A loop has moved the camera with the map."""
         self._map_from_visual, self.map_id = map_from_visual, map_id
-
-    def _take_corrections(self) -> tuple[Correction, ...]:
-        """Each is told once."""
-        corrections, self._corrections = self._corrections, ()
-        return corrections

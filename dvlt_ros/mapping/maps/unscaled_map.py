@@ -1,4 +1,4 @@
-"""The engine's maps as they are, each in a unit of its own, and moved by closed loops."""
+"""Maps without a source of metres: each has a unit of its own; closed loops move them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from dataclasses import replace
 from ...alignment import IDENTITY, Sim3
 from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
-from .placed_map import PlacedMap, PlacedWindow
+from .map_update import MapUpdate
+from .placed_map import PlacedMap
 
 
 class UnscaledMap(PlacedMap):
     """What there is without a source of metres."""
 
-    def place(self, window: WindowResult) -> PlacedWindow:
+    def place(self, window: WindowResult) -> MapUpdate:
         if self._map_from_visual is None or window.map_id != self._visual_id:
             self._visual_id = self.map_id = window.map_id
             self._map_from_visual = IDENTITY
         if self._graph is None:
-            return PlacedWindow(window, is_metric=False)
+            return MapUpdate(window, window, is_metric=False, is_placed=True)
         if window.submap is not None:
             self._graph.add(window.submap, self._map_from_visual, self.map_id, None)
         reconstructions = tuple(self._moved(frame, self._map_from_visual) for frame in window.reconstructions)
         moved = replace(window, reconstructions=reconstructions, map_id=self.map_id)
-        return PlacedWindow(
-            moved, is_metric=False, corrections=self._take_corrections(), map_from_submap=self._map_from_visual
-        )
+        return MapUpdate(moved, window, is_metric=False, is_placed=True, map_from_submap=self._map_from_visual)
 
     def _moved(self, frame: Reconstruction, map_from_visual: Sim3) -> Reconstruction:
         if map_from_visual is IDENTITY:  # no loop has moved it

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -30,17 +30,26 @@ UNSURE = 2.0  # multiple of scale_max_spread above which new evidence contradict
 class ScaleConfig:
     """Conditions for locking the scale (publishing metres), and how a locked scale may change."""
 
-    scale_min_windows: int = parameter(5, "windows with an observation before the scale is locked", 2, REMEMBERED)
-    scale_max_spread: float = parameter(0.05, "relative standard error above which it is not locked", 0.0, 1.0)
-    scale_max_residual: float = parameter(
-        0.3, "relative disagreement of source and map, beside their scale, above which it is not locked", 0.0, 10.0
+    GROUP: ClassVar[str] = "scale"
+    min_windows: int = parameter(
+        5, "windows with an observation before the scale is locked", 2, REMEMBERED, expert=True
     )
-    scale_max_disagreement: float = parameter(0.05, "relative difference that two sources may have", 0.0, 1.0)
-    scale_max_error: float = parameter(
-        0.1, "relative difference to what is locked that is not followed but contradicts", 0.0, 1.0
+    max_spread: float = parameter(0.05, "relative standard error above which it is not locked", 0.0, 1.0, expert=True)
+    max_residual: float = parameter(
+        0.3,
+        "relative disagreement of source and map, beside their scale, above which it is not locked",
+        0.0,
+        10.0,
+        expert=True,
     )
-    scale_max_rate: float = parameter(0.02, "relative change per second while locked", 0.0, 1.0, live=True)
-    scale_patience_s: float = parameter(10.0, "evidence contradicts the lock this long before it is lost", 0.0, 3600.0)
+    max_disagreement: float = parameter(0.05, "relative difference that two sources may have", 0.0, 1.0, expert=True)
+    max_error: float = parameter(
+        0.1, "relative difference to what is locked that is not followed but contradicts", 0.0, 1.0, expert=True
+    )
+    max_rate: float = parameter(0.02, "relative change per second while locked", 0.0, 1.0, live=True, expert=True)
+    patience_s: float = parameter(
+        10.0, "evidence contradicts the lock this long before it is lost", 0.0, 3600.0, expert=True
+    )
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -123,18 +132,18 @@ class MetricScaleEstimator:
         assert self.status.metres_per_unit is not None
         locked = math.log(self.status.metres_per_unit)
         away = found.value - locked
-        if has_news and found.spread > UNSURE * self.config.scale_max_spread:
+        if has_news and found.spread > UNSURE * self.config.max_spread:
             objection = objection or f"standard error {found.spread:.3f}: the latest windows contradict each other"
-        if not objection and abs(away) > self.config.scale_max_error:
+        if not objection and abs(away) > self.config.max_error:
             objection = f"the latest windows give {math.exp(away):.3f} times the locked scale"
         if not objection:
             self._contradicted_since_ns = None
-            step = math.copysign(min(abs(away), self.config.scale_max_rate * elapsed_s), away)
+            step = math.copysign(min(abs(away), self.config.max_rate * elapsed_s), away)
             return replace(status, state="locked", metres_per_unit=math.exp(locked + step), reason=unheard)
         if has_news and self._contradicted_since_ns is None:
             self._contradicted_since_ns = self._stamp_ns
         since_ns = self._contradicted_since_ns
-        if has_news and since_ns is not None and (self._stamp_ns - since_ns) * 1e-9 >= self.config.scale_patience_s:
+        if has_news and since_ns is not None and (self._stamp_ns - since_ns) * 1e-9 >= self.config.patience_s:
             self._forget()
             return ScaleStatus(reason=f"the lock is lost: {objection}", locks=status.locks)
         return replace(status, state="locked", metres_per_unit=self.status.metres_per_unit, reason=objection)
@@ -149,24 +158,24 @@ class MetricScaleEstimator:
         (low_name, low), (high_name, high) = ranked[0], ranked[-1]
         apart = high.value - low.value
         chance = math.hypot(low.spread, high.spread)
-        if apart <= max(self.config.scale_max_disagreement, 2 * chance):
+        if apart <= max(self.config.max_disagreement, 2 * chance):
             return ""
         return f"sources disagree: {high_name} gives {math.exp(apart):.3f} times the scale of {low_name}"
 
     def _misfit(self, residual: float) -> str:
-        if residual <= self.config.scale_max_residual:
+        if residual <= self.config.max_residual:
             return ""
         return (
-            f"source and map do not fit together (residual {residual:.2f} is above {self.config.scale_max_residual}); "
+            f"source and map do not fit together (residual {residual:.2f} is above {self.config.max_residual}); "
             "are the mounts right?"
         )
 
     def _too_little(self, found: Estimate) -> str:
         count = max(len(track) for track in self._tracks.values())
-        if count < self.config.scale_min_windows:
-            return f"{count} of {self.config.scale_min_windows} windows"
-        if found.spread > self.config.scale_max_spread:
-            return f"standard error {found.spread:.3f} is above {self.config.scale_max_spread}"
+        if count < self.config.min_windows:
+            return f"{count} of {self.config.min_windows} windows"
+        if found.spread > self.config.max_spread:
+            return f"standard error {found.spread:.3f} is above {self.config.max_spread}"
         return ""
 
 

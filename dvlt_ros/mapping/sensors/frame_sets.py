@@ -36,7 +36,7 @@ class FrameSynchronizer:
         self._awaited_ns.pop(frame.camera, None)
         for camera in self._waiting.keys() - {frame.camera}:
             self._awaited_ns.setdefault(camera, frame.received_ns)
-        latest_ns = frame.received_ns - self.config.rig_patience_s * 1e9
+        latest_ns = frame.received_ns - self.config.patience_s * 1e9
         self.silent = tuple(c for c in self._waiting if self._awaited_ns.get(c, frame.received_ns) < latest_ns)
         sets: list[tuple[Frame, ...]] = []
         num_lost = self._queue(frame)
@@ -81,7 +81,7 @@ class FrameSynchronizer:
     def _match(self, heads: Sequence[Frame], sets: list[tuple[Frame, ...]]) -> int:
         """Takes a set out of the queues, or the frames that are too old for one; returns the number of the latter."""
         latest = max(heads, key=lambda frame: frame.stamp_ns)
-        late = [f for f in heads if latest.stamp_ns - f.stamp_ns > self.config.rig_tolerance_s * 1e9]
+        late = [f for f in heads if latest.stamp_ns - f.stamp_ns > self.config.tolerance_s * 1e9]
         for frame in late or heads:
             self._waiting[frame.camera].popleft()
         if not late:
@@ -93,6 +93,6 @@ class FrameSynchronizer:
         if self._unmatched >= UNMATCHED:
             self.problem = (
                 f"not synchronized: their frames are {self._closest_ns * 1e-9:.3f} s apart or more, "
-                f"rig_tolerance_s is {self.config.rig_tolerance_s:g}"
+                f"cameras.tolerance_s is {self.config.tolerance_s:g}"
             )
         return len(late)

@@ -12,11 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from ...errors import InputError
+from ...health import Health
 from ...parameters import check_parameters, parameter
 from ..data.frames import Frame
 
@@ -39,13 +40,13 @@ class GravityError(InputError):
 class GravityConfig:
     """How gravity is measured, and how long a new map waits for it."""
 
-    gravity_patience_s: float = parameter(
-        2.0, "gravity_source: a new map waits so long for it before it begins as the camera stands", 0.0, 3600.0
+    GROUP: ClassVar[str] = "gravity"
+    patience_s: float = parameter(
+        2.0, "a new map waits so long for gravity before it begins as the camera stands", 0.0, 3600.0, expert=True
     )
     imu_averaging_s: float = parameter(
-        2.0, "imu: accelerations are averaged over so long; what the robot's own motion adds must cancel in it",
-        0.01, 60.0,
-    )  # fmt: skip
+        2.0, "accelerations of the IMU are averaged over so long; what the robot's own motion adds must cancel in it",
+        0.01, 60.0, expert=True)  # fmt: skip
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -65,6 +66,11 @@ class Gravity:
         self._config = config or GravityConfig()
         self._waiting_since_ns: int | None = None
 
+    def health(self) -> Health:
+        """Why maps are not level although they should be."""
+        is_level = bool(self.state) or not self.problem
+        return Health.unless("" if is_level else f"the map is not level by gravity: {self.problem}")
+
     def map_from_cam(self, frame: Frame, otherwise: np.ndarray) -> np.ndarray:
         """Rotation (3, 3) for a map that begins at this frame; ``otherwise`` if gravity did not come in time.
 
@@ -77,7 +83,7 @@ class Gravity:
             self.problem = str(error)
             if self._waiting_since_ns is None:
                 self._waiting_since_ns = frame.received_ns
-            if frame.received_ns - self._waiting_since_ns < self._config.gravity_patience_s * 1e9:
+            if frame.received_ns - self._waiting_since_ns < self._config.patience_s * 1e9:
                 raise
             found = otherwise
             self.state = ""

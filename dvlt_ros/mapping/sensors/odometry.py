@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,22 +28,26 @@ class OdometryError(InputError):
 class OdometryConfig:
     """Limits within which odometry is continuous."""
 
-    odom_time_offset_s: float = parameter(
-        0.0, "added to an image's stamp to find the odometry of that moment", -10.0, 10.0
+    GROUP: ClassVar[str] = "odometry"
+    time_offset_s: float = parameter(
+        0.0, "added to an image's stamp to find the odometry of that moment", -10.0, 10.0, expert=True
     )
-    odom_max_gap_s: float = parameter(0.5, "odometry is not interpolated over a longer pause", 0.0, 60.0)
-    odom_max_silence_s: float = parameter(
-        5.0, "after a longer pause odometry counts as started anew: what lies before has no known relation", 0.0, 3600.0
+    max_gap_s: float = parameter(0.5, "odometry is not interpolated over a longer pause", 0.0, 60.0, expert=True)
+    max_silence_s: float = parameter(
+        5.0,
+        "after a longer pause odometry counts as started anew: what lies before has no known relation",
+        0.0,
+        3600.0,
+        expert=True,
     )
-    odom_max_speed: float = parameter(5.0, "m/s; what is faster is a jump of the odometry", 0.0, 1000.0)
-    odom_max_turn_rate: float = parameter(6.3, "rad/s; what is faster is a jump of the odometry", 0.0, 1000.0)
+    max_speed: float = parameter(5.0, "m/s; what is faster is a jump of the odometry", 0.0, 1000.0, expert=True)
+    max_turn_rate: float = parameter(6.3, "rad/s; what is faster is a jump of the odometry", 0.0, 1000.0, expert=True)
 
     def __post_init__(self) -> None:
         check_parameters(self)
-        if self.odom_max_silence_s < self.odom_max_gap_s:
+        if self.max_silence_s < self.max_gap_s:
             raise ConfigError(
-                f"odom_max_silence_s must be at least odom_max_gap_s {self.odom_max_gap_s}, "
-                f"got {self.odom_max_silence_s}"
+                f"odometry.max_silence_s must be at least odometry.max_gap_s {self.max_gap_s}, got {self.max_silence_s}"
             )
 
 
@@ -121,7 +126,7 @@ class OdometryHistory:
         Raises:
             OdometryError: there is no odometry at this stamp; the message says why.
         """
-        wanted_ns = stamp_ns + round(self.config.odom_time_offset_s * 1e9)
+        wanted_ns = stamp_ns + round(self.config.time_offset_s * 1e9)
         with self._lock:
             if not self._samples:
                 raise OdometryError("no odometry has arrived")
@@ -144,15 +149,15 @@ class OdometryHistory:
         if back_s > 0:
             self._samples.clear()
             return f"odometry stamps went back by {back_s:.1f} s"
-        if elapsed_s > self.config.odom_max_silence_s:
+        if elapsed_s > self.config.max_silence_s:
             return f"no odometry for {elapsed_s:.1f} s"
         step = inverse(latest.odom_from_base) @ pose
         time_s = max(elapsed_s, SHORTEST_STEP_S)
         distance = float(np.linalg.norm(step[:3, 3]))
         angle = float(rotation_angle(torch.from_numpy(step[:3, :3])))
-        if distance > self.config.odom_max_speed * time_s:
+        if distance > self.config.max_speed * time_s:
             return f"odometry jumped by {distance:.2f} m in {elapsed_s:.3f} s"
-        if angle > self.config.odom_max_turn_rate * time_s:
+        if angle > self.config.max_turn_rate * time_s:
             return f"odometry jumped by {np.degrees(angle):.0f} degrees in {elapsed_s:.3f} s"
         return None
 
@@ -164,7 +169,7 @@ class OdometryHistory:
         gap_s = (end.stamp_ns - start.stamp_ns) * 1e-9
         if start.epoch != end.epoch:
             raise OdometryError("no odometry: it broke between the messages before and after this stamp")
-        if gap_s > self.config.odom_max_gap_s:
+        if gap_s > self.config.max_gap_s:
             raise OdometryError(f"no odometry: it paused for {gap_s:.2f} s around this stamp")
         ratio = (wanted_ns - start.stamp_ns) / (end.stamp_ns - start.stamp_ns)
         return _Sample(wanted_ns, interpolate(start.odom_from_base, end.odom_from_base, ratio), end.epoch)
@@ -189,7 +194,7 @@ class OdometryHistory:
         found = None
         for sample in reversed(self._samples[:-1]):
             elapsed_s = (latest.stamp_ns - sample.stamp_ns) * 1e-9
-            if sample.epoch != latest.epoch or elapsed_s > self.config.odom_max_gap_s:
+            if sample.epoch != latest.epoch or elapsed_s > self.config.max_gap_s:
                 break
             found = sample
             if elapsed_s >= SHORTEST_STEP_S:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...alignment import Sim3
 from ...errors import ConfigError, InputError
+from ...health import Health
 from ...robust import mean_rotation
 from ..data.frames import Frame
 from ..data.views import View
@@ -72,6 +73,16 @@ class Rig:
         self._base_from_cam: dict[str, np.ndarray] = {}
         self._seen: dict[Pair, deque[np.ndarray]] = defaultdict(lambda: deque(maxlen=REMEMBERED_FRAME_SETS))
         self._latest_frame_set = -1
+
+    def health(self, residual_deg: float | None) -> Health:
+        """``residual_deg``: how far the mounts were from what the latest window saw; None: unknown."""
+        if self.synchronizer.problem:
+            return Health.warn(f"cameras: {self.synchronizer.problem}")
+        if residual_deg is not None and residual_deg > self.config.max_residual_deg:
+            return Health.warn(
+                f"cameras: seen {residual_deg:.1f} degrees from their mounts, which are not believed; is TF right?"
+            )
+        return Health.ok()
 
     def learn(self, frame: Frame) -> None:
         """The mount of a frame's camera, when its first frame comes.
@@ -160,11 +171,11 @@ class Rig:
             return None, f"{count} of {MIN_FRAME_SETS} frame sets to check the mounts"
         residuals = {pair: mount_residual_deg(seen, self._mounted(pair)) for pair, seen in known.items()}
         (first, second), worst = max(residuals.items(), key=lambda entry: entry[1])
-        if worst <= self.config.rig_max_residual_deg:
+        if worst <= self.config.max_residual_deg:
             return worst, ""
         return worst, (
             f"'{first}' and '{second}' are seen {worst:.1f} degrees from where their mounts have them "
-            f"(rig_max_residual_deg is {self.config.rig_max_residual_deg:g}); are the mounts right?"
+            f"(cameras.max_residual_deg is {self.config.max_residual_deg:g}); are the mounts right?"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,19 +37,17 @@ class LateDepthError(DepthError):
 class SparseDepthConfig:
     """Which measured depth is used for an image."""
 
-    sparse_depth_tolerance_s: float = parameter(
-        0.05, "sparse depth: stamps further from the image's are not compared with it", 0.0, 10.0
+    GROUP: ClassVar[str] = "measured_depth"
+    tolerance_s: float = parameter(
+        0.05, "stamps further from the image's are not compared with it", 0.0, 10.0, expert=True
     )
-    sparse_depth_min_m: float = parameter(0.1, "sparse depth: what is nearer to its sensor is not used", 0.0, 1000.0)
-    sparse_depth_max_m: float = parameter(30.0, "sparse depth: what is farther from its sensor is not used", 0.0, 1e5)
+    min_m: float = parameter(0.1, "what is nearer to its sensor is not used", 0.0, 1000.0, expert=True)
+    max_m: float = parameter(30.0, "what is farther from its sensor is not used", 0.0, 1e5, expert=True)
 
     def __post_init__(self) -> None:
         check_parameters(self)
-        if self.sparse_depth_min_m >= self.sparse_depth_max_m:
-            raise ConfigError(
-                f"sparse_depth_max_m must be above sparse_depth_min_m {self.sparse_depth_min_m}, "
-                f"got {self.sparse_depth_max_m}"
-            )
+        if self.min_m >= self.max_m:
+            raise ConfigError(f"measured_depth.max_m must be above measured_depth.min_m {self.min_m}, got {self.max_m}")
 
 
 class SparseDepth:
@@ -135,7 +134,7 @@ def usable(points: np.ndarray, config: SparseDepthConfig) -> np.ndarray:
     known = np.isfinite(distance)
     if not known.any():
         raise DepthError("it has no valid point: all are NaN, infinite or 0")
-    low, high = config.sparse_depth_min_m, config.sparse_depth_max_m
+    low, high = config.min_m, config.max_m
     kept = points[known & (distance >= low) & (distance <= high)]
     if not len(kept):
         median_m = float(np.median(distance[known]))

@@ -12,10 +12,10 @@ from ...alignment import Sim3
 from ...errors import AlignmentError
 from ...geometry import every, pixel_grid
 from ...model import PixelMapping
-from ..config import MappingConfig
 from ..data.frames import Reconstruction, RegistrationReport
 from ..data.views import Anchor, View
 from ..inference.prediction import WindowPrediction
+from .config import ConfidenceConfig
 from .registration import SharedPoints, register_points
 
 MAP_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # x forward, z up (REP-103)
@@ -59,7 +59,7 @@ class MapFrame:
                 registration = register_points(shared_points(prediction, shared))
                 if registration.residual <= max_residual:
                     return registration.map_from_window, RegistrationReport("joined", registration.residual)
-                reason = f"residual {registration.residual:.3f} is above max_registration_residual {max_residual}"
+                reason = f"residual {registration.residual:.3f} is above registration.max_residual {max_residual}"
                 report = RegistrationReport("refused", registration.residual, reason)
             except AlignmentError as error:
                 report = RegistrationReport("refused", None, str(error))
@@ -132,7 +132,7 @@ def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_w
     ]
 
 
-def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: MappingConfig) -> Reconstruction:
+def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: ConfidenceConfig) -> Reconstruction:
     """A view as it is published: depth that is not trusted is NaN."""
     frame = anchor.view.frame
     return Reconstruction(
@@ -142,15 +142,15 @@ def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: Mapp
     )  # fmt: skip
 
 
-def without_the_blind(prediction: WindowPrediction, num_shared: int, config: MappingConfig) -> WindowPrediction:
+def without_the_blind(prediction: WindowPrediction, num_shared: int, config: ConfidenceConfig) -> WindowPrediction:
     """Removes the cameras (NaN) of new views with too few trusted pixels, because their pose is a guess."""
-    is_trusted = (prediction.depth > 0) & (prediction.confidence >= config.min_confidence)
-    is_blind = is_trusted.mean(axis=(1, 2)) < config.min_trusted_share
+    is_trusted = (prediction.depth > 0) & (prediction.confidence >= config.min)
+    is_blind = is_trusted.mean(axis=(1, 2)) < config.min_share
     is_blind[:num_shared] = False
     return replace(prediction, window_from_cam=np.where(is_blind[:, None, None], np.nan, prediction.window_from_cam))
 
 
-def trusted(anchor: Anchor, config: MappingConfig) -> np.ndarray:
+def trusted(anchor: Anchor, config: ConfidenceConfig) -> np.ndarray:
     """(h, w) bool: pixels confident enough, in absolute terms and among those of their frame."""
-    threshold = max(config.min_confidence, float(np.quantile(anchor.confidence, config.distrusted_share)))
+    threshold = max(config.min, float(np.quantile(anchor.confidence, config.cut_share)))
     return np.isfinite(anchor.depth) & (anchor.depth > 0) & (anchor.confidence >= threshold)

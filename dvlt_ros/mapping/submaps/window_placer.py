@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..config import MappingConfig
+from ...health import Health
 from ..data.counters import Counters
 from ..data.frames import Frame, RegistrationReport
 from ..data.views import Anchor, View, Window
 from ..inference.prediction import WindowPrediction
 from ..sensors.gravity import Gravity, GravityError
 from ..sensors.rig import Rig, RigFit, RigReport
+from .config import ConfidenceConfig, RegistrationConfig
 from .placement import MAP_FROM_OPTICAL, MapFrame, anchor_views, without_the_blind
 
 NO_CAMERA = "no camera explains their rays"
-NOTHING_SEEN = "too few pixels reach min_confidence; is the camera covered?"
+NOTHING_SEEN = "too few pixels reach confidence.min; is the camera covered?"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,27 +50,35 @@ class WindowPlacer:
         """Of the current map."""
         return self._map.map_id
 
+    def health(self) -> Health:
+        return Health.unless(f"the map waits: {self.problem}" if self.problem else "")
+
     def restart(self) -> None:
         """Ends the map: the next window begins another one."""
         self._map.restart()
         self.problem = ""
 
     def place(
-        self, window: Window, shared: Sequence[Anchor], prediction: WindowPrediction, config: MappingConfig
+        self,
+        window: Window,
+        shared: Sequence[Anchor],
+        prediction: WindowPrediction,
+        confidence: ConfidenceConfig,
+        joining: RegistrationConfig,
     ) -> PlacedViews:
         """Places the window's views, or says in ``problem`` why that is not possible.
 
         Args:
             shared: the shared views that the prediction holds, before the new ones.
         """
-        prediction, self.problem = self._without_the_lost(prediction, len(shared), config)
+        prediction, self.problem = self._without_the_lost(prediction, len(shared), confidence)
         if self.problem:
             return PlacedViews((), RegistrationReport("refused", None, self.problem))
         views = [*(anchor.view for anchor in shared), *window.new]
         prediction, fit = self._constrained(views, prediction)
         try:
             map_from_window, registration = self._map.place(
-                prediction, shared, config.max_registration_residual, lambda index: self._axes(views[index].frame)
+                prediction, shared, joining.max_residual, lambda index: self._axes(views[index].frame)
             )
         except GravityError as error:
             self.problem = f"a new map cannot begin before gravity is known: {error}"
@@ -85,7 +94,7 @@ class WindowPlacer:
         return PlacedViews(new, registration, rig, (*known, *new))
 
     def _without_the_lost(
-        self, prediction: WindowPrediction, num_shared: int, config: MappingConfig
+        self, prediction: WindowPrediction, num_shared: int, config: ConfidenceConfig
     ) -> tuple[WindowPrediction, str]:
         """Drops new views without a camera or without trusted depth; and why, if none is left."""
         seeing = without_the_blind(prediction, num_shared, config)

@@ -27,7 +27,7 @@ class ImuIntake:
     def __init__(
         self, node: Node, config: NodeConfig, gravity: GravityConfig, tree: TfTree, complain: Callable[[str], None]
     ) -> None:
-        self._prefix, self._tree, self._complain = config.frame_prefix, tree, complain
+        self._prefix, self._tree, self._complain = config.frames.prefix, tree, complain
         self._up = UpFilter(gravity.imu_averaging_s)
         self._frame = ""
         self._subscription = FollowingSubscription(node, Imu, "imu", self._on_message, "auto", QUEUE)
@@ -94,11 +94,11 @@ def motion(message: Imu) -> tuple[np.ndarray, np.ndarray | None]:
 
 def gravity_of_mount(config: NodeConfig, gravity: GravityConfig, tree: TfTree) -> Gravity:
     """The robot's base is level, and TF has the camera on it."""
-    base = prefixed(config.frame_prefix, config.base_frame)
+    base = prefixed(config.frames.prefix, config.frames.base)
 
     def level_from_cam_by_mount(stamp_ns: int, frame_id: str) -> np.ndarray:
         try:
-            return tree.look_up(base, prefixed(config.frame_prefix, frame_id), stamp_ns)[:3, :3]
+            return tree.look_up(base, prefixed(config.frames.prefix, frame_id), stamp_ns)[:3, :3]
         except TreeError as error:
             raise GravityError(str(error)) from error
 

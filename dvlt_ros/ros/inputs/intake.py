@@ -82,9 +82,9 @@ class Intake:
         self.camera_info_problem = ""
         topics = f"{camera}/" if camera else ""
         kind, topic = Image, node.resolve_topic_name(f"{topics}image")
-        if config.image_transport == "compressed":
+        if config.input.transport == "compressed":
             kind, topic = CompressedImage, f"{topic}/compressed"
-        self.images = FollowingSubscription(node, kind, topic, self._on_image, config.image_reliability)
+        self.images = FollowingSubscription(node, kind, topic, self._on_image, config.input.reliability)
         self.infos = FollowingSubscription(node, CameraInfo, f"{topics}camera_info", self._on_info, "auto")
 
     @property
@@ -105,7 +105,7 @@ class Intake:
         self._offer(
             Frame(
                 Time.from_msg(message.header.stamp).nanoseconds,
-                message.header.frame_id or self._config.camera_frame,
+                message.header.frame_id or self._config.input.camera_frame,
                 received_ns,
                 partial(self._load, message),
                 self._camera,
@@ -115,7 +115,7 @@ class Intake:
     def _on_info(self, message: CameraInfo) -> None:
         """Keeps the lens by frame and by the size of the images that it belongs to."""
         try:
-            lens = lens_of_camera_info(message, self._config.image_is_rectified)
+            lens = lens_of_camera_info(message, self._config.input.is_rectified)
         except InputError as error:
             self.camera_info_problem = str(error)
             return
@@ -127,8 +127,8 @@ class Intake:
 
     def _load(self, message: Image | CompressedImage) -> Picture:
         """Raises InputError for an image without frame, pixels or a known encoding; the node goes on."""
-        if not (message.header.frame_id or self._config.camera_frame):
-            raise InputError("it has no frame_id; the driver must set it, or camera_frame here")
+        if not (message.header.frame_id or self._config.input.camera_frame):
+            raise InputError("it has no frame_id; the driver must set it, or input.camera_frame here")
         image = self._decode(message)
         key = message.header.frame_id, image.shape[:2]
         lens = self._lenses.get(key)

@@ -26,15 +26,15 @@ class OdometryIntake:
     def __init__(
         self, node: Node, config: NodeConfig, odometry: OdometryConfig, tree: TfTree, complain: Callable[[str], None]
     ) -> None:
-        self._prefix = config.frame_prefix
-        self.odom_frame = prefixed(self._prefix, config.odom_frame)
+        self._prefix = config.frames.prefix
+        self.odom_frame = prefixed(self._prefix, config.odometry.frame)
         self._tree, self._complain = tree, complain
         self._history = OdometryHistory(odometry)
-        self._base_frame = prefixed(self._prefix, config.base_frame)
-        self._offset_ns = round(odometry.odom_time_offset_s * 1e9)
+        self._base_frame = prefixed(self._prefix, config.frames.base)
+        self._offset_ns = round(odometry.time_offset_s * 1e9)
         self._subscription = (
             FollowingSubscription(node, Odometry, "odom", self._on_message, "auto", QUEUE)
-            if config.odom_source == "topic"
+            if config.odometry.source == "topic"
             else None
         )
 

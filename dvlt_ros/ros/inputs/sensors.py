@@ -19,22 +19,22 @@ from .sparse_depth import SparseDepthIntake
 from .tf_tree import LATEST, TfTree, TreeError
 
 
-class Sensors:
+class SensorTopics:
     """Those that are configured, and the TF tree that says where they are; None for the others."""
 
     def __init__(self, node: Node, settings: Settings, complain: Callable[[str], None]) -> None:
         config = settings.node
         self._settings = settings
-        self.tree = TfTree(node, config.tf_timeout_s)
+        self.tree = TfTree(node, config.tf.timeout_s)
         self.odometry: OdometryIntake | None = None
         self.depth: SparseDepthIntake | None = None
         self.imu: ImuIntake | None = None
-        if config.odom_source != "none":
-            self.odometry = OdometryIntake(node, config, settings.odometry, self.tree, complain)
-        if config.depth_source != "none":
-            self.depth = SparseDepthIntake(node, config, settings.depth, self.tree, self.camera_in_odom)
-        if config.gravity_source == "imu":
-            self.imu = ImuIntake(node, config, settings.gravity, self.tree, complain)
+        if config.odometry.source != "none":
+            self.odometry = OdometryIntake(node, config, settings.mapper.odometry, self.tree, complain)
+        if config.measured_depth.source != "none":
+            self.depth = SparseDepthIntake(node, config, settings.mapper.measured_depth, self.tree, self.camera_in_odom)
+        if config.gravity.source == "imu":
+            self.imu = ImuIntake(node, config, settings.mapper.gravity, self.tree, complain)
 
     @property
     def camera_in_odom(self) -> Callable[[int, str], CameraInOdom] | None:
@@ -46,15 +46,15 @@ class Sensors:
     def gravity(self) -> Gravity | None:
         """None: nobody but the odometry tells it, or nobody at all."""
         if self.imu is not None:
-            return Gravity("imu", self.imu.level_from_cam, self._settings.gravity)
-        if self._settings.node.gravity_source == "mount":
-            return gravity_of_mount(self._settings.node, self._settings.gravity, self.tree)
+            return Gravity("imu", self.imu.level_from_cam, self._settings.mapper.gravity)
+        if self._settings.node.gravity.source == "mount":
+            return gravity_of_mount(self._settings.node, self._settings.mapper.gravity, self.tree)
         return None
 
     def base_from_cam(self, frame_id: str) -> np.ndarray:
         """(4, 4) of a camera's mount, metres. Raises InputError: TF does not have it."""
         config = self._settings.node
-        base, camera = (prefixed(config.frame_prefix, frame) for frame in (config.base_frame, frame_id))
+        base, camera = (prefixed(config.frames.prefix, frame) for frame in (config.frames.base, frame_id))
         try:
             return self.tree.look_up(base, camera, LATEST)
         except TreeError as error:

@@ -50,13 +50,13 @@ class SparseDepthIntake:
         odometry: Callable[[int, str], CameraInOdom] | None,
     ) -> None:
         """``odometry`` gives a frame of the robot at a stamp: with it the motion between two stamps is known."""
-        self._prefix, self._config, self._tree, self._odometry = config.frame_prefix, depth, tree, odometry
+        self._prefix, self._config, self._tree, self._odometry = config.frames.prefix, depth, tree, odometry
         self._messages: tuple[tuple[int, Measurement], ...] = ()  # replaced at once: another thread looks into it
         self._lens: Lens | None = None
         self._lens_problem = ""
-        kind, topic = TOPICS[config.depth_source]
+        kind, topic = TOPICS[config.measured_depth.source]
         self._subscriptions = [FollowingSubscription(node, kind, topic, self._on_message, "auto", QUEUE)]
-        if config.depth_source == "image":
+        if config.measured_depth.source == "image":
             info = FollowingSubscription(node, CameraInfo, "sparse_depth/camera_info", self._on_info, "auto", QUEUE)
             self._subscriptions.append(info)
 
@@ -90,12 +90,12 @@ class SparseDepthIntake:
             raise DepthError(f"nothing has arrived on {sensor.topic}{publishers}")
         measured_ns, message = min(messages, key=lambda entry: abs(entry[0] - stamp_ns))
         away_s = (measured_ns - stamp_ns) * 1e-9
-        if abs(away_s) > self._config.sparse_depth_tolerance_s:
+        if abs(away_s) > self._config.tolerance_s:
             clocks = "; do both use the same clock?" if abs(away_s) > 10 else ""
             kind = LateDepthError if measured_ns == messages[-1][0] and away_s < 0 else DepthError
             raise kind(
                 f"{sensor.topic}: the nearest message is {abs(away_s):.3f} s {'newer' if away_s > 0 else 'older'} than "
-                f"the image, sparse_depth_tolerance_s is {self._config.sparse_depth_tolerance_s:g}{clocks}"
+                f"the image, measured_depth.tolerance_s is {self._config.tolerance_s:g}{clocks}"
             )
         return measured_ns, message
 

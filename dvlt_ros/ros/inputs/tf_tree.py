@@ -181,10 +181,14 @@ class OdomAnchor:
         self._timer = node.create_timer(REBROADCAST_S, self._broadcast, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
+    def stale_after_s(self) -> float:
+        return self._config().output.stale_after_s
+
+    @property
     def is_stale(self) -> bool:
         """Whether something was published and no longer is."""
         latest = self._latest  # the publishing thread may take it away
-        return latest is not None and time.monotonic() - latest[2] > self._config().stale_after_s
+        return latest is not None and time.monotonic() - latest[2] > self.stale_after_s
 
     def publish(self, odom_frame: str, map_from_odom: np.ndarray) -> None:
         """From now on this one (4, 4).
@@ -210,11 +214,11 @@ class OdomAnchor:
         if latest is None or self.is_stale:
             return
         map_from_odom, odom_frame, _ = latest
-        stamp_ns = self._node.get_clock().now().nanoseconds + round(self._config().tf_tolerance_s * 1e9)
+        stamp_ns = self._node.get_clock().now().nanoseconds + round(self._config().tf.tolerance_s * 1e9)
         self._tree.send(map_from_odom, self._map_frame, odom_frame, stamp_ns)
 
 
 def other_parent(frame: str, parent: str) -> str:
     return (
-        f"'{frame}' already has the parent '{parent}' from another publisher; set tf_mode: none, or stop that publisher"
+        f"'{frame}' already has the parent '{parent}' from another publisher; set tf.mode: none, or stop that publisher"
     )

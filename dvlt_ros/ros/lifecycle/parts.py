@@ -7,46 +7,29 @@ from dataclasses import dataclass
 
 from rclpy.lifecycle import LifecycleNode
 
-from ...mapping.front_end.front_end import FrontEnd
-from ...mapping.front_end.warm_up import warm_up
-from ...mapping.inference.loading import digest_of
-from ...mapping.loop_closer import LoopParts, prepare_loops
-from ...mapping.maps.builder import MapBuilder
-from ...mapping.maps.metric_map import MetricMap
-from ...mapping.maps.unscaled_map import UnscaledMap
+from ...mapping.inference.loading import load_predictor
+from ...mapping.mapper import Mapper
 from ...mapping.sensors.rig import Rig
+from ...mapping.sensors.suite import Sensors
 from ..complaints import Complaints
 from ..config import NodeConfig, Settings
-from ..inputs.sensors import Sensors
+from ..inputs.sensors import SensorTopics
 from ..inputs.tf_tree import CameraAnchor, OdomAnchor
 from ..outputs.topics import Outputs
 from ..parameters import Parameters
-from .device import load_predictor
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    engine: FrontEnd
-    map: MetricMap | UnscaledMap
-    builder: MapBuilder
-    loops: LoopParts
-    checkpoint: str  # digest; empty: no places are recognised
+    mapper: Mapper
     outputs: Outputs
-    sensors: Sensors | None  # None: nothing is asked of TF
+    sensors: SensorTopics | None  # None: nothing is asked of TF
     anchor: CameraAnchor | OdomAnchor | None  # None: nothing is published on it
     opened: ExitStack  # what `close` closes
 
-    @property
-    def metric(self) -> MetricMap | None:
-        return self.map if isinstance(self.map, MetricMap) else None
-
     def configure(self, settings: Settings) -> None:
         """What may change at any time."""
-        self.engine.configure(settings.engine)
-        if self.metric is not None:
-            self.metric.configure(settings.scale)
-        if self.loops.detector is not None:
-            self.loops.detector.configure(settings.closing, settings.places, settings.loops)
+        self.mapper.configure(settings.mapper)
 
     def close(self) -> None:
         self.opened.close()
@@ -60,34 +43,36 @@ def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) 
     """
     settings = parameters.current
     config = settings.node
-    predictor = load_predictor(config, settings.engine.image_rotation)
+    predictor = load_predictor(settings.mapper.model)
     with ExitStack() as opened:
-        sensors = opened.enter_context(closing(Sensors(node, settings, complain))) if _asks_tf(config) else None
-        rig = Rig(config.cameras, sensors.base_from_cam, settings.rig) if sensors and config.cameras else None
-        loops = prepare_loops(settings.closing, settings.places, settings.loops, predictor, config.has_metric_source)
-        gravity = None if sensors is None else sensors.gravity()
-        engine = FrontEnd(predictor, settings.engine, complain, rig=rig, gravity=gravity, loops=loops.detector)
-        warm_up(engine)
-        map_: MetricMap | UnscaledMap = UnscaledMap(loops.graph)
-        if sensors is not None and config.has_metric_source:
-            map_ = MetricMap(sensors.camera_in_odom, settings.scale, sensors.measured_depth(), loops.graph)
-        anchor = None if sensors is None else _make_anchor(node, parameters, sensors)
+        topics = opened.enter_context(closing(SensorTopics(node, settings, complain))) if _asks_tf(config) else None
+        mapper = Mapper(settings.mapper, predictor, _sensors(topics, settings), complain)
+        mapper.warm_up()
+        anchor = None if topics is None else _make_anchor(node, parameters, topics)
         if anchor is not None:
             opened.enter_context(closing(anchor))
-        tree, odometry = (None, None) if sensors is None else (sensors.tree, sensors.odometry)
+        tree, odometry = (None, None) if topics is None else (topics.tree, topics.odometry)
         outputs = opened.enter_context(closing(Outputs(node, config, anchor, odometry, tree)))
-        builder = MapBuilder(settings.engine, config.cameras[0] if config.cameras else "")
-        checkpoint = "" if loops.detector is None else digest_of(config.weights)
-        return Parts(engine, map_, builder, loops, checkpoint, outputs, sensors, anchor, opened.pop_all())
+        return Parts(mapper, outputs, topics, anchor, opened.pop_all())
+
+
+def _sensors(topics: SensorTopics | None, settings: Settings) -> Sensors:
+    if topics is None:
+        return Sensors()
+    cameras = settings.mapper.cameras
+    rig = Rig(cameras.names, topics.base_from_cam, cameras) if cameras.names else None
+    return Sensors(rig, topics.camera_in_odom, topics.measured_depth(), topics.gravity())
 
 
 def _asks_tf(config: NodeConfig) -> bool:
-    return config.placement != "none" or config.has_metric_source or config.gravity_source != "auto"
+    return config.placement != "none" or config.has_metric_source or config.gravity.source != "auto"
 
 
-def _make_anchor(node: LifecycleNode, parameters: Parameters, sensors: Sensors) -> CameraAnchor | OdomAnchor | None:
+def _make_anchor(
+    node: LifecycleNode, parameters: Parameters, sensors: SensorTopics
+) -> CameraAnchor | OdomAnchor | None:  # fmt: skip
     config = parameters.current.node
-    map_frame = config.frame_prefix + config.map_frame
+    map_frame = config.frames.prefix + config.frames.map
     if config.placement == "map_to_camera":
         return CameraAnchor(sensors.tree, map_frame)
     if config.placement == "map_to_odom":

@@ -14,9 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import SetBool, Trigger
 
 from ...errors import ConfigError, DvltError
-from ...mapping.relocalization import load_saved_map
 from .parts import Parts
-from .saving import open_map, save_maps
 from .status import Condition
 from .stream import describe_error
 
@@ -30,7 +28,6 @@ class Services:
         """``condition`` is the node's, now."""
         self._node, self._condition = node, condition
         self._files = ThreadPoolExecutor(1, thread_name_prefix="dvlt files")
-        self._saved: dict[bytes, Path] = {}  # maps that are on disk, by content
         files, resets = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         # The node's own group would hold back its timers as long as an answer is awaited.
         node.create_service(Trigger, "~/save_map", self._on_save_map, callback_group=files)
@@ -70,23 +67,21 @@ class Services:
     async def _save(self) -> str:
         """What is saved is the maps as they are now, whatever becomes of the node meanwhile."""
         parts, config = self._parts(), self._condition().settings.node
-        work = self._files.submit(save_maps, parts.builder, parts.loops.detector, config, parts.checkpoint, self._saved)
-        newest = await self._outcome(work)
+        newest = await self._outcome(self._files.submit(parts.mapper.save, Path(config.maps.directory)))
         return str(newest)
 
     async def _load(self) -> str:
         """A file that is refused changes nothing."""
         parts, config = self._parts(), self._condition().settings.node
-        if parts.loops.graph is None:
-            raise ConfigError(f"no loops are closed: {parts.loops.reason}")
-        path, saved = await self._outcome(self._files.submit(open_map, config, parts.checkpoint))
+        work = self._files.submit(parts.mapper.open, Path(config.maps.directory), config.maps.file)
+        path, saved = await self._outcome(work)
         now = self._condition()
         if now.parts is not parts:
             raise ConfigError(f"the node is {now.label} meanwhile")
         if now.stream is not None:
             await self._outcome(now.stream.load(saved))
         else:  # nothing is published that the executor could hold up, and activation waits for it
-            load_saved_map(saved, parts.engine, parts.map, parts.builder)
+            parts.mapper.load(saved)
         return f"{path}: {len(saved.stored_submaps)} places, {len(saved.cloud.points)} points"
 
     def _parts(self) -> Parts:

@@ -1,20 +1,18 @@
-"""One activation of the node: images in, worker, publishing thread."""
+"""One activation of the node: images in, the mapping thread, the publishing thread."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 
 from rclpy.lifecycle import LifecycleNode
 
+from ...health import Health, Level
 from ...mapping.data.frames import Frame
-from ...mapping.front_end.window_result import WindowResult
-from ...mapping.loop_closer import LoopCloser
+from ...mapping.mapping_thread import MappingThread
+from ...mapping.maps.map_update import MapUpdate
 from ...mapping.maps.saved_map import SavedMap
-from ...mapping.relocalization import load_saved_map
-from ...mapping.worker import Worker
 from ..complaints import Complaints
 from ..inputs.intake import Intake
 from ..outputs.publishing import PublishingThread
@@ -31,38 +29,40 @@ class Stream:
     ) -> None:  # fmt: skip
         """``published`` is called after windows, by the publisher."""
         self.paused = False
-        self.last_window: WindowResult | None = None
-        self.window_problem = ""  # of the latest window; empty: there was none
-        self._engine, self._map, self._builder = parts.engine, parts.map, parts.builder
+        self._problem = ""  # of the latest window; empty: there was none
+        self._mapper = parts.mapper
         self._complain = complain
-        self.loops = LoopCloser(parts.engine, parts.map, node.get_logger().info)
         self.publishing = PublishingThread(
-            parts.outputs, parts.builder, parts.engine.counters,
+            parts.outputs, parts.mapper,
             config=lambda: parameters.current.node,
-            budget_ms=lambda: parameters.current.engine.latency_budget_ms,
+            budget_ms=lambda: parameters.current.mapper.budget.latency_ms,
             now_ns=lambda: node.get_clock().now().nanoseconds,
             fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
             published=published,
         )  # fmt: skip
-        self.worker = Worker(parts.engine, self._deliver, self._on_failure, self._close_loops)
+        self.mapping = MappingThread(parts.mapper, self._deliver, self._on_failure, self._on_loop_failure)
         config = parameters.current.node
-        cameras = config.cameras or ("",)
+        cameras = config.cameras.names or ("",)
         with ExitStack() as opened:  # if one fails, none stays subscribed
             self.intakes = [opened.enter_context(closing(Intake(node, config, self._offer, c))) for c in cameras]
             self._subscribed = opened.pop_all()
         self.publishing.start()
-        self.worker.start()
+        self.mapping.start()
 
     def stop(self) -> None:
         """First nothing comes in any more, then both threads end."""
         self._subscribed.close()
-        self.worker.stop()
+        self.mapping.stop()
         self.publishing.stop()
 
     def follow(self) -> None:
         """The cameras' publishers, as they come and go."""
         for intake in self.intakes:
             intake.follow()
+
+    def health(self) -> Health:
+        """Of the windows."""
+        return Health.unless(self._problem, Level.ERROR)
 
     @property
     def intake(self) -> Intake:
@@ -71,44 +71,33 @@ class Stream:
 
     def restart(self) -> Future[None]:
         """Between two windows; the next one begins another map."""
-
-        def action() -> None:
-            self._engine.begin_anew()
-            self._map.restart()
-
-        return self.worker.request(action)
+        return self.mapping.request(self._mapper.reset)
 
     def load(self, saved: SavedMap) -> Future[None]:
         """Between two windows; the next one begins another map beside it."""
 
         def action() -> None:
-            load_saved_map(saved, self._engine, self._map, self._builder)
+            self._mapper.load(saved)
             self.publishing.renew_map()
 
-        return self.worker.request(action)
+        return self.mapping.request(action)
 
     def _offer(self, frame: Frame) -> None:
         if not self.paused:
-            self.worker.offer(frame)
+            self.mapping.offer(frame)
 
-    def _deliver(self, result: WindowResult) -> None:
-        finished_ns = time.monotonic_ns()
-        placed = self._map.place(result)  # it may wait for transforms
-        self.last_window = placed.window
+    def _deliver(self, update: MapUpdate) -> None:
         if (latency := self.publishing.latency) is not None:
-            self._engine.overhead_ms = latency.overhead_ms
-        self.publishing.deliver(placed, finished_ns)
-        self.window_problem = ""
+            self._mapper.observe_overhead(latency.overhead_ms)
+        self.publishing.deliver(update)
+        self._problem = ""
 
-    def _close_loops(self, waited_ms: float) -> None:
-        try:
-            self.loops.work(waited_ms)
-        except Exception as error:  # the stream goes on without this loop
-            self._complain(f"a loop could not be checked: {describe_error(error)}")
+    def _on_loop_failure(self, error: Exception) -> None:
+        self._complain(f"a loop could not be checked: {describe_error(error)}")
 
     def _on_failure(self, error: Exception) -> None:
-        self.window_problem = f"a window failed: {describe_error(error)}"
-        self._complain(self.window_problem)
+        self._problem = f"a window failed: {describe_error(error)}"
+        self._complain(self._problem)
 
 
 def describe_error(error: Exception) -> str:

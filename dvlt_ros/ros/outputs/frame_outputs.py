@@ -29,8 +29,8 @@ class FrameOutputs:
     def __init__(self, node: LifecycleNode, config: NodeConfig, tree: TfTree | None, camera: str = "") -> None:
         """``tree`` has the robot's base below the camera; the topics of a rig's ``camera`` begin with its name."""
         self.obstacle_problem = ""
-        self._node, self._tree, self._prefix = node, tree, config.frame_prefix
-        self._size = (config.output_height, config.output_width) if config.output_height else None
+        self._node, self._tree, self._prefix = node, tree, config.frames.prefix
+        self._size = (config.output.height, config.output.width) if config.output.height else None
         topics = f"{camera}/" if camera else ""
         self._depth = self._publisher(Image, f"{topics}depth/image", QUEUE)
         self._camera_info = self._publisher(CameraInfo, f"{topics}depth/camera_info", QUEUE)
@@ -58,7 +58,7 @@ class FrameOutputs:
         if wanted(self._depth):
             self._depth.publish(messages.image_message(frame.depth, "32FC1", head))
         if wanted(self._points):
-            cloud = frame.points(config.points_stride, config.points_organized)
+            cloud = frame.points(config.output.points_stride, config.output.points_organized)
             self._points.publish(messages.cloud_message(cloud, head))
 
     def close(self) -> None:
@@ -70,13 +70,14 @@ class FrameOutputs:
         """Why not, or nothing. None in sight is an empty cloud; a frame without any trusted depth sees nothing."""
         if self._tree is None or not wanted(self._obstacles):
             return ""
-        cloud = frame.points(config.points_stride)
+        cloud = frame.points(config.output.points_stride)
         if not len(cloud):
             return ""
         try:
             stamp_ns = Time.from_msg(head.stamp).nanoseconds
-            base_from_cam = self._tree.look_up(self._prefixed(config.base_frame), head.frame_id, stamp_ns)
-            found = obstacle_points(cloud, base_from_cam, config.obstacle_min_height_m, config.obstacle_max_height_m)
+            base_from_cam = self._tree.look_up(self._prefixed(config.frames.base), head.frame_id, stamp_ns)
+            heights = config.obstacles
+            found = obstacle_points(cloud, base_from_cam, heights.min_height_m, heights.max_height_m)
         except (TreeError, InputError) as error:
             return f"obstacles are withheld: {error}"
         self._obstacles.publish(messages.cloud_message(found, head))
@@ -92,13 +93,13 @@ class FrameOutputs:
 
 
 def prefixed(prefix: str, frame_id: str) -> str:
-    """``frame_prefix`` is put before frames that do not have it yet."""
+    """``frames.prefix`` is put before frames that do not have it yet."""
     return frame_id if frame_id.startswith(prefix) else prefix + frame_id
 
 
 def may_be_unscaled(config: NodeConfig) -> bool:
     """Where metres can be had, nothing else leaves."""
-    return config.publish_unscaled and not config.has_metric_source
+    return config.output.publish_unscaled and not config.has_metric_source
 
 
 def wanted(publisher: LifecyclePublisher[Any]) -> bool:

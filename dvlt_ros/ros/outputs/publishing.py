@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ...mapping.data.counters import Counters
+from ...health import Health, Level
 from ...mapping.data.frames import Reconstruction
-from ...mapping.maps.builder import MapBuilder
-from ...mapping.maps.placed_map import PlacedWindow
+from ...mapping.mapper import Mapper
+from ...mapping.maps.map_update import MapUpdate
 from ..config import NodeConfig
 from .topics import Outputs
 
@@ -32,7 +32,7 @@ class PublishingThread:
     """Publishes windows in order, then brings the map up to date. If it falls behind, the oldest frames are dropped."""
 
     def __init__(
-        self, outputs: Outputs, builder: MapBuilder, counters: Counters,
+        self, outputs: Outputs, mapper: Mapper,
         config: Callable[[], NodeConfig], budget_ms: Callable[[], float], now_ns: Callable[[], int],
         fail: Callable[[Exception], None], published: Callable[[], None],
     ) -> None:  # fmt: skip
@@ -41,13 +41,13 @@ class PublishingThread:
         ``published`` is called after each window.
         """
         self.latency: Latency | None = None
-        self.problem = ""  # of the latest frame; empty: it was published
+        self._problem = ""  # of the latest frame; empty: it was published
         self.last_published_ns: int | None = None
-        self._outputs, self._builder, self._counters = outputs, builder, counters
+        self._outputs, self._mapper = outputs, mapper
         self._config, self._budget_ms, self._now_ns = config, budget_ms, now_ns
         self._fail, self._published = fail, published
-        self._windows: deque[tuple[PlacedWindow, int]] = deque()
-        self._lost: list[PlacedWindow] = []  # before the next window; they say something of those before them
+        self._windows: deque[MapUpdate] = deque()
+        self._lost: list[MapUpdate] = []  # before the next window; they say something of those before them
         self._changed = threading.Condition()
         self._stopping = False
         self._misses = 0
@@ -57,12 +57,15 @@ class PublishingThread:
     def start(self) -> None:
         self._thread.start()
 
-    def deliver(self, placed: PlacedWindow, finished_ns: int) -> None:
-        """Never blocks. The window's computation ended at ``finished_ns``, before it was placed."""
+    def health(self) -> Health:
+        return Health.unless(self._problem, Level.ERROR)
+
+    def deliver(self, update: MapUpdate) -> None:
+        """Never blocks."""
         with self._changed:
-            self._windows.append((placed, finished_ns))
+            self._windows.append(update)
             if len(self._windows) > QUEUED_WINDOWS:
-                self._lose(self._windows.popleft()[0])
+                self._lose(self._windows.popleft())
             self._changed.notify()
 
     def renew_map(self) -> None:
@@ -76,16 +79,16 @@ class PublishingThread:
             self._changed.notify()
         self._thread.join()
         while self._windows:
-            self._lose(self._windows.popleft()[0])
-        for placed in self._lost:
-            self._builder.learn(placed)
+            self._lose(self._windows.popleft())
+        for update in self._lost:
+            self._mapper.integrate(update)
         self._lost = []
 
-    def _lose(self, placed: PlacedWindow) -> None:
+    def _lose(self, update: MapUpdate) -> None:
         """Its frames; what it says of the frames before it is kept."""
-        self._counters.add(dropped=len(placed.window.reconstructions))
-        if placed.corrections or placed.map_from_visual is not None or placed.window.submap is not None:
-            self._lost.append(replace(placed, window=replace(placed.window, reconstructions=())))
+        self._mapper.counters.add(dropped=len(update.frames))
+        if update.corrections or update.map_from_visual is not None or update.submap is not None:
+            self._lost.append(with_frames(update, ()))
 
     def _loop(self) -> None:
         next_map_s = time.monotonic()
@@ -101,42 +104,36 @@ class PublishingThread:
                     window, lost = None, []
             try:
                 if window is not None:
-                    placed, finished_ns = window
-                    published = self._publish(placed, finished_ns)
-                    for known in (*lost, placed):
-                        self._builder.learn(known)
-                    self._remember(published, placed)
+                    published = self._publish(window)
+                    for update in (*lost, with_frames(window, published)):
+                        self._mapper.integrate(update)
                     self._map_is_new = True
                 if time.monotonic() >= next_map_s:
-                    next_map_s = time.monotonic() + 1 / self._config().map_rate_hz
+                    next_map_s = time.monotonic() + 1 / self._config().output.map_rate_hz
                     is_new, self._map_is_new = self._map_is_new, False
-                    self._outputs.publish_map(self._builder, is_new, self._config())
+                    self._outputs.publish_map(self._mapper.snapshot, is_new, self._config())
             except Exception as error:
                 self._fail(error)
 
-    def _publish(self, placed: PlacedWindow, finished_ns: int) -> list[Reconstruction]:
-        """Returns the frames that have left."""
-        config, window, published = self._config(), placed.window, []
-        for reconstruction in window.reconstructions:
+    def _publish(self, update: MapUpdate) -> list[Reconstruction]:
+        """Returns the frames that were published."""
+        config = self._config()
+        published: list[Reconstruction] = []
+        for frame in update.frames:
             try:
-                self._outputs.publish(reconstruction, placed, config)
+                self._outputs.publish(frame, update, config)
             except Exception as error:
-                self._counters.add(dropped=1)
+                self._mapper.counters.add(dropped=1)
                 self._fail(error)
-                self.problem = f"publication failed: {error}"
+                self._problem = f"publication failed: {error}"
             else:
-                self._counters.add(published=1)
-                self.problem = ""
-                published.append(reconstruction)
-        if window.reconstructions:
-            self._measure(window.reconstructions[0], finished_ns)
+                self._mapper.counters.add(published=1)
+                self._problem = ""
+                published.append(frame)
+        if update.window is not None and update.frames:
+            self._measure(update.frames[0], update.window.finished_ns)
         self._published()
         return published
-
-    def _remember(self, published: Sequence[Reconstruction], placed: PlacedWindow) -> None:
-        has_place = placed.is_metric or not self._config().has_metric_source
-        for reconstruction in published:
-            self._builder.add(reconstruction, has_place, placed.window.submap_id)
 
     def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:
         now_ns = time.monotonic_ns()
@@ -144,3 +141,10 @@ class PublishingThread:
         self._misses += bool(budget_ms) and latency_ms > budget_ms
         stamp_ms, overhead_ms = (self._now_ns() - oldest.stamp_ns) * 1e-6, (now_ns - finished_ns) * 1e-6
         self.latency, self.last_published_ns = Latency(latency_ms, stamp_ms, overhead_ms, self._misses), now_ns
+
+
+def with_frames(update: MapUpdate, frames: Sequence[Reconstruction]) -> MapUpdate:
+    """The same update with only these of its frames."""
+    if update.window is None:
+        return update
+    return replace(update, window=replace(update.window, reconstructions=tuple(frames)))

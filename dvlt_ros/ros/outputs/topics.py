@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Path
@@ -9,9 +11,10 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 
+from ...health import Health, Level
 from ...mapping.data.frames import Reconstruction
-from ...mapping.maps.builder import MapBuilder
-from ...mapping.maps.placed_map import PlacedWindow
+from ...mapping.maps.map_part import MapSnapshot
+from ...mapping.maps.map_update import MapUpdate
 from ...mapping.outputs.rendering import point_records
 from .. import messages
 from ..config import NodeConfig
@@ -32,55 +35,54 @@ class Outputs(FrameOutputs):
         odometry: OdometryIntake | None, tree: TfTree | None = None,
     ) -> None:  # fmt: skip
         """``anchor`` publishes TF, ``odometry`` names odom's frame, ``tree`` has the robot's base below the camera."""
-        super().__init__(node, config, tree, config.cameras[0] if config.cameras else "")
-        self._others = {camera: FrameOutputs(node, config, tree, camera) for camera in config.cameras[1:]}
+        super().__init__(node, config, tree, config.cameras.leading)
+        self._others = {camera: FrameOutputs(node, config, tree, camera) for camera in config.cameras.names[1:]}
         self._anchor_problem = ""
         self._anchor, self._odometry = anchor, odometry
-        self._map_frame = self._prefix + config.map_frame
+        self._map_frame = self._prefix + config.frames.map
         self._pose = self._publisher(PoseWithCovarianceStamped, "pose", QUEUE)
         self._path = self._publisher(Path, "path", LATCHED)
         self._map_points = self._publisher(PointCloud2, "map_points", LATCHED)
         self._map_listeners = 0
-        self._live_view = LiveView(config.rerun, node.get_logger().warning) if config.rerun else None
+        self._live_view = LiveView(config.output.rerun, node.get_logger().warning) if config.output.rerun else None
 
-    @property
-    def tf_problem(self) -> str:
-        """The lesser one, of the obstacles, does not hide that map -> odom has ended."""
+    def tf_health(self, mapper: Health) -> Health:
+        """``mapper``: the worst of its components, which is why map -> odom has ended."""
+        if isinstance(self._anchor, OdomAnchor) and self._anchor.is_stale:
+            reason = f"; {mapper.text}" if mapper.level != Level.OK else ""
+            return Health.error(f"map -> odom has ended: no metric window for {self._anchor.stale_after_s:g} s{reason}")
         obstacles = (outputs.obstacle_problem for outputs in (self, *self._others.values()))
-        return self._anchor_problem or ("" if self.tf_is_stale else next(filter(None, obstacles), ""))
+        problem = self._anchor_problem or next(filter(None, obstacles), "")
+        return Health.unless(f"TF: {problem}" if problem else "")
 
-    @property
-    def tf_is_stale(self) -> bool:
-        return isinstance(self._anchor, OdomAnchor) and self._anchor.is_stale
-
-    def publish(self, reconstruction: Reconstruction, placed: PlacedWindow, config: NodeConfig) -> None:
+    def publish(self, reconstruction: Reconstruction, update: MapUpdate, config: NodeConfig) -> None:
         """One frame; what has a length only in metres, or if lengths may be unscaled."""
-        if self._live_view is not None and (placed.is_metric or not config.has_metric_source):
-            self._live_view.show(reconstruction, placed.is_metric)  # where it says that lengths are unscaled
+        if self._live_view is not None and update.is_placed:
+            self._live_view.show(reconstruction, update.is_metric)  # where it says that lengths are unscaled
         outputs = self._others.get(reconstruction.camera, self)
-        outputs.publish_frame(reconstruction, placed.is_metric, config)
-        if not (placed.is_metric or may_be_unscaled(config)):
+        outputs.publish_frame(reconstruction, update.is_metric, config)
+        if not (update.is_metric or may_be_unscaled(config)):
             return
         if wanted(self._pose) and outputs is self:
-            self._publish_pose(reconstruction, placed.window.registration.residual)
-        if reconstruction.camera == placed.window.leading_camera:
-            self._publish_transform(reconstruction, placed)
+            self._publish_pose(reconstruction, None if update.window is None else update.window.registration.residual)
+        if update.window is not None and reconstruction.camera == update.window.leading_camera:
+            self._publish_transform(reconstruction, update)
 
-    def publish_map(self, builder: MapBuilder, changed: bool, config: NodeConfig) -> None:
+    def publish_map(self, snapshot: Callable[[], MapSnapshot], changed: bool, config: NodeConfig) -> None:
         """Cloud and path, if there is something new, or somebody new."""
         listeners = self._path.get_subscription_count() + self._map_points.get_subscription_count()
         is_due = listeners and (changed or listeners > self._map_listeners)
         self._map_listeners = listeners
         if not is_due or not (may_be_unscaled(config) or config.has_metric_source):
             return
-        snapshot = builder.snapshot()
-        if not (len(snapshot.stamps_ns) or len(snapshot.cloud.points)):  # a rig's first camera may be silent
+        map_ = snapshot()
+        if not (len(map_.stamps_ns) or len(map_.cloud.points)):  # a rig's first camera may be silent
             return
-        path = messages.path_message(snapshot.stamps_ns, snapshot.map_from_cam, self._map_frame)
+        path = messages.path_message(map_.stamps_ns, map_.map_from_cam, self._map_frame)
         if wanted(self._path):
             self._path.publish(path)
         if wanted(self._map_points):
-            self._map_points.publish(messages.cloud_message(point_records(snapshot.cloud), path.header))
+            self._map_points.publish(messages.cloud_message(point_records(map_.cloud), path.header))
 
     def close(self) -> None:
         if self._live_view is not None:
@@ -101,13 +103,13 @@ class Outputs(FrameOutputs):
             )
         )
 
-    def _publish_transform(self, reconstruction: Reconstruction, placed: PlacedWindow) -> None:
+    def _publish_transform(self, reconstruction: Reconstruction, update: MapUpdate) -> None:
         camera_frame = self._prefixed(reconstruction.frame_id)
         try:
             if isinstance(self._anchor, CameraAnchor):
                 self._anchor.publish(camera_frame, reconstruction.stamp_ns, reconstruction.map_from_cam)
-            elif self._anchor is not None and self._odometry is not None and placed.map_from_odom is not None:
-                self._anchor.publish(self._odometry.odom_frame, placed.map_from_odom)
+            elif self._anchor is not None and self._odometry is not None and update.map_from_odom is not None:
+                self._anchor.publish(self._odometry.odom_frame, update.map_from_odom)
             self._anchor_problem = ""
         except TreeError as error:
             self._anchor_problem = str(error)

@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(observer)
     parameters = [
-        "publish_unscaled:=true",
-        f"points_stride:={POINTS_STRIDE}",
-        *([f"weights:={args.weights}"] if args.weights else []),
+        "output.publish_unscaled:=true",
+        f"output.points_stride:={POINTS_STRIDE}",
+        *([f"model.weights:={args.weights}"] if args.weights else []),
         *args.parameter,
     ]
     processes = [start("node", parameters)]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from configs import config
 from room import FRAME_NS, INTRINSICS, picture, pose
 from simulation.network import PredictionNoise
 
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.mapping.data.frames import Frame
 from dvlt_ros.mapping.data.views import Anchor, View
-from dvlt_ros.mapping.loops.detector import LoopDetectorConfig
+from dvlt_ros.mapping.loops.config import LoopsConfig
 from dvlt_ros.mapping.submaps.submap import Submap
 
 PATH_M = 75.0  # it comes back to where it began
 
 
-EAGER = LoopDetectorConfig(loop_every=1, loop_rest=0)
+EAGER = config(LoopsConfig, loops_check_every=1, loops_rest=0)
 
 
 NO_NOISE = PredictionNoise(noise=0.005, outliers=0.0, warp=0.0, bend_deg=0.05, features=0.3)

@@ -7,10 +7,14 @@ from dataclasses import replace
 
 import pytest
 from busy_device import LIMITS
+from configs import mapper_config
 
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.budget.limits import Limits
-from dvlt_ros.mapping.config import MappingConfig
+
+
+def limits_of(config, predictor, num_cameras):
+    return Limits.of(config.budget, config.window, config.model.image_size, predictor, num_cameras)
 
 
 @pytest.mark.parametrize(
@@ -32,26 +36,26 @@ def test_limits_refuse(change, message):
 
 def test_where_the_configuration_says_0_the_checkpoint_decides(make_predictor):
     predictor = make_predictor()
-    found = Limits.of(MappingConfig(latency_budget_ms=90.0, k_max=5), predictor, num_cameras=2)
+    found = limits_of(mapper_config(budget_latency_ms=90.0, budget_k_max=5), predictor, 2)
     assert (found.budget_ms, found.k_min, found.k_max) == (90.0, predictor.min_steps, 5)
     assert (found.image_size, found.min_window) == (predictor.image_size, 4)
-    assert Limits.of(MappingConfig(k_max=1), predictor, 1).k_min == 1  # below the checkpoint's own: asked for
+    assert limits_of(mapper_config(budget_k_max=1), predictor, 1).k_min == 1  # below the checkpoint's own: asked for
 
 
 @pytest.mark.parametrize(
     ("changes", "num_cameras", "message"),
     [
-        ({"k_min": 12}, 1, "k_min 12 is above k_max 8"),
-        ({"window_size": 5}, 3, "window_size must be at least 6, two frame sets of 3 cameras, got 5"),
+        ({"budget_k_min": 12}, 1, "budget.k_min 12 is above budget.k_max 8"),
+        ({"window_size": 5}, 3, "window.size must be at least 6, two frame sets of 3 cameras, got 5"),
     ],
 )
 def test_a_configuration_that_the_checkpoint_or_the_cameras_do_not_fit_is_refused(
     make_predictor, changes, num_cameras, message
 ):
     with pytest.raises(ConfigError, match=message):
-        Limits.of(MappingConfig(**changes), make_predictor(), num_cameras)
+        limits_of(mapper_config(**changes), make_predictor(), num_cameras)
 
 
 def test_a_model_of_one_number_of_steps_has_no_other(make_predictor):
-    with pytest.raises(ConfigError, match="one number of steps: k_min and k_max must be 0 or 8"):
-        Limits.of(MappingConfig(k_min=4), make_predictor(has_fixed_steps=True), 1)
+    with pytest.raises(ConfigError, match=r"one number of steps: budget\.k_min and budget\.k_max must be 0 or 8"):
+        limits_of(mapper_config(budget_k_min=4), make_predictor(has_fixed_steps=True), 1)

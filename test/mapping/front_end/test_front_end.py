@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from configs import mapper_config
 from room import FRAME_NS, INTRINSICS, SIZE, picture
 
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.errors import ConfigError, InputError
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.front_end.warm_up import warm_up
+from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.model import Dvlt
 
@@ -26,7 +27,7 @@ def make_engine():
     def make(predictor, **changes):
         said = []
         ticks = itertools.count(0, 1_000_000)
-        engine = FrontEnd(predictor, MappingConfig(**changes), said.append, clock_ns=lambda: next(ticks))
+        engine = FrontEnd(predictor, mapper_config(**changes), said.append, clock_ns=lambda: next(ticks))
         return engine, said
 
     return make
@@ -74,7 +75,7 @@ def test_windows_share_their_overlap_and_no_more(make_engine, make_predictor, ma
 
 def test_points_depth_and_pose_are_of_one_scale(make_engine, make_predictor, make_frame):
     predictor = make_predictor()
-    engine, _ = make_engine(predictor, distrusted_share=0.0)
+    engine, _ = make_engine(predictor, confidence_cut_share=0.0)
     found, _ = feed(engine, [make_frame(n) for n in range(1, 20)], every=3)
     first, last = found[0], found[-1]
     rows, columns = 7, 20
@@ -107,7 +108,7 @@ def test_the_newest_frames_win_and_what_is_dropped_is_counted(make_engine, make_
 
 
 def test_a_single_frame_waits_for_company_unless_flushed(make_engine, make_predictor, make_frame):
-    engine, _ = make_engine(make_predictor(), max_wait_s=0.25)
+    engine, _ = make_engine(make_predictor(), window_max_wait_s=0.25)
     assert engine.flush_at_ns() is None
     engine.admit(make_frame(3))
     assert engine.run() is None
@@ -119,14 +120,14 @@ def test_a_single_frame_waits_for_company_unless_flushed(make_engine, make_predi
 
 def test_frames_without_news_are_passed_over_until_the_heartbeat(make_engine, make_predictor, make_frame):
     same = picture(0)
-    engine, _ = make_engine(make_predictor(), keyframe_heartbeat_s=1.0)
+    engine, _ = make_engine(make_predictor(), keyframes_heartbeat_s=1.0)
     found, _ = feed(engine, [make_frame(n, shows=same) for n in range(1, 32)])
     assert [r.stamp_ns // FRAME_NS for r in found] == [1, 11, 21, 31]
     assert engine.counters.read().passed_over == 27
 
 
 def test_keyframes_keep_their_distance_in_time(make_engine, make_predictor, make_frame):
-    engine, _ = make_engine(make_predictor(), keyframe_min_interval_s=0.3)
+    engine, _ = make_engine(make_predictor(), keyframes_min_interval_s=0.3)
     found, _ = feed(engine, [make_frame(n) for n in range(1, 11)])
     assert [r.stamp_ns // FRAME_NS for r in found] == [1, 4, 7, 10]
 
@@ -170,7 +171,7 @@ def test_a_bad_frame_is_refused_with_its_reason_and_work_goes_on(
 )
 def test_another_stream_begins_another_map(make_engine, make_predictor, make_frame, changes, reason):
     predictor = make_predictor(count=100)
-    engine, said = make_engine(predictor, max_gap_s=3.0)
+    engine, said = make_engine(predictor, window_max_gap_s=3.0)
     feed(engine, [make_frame(n) for n in range(10, 21)])
     engine.admit(make_frame(21, **changes))
     assert len(said) == 1
@@ -217,19 +218,19 @@ def test_out_of_memory_shrinks_the_window_and_work_goes_on(make_engine, make_pre
 
 
 def test_the_confidence_decides_what_is_trusted(make_engine, make_predictor, make_frame):
-    engine, _ = make_engine(make_predictor(), min_confidence=2.5, min_trusted_share=0.0)
+    engine, _ = make_engine(make_predictor(), confidence_min=2.5, confidence_min_share=0.0)
     found, _ = feed(engine, [make_frame(1), make_frame(2)])
     assert all(np.isnan(r.depth).all() and not len(r.cloud().points) for r in found)
-    engine.configure(MappingConfig(min_confidence=1.5))
+    engine.configure(mapper_config(confidence_min=1.5))
     found, _ = feed(engine, [make_frame(3)])
     assert np.isfinite(found[0].depth).all()
 
 
 def test_an_empty_range_of_k_is_refused(make_engine, make_predictor):
     engine, _ = make_engine(make_predictor())
-    with pytest.raises(ConfigError, match="k_min 12 is above k_max 8"):
-        engine.configure(MappingConfig(k_min=12))
-    assert engine.config.k_min == 0
+    with pytest.raises(ConfigError, match=r"budget\.k_min 12 is above budget\.k_max 8"):
+        engine.configure(mapper_config(budget_k_min=12))
+    assert engine.config.budget.k_min == 0
 
 
 def test_memory_is_bounded(make_engine, make_predictor, make_frame):
@@ -247,7 +248,7 @@ def test_memory_is_bounded(make_engine, make_predictor, make_frame):
 def test_the_first_window_after_warming_up_is_planned_for_this_machine(make_engine, make_predictor, make_frame):
     predictor = make_predictor()
     predictor.poses[1] = np.eye(4)  # the pictures that it warms up with have this stamp
-    engine, _ = make_engine(predictor, latency_budget_ms=1000.0)
+    engine, _ = make_engine(predictor, budget_latency_ms=1000.0)
     warm_up(engine)
     for number in (1, 2):
         engine.admit(make_frame(number))
@@ -261,11 +262,12 @@ def test_another_resolution_of_the_network_joins_the_same_map(make_frame):
     """As the budget's quality levels may choose with any window, and back again."""
     model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
     engine = FrontEnd(
-        DvltPredictor(model, "cpu"), MappingConfig(k_max=2, keyframe_min_change=0.0, max_registration_residual=1.0)
+        DvltPredictor(model, "cpu"),
+        mapper_config(budget_k_max=2, keyframes_min_change=0.0, registration_max_residual=1.0),
     )
     shapes, registrations = [], []
     for number, size in enumerate([112, 112, 84, 84, 112, 112], start=1):
-        engine.configure(replace(engine.config, image_size=size))
+        engine.configure(replace(engine.config, model=ModelConfig(image_size=size)))
         engine.admit(make_frame(number, shows=picture(number, (84, 112))))
         if (result := engine.run()) is not None:
             shapes += [r.depth.shape for r in result.reconstructions]

@@ -7,17 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from configs import mapper_config
 from room import FRAME_NS, SIZE, picture, room_depth, walk
 from upstreams import make_scene
 
 from dvlt_ros.backends import MultiViewPrediction, model_card
 from dvlt_ros.errors import ConfigError
+from dvlt_ros.mapping.budget.config import BudgetConfig, WindowConfig
 from dvlt_ros.mapping.budget.limits import Limits
 from dvlt_ros.mapping.budget.quality_levels import levels_within
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.inference.loading import load_predictor
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
@@ -115,7 +117,7 @@ def test_every_rung_of_the_ladder_is_a_size_that_the_model_takes():
 
         model = Seeing(flat, name)
         predictor = WindowPredictor(model)
-        allowed = Limits.of(MappingConfig(), predictor, 1)
+        allowed = Limits.of(BudgetConfig(), WindowConfig(), 0, predictor, 1)
         assert isinstance(allowed, Limits)
         assert (allowed.k_min, allowed.k_max) == (1, 1)
         sizes = {level.image_size for level in levels_within(allowed)}
@@ -130,8 +132,8 @@ def test_every_rung_of_the_ladder_is_a_size_that_the_model_takes():
 
 def test_steps_that_a_model_without_a_loop_has_not_are_refused():
     predictor = WindowPredictor(Seeing(make_scene((28, 42))))
-    with pytest.raises(ConfigError, match="one number of steps: k_min and k_max must be 0 or 1"):
-        FrontEnd(predictor, MappingConfig(k_max=8))
+    with pytest.raises(ConfigError, match=r"one number of steps: budget\.k_min and budget\.k_max must be 0 or 1"):
+        FrontEnd(predictor, mapper_config(budget_k_max=8))
 
 
 def test_no_memory_is_an_error_of_its_own_and_others_are_not_taken_for_it():
@@ -175,7 +177,7 @@ def test_the_engine_maps_a_walk_with_it_as_with_any_other():
         return predict(views, *rest)
 
     predictor.predict = remember
-    engine = FrontEnd(predictor, MappingConfig(image_size=28, keyframe_min_change=0.0, distrusted_share=0.0))
+    engine = FrontEnd(predictor, mapper_config(model_image_size=28, keyframes_min_change=0.0, confidence_cut_share=0.0))
     found = []
     for i in range(len(poses)):
         shown = picture(i)
@@ -202,9 +204,9 @@ def test_the_budget_of_a_model_without_a_loop_works_by_window_and_resolution(bud
         shapes.append(tuple(images.shape))
         return make_scene(tuple(images.shape[-2:]), len(images))
 
-    config = MappingConfig(
-        latency_budget_ms=budget_ms, image_size=112, window_size=6, keyframe_min_change=0.0, min_trusted_share=0.0,
-        max_registration_residual=1.0,
+    config = mapper_config(
+        budget_latency_ms=budget_ms, model_image_size=112, window_size=6, keyframes_min_change=0.0,
+        confidence_min_share=0.0, registration_max_residual=1.0,
     )  # fmt: skip
     engine = FrontEnd(WindowPredictor(Seeing(see)), config, clock_ns=lambda: now_ns[0])
     steps, took_ms = set(), []
@@ -226,8 +228,8 @@ def test_the_budget_of_a_model_without_a_loop_works_by_window_and_resolution(bud
 
 def test_models_are_loaded_by_name(make_model, tmp_path):
     make_model().save_pretrained(tmp_path)
-    assert isinstance(load_predictor("dvlt", str(tmp_path), CPU), DvltPredictor)
-    with pytest.raises(ConfigError, match="precision is for model dvlt"):
-        load_predictor("da3-base", "", CPU, precision="int8")
+    assert isinstance(load_predictor(ModelConfig(weights=str(tmp_path), device="cpu")), DvltPredictor)
+    with pytest.raises(ConfigError, match=r"model\.precision is for dvlt"):
+        load_predictor(ModelConfig("da3-base", device="cpu", precision="int8"))
     with pytest.raises(ConfigError, match="model must be one of"):
-        load_predictor("dvtl", "", CPU)
+        ModelConfig("dvtl")

@@ -23,6 +23,7 @@ from drive import (
 )
 from room import FRAME_NS, SIZE, pose
 
+from dvlt_ros.health import Level, worst
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.keyframes.gate import Thumbnail
 from dvlt_ros.mapping.sensors.odometry import inverse
@@ -47,13 +48,13 @@ def test_behind_a_covered_lens_nothing_has_a_place_and_the_map_waits(hand):
     predictor = Coverable(COVERED if HANDS[hand] is None else ())
     engine, said = make_engine(predictor)
     before = windows_of(engine, [frame(n) for n in range(1, COVERED.start)])
-    assert engine.sight_problem == ""
+    assert worst(engine.health().values()).level == Level.OK
     during = [w for number in COVERED for w in windows_of(engine, [frame(number, HANDS[hand])])]
     assert numbers_of(during) == []
-    assert "is the camera covered?" in engine.sight_problem
+    assert "is the camera covered?" in worst(engine.health().values()).text
     assert any("is the camera covered?" in sentence for sentence in said)
     after = windows_of(engine, [frame(n) for n in range(COVERED.stop, COUNT + 1)])
-    assert engine.sight_problem == ""
+    assert worst(engine.health().values()).level == Level.OK
     seen = [n for n in range(1, COUNT + 1) if n not in COVERED]
     assert numbers_of(before + after) == seen
     assert {window.map_id for window in before + during + after} == {0}
@@ -79,7 +80,7 @@ def test_what_a_hand_covers_in_part_is_nan_there_and_the_frame_stays():
 
 def test_a_network_that_answers_nan_is_no_sight():
     predictor = Coverable(COVERED, guess=(np.nan, np.nan))
-    engine, _ = make_engine(predictor, min_confidence=1.0)
+    engine, _ = make_engine(predictor, confidence_min=1.0)
     windows = windows_of(engine, [frame(n) for n in range(1, COUNT + 1)])
     assert numbers_of(windows) == [n for n in range(1, COUNT + 1) if n not in COVERED]
     assert np.isfinite([r.map_from_cam for window in windows for r in window.reconstructions]).all()
@@ -99,7 +100,7 @@ def test_no_real_view_is_taken_for_a_covered_lens():
 
 def test_after_a_long_time_behind_a_hand_odometry_has_the_next_piece():
     predictor = Coverable(range(36, 50), count=80)
-    engine, said = make_engine(predictor, max_gap_s=1.0)
+    engine, said = make_engine(predictor, window_max_gap_s=1.0)
     windows = windows_of(engine, [frame(n) for n in range(1, 81)])
     assert [window.map_id for window in windows][-1] == 1
     assert any("a new map begins: no frame for 1" in sentence for sentence in said)

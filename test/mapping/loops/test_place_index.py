@@ -8,7 +8,8 @@ import torch
 
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.mapping.inference.descriptors import describe
-from dvlt_ros.mapping.loops.place_index import MIN_PLACES, Place, PlaceIndex, PlaceIndexConfig
+from dvlt_ros.mapping.loops.config import PlaceIndexConfig
+from dvlt_ros.mapping.loops.place_index import MIN_PLACES, Place, PlaceIndex
 from dvlt_ros.model import Dvlt, Features, prepare_images
 
 SECOND = 10**9
@@ -76,7 +77,7 @@ def test_what_was_just_seen_is_no_return(known):
     latest = len(stream.places) - 1
     assert all(c.place.submap != latest for c in index.look_up(stream.view(latest), time_s * SECOND))
     assert all(c.place.submap != latest for c in index.look_up(stream.view(latest), (time_s + 100) * SECOND))
-    far = PlaceIndex(PlaceIndexConfig(loop_min_age_s=1e3))
+    far = PlaceIndex(PlaceIndexConfig(min_age_s=1e3))
     assert not stream.drive(far)[0]
     assert not far.look_up(stream.view(0), time_s * SECOND)
 
@@ -98,7 +99,7 @@ def test_places_of_another_map_are_looked_up_beside_the_others_however_young(kno
 
 
 def test_too_few_keyframes_know_nothing():
-    stream, index = Stream(), PlaceIndex(PlaceIndexConfig(loop_min_age_s=0.0, loop_min_apart=1))
+    stream, index = Stream(), PlaceIndex(PlaceIndexConfig(min_age_s=0.0, min_apart=1))
     for number in range(MIN_PLACES - 1):
         index.add(Place(number, (number + 1) * SECOND, number), stream.view(number))
     assert index.likeness is None
@@ -154,7 +155,7 @@ def test_the_embedded_checkpoint_tells_rooms_apart():
         pictures = [(image.permute(1, 2, 0) * 255).byte().numpy() for image in images]
         with torch.inference_mode():
             looks.append(describe(model.encode(prepare_images(pictures, model.config.image_size).images)))
-    index = PlaceIndex(PlaceIndexConfig(loop_min_age_s=3600, loop_min_apart=1))
+    index = PlaceIndex(PlaceIndexConfig(min_age_s=3600, min_apart=1))
     for number in range(24):
         index.add(Place(number // 2, (number + 1) * SECOND, number), looks[number // 2][number % 2 * 2])
     found = [index.look_up(views[1], 10**5 * SECOND)[:1] for views in looks]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.maps.map_part import MAX_PATH
 from dvlt_ros.model import PixelMapping
 
@@ -30,7 +30,7 @@ def make_reconstruction():
 
 
 def test_the_same_view_again_adds_no_points(make_reconstruction):
-    builder = MapBuilder(MappingConfig(voxel_size=0.1))
+    builder = MapBuilder(MapConfig(voxel_size=0.1))
     builder.add(make_reconstruction(1))
     once = builder.snapshot()
     builder.add(make_reconstruction(2))
@@ -41,7 +41,7 @@ def test_the_same_view_again_adds_no_points(make_reconstruction):
 
 
 def test_points_of_different_views_meet_on_the_walls(make_reconstruction):
-    builder = MapBuilder(MappingConfig(voxel_size=0.05))
+    builder = MapBuilder(MapConfig(voxel_size=0.05))
     for number in range(8):
         builder.add(make_reconstruction(number + 1, map_from_cam=pose((0.1 * number, 0, -0.1 * number), 0.3 * number)))
     points = builder.snapshot().cloud.points
@@ -50,7 +50,7 @@ def test_points_of_different_views_meet_on_the_walls(make_reconstruction):
 
 
 def test_another_map_begins_empty(make_reconstruction):
-    builder = MapBuilder(MappingConfig(voxel_size=0.1))
+    builder = MapBuilder(MapConfig(voxel_size=0.1))
     builder.add(make_reconstruction(1))
     builder.add(make_reconstruction(2, map_id=1, depth=np.full(SIZE, np.nan, np.float32)))
     snapshot = builder.snapshot()
@@ -59,14 +59,14 @@ def test_another_map_begins_empty(make_reconstruction):
 
 def test_a_map_without_a_path_is_kept_and_can_be_loaded(make_reconstruction):
     """Of a rig whose first camera, whose path it is, is silent."""
-    builder = MapBuilder(MappingConfig(voxel_size=0.1), path_camera="left")
+    builder = MapBuilder(MapConfig(voxel_size=0.1), path_camera="left")
     builder.add(make_reconstruction(1))
     builder.add(make_reconstruction(2, map_id=1))
     ended, _ = builder.snapshots()
     assert ended.map_id == 0
     assert len(ended.stamps_ns) == 0
     assert len(ended.cloud.points) > 100
-    elsewhere = MapBuilder(MappingConfig(voxel_size=0.1), path_camera="left")
+    elsewhere = MapBuilder(MapConfig(voxel_size=0.1), path_camera="left")
     elsewhere.load(ended, submap_id=0)
     assert elsewhere.snapshot().is_as_loaded
     np.testing.assert_allclose(elsewhere.snapshot().cloud.points, ended.cloud.points, atol=0.1)
@@ -76,13 +76,13 @@ def test_a_map_without_a_path_is_kept_and_can_be_loaded(make_reconstruction):
 
 def test_an_automatic_voxel_is_a_hundredth_of_the_depth(make_reconstruction):
     for unit in (1.0, 50.0):
-        builder = MapBuilder(MappingConfig())
+        builder = MapBuilder(MapConfig())
         builder.add(make_reconstruction(1, depth=np.full(SIZE, unit, np.float32)))
         assert len(builder.snapshot().cloud.points) == SIZE[0] * SIZE[1]  # pixels are 4 % of the depth apart
 
 
 def test_a_long_path_is_thinned_and_keeps_its_ends(make_reconstruction):
-    builder = MapBuilder(MappingConfig(voxel_size=1.0))
+    builder = MapBuilder(MapConfig(voxel_size=1.0))
     nothing = np.full(SIZE, np.nan, np.float32)
     for number in range(1, 3 * MAX_PATH):
         builder.add(make_reconstruction(number, depth=nothing))

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from configs import mapper_config
 from room import FRAME_NS, room_depth, turn
 
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.maps.map_from_odom import MAX_STEP_M, MAX_STEP_RAD
 from dvlt_ros.mapping.maps.metric_map import MetricMap
@@ -28,7 +28,9 @@ def make_windows(make_predictor, make_frame):
 
     def make(count=COUNT, restarts=()):
         predictor = make_predictor(count)
-        engine = FrontEnd(predictor, MappingConfig(distrusted_share=0.0), clock_ns=itertools.count(0, 10**6).__next__)
+        engine = FrontEnd(
+            predictor, mapper_config(confidence_cut_share=0.0), clock_ns=itertools.count(0, 10**6).__next__
+        )
         windows = []
         for number in range(1, count + 1):
             if number in restarts:

@@ -6,9 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+from configs import mapper_config
 from room import FRAME_NS, pose
 
-from dvlt_ros.mapping.config import MappingConfig
+from dvlt_ros.health import Level, worst
 from dvlt_ros.mapping.data.frames import Frame
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.sensors.gravity import (
@@ -136,7 +137,7 @@ def make_engine(make_predictor):
         complaints, predictor = [], make_predictor()
         gravity = Gravity("imu", look_up, GravityConfig(**options))
         clock = itertools.count(0, 10**6).__next__
-        config = MappingConfig(distrusted_share=0.0)
+        config = mapper_config(confidence_cut_share=0.0)
         return FrontEnd(predictor, config, complaints.append, clock, gravity=gravity), predictor.poses, complaints
 
     return make
@@ -169,7 +170,9 @@ def test_a_map_begins_level_though_the_camera_is_not(make_engine, make_frame, ma
     assert engine.gravity.problem == ""
     assert {window.map_id for window in windows} == {0}
     assert max(tilt_deg(window, poses) for window in windows) < 0.1
-    plain = FrontEnd(make_predictor(), MappingConfig(distrusted_share=0.0), clock_ns=itertools.count(0, 10**6).__next__)
+    plain = FrontEnd(
+        make_predictor(), mapper_config(confidence_cut_share=0.0), clock_ns=itertools.count(0, 10**6).__next__
+    )
     assert tilt_deg(drive(plain, make_frame, range(3, 20))[0], poses) > 0.5
 
 
@@ -182,16 +185,16 @@ def test_a_new_map_waits_for_gravity_and_every_frame_is_accounted_for(make_engin
             raise GravityError("no imu message has arrived")
         return level(stamp_ns, frame_id)
 
-    engine, _, complaints = make_engine(look_up, gravity_patience_s=2.0)
+    engine, _, complaints = make_engine(look_up, patience_s=2.0)
     waiting = drive(engine, make_frame, range(1, 10))
     assert waiting
     assert not any(window.reconstructions for window in waiting)
-    assert "gravity is known: no imu message has arrived" in engine.sight_problem
+    assert "gravity is known: no imu message has arrived" in worst(engine.health().values()).text
     assert any("no imu message has arrived" in complaint for complaint in complaints)
     assert engine.gravity.state == ""
     begun = [window for window in drive(engine, make_frame, range(10, 20)) if window.reconstructions]
     assert begun
-    assert engine.sight_problem == ""
+    assert worst(engine.health().values()).level == Level.OK
     assert max(tilt_deg(window, poses) for window in begun) < 0.1
     counts = engine.counters.read()
     assert counts.accepted == 19
@@ -202,7 +205,7 @@ def test_when_gravity_never_comes_the_map_begins_as_the_camera_stands_and_says_s
     def look_up(stamp_ns, frame_id):
         raise GravityError("no imu message has arrived")
 
-    engine, _, _ = make_engine(look_up, gravity_patience_s=0.5)
+    engine, _, _ = make_engine(look_up, patience_s=0.5)
     windows = [window for window in drive(engine, make_frame, range(1, 20)) if window.reconstructions]
     assert windows
     first = windows[0].reconstructions[0]
@@ -233,7 +236,7 @@ def test_patience_begins_anew_with_every_map():
     def look_up(stamp_ns, frame_id):
         raise GravityError("nothing")
 
-    gravity = Gravity("mount", look_up, GravityConfig(gravity_patience_s=1.0))
+    gravity = Gravity("mount", look_up, GravityConfig(patience_s=1.0))
 
     def frame(second):
         return Frame(1, "cam", received_ns=round(second * 10**9), load=lambda: None)

@@ -122,7 +122,7 @@ def test_a_clock_that_goes_back_empties_the_history():
 
 
 def test_nothing_is_interpolated_over_a_pause_but_the_wheels_went_on_counting():
-    filled = history(odom_max_gap_s=0.5)
+    filled = history(max_gap_s=0.5)
     assert filled.add(START_NS + 1_700 * MS, driven(1.7)) is None
     with pytest.raises(OdometryError, match=r"paused for 0\.70 s"):
         filled.at(START_NS + 1_300 * MS)
@@ -133,7 +133,7 @@ def test_nothing_is_interpolated_over_a_pause_but_the_wheels_went_on_counting():
 
 
 def test_after_a_long_silence_odometry_counts_as_started_anew():
-    filled = history(odom_max_silence_s=5.0)
+    filled = history(max_silence_s=5.0)
     assert "no odometry for 6.0 s" in filled.add(START_NS + 7_000 * MS, driven(1.0))
     assert filled.at(START_NS).epoch != filled.at(START_NS + 7_000 * MS).epoch
 
@@ -163,7 +163,7 @@ def test_messages_in_a_burst_are_no_jump():
 
 
 def test_the_offset_moves_what_is_looked_up():
-    ahead = history(odom_time_offset_s=0.2)
+    ahead = history(time_offset_s=0.2)
     found = ahead.at(START_NS + 300 * MS)
     assert found.stamp_ns == START_NS + 300 * MS
     np.testing.assert_allclose(found.odom_from_base, driven(0.5), atol=1e-9)
@@ -196,9 +196,9 @@ def test_one_thread_adds_while_another_looks_up():
 
 
 def test_a_configuration_that_cannot_work_is_refused():
-    with pytest.raises(ConfigError, match="odom_max_gap_s must be at least"):
-        OdometryConfig(odom_max_gap_s=-1.0)
-    with pytest.raises(ConfigError, match=r"odom_max_silence_s must be at least odom_max_gap_s 2\.0"):
-        OdometryConfig(odom_max_gap_s=2.0, odom_max_silence_s=1.0)
+    with pytest.raises(ConfigError, match=r"odometry\.max_gap_s must be at least"):
+        OdometryConfig(max_gap_s=-1.0)
+    with pytest.raises(ConfigError, match=r"odometry\.max_silence_s must be at least odometry\.max_gap_s 2\.0"):
+        OdometryConfig(max_gap_s=2.0, max_silence_s=1.0)
     with pytest.raises(ConfigError, match="max_samples"):
         OdometryHistory(max_samples=1)

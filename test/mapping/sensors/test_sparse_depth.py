@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from configs import mapper_config
 from room import FRAME_NS, INTRINSICS, SIZE, pose, room_depth
 
 from dvlt_ros.errors import ConfigError
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.maps.metric_map import MetricMap
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
@@ -41,7 +41,9 @@ def make_windows(make_predictor, make_frame):
 
     def make(count=COUNT):
         predictor = make_predictor(count)
-        engine = FrontEnd(predictor, MappingConfig(distrusted_share=0.0), clock_ns=itertools.count(0, 10**6).__next__)
+        engine = FrontEnd(
+            predictor, mapper_config(confidence_cut_share=0.0), clock_ns=itertools.count(0, 10**6).__next__
+        )
         windows = []
         for number in range(1, count + 1):
             engine.admit(make_frame(number))
@@ -267,5 +269,5 @@ def test_points_that_cannot_be_used_are_named():
         usable(1000 * points, CONFIG)
     with pytest.raises(DepthError, match=r"0\.1 to 30 m away"):
         usable(0.001 * points, CONFIG)
-    with pytest.raises(ConfigError, match="sparse_depth_max_m must be above"):
-        SparseDepthConfig(sparse_depth_min_m=5.0, sparse_depth_max_m=5.0)
+    with pytest.raises(ConfigError, match=r"measured_depth\.max_m must be above"):
+        SparseDepthConfig(min_m=5.0, max_m=5.0)

@@ -14,13 +14,13 @@ from registration_drift import Disturbance, Simulator, turned
 from dvlt_ros.alignment import Sim3
 from dvlt_ros.errors import AlignmentError, InputError
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.views import Anchor
+from dvlt_ros.mapping.submaps.config import RegistrationConfig
 from dvlt_ros.mapping.submaps.placement import on_grid
 from dvlt_ros.mapping.submaps.registration import MIN_POINTS, SharedPoints, register_points
 
 NOTHING = Disturbance(noise=0.0, outliers=0.0)
-MAX_RESIDUAL = MappingConfig().max_registration_residual
+MAX_RESIDUAL = RegistrationConfig().max_residual
 
 
 def views(seed, disturbance=NOTHING):

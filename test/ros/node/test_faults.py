@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from lap import EXACT
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.time import Time
@@ -102,14 +103,14 @@ def make_rover(make_robot, monkeypatch):
     def make(**parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 5))})
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
+        options = {"odometry_source": "topic"} | EXACT
         return Rover(make_robot(**options | parameters), poses)
 
     return make
 
 
 def test_behind_a_covered_lens_nothing_is_published_and_the_status_says_so(make_rover):
-    rover = make_rover(stale_after_s=0.5)
+    rover = make_rover(output_stale_after_s=0.5)
     robot = rover.robot
     rover.start()
     rover.stand()
@@ -143,16 +144,16 @@ def test_what_the_network_does_not_trust_gets_no_place(make_rover):
     rover.start()
     rover.stand()
     rover.drive(range(1, LOCKED))
-    assert robot.set(min_confidence=100.0)[0].successful
+    assert robot.set(confidence_min=100.0)[0].successful
     for number in range(LOCKED, LOCKED + 6):
         rover.say(number)
         rover.show(number * FRAME_NS)
-        robot.until(lambda n=number: robot.parts.engine.latest_stamp_ns == n * FRAME_NS, "admission")
-    robot.until(lambda: robot.parts.engine.counters.read().dropped == 6, "frames that are dropped")
+        robot.until(lambda n=number: robot.parts.mapper.latest_stamp_ns == n * FRAME_NS, "admission")
+    robot.until(lambda: robot.parts.mapper.counters.read().dropped == 6, "frames that are dropped")
     status = robot.status()
     assert (status["level"], status["in_flight"]) == (DiagnosticStatus.WARN, "0")
-    assert "the map waits: too few pixels reach min_confidence" in status["message"]
-    assert robot.set(min_confidence=1.0)[0].successful
+    assert "the map waits: too few pixels reach confidence.min" in status["message"]
+    assert robot.set(confidence_min=1.0)[0].successful
     rover.drive(range(LOCKED + 6, COUNT))
     rover.assert_true(COUNT - 1)
     assert not set(range(LOCKED, LOCKED + 6)) & set(rover.numbers("pose"))
@@ -197,11 +198,11 @@ def test_odometry_that_is_nan_for_a_while_is_as_good_as_silent(make_rover):
 
 
 def test_odometry_in_tf_that_comes_after_its_image_is_waited_for(make_rover):
-    rover = make_rover(odom_source="tf", tf_timeout_s=1.0)
+    rover = make_rover(odometry_source="tf", tf_timeout_s=1.0)
 
     def drive_first(number):
         rover.show(number * FRAME_NS)
-        rover.robot.until(lambda: rover.robot.parts.engine.latest_stamp_ns == number * FRAME_NS, "admission")
+        rover.robot.until(lambda: rover.robot.parts.mapper.latest_stamp_ns == number * FRAME_NS, "admission")
         rover.tf.sendTransform(transform_message(rover.odom_from_base(number), "odom", "base_link", number * FRAME_NS))
         rover.wait_for(number)
 
@@ -219,7 +220,7 @@ def test_odometry_in_tf_that_comes_after_its_image_is_waited_for(make_rover):
     [("topic", "no transform from 'cam' to 'base_link'"), ("tf", "no transform from 'base_link' to 'odom'")],
 )
 def test_what_tf_does_not_know_is_named_and_nothing_gets_a_length(make_rover, source, reason):
-    rover = make_rover(odom_source=source)
+    rover = make_rover(odometry_source=source)
     rover.start()
     if source == "tf":
         rover.stand()

@@ -7,9 +7,7 @@ import re
 import stat
 import sys
 import tempfile
-from dataclasses import fields
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 import yaml
@@ -22,7 +20,9 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 
+from dvlt_ros import parameters
 from dvlt_ros.ros.config import NodeConfig, Settings
+from dvlt_ros.ros.names import LAUNCH_ARGUMENTS
 from dvlt_ros.ros.outputs.topics import Outputs
 from dvlt_ros.ros.tools.play_camera import PlayConfig
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LAUNCH_FILE = ROOT / "launch" / "reconstruct.launch.py"
 PARAMETERS = ROOT / "config" / "reconstruct.yaml"
 RVIZ = ROOT / "config" / "reconstruct.rviz"
-DEFAULTS = {f.name: f.default for config in get_type_hints(Settings).values() for f in fields(config)}
+DEFAULTS = {name: field.default for name, _, field in parameters.parameters_of(Settings)}
 OWN = DEFAULTS.keys() | PlayConfig.__dataclass_fields__.keys() | {"use_sim_time"}  # not those of rclpy
 MESSAGES = {
     "PointCloud2": PointCloud2,
@@ -55,16 +55,17 @@ def parameters_of(text):
 def test_commented_parameters_show_the_defaults_of_the_node():
     text = PARAMETERS.read_text()
     active = parameters_of(text)
-    shown = parameters_of(re.sub(r"^    # (\w+:.*  # .+)$", r"    \1", text, flags=re.MULTILINE))
+    shown = parameters_of(re.sub(r"^    # ([\w.]+:.*  # .+)$", r"    \1", text, flags=re.MULTILINE))
     shown = {name: value for name, value in shown.items() if name not in active}
-    assert {"weights", "latency_budget_ms", "window_size", "map_frame"} <= shown.keys()
+    assert {"model.weights", "budget.latency_ms", "window.size", "frames.map"} <= shown.keys()
     for name, value in shown.items():
+        value = tuple(value) if isinstance(value, list) else value
         assert (value, type(value)) == (DEFAULTS[name], type(DEFAULTS[name])), name
 
 
 def test_the_file_changes_only_that_one_camera_is_shown_without_metres():
-    assert parameters_of(PARAMETERS.read_text()) == {"publish_unscaled": True}
-    assert DEFAULTS["publish_unscaled"] is False
+    assert parameters_of(PARAMETERS.read_text()) == {"output.publish_unscaled": True}
+    assert DEFAULTS["output.publish_unscaled"] is False
 
 
 def test_rviz_shows_what_the_node_publishes(ros):
@@ -88,7 +89,7 @@ def test_rviz_shows_what_the_node_publishes(ros):
 
 def test_rviz_looks_at_the_map_of_the_node():
     manager = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]
-    assert manager["Global Options"]["Fixed Frame"] == DEFAULTS["map_frame"]
+    assert manager["Global Options"]["Fixed Frame"] == DEFAULTS["frames.map"]
     assert manager["Views"]["Current"]["Target Frame"] == "<Fixed Frame>"
     classes = [display["Class"] for display in manager["Displays"]]
     assert {"rviz_default_plugins/Grid", "rviz_default_plugins/TF"} <= set(classes)
@@ -174,7 +175,8 @@ def test_every_argument_is_described(launch):
     )
     assert all(len(text) > 10 for text in arguments.values())
     of_the_node = {name for name, text in arguments.items() if "as in params_file" in text}
-    assert of_the_node - DEFAULTS.keys() == {"use_sim_time"}
+    assert of_the_node == {*LAUNCH_ARGUMENTS, "use_sim_time"}
+    assert "(parameter budget.latency_ms; empty: as in params_file)" in arguments["latency_budget_ms"]
 
 
 def test_without_arguments_the_node_gets_the_file_alone(start):
@@ -183,29 +185,29 @@ def test_without_arguments_the_node_gets_the_file_alone(start):
     node = started["reconstruct"]
     assert node.name == "/dvlt"
     assert node.topics == {"image": "/image", "camera_info": "/camera_info"}
-    assert node.parameters == {"publish_unscaled": True, "use_sim_time": False}
+    assert node.parameters == {"output.publish_unscaled": True, "use_sim_time": False}
     assert not node.environment  # of a transport that the camera's process does not share
 
 
 def test_arguments_override_the_file_and_the_rest_stays(start, tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text(
-        "/**: {ros__parameters: {window_size: 6, latency_budget_ms: 300.0, map_frame: world}}\n"
-        "/robot1/dvlt: {ros__parameters: {k_max: 7, weights: special, device: cpu}}\n"
+        "/**: {ros__parameters: {window.size: 6, budget: {latency_ms: 300.0}, frames.map: world}}\n"
+        "/robot1/dvlt: {ros__parameters: {budget.k_max: 7, model.weights: special, model.device: cpu}}\n"
     )
     given = {"latency_budget_ms": 50, "weights": "12", "use_sim_time": "true", "map_frame": "house"}
     node = start(params_file=mine, namespace="robot1", **given)["reconstruct"]
     assert node.name == "/robot1/dvlt"
     assert node.parameters == {
-        "window_size": 6,
-        "k_max": 7,
-        "device": "cpu",
-        "latency_budget_ms": 50.0,
-        "weights": "12",
+        "window.size": 6,
+        "budget.k_max": 7,
+        "model.device": "cpu",
+        "budget.latency_ms": 50.0,
+        "model.weights": "12",
         "use_sim_time": True,
-        "map_frame": "house",
+        "frames.map": "house",
     }
-    assert type(node.parameters["latency_budget_ms"]) is float
+    assert type(node.parameters["budget.latency_ms"]) is float
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_topics(start, arguments, image, camera_info):
 def test_a_bag_is_played_into_the_nodes_topics(start, tmp_path, monkeypatch, distribution, variable):
     monkeypatch.setenv("ROS_DISTRO", distribution)
     mine = tmp_path / "mine.yaml"
-    mine.write_text("/**: {ros__parameters: {image_transport: compressed, use_sim_time: true}}")
+    mine.write_text("/**: {ros__parameters: {input.transport: compressed, use_sim_time: true}}")
     started = start(params_file=mine, namespace="robot1", image="front/image_raw", bag="12", bag_speed=0.5)
     node, camera = started["reconstruct"], started["play_camera"]
     assert camera.name == "/robot1/camera"
@@ -237,7 +239,7 @@ def test_a_bag_is_played_into_the_nodes_topics(start, tmp_path, monkeypatch, dis
     )
     played = {name: value for name, value in camera.parameters.items() if name in PlayConfig.__dataclass_fields__}
     assert played == {"source": "12", "speed": 0.5, "compressed": False, "wait_for_subscriber_s": 3600.0}
-    assert node.parameters["image_transport"] == "raw"
+    assert node.parameters["input.transport"] == "raw"
     assert not node.parameters["use_sim_time"]
     assert not camera.parameters["use_sim_time"]
     assert set(node.environment) == {variable}
@@ -248,7 +250,7 @@ def test_a_bag_is_played_into_the_nodes_topics(start, tmp_path, monkeypatch, dis
 def test_a_bag_may_be_compressed_and_a_chosen_transport_stays(start, monkeypatch):
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     started = start(bag="somewhere", image_transport="compressed")
-    assert started["reconstruct"].parameters["image_transport"] == "compressed"
+    assert started["reconstruct"].parameters["input.transport"] == "compressed"
     assert started["play_camera"].parameters["compressed"] is True
     assert started["play_camera"].environment == {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}
 

@@ -1,10 +1,9 @@
-"""The whole node over real DDS: its life, its outputs, its parameters, and everything that a camera can do wrong."""
+"""The whole node over real DDS: its life, its outputs, its parameters and its services."""
 
 from __future__ import annotations
 
 import re
 import threading
-import time
 import weakref
 
 import numpy as np
@@ -13,13 +12,10 @@ import torch
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
-from rclpy.qos import ReliabilityPolicy
-from rclpy.time import Time
 from robot import HEIGHT, LATCHED, SETS, WIDTH, as_image
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_ros import StaticTransformBroadcaster
@@ -81,7 +77,7 @@ def test_a_node_that_is_cleaned_up_lets_go_of_the_network_and_its_troubles(make_
     robot.start()
     robot.show_and_wait(3)
     robot.node._complaints("something is wrong")
-    predictor = weakref.ref(robot.parts.engine.predictor)
+    predictor = weakref.ref(robot.parts.mapper.predictor)
     robot.until(lambda: robot.status().get("last_problem") == "something is wrong", "the problem")
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.change(Transition.TRANSITION_CLEANUP)
@@ -90,7 +86,7 @@ def test_a_node_that_is_cleaned_up_lets_go_of_the_network_and_its_troubles(make_
 
 
 def test_an_activation_that_fails_leaves_nothing_open_and_the_next_one_works(make_robot, monkeypatch):
-    robot = make_robot(cameras=["left", "right"])
+    robot = make_robot(cameras_names=["left", "right"])
     assert robot.change(Transition.TRANSITION_CONFIGURE)
     intake = stream.Intake
 
@@ -108,16 +104,9 @@ def test_an_activation_that_fails_leaves_nothing_open_and_the_next_one_works(mak
     assert robot.parts.outputs._depth.is_activated
 
 
-def test_compressed_images(make_robot):
-    robot = make_robot(transport="compressed")
-    robot.start()
-    robot.show_and_wait(3)
-    assert as_image(robot.messages["rgb/image_rect"][-1]).shape == (HEIGHT, WIDTH, 3)
-
-
 def test_two_robots_in_namespaces_do_not_disturb_each_other(make_robot):
-    first = make_robot(namespace="/one", frame_prefix="one/")
-    second = make_robot(namespace="/two", frame_prefix="two/")
+    first = make_robot(namespace="/one", frames_prefix="one/")
+    second = make_robot(namespace="/two", frames_prefix="two/")
     for robot in (first, second):
         robot.start()
     second.stamp_ns = 500 * 10**9
@@ -149,18 +138,6 @@ def test_simulated_time_that_stands_still_does_not_stop_the_work(make_robot):
     assert robot.status()["published"] == "3"
 
 
-def test_best_effort_cameras_are_followed(make_robot):
-    robot = make_robot(reliability=ReliabilityPolicy.BEST_EFFORT)
-    robot.start()
-    assert robot.node._stream.intake.images.reliability == ReliabilityPolicy.BEST_EFFORT
-    for _ in range(200):
-        robot.show()
-        time.sleep(0.01)
-        if len(robot.messages["points"]) >= 3:
-            break
-    assert len(robot.messages["points"]) >= 3
-
-
 def test_rviz_that_comes_late_gets_the_map(make_robot, ros):
     robot = make_robot()
     robot.start()
@@ -175,15 +152,15 @@ def test_rviz_that_comes_late_gets_the_map(make_robot, ros):
 def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot):
     robot = make_robot()
     robot.start()
-    assert robot.set(latency_budget_ms=500)[0].successful  # an integer for a number is fine
-    assert robot.set(points_stride=4)[0].successful
+    assert robot.set(budget_latency_ms=500)[0].successful  # an integer for a number is fine
+    assert robot.set(output_points_stride=4)[0].successful
     robot.show_and_wait(3)
     assert len(point_cloud2.read_points(robot.messages["points"][-1])) <= (HEIGHT // 4) * (WIDTH // 4)
     for values, reason in [
         ({"window_size": 4}, "only change before"),
-        ({"k_min": 60}, "k_min must be at most k_max 2"),
-        ({"max_registration_residual": "much"}, "must be float"),
-        ({"tf_mode": "none"}, "tf_mode can only change before"),
+        ({"budget_k_min": 60}, "budget.k_min must be at most budget.k_max 2"),
+        ({"registration_max_residual": "much"}, "must be float"),
+        ({"tf_mode": "none"}, "tf.mode can only change before"),
     ]:
         (result,) = robot.set(**values)
         assert not result.successful
@@ -191,11 +168,11 @@ def test_parameters_change_while_it_runs_or_are_refused_with_a_reason(make_robot
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.change(Transition.TRANSITION_CLEANUP)
     assert robot.set(window_size=4)[0].successful
-    assert "tf_mode must be one of" in robot.set(tf_mode="nonsense")[0].reason
+    assert "tf.mode must be one of" in robot.set(tf_mode="nonsense")[0].reason
 
 
 def test_nothing_unscaled_leaves_by_accident(make_robot):
-    robot = make_robot(publish_unscaled=False)
+    robot = make_robot(output_publish_unscaled=False)
     robot.start()
     for _ in range(4):
         robot.show()
@@ -204,7 +181,7 @@ def test_nothing_unscaled_leaves_by_accident(make_robot):
     for topic in ("depth/image", "points", "pose", "path", "map_points", "/tf"):
         assert not robot.messages[topic], topic
     assert "withheld" in robot.status()["message"]
-    assert robot.set(publish_unscaled=True)[0].successful
+    assert robot.set(output_publish_unscaled=True)[0].successful
     robot.show_and_wait(1)
 
 
@@ -237,7 +214,7 @@ def test_a_second_parent_is_refused(make_robot):
 
 
 def test_services(make_robot, tmp_path):
-    robot = make_robot(map_directory=str(tmp_path / "maps"))
+    robot = make_robot(maps_directory=str(tmp_path / "maps"))
     name = robot.node.get_name()
     assert not robot.call(Trigger, f"{name}/save_map", Trigger.Request()).success
     robot.start()
@@ -250,137 +227,33 @@ def test_services(make_robot, tmp_path):
     robot.show_and_wait(3)
     assert robot.status()["map_id"] == "1"
     assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=True)).success
-    before = robot.parts.engine.counters.read()
+    before = robot.parts.mapper.counters.read()
     robot.show()
     assert robot.status()["message"] == "paused"
     assert robot.call(SetBool, f"{name}/pause", SetBool.Request(data=False)).success
     robot.show_and_wait(1)
-    assert robot.parts.engine.counters.read().accepted == before.accepted + 1
+    assert robot.parts.mapper.counters.read().accepted == before.accepted + 1
 
 
 def test_weights_that_do_not_exist_fail_the_configuration_with_the_reason(make_robot, tmp_path, capfd):
     robot = make_robot(weights=tmp_path / "nowhere")
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
     assert "nowhere" in capfd.readouterr().err
-    assert robot.set(weights=str(robot.node.get_parameter("weights").value))[0].successful  # it lives
+    assert robot.set(model_weights=str(robot.node.get_parameter("model.weights").value))[0].successful  # it lives
 
 
 def test_the_precision_is_that_of_the_network(make_robot):
-    robot = make_robot(precision="int8")
+    robot = make_robot(model_precision="int8")
     robot.start()
     robot.show_and_wait(3)
-    assert robot.parts.engine.predictor.model.precision == "int8"
-    assert not robot.set(precision="int4")[0].successful
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda m: setattr(m, "encoding", "nonsense"), "nonsense"),
-        (lambda m: (setattr(m, "width", 0), setattr(m, "height", 0)), "0 x 0"),
-        (lambda m: m.data.__delitem__(slice(100, None)), "truncated: 100 bytes"),
-        (lambda m: setattr(m.header.stamp, "sec", 0) or setattr(m.header.stamp, "nanosec", 0), "stamp is zero"),
-        (lambda m: setattr(m.header, "frame_id", ""), "no frame_id"),
-    ],
-    ids=["encoding", "zero size", "truncated", "zero stamp", "no frame"],
-)
-def test_bad_images_are_refused_once_aloud_and_the_node_goes_on(make_robot, spoil, reason):
-    robot = make_robot()
-    robot.start()
-    robot.show_and_wait(3)
-    publish, robot.camera = robot.camera.publish, robot.camera
-    for _ in range(3):
-        message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
-        message.data.frombytes(bytes(3 * WIDTH * HEIGHT))
-        message.header.frame_id = "cam"
-        robot.stamp_ns += 100_000_000
-        message.header.stamp = Time(nanoseconds=robot.stamp_ns).to_msg()
-        spoil(message)
-        publish(message)
-    robot.until(lambda: robot.parts.engine.counters.read().refused == 3, "the refusals")
-    assert len([c for c in robot.complaints if reason in c]) == 1, robot.complaints
-    robot.show_and_wait(2)
-
-
-def test_a_corrupt_jpeg_is_refused_and_the_node_goes_on(make_robot):
-    robot = make_robot(transport="compressed")
-    robot.start()
-    robot.show_and_wait(3)
-    message = CompressedImage(format="jpeg")
-    message.data.frombytes(b"this is no picture")
-    robot.stamp_ns += 100_000_000
-    message.header.stamp, message.header.frame_id = Time(nanoseconds=robot.stamp_ns).to_msg(), "cam"
-    robot.camera.publish(message)
-    robot.until(lambda: robot.parts.engine.counters.read().refused == 1, "the refusal")
-    assert any("does not decode" in complaint for complaint in robot.complaints)
-    robot.show_and_wait(2)
-
-
-def test_a_bag_that_loops_begins_another_map(make_robot):
-    robot = make_robot()
-    robot.start()
-    robot.show_and_wait(6)
-    robot.stamp_ns -= 650_000_000
-    robot.show_and_wait(4)
-    assert robot.status()["map_id"] == "1"
-    assert any("stamps went back" in complaint for complaint in robot.complaints)
-
-
-def test_camera_info_fixes_the_intrinsics_and_undistorts(make_robot):
-    robot = make_robot()
-    robot.start()
-    zero = CameraInfo(height=HEIGHT, width=WIDTH)
-    zero.header.frame_id = "cam"
-    robot.camera_info.publish(zero)
-    robot.until(lambda: "not calibrated" in robot.node._stream.intake.camera_info_problem, "the zero camera_info")
-    robot.show_and_wait(3)
-    info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[-0.2, 0.05, 0.0, 0.0, 0.0])
-    info.header.frame_id = "cam"
-    info.k = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
-    robot.camera_info.publish(info)
-    robot.until(lambda: robot.node._stream.intake._lenses, "the camera_info")
-    robot.show_and_wait(2)
-    out = robot.messages["depth/camera_info"][-1]
-    assert list(out.d) == [0.0] * 5
-    assert out.k[0] == pytest.approx(60, rel=0.2)
-    assert out.k[0] != pytest.approx(robot.messages["depth/camera_info"][0].k[0], rel=1e-3)
-
-
-def test_another_size_in_the_middle_of_the_stream_begins_another_map_of_the_same_output_size(make_robot):
-    robot = make_robot()
-    robot.start()
-    robot.show_and_wait(4)
-    for _ in range(3):
-        robot.show(size=(60, 90))
-    robot.until(lambda: robot.stamp_ns in robot.stamps("depth/image"), "the last frame's depth")
-    assert {(m.height, m.width) for m in robot.messages["depth/image"]} == {(HEIGHT, WIDTH)}
-    assert robot.status()["map_id"] == "1"
-    assert any("images are now 90 x 60" in complaint for complaint in robot.complaints)
-
-
-def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_map(make_robot):
-    robot = make_robot(stale_after_s=0.2)
-    robot.start()
-    robot.show_and_wait(4)
-    robot.until(lambda: robot.status()["level"] == DiagnosticStatus.ERROR, "the error")
-    assert "no image on /image" in robot.status()["message"]
-    assert "image_reliability" in robot.status()["message"]
-    robot.stamp_ns += 60 * 10**9
-    robot.show_and_wait(3)
-    assert robot.status()["map_id"] == "1"
-    assert any("no frame for 60" in complaint for complaint in robot.complaints)
-
-    def is_well_while_images_come():
-        robot.show()
-        return robot.messages["status"][-1].level == DiagnosticStatus.OK
-
-    robot.until(is_well_while_images_come, "the end of the error")
+    assert robot.parts.mapper.predictor.model.precision == "int8"
+    assert not robot.set(model_precision="int4")[0].successful
 
 
 def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_robot, monkeypatch):
     robot = make_robot()
     robot.start()
-    model = robot.parts.engine.predictor.model
+    model = robot.parts.mapper.predictor.model
     begin = model.begin
 
     def begin_if_small(features):

@@ -33,7 +33,7 @@ def make_returning(make_robot, monkeypatch):
     def make(**parameters):
         predictor = RecognisingPredictor(lap_poses(range(4 * LAP)))
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: predictor)
-        monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.warm_up", lambda *_: None)
+        monkeypatch.setattr("dvlt_ros.mapping.mapper.warm_up", lambda *_: None)
         robot = make_robot(**EAGER | EXACT | parameters)
         robot.predictor = predictor
         return robot
@@ -73,13 +73,13 @@ def test_a_reset_forgets_the_places(make_returning):
 
 
 def test_a_new_node_finds_itself_in_the_map_that_another_one_has_saved(make_returning, tmp_path):
-    before = make_returning(map_directory=str(tmp_path))
+    before = make_returning(maps_directory=str(tmp_path))
     before.start()
     go(before, range(1, LAP + 12))
     saved = before.call(Trigger, "dvlt/save_map", Trigger.Request())
     assert saved.success, saved.message
     assert Path(saved.message).with_suffix(".places.safetensors").exists()
-    robot = make_returning(map_directory=str(tmp_path), namespace="/another")
+    robot = make_returning(maps_directory=str(tmp_path), namespace="/another")
     assert robot.change(Transition.TRANSITION_CONFIGURE)
     assert robot.status()["loops"] == "on"
     loaded = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
@@ -106,12 +106,12 @@ def positions(robot):
 def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_it(
     make_returning, monkeypatch, tmp_path
 ):
-    robot = make_returning(map_directory=str(tmp_path))
+    robot = make_returning(maps_directory=str(tmp_path))
     robot.start()
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/reset", Trigger.Request()).success
     go(robot, range(8, 16))
-    robot.until(lambda: robot.parts.builder.snapshot().map_id == 1, "the second map")
+    robot.until(lambda: robot.parts.mapper.snapshot().map_id == 1, "the second map")
 
     def save():
         return robot.call(Trigger, "dvlt/save_map", Trigger.Request())
@@ -141,11 +141,11 @@ def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_i
 
 
 def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returning, tmp_path):
-    robot = make_returning(map_directory=str(tmp_path / "maps"))
+    robot = make_returning(maps_directory=str(tmp_path / "maps"))
     outside = tmp_path / "outside.places.safetensors"
 
-    def refusal(map_file=""):
-        assert robot.set(map_file=map_file)[0].successful
+    def refusal(name=""):
+        assert robot.set(maps_file=name)[0].successful
         answer = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
         assert not answer.success
         return answer.message
@@ -160,24 +160,24 @@ def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returni
     (saved.parent / "link.places.safetensors").symlink_to(outside)
     (saved.parent / "short.places.safetensors").write_bytes(data[:-1])
     for name in ("../outside", str(outside), "link"):
-        assert "is not in map_directory" in refusal(name)
+        assert "is not in maps.directory" in refusal(name)
     assert "nowhere.places.safetensors: cannot be read" in refusal("nowhere")
     assert "not a whole map" in refusal("short")
     robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
     robot.until(lambda: 8 * FRAME_NS in robot.stamps("pose"), "the next frame")
     status = robot.status()
     assert (status["map_id"], status["relocalized"]) == ("0", "no saved map")
-    assert robot.set(map_file=saved.name)[0].successful
+    assert robot.set(maps_file=saved.name)[0].successful
     assert robot.call(Trigger, "dvlt/load_map", Trigger.Request()).success
     robot.until(lambda: robot.status()["relocalized"].startswith("no: "), "the saved map")
 
 
 def test_loops_can_be_switched_off(make_returning):
-    robot = make_returning(loops="never")
+    robot = make_returning(loops_mode="never")
     robot.start()
     go(robot, range(1, 8))
     status = robot.status()
-    assert status["loops"] == "off: loops: never"
+    assert status["loops"] == "off: loops.mode: never"
     assert "places" not in status
     refused = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
     assert not refused.success
@@ -191,7 +191,7 @@ def test_without_gtsam_the_node_does_not_start_if_loops_must_be_closed(make_retu
     robot = make_returning()
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
     assert "pip install 'dvlt_ros[loops]'" in capfd.readouterr().err
-    automatic = make_returning(loops="auto", namespace="/automatic")
+    automatic = make_returning(loops_mode="auto", namespace="/automatic")
     assert automatic.change(Transition.TRANSITION_CONFIGURE)
     assert "GTSAM" in automatic.status()["loops"]
     library.cache_clear()
@@ -200,7 +200,7 @@ def test_without_gtsam_the_node_does_not_start_if_loops_must_be_closed(make_retu
 def test_while_a_map_is_read_frames_come_out_and_a_node_that_is_cleaned_up_does_not_load_it(
     make_returning, monkeypatch, tmp_path
 ):
-    robot = make_returning(map_directory=str(tmp_path))
+    robot = make_returning(maps_directory=str(tmp_path))
     robot.start()
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/save_map", Trigger.Request()).success
@@ -218,14 +218,14 @@ def test_while_a_map_is_read_frames_come_out_and_a_node_that_is_cleaned_up_does_
 
 
 def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_returning, tmp_path):
-    robot = make_returning(map_directory=str(tmp_path))
+    robot = make_returning(maps_directory=str(tmp_path))
     robot.start()
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/save_map", Trigger.Request()).success
     robot.predictor.predict = window = Held(robot.predictor.predict)
     robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
     robot.until(lambda: window.calls == 1, "a window that takes long")
-    worker, asked = robot.node._stream.worker, []
+    worker, asked = robot.node._stream.mapping, []
     for service in ("reset", "load_map"):
         asked.append(robot.ask(Trigger, f"dvlt/{service}", Trigger.Request()))
         robot.until(lambda: len(worker._requests) == len(asked), "the request, which waits for the end of the window")
@@ -237,6 +237,6 @@ def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_retu
     window.let_go()
     robot.until(lambda: ending.done() and all(answer.done() for answer in asked), "the answers")
     assert all(answer.result().success for answer in asked), [answer.result().message for answer in asked]
-    loops = robot.parts.loops
-    (loaded,) = [map_ for map_ in robot.parts.builder.snapshots() if map_.map_id == loops.graph.saved_id]
+    loops = robot.parts.mapper.loops
+    (loaded,) = [map_ for map_ in robot.parts.mapper.snapshots() if map_.map_id == loops.graph.saved_id]
     assert loops.detector.stored_submaps().keys() == loaded.map_from_visual.keys()  # no other place is remembered

@@ -29,7 +29,7 @@ def robot(make_robot, monkeypatch, tmp_path):
     """It goes round and round, and its wheels are right until they are started anew."""
     poses = lap_poses((*BEFORE, *AFTER))
     monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: RecognisingPredictor(poses))
-    robot = make_robot(odom_source="topic", map_directory=str(tmp_path), **EAGER | EXACT)
+    robot = make_robot(odometry_source="topic", maps_directory=str(tmp_path), **EAGER | EXACT)
     add_odometry(robot, poses)
     return robot
 

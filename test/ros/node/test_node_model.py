@@ -37,7 +37,7 @@ def wall(monkeypatch, tmp_path):
 
 def test_another_model_publishes_the_same_complete_sets(make_robot, wall):
     checkpoint, shown = wall
-    robot = make_robot(checkpoint, model="vggt", k_max=0, latency_budget_ms=60_000.0)
+    robot = make_robot(checkpoint, model_name="vggt", budget_k_max=0, budget_latency_ms=60_000.0)
     robot.start()
     robot.show_and_wait(8)
     for topic in SETS:
@@ -58,7 +58,7 @@ def test_another_model_publishes_the_same_complete_sets(make_robot, wall):
 
 def test_a_model_that_is_not_installed_fails_to_configure_with_the_command(make_robot, monkeypatch):
     monkeypatch.setitem(sys.modules, "mapanything", None)
-    robot = make_robot(model="mapanything", k_max=0)
+    robot = make_robot(model_name="mapanything", budget_k_max=0)
     said = []
     monkeypatch.setattr(robot.node.get_logger(), "error", said.append)
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
@@ -68,13 +68,13 @@ def test_a_model_that_is_not_installed_fails_to_configure_with_the_command(make_
 
 def test_models_and_steps_that_do_not_exist_are_refused_with_a_reason(make_robot, wall):
     checkpoint, _ = wall
-    robot = make_robot(checkpoint, model="vggt", k_max=2)
-    (result,) = robot.set(model="vgtt")
+    robot = make_robot(checkpoint, model_name="vggt", budget_k_max=2)
+    (result,) = robot.set(model_name="vgtt")
     assert not result.successful
     assert "model must be one of dvlt, vggt" in result.reason
     assert not robot.change(Transition.TRANSITION_CONFIGURE)  # k_max 2, without a loop
-    assert robot.set(k_max=0)[0].successful
+    assert robot.set(budget_k_max=0)[0].successful
     assert robot.change(Transition.TRANSITION_CONFIGURE)
-    (result,) = robot.set(model="dvlt")
+    (result,) = robot.set(model_name="dvlt")
     assert not result.successful
     assert "before the node is configured" in result.reason

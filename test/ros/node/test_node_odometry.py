@@ -11,6 +11,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from lap import EXACT
 from nav_msgs.msg import Odometry
 from rclpy.time import Time
 from robot import SETS, as_image
@@ -32,16 +33,16 @@ def make_wheeled(make_robot, monkeypatch):
     def make(**parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 5))})
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
-        options = {"odom_source": "topic", "image_size": 28, "distrusted_share": 0.0, "max_registration_residual": 0.1}
+        options = {"odometry_source": "topic"} | EXACT
         robot = make_robot(**options | parameters)
-        add_odometry(robot, poses, parameters.get("frame_prefix", ""))
+        add_odometry(robot, poses, parameters.get("frames_prefix", ""))
         return robot
 
     return make
 
 
 def test_nothing_has_a_length_before_the_scale_is_known_and_then_it_is_in_metres(make_wheeled):
-    robot = make_wheeled(publish_unscaled=True)  # it does not count beside odometry
+    robot = make_wheeled(output_publish_unscaled=True)  # it does not count beside odometry
     start(robot)
     drive(robot, range(1, 6))
     status = robot.status()
@@ -78,7 +79,7 @@ def test_the_node_adds_map_to_odom_and_nothing_else(make_wheeled):
     latest = robot.messages["/tf"][-1].transform
     assert np.allclose([latest.translation.x, latest.translation.y, latest.translation.z], 0, atol=2e-2)
     assert abs(latest.rotation.w) > 0.9999
-    assert robot.set(stale_after_s=0.2)[0].successful
+    assert robot.set(output_stale_after_s=0.2)[0].successful
     robot.until(lambda: robot.status()["level"] == DiagnosticStatus.ERROR, "an error when no frames come")
     count = len(robot.messages["/tf"])
     robot.status()  # a second goes by
@@ -143,7 +144,7 @@ def test_odom_below_somebody_elses_map_is_left_alone(make_wheeled):
 
 
 def test_odometry_from_tf(make_wheeled):
-    robot = make_wheeled(odom_source="tf")
+    robot = make_wheeled(odometry_source="tf")
     broadcaster = TransformBroadcaster(robot.me)
 
     def wheels(robot, number):
@@ -162,7 +163,7 @@ def test_odometry_from_tf(make_wheeled):
 
 
 def test_frames_of_a_robot_with_a_prefix(make_wheeled):
-    robot = make_wheeled(frame_prefix="one/")
+    robot = make_wheeled(frames_prefix="one/")
     start(robot)
     drive(robot, range(1, COUNT))
     robot.until(lambda: len(robot.messages["/tf"]) > 2, "map -> odom")
@@ -185,7 +186,7 @@ def test_after_a_reset_nothing_has_the_scale_of_the_map_before(make_wheeled):
 
 
 def test_a_jump_of_odometry_in_tf_leaves_the_map_where_it_is(make_wheeled):
-    robot = make_wheeled(odom_source="tf")
+    robot = make_wheeled(odometry_source="tf")
     broadcaster = TransformBroadcaster(robot.me)
 
     def wheels(robot, number):

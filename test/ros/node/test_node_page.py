@@ -1,4 +1,4 @@
-"""docs/node.md says what the node does."""
+"""The reference pages say what the node does."""
 
 from __future__ import annotations
 
@@ -11,23 +11,35 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "node.md").read_text()
+PAGES = ROOT / "docs" / "reference"
+STATUS_KEY = r'(?:^ +|\{)"(\w+)": |values\["(\w+)"\]'
+SOURCES = {  # file: where its names stand in it, and the page that explains them
+    "ros/lifecycle/status.py": (STATUS_KEY, "status.md"),
+    "mapping/status.py": (STATUS_KEY, "status.md"),
+    "mapping/loop_closer.py": (STATUS_KEY, "status.md"),
+    "ros/outputs/topics.py": (r'_publisher\(\w+, "([\w/]+)"', "topics.md"),
+    "ros/outputs/frame_outputs.py": (r'_publisher\(\w+, f"\{topics\}([\w/]+)"', "topics.md"),
+    "ros/lifecycle/services.py": (r'create_service\(\w+, "(~/\w+)"', "topics.md"),
+}
 
 
-def test_the_table_of_parameters_is_that_of_the_code():
+def test_what_is_written_of_parameters_is_that_of_the_code():
     tool = runpy.run_path(str(ROOT / "tools" / "document_parameters.py"))
-    assert tool["updated"](PAGE) == PAGE, "run python tools/document_parameters.py"
+    for path, text in tool["texts"]().items():
+        assert path.read_text() == text, f"{path}: run python tools/document_parameters.py"
 
 
-@pytest.mark.parametrize("name", ["status.py", "outputs.py", "frame_outputs.py", "services.py"])
-def test_every_status_key_topic_and_service_is_on_the_page(name):
-    source = (ROOT / "dvlt_ros" / "ros" / name).read_text()
-    patterns = {
-        "status.py": r'^ +"(\w+)": |values\["(\w+)"\]',
-        "outputs.py": r'_publisher\(\w+, "([\w/]+)"',
-        "frame_outputs.py": r'_publisher\(\w+, f"\{topics\}([\w/]+)"',
-        "services.py": r'create_service\(\w+, "(~/\w+)"',
-    }
-    found = [next(filter(None, match.groups())) for match in re.finditer(patterns[name], source, re.MULTILINE)]
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_status_key_topic_and_service_is_on_its_page(name):
+    pattern, page = SOURCES[name]
+    source, text = (ROOT / "dvlt_ros" / name).read_text(), (PAGES / page).read_text()
+    found = [next(filter(None, match.groups())) for match in re.finditer(pattern, source, re.MULTILINE)]
     assert len(found) >= 3
-    assert not [word for word in found if f"`{word}`" not in PAGE]
+    assert not [word for word in found if f"`{word}`" not in text]
+
+
+def test_every_component_of_the_diagnostics_is_on_its_page():
+    from dvlt_ros.ros.lifecycle.status import COMPONENTS
+
+    text = (PAGES / "status.md").read_text()
+    assert not [component for component in COMPONENTS if f"`{component}`" not in text]

@@ -16,7 +16,7 @@ from rerun.chunk import RrdReader
 
 def test_a_running_node_writes_what_it_sees(make_robot, tmp_path):
     others = set(threading.enumerate())  # a test before may still be leaving a viewer that never answered
-    robot = make_robot(rerun=str(tmp_path / "live.rrd"))
+    robot = make_robot(output_rerun=str(tmp_path / "live.rrd"))
     robot.start()
     robot.show_and_wait(4)
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
@@ -33,6 +33,6 @@ def test_a_running_node_writes_what_it_sees(make_robot, tmp_path):
 
 def test_a_target_that_is_none_is_refused_with_what_would_be_one(make_robot):
     robot = make_robot()
-    (result,) = robot.set(rerun="viewer")
+    (result,) = robot.set(output_rerun="viewer")
     assert not result.successful
     assert "'spawn', host:port of a viewer or a file.rrd" in result.reason

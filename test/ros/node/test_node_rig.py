@@ -17,9 +17,9 @@ from room import FRAME_NS, INTRINSICS, SIZE, FakePredictor, picture, pose, room_
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from tf2_ros import StaticTransformBroadcaster
 
-from dvlt_ros.mapping.config import MappingConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.mapping.maps.builder import MapBuilder
+from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.sensors.odometry import inverse
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.ros.messages import transform_message
@@ -92,10 +92,10 @@ def make_rig(make_robot, monkeypatch):
             poses[number * FRAME_NS + LATER_NS] = world_from_left @ inverse(LEFT) @ RIGHT
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: FakePredictor(poses))
         options = {
-            "image_size": 28,
-            "distrusted_share": 0.0,
-            "max_registration_residual": 0.1,
-            "cameras": list(CAMERAS),
+            "model_image_size": 28,
+            "confidence_cut_share": 0.0,
+            "registration_max_residual": 0.1,
+            "cameras_names": list(CAMERAS),
         }
         robot = make_robot(**options | parameters)
         robot.poses, robot.mounts = poses, StaticTransformBroadcaster(robot.me)
@@ -108,7 +108,7 @@ def make_rig(make_robot, monkeypatch):
 
 
 def test_two_cameras_give_metres_each_its_outputs_and_one_map(make_rig):
-    rig = make_rig(publish_unscaled=True)  # it does not count where metres can be had
+    rig = make_rig(output_publish_unscaled=True)  # it does not count where metres can be had
     robot = rig.robot
     rig.start()
     rig.drive(range(1, 3))
@@ -140,7 +140,7 @@ def test_two_cameras_give_metres_each_its_outputs_and_one_map(make_rig):
 def test_a_camera_that_dies_leaves_the_other_at_work_until_it_comes_back(make_rig, dead):
     (alive,) = set(CAMERAS) - {dead}
     dead_late_ns, late_ns = (LATER_NS * (name == "right") for name in (dead, alive))
-    rig = make_rig(rig_patience_s=2.0)
+    rig = make_rig(cameras_patience_s=2.0)
     robot = rig.robot
     rig.start()
     rig.drive(range(1, 16))
@@ -154,7 +154,7 @@ def test_a_camera_that_dies_leaves_the_other_at_work_until_it_comes_back(make_ri
     robot.until(lambda: alive == "right" or last_ns in robot.stamps("pose"), "its pose")
     assert any(f"silent: {dead}" in complaint for complaint in robot.complaints)
     back_ns = rig.show(dead, number, dead_late_ns)
-    robot.until(lambda: robot.parts.engine.latest_stamp_ns >= back_ns, "the camera that was dead")
+    robot.until(lambda: robot.parts.mapper.latest_stamp_ns >= back_ns, "the camera that was dead")
     rig.drive(range(number + 1, number + 4))
     assert robot.status()["cameras_silent"] == "none"
     assert {t.child_frame_id for t in robot.messages["/tf"]} == {"base_link"}
@@ -164,7 +164,7 @@ def test_a_map_of_which_the_first_camera_has_seen_nothing_is_published(make_rig)
     rig = make_rig()
     robot = rig.robot
     rig.start()
-    builder, true = MapBuilder(MappingConfig(), path_camera="left"), pose((0, 0, 0))
+    builder, true = MapBuilder(MapConfig(), path_camera="left"), pose((0, 0, 0))
     builder.add(
         Reconstruction(
             FRAME_NS, "right", 0, 0, picture(0), room_depth(true), np.full(SIZE, 2.0, np.float32), INTRINSICS, true,
@@ -215,7 +215,7 @@ def test_cameras_that_are_not_synchronised_are_said(make_rig):
     for number in range(1, 20):
         for name in CAMERAS:
             stamp_ns = rig.show(name, number, 40_000_000 * (name == "right"))
-            robot.until(lambda s=stamp_ns: robot.parts.engine.latest_stamp_ns >= s, "admission")
+            robot.until(lambda s=stamp_ns: robot.parts.mapper.latest_stamp_ns >= s, "admission")
     robot.until(lambda: any("0.040 s apart or more" in complaint for complaint in robot.complaints), "the reason")
     assert not robot.messages["left/rgb/image_rect"]
     assert robot.status()["in_flight"] == "0"
@@ -224,10 +224,10 @@ def test_cameras_that_are_not_synchronised_are_said(make_rig):
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"cameras": ["left"]}, "cameras must be empty or two names or more"),
-        ({"cameras": ["left", "left"]}, "each once"),
-        ({"cameras": ["left", "/right"]}, "names of topics"),
-        ({"cameras": [1, 2]}, "must be a list of strings"),
+        ({"cameras_names": ["left"]}, "cameras.names must be empty or two names or more"),
+        ({"cameras_names": ["left", "left"]}, "each once"),
+        ({"cameras_names": ["left", "/right"]}, "names of topics"),
+        ({"cameras_names": [1, 2]}, "must be a list of strings"),
     ],
 )
 def test_names_that_cannot_be_cameras_are_refused(make_rig, parameters, reason):
@@ -235,7 +235,6 @@ def test_names_that_cannot_be_cameras_are_refused(make_rig, parameters, reason):
         make_rig(**parameters)
 
 
-def test_a_window_that_holds_no_two_moments_is_refused_with_the_reason(make_rig, capfd):
-    robot = make_rig(window_size=3, window_overlap=1).robot
-    assert not robot.change(Transition.TRANSITION_CONFIGURE)
-    assert "window_size must be at least 4, two frame sets of 2 cameras" in capfd.readouterr().err
+def test_a_window_that_holds_no_two_moments_is_refused_with_the_reason(make_rig):
+    with pytest.raises(ValueError, match=r"window\.size must be at least 4, two frame sets of 2 cameras"):
+        make_rig(window_size=3, window_overlap=1)

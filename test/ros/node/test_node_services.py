@@ -24,7 +24,7 @@ FRAMES = 3
 @pytest.fixture
 def robot(make_robot, tmp_path):
     """With a map of a few frames, and loops off, whose file would be one more."""
-    robot = make_robot(map_directory=str(tmp_path / "maps"), loops="never")
+    robot = make_robot(maps_directory=str(tmp_path / "maps"), loops_mode="never")
     robot.start()
     robot.show_and_wait(FRAMES)
     robot.until(lambda: num_poses(robot) == FRAMES, "the map")
@@ -42,7 +42,7 @@ def writer(monkeypatch):
 
 
 def num_poses(robot):
-    return len(robot.parts.builder.snapshot().stamps_ns)
+    return len(robot.parts.mapper.snapshot().stamps_ns)
 
 
 def num_saved(answer):
@@ -78,7 +78,7 @@ def test_while_a_map_is_written_the_node_goes_on_and_a_second_one_waits_its_turn
     [
         ("dvlt_ros.export.files.os.fsync", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
         (
-            "dvlt_ros.ros.lifecycle.services.save_maps",
+            "dvlt_ros.mapping.mapper.save_maps",
             ValueError("nobody has thought of this"),
             "ValueError: nobody has",
         ),

@@ -1,0 +1,32 @@
+"""What the front end reads of the mapper's parameters."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..budget.config import BudgetConfig, WindowConfig
+from ..inference.config import ModelConfig
+from ..keyframes.config import KeyframeConfig
+from ..submaps.config import ConfidenceConfig, RegistrationConfig
+
+
+class FrontEndConfig(Protocol):
+    """Groups of parameters; `MapperConfig` has them all."""
+
+    @property
+    def model(self) -> ModelConfig: ...
+
+    @property
+    def budget(self) -> BudgetConfig: ...
+
+    @property
+    def window(self) -> WindowConfig: ...
+
+    @property
+    def keyframes(self) -> KeyframeConfig: ...
+
+    @property
+    def confidence(self) -> ConfidenceConfig: ...
+
+    @property
+    def registration(self) -> RegistrationConfig: ...

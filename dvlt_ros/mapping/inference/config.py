@@ -1,0 +1,42 @@
+"""Parameters of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ...backends import DEFAULT_MODEL, model_card
+from ...errors import ConfigError
+from ...model.config import PATCH_SIZE
+from ...parameters import check_parameters, parameter
+
+ImageRotation = Literal[0, 90, 180, 270]
+ModelPrecision = Literal["auto", "float32", "bfloat16", "int8"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network sees the images, and on which device."""
+
+    GROUP: ClassVar[str] = "model"
+    name: str = parameter(DEFAULT_MODEL, "which model: dvlt, or one of docs/models.md, each with its own licence")
+    weights: str = parameter(
+        "", "checkpoint: directory, .safetensors file or Hugging Face id; empty: the model's own, dvlt's is embedded"
+    )
+    device: str = parameter("auto", "cpu, cuda, cuda:1, ...; auto: the GPU if there is one")
+    precision: ModelPrecision = parameter(
+        "auto", "what the network multiplies in; auto: float32 on a CPU, bfloat16 autocast on a GPU; int8: CPU only"
+    )
+    image_size: int = parameter(
+        0, "network's longest edge in pixels, a multiple of 14; 0: the checkpoint's own", 0, 2044
+    )
+    image_rotation: ImageRotation = parameter(0, "clockwise degrees that turn the image upright for the network")
+    max_gpu_memory_mb: int = parameter(
+        0, "what this process may take of the GPU's memory; 0: all", 0, 1_000_000, expert=True
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+        model_card(self.name)
+        if self.image_size % PATCH_SIZE:
+            raise ConfigError(f"model.image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")

@@ -1,0 +1,117 @@
+"""Maps as files: PLY, PCD and the path in TUM format for other tools, and one file for relocalization beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..export import write_pcd, write_ply, write_tum
+from ..export.files import write_atomically
+from .maps.map_part import MapSnapshot
+from .maps.saved_map import SavedMap, read_saved_map
+from .submaps.submap import StoredSubmap
+
+PLACES = ".places.safetensors"
+
+
+def save_maps(
+    snapshots: Sequence[MapSnapshot],
+    stored: Mapping[int, StoredSubmap],
+    folder: Path,
+    checkpoint: str,
+    is_metric: bool,
+    files: MutableMapping[bytes, Path],
+) -> Path:
+    """The map that grows, and those that have ended and no loop has joined to it; returns the PLY of the newest.
+
+    Args:
+        snapshots: of one moment, the one that grows last.
+        stored: what is remembered of submaps; a map without any cannot be loaded again.
+        checkpoint: digest of the network that made their place descriptors.
+        files: PLYs by content, kept from call to call: maps that have ended and are the same are not written again.
+
+    Raises:
+        InputError: nothing to save, or a file that cannot be written; each file that is there is whole.
+    """
+    *ended, growing = snapshots
+    maps = [growing, *(snapshot for snapshot in reversed(ended) if not snapshot.is_as_loaded)]
+    filled = [snapshot for snapshot in maps if len(snapshot.cloud.points)]
+    if not filled:
+        raise InputError("the map is empty")
+    newest, *others = filled
+    path = files[content_of(newest)] = save_map(newest, stored, folder, checkpoint, is_metric)
+    try:
+        for snapshot in others:
+            content = content_of(snapshot)
+            if content not in files or not files[content].exists():
+                files[content] = save_map(snapshot, stored, folder, checkpoint, is_metric)
+    except InputError as error:
+        raise InputError(f"{error}; of the newest map all files are there: {path}") from error
+    finally:
+        with suppress(FileNotFoundError):  # it has no places
+            os.utime(path.with_suffix(PLACES))  # the newest is what is loaded
+    return path
+
+
+def content_of(snapshot: MapSnapshot) -> bytes:
+    """The same for the same cloud and path."""
+    digest = hashlib.blake2b()
+    for array in (*snapshot.cloud, snapshot.stamps_ns, snapshot.map_from_cam):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
+
+
+def save_map(
+    snapshot: MapSnapshot, stored: Mapping[int, StoredSubmap], folder: Path, checkpoint: str, is_metric: bool
+) -> Path:
+    """Writes files of one name, which is the time; returns the PLY. See `save_maps`."""
+    folder = folder.expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"map directory {folder}: {error.strerror}") from error
+    base = folder / f"map_{time.strftime('%Y%m%d_%H%M%S')}_{snapshot.map_id}"
+    write_ply(base.with_suffix(".ply"), *snapshot.cloud)
+    write_pcd(base.with_suffix(".pcd"), *snapshot.cloud)
+    write_tum(base.with_suffix(".txt"), snapshot.stamps_ns, snapshot.map_from_cam)
+    if stored.keys() & snapshot.map_from_visual.keys():
+        saved = SavedMap.of(snapshot, stored, checkpoint, is_metric)
+        write_atomically(base.with_suffix(PLACES), saved.encoded())
+    return base.with_suffix(".ply")
+
+
+def open_map(folder: Path, name: str, checkpoint: str, is_metric: bool) -> tuple[Path, SavedMap]:
+    """A map by its name in the folder, as it was saved; without a name the newest one.
+
+    Raises:
+        InputError: there is none, it lies elsewhere, cannot be read, or belongs to another checkpoint or unit.
+    """
+    folder = folder.expanduser().resolve()
+    path = _named(folder, name) if name else _newest(folder)
+    saved = read_saved_map(path)
+    try:
+        saved.check(checkpoint, is_metric)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return path, saved
+
+
+def _named(folder: Path, name: str) -> Path:
+    path = (folder / f"{name.removesuffix(PLACES).removesuffix('.ply')}{PLACES}").resolve()
+    if not path.is_relative_to(folder):
+        raise InputError(f"map {name!r} is not in the map directory {folder}")
+    return path
+
+
+def _newest(folder: Path) -> Path:
+    try:
+        return max(folder.glob(f"*{PLACES}"), key=lambda path: path.stat().st_mtime_ns)
+    except ValueError:
+        raise InputError(f"no map to load in the map directory {folder} (*{PLACES})") from None

@@ -1,0 +1,287 @@
+"""The mapper: frames in, map updates out. The whole pipeline on one screen; every stage is a room beside this file.
+
+    mapper = Mapper(MapperConfig(), load_predictor(...), Sensors(odometry=look_up))
+    for frame in frames:
+        if (update := mapper.add(frame)) is not None:
+            use(update.frames, update.corrections)
+    for update in mapper.finish():
+        use(update.frames, update.corrections)
+    cloud = mapper.snapshot().cloud
+
+A frame's way:
+
+    keyframes/   decoded, refused with a reason or passed over; a few keyframes wait for their window
+    inference/   the network sees the window, with K steps that `budget/` chooses
+    submaps/     the window is registered to those before it; where the camera has moved far enough it is a new submap
+    sensors/, scale/, maps/    odometry, measured depth or two cameras make it metres, in the map's frame
+    loops/, pose_graph/        between two windows: places seen again are verified, and the map is corrected once
+
+Everything here runs on one thread, which owns the network's device, but for what says that it is thread-safe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..alignment import IDENTITY
+from ..errors import InputError
+from .config import MapperConfig
+from .data.corrections import Correction
+from .data.counters import Counters
+from .data.frames import Frame
+from .front_end.front_end import FrontEnd
+from .front_end.warm_up import warm_up
+from .inference.prediction import Predictor
+from .keyframes.admission import Opened
+from .loop_closer import LoopCloser, prepare_loops
+from .loops.detector import LoopDetector
+from .map_files import open_map, save_maps
+from .maps.builder import MapBuilder
+from .maps.map_part import MapSnapshot
+from .maps.map_update import MapUpdate
+from .maps.metric_map import MetricMap
+from .maps.placed_map import PlacedMap
+from .maps.saved_map import SavedMap
+from .maps.unscaled_map import UnscaledMap
+from .sensors.suite import Sensors
+from .status import MapperStatus, status_of
+
+
+class Mapper:
+    """The one way in for the node, the offline tool, the web page and the benchmarks."""
+
+    def __init__(
+        self,
+        config: MapperConfig,
+        predictor: Predictor,
+        sensors: Sensors | None = None,
+        notify: Callable[[str], None] = lambda _: None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        ended: Callable[[MapSnapshot, bool], None] | None = None,
+    ) -> None:
+        """``notify`` gets one sentence for everything that went wrong and was survived, and for every closed loop.
+
+        ``ended`` gets maps that are not kept any longer, see `MapBuilder`.
+
+        Raises:
+            ConfigError: values that do not fit the checkpoint, or loops that must be closed and cannot be.
+        """
+        self.config, self.predictor, self.sensors = config, predictor, sensors or Sensors()
+        self._notify = notify
+        self.loops = prepare_loops(config.loops, predictor, self.sensors.tell_metres)
+        self._front_end = FrontEnd(
+            predictor, config, notify, clock_ns,
+            rig=self.sensors.rig, gravity=self.sensors.gravity, loops=self.loops.detector,
+        )  # fmt: skip
+        self._map: PlacedMap = UnscaledMap(self.loops.graph)
+        if self.sensors.tell_metres:
+            self._map = MetricMap(self.sensors.odometry, config.scale, self.sensors.depth, self.loops.graph)
+        self._closer = LoopCloser(self._front_end, self._map, self.loops, notify)
+        self._builder = MapBuilder(config.map, self.sensors.first_camera, ended)
+        self._opened: deque[Sequence[Opened]] = deque()  # frame sets of `add` that wait for the window before them
+        self._corrections: tuple[Correction, ...] = ()  # for the next update
+        self._files: dict[bytes, Path] = {}  # maps that are on disk, by content
+        self._latest: MapUpdate | None = None
+        self.status = MapperStatus()  # may be read from anywhere; replaced as a whole
+        self._refresh()
+
+    # ---- the algorithm
+
+    def add(self, frame: Frame) -> MapUpdate | None:
+        """One frame, where every frame counts and no clock decides: windows run when they are full.
+
+        The map holds the update when this returns. None: the frame waits for others.
+
+        Raises:
+            DeviceMemoryError: the smallest window does not fit on the device.
+        """
+        self._opened += self._front_end.open(frame)
+        return self._next(flush=False)
+
+    def finish(self) -> Iterator[MapUpdate]:
+        """What still waits, at the end of a stream; the last update holds what loops have corrected since."""
+        while (update := self._next(flush=True)) is not None:
+            yield update
+        if self._corrections:
+            update = MapUpdate(None, None, False, True, self._take_corrections())
+            self.integrate(update)
+            yield update
+
+    def close(self) -> None:
+        """Hands every map over to ``ended``, the one that grows last."""
+        self._builder.finish()
+
+    def step(self, flush: bool = False) -> MapUpdate | None:
+        """Runs one window if there is one, and gives it its place; ``flush``: a lonely first frame too."""
+        window = self._front_end.run(flush)  # keyframes, network, registration
+        if window is None:
+            return None
+        update = replace(self._map.place(window), corrections=self._take_corrections())  # metres, map frame, pose graph
+        self._latest = update
+        self._refresh()
+        return update
+
+    def integrate(self, update: MapUpdate) -> None:
+        """Into the cloud and the path. Thread-safe, in the order of the updates; large corrections take a while."""
+        self._builder.integrate(update)
+
+    def close_loop(self, waited_ms: float = 0.0) -> Correction | None:
+        """Between two windows: checks at most one place that may have been seen before.
+
+        What it corrects comes with the next update. ``waited_ms``: of the oldest frame for the next window, which
+        must keep the latency budget all the same.
+        """
+        correction = self._closer.work(waited_ms)
+        if correction is not None:
+            self._corrections += (correction,)
+        self._refresh()
+        return correction
+
+    def _next(self, flush: bool) -> MapUpdate | None:
+        """The next full window of the frame sets that `add` has opened, in the map and checked for a loop."""
+        update: MapUpdate | None = None
+        while update is None and self._opened:
+            if self._front_end.ends_map(self._opened[0]):
+                update = self.step(flush=True)
+                continue
+            self._front_end.take(self._opened.popleft())
+            if self._front_end.is_full():
+                update = self.step()
+        if update is None and flush:
+            update = self.step(flush=True)
+        if update is not None:
+            self.integrate(update)
+            self.counters.add(published=len(update.frames))
+            self.close_loop()
+        self._refresh()
+        return update
+
+    def _take_corrections(self) -> tuple[Correction, ...]:
+        """Each is told once."""
+        corrections, self._corrections = self._corrections, ()
+        return corrections
+
+    # ---- for a stream in real time, where another thread feeds this one: see `MappingThread`
+
+    def admit(self, frame: Frame) -> None:
+        """Into the next window; frames that find no room push out the oldest new ones, which count as dropped."""
+        try:
+            self._front_end.admit(frame)
+        finally:
+            self._refresh()
+
+    def flush_at_ns(self) -> int | None:
+        """When a frame that waits for a second one goes alone; None: none waits."""
+        return self._front_end.flush_at_ns()
+
+    def observe_overhead(self, overhead_ms: float) -> None:
+        """What follows a window until its frames are published, of late: part of the latency budget. Thread-safe."""
+        self._front_end.overhead_ms = overhead_ms
+
+    @property
+    def window_size(self) -> int:
+        """Frames that may wait for a window, at most."""
+        return self.config.window.size
+
+    # ---- the map
+
+    @property
+    def counters(self) -> Counters:
+        """Where every frame went. Thread-safe."""
+        return self._front_end.counters
+
+    @property
+    def latest_stamp_ns(self) -> int:
+        """Of all frames that were looked at, but those out of order; 0: there was none."""
+        return self._front_end.latest_stamp_ns
+
+    def snapshot(self) -> MapSnapshot:
+        """The map that grows: cloud and path. Thread-safe."""
+        return self._builder.snapshot()
+
+    def snapshots(self) -> list[MapSnapshot]:
+        """All of one moment: maps that have ended, oldest first, and the one that grows. Thread-safe."""
+        return self._builder.snapshots()
+
+    def reset(self) -> None:
+        """What comes next begins another map, which no loop will join to those before."""
+        self._opened.clear()
+        self._front_end.begin_anew()
+        self._map.restart()
+        self._refresh()
+
+    def end_stream(self) -> None:
+        """Frames that still wait count as dropped, and mounts are looked up anew when there is another stream."""
+        self._front_end.forget()
+        self._refresh()
+
+    def save(self, folder: Path) -> Path:
+        """The map that grows, and those that have ended and no loop has joined to it; returns the PLY of the newest.
+
+        Thread-safe: what is saved is all of one moment.
+
+        Raises:
+            InputError: nothing to save, or a file that cannot be written; each file that is there is whole.
+        """
+        stored = {} if self.loops.detector is None else self.loops.detector.stored_submaps()
+        is_metric = self.sensors.tell_metres
+        return save_maps(self.snapshots(), stored, folder, self.loops.checkpoint, is_metric, self._files)
+
+    def open(self, folder: Path, name: str = "") -> tuple[Path, SavedMap]:
+        """A saved map that `load` takes: by its name in the folder, or the newest one. Thread-safe.
+
+        Raises:
+            InputError: no such map, or one of another checkpoint or unit; no loops are closed.
+        """
+        self._require_loops()
+        return open_map(folder, name, self.loops.checkpoint, self.sensors.tell_metres)
+
+    def load(self, saved: SavedMap) -> None:
+        """Relocalization: the saved map stands fast, and its places are candidates for loop closures.
+
+        What comes next is another map. Two loop closures that say the same join it to the saved one, as they bring a
+        kidnapped robot back; from then on the map is the saved one.
+
+        Raises:
+            InputError: no loops are closed; nothing has changed then.
+        """
+        detector = self._require_loops()
+        self._opened.clear()
+        self._front_end.begin_anew()
+        submaps = detector.load(saved.stored_submaps)
+        map_id = self._map.load(submaps)
+        poses = dict.fromkeys(submaps, IDENTITY)
+        snapshot = MapSnapshot(map_id, saved.cloud, saved.stamps_ns, saved.map_from_cam, saved.voxel_size, poses)
+        self._builder.load(snapshot, submap_id=submaps[0])
+        self._refresh()
+
+    # ---- configuration and status
+
+    def configure(self, config: MapperConfig) -> None:
+        """Values that may change while frames come in; they take effect with the next frame and window.
+
+        Raises:
+            ConfigError: values that do not fit the checkpoint.
+        """
+        self._front_end.configure(config)
+        if isinstance(self._map, MetricMap):
+            self._map.configure(config.scale)
+        if self.loops.detector is not None:
+            self.loops.detector.configure(config.loops)
+        self.config = config
+
+    def warm_up(self) -> None:
+        """Two windows of noise: kernels are chosen, memory is reserved, the budget learns the machine."""
+        warm_up(self._front_end)
+
+    def _require_loops(self) -> LoopDetector:
+        if self.loops.detector is None:
+            raise InputError(f"no loops are closed: {self.loops.reason}")
+        return self.loops.detector
+
+    def _refresh(self) -> None:
+        self.status = status_of(self._front_end, self._map, self._closer, self._latest)

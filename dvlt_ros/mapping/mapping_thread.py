@@ -1,0 +1,127 @@
+"""The thread that owns the mapper and the device: frames come in from anywhere, map updates go out to one receiver."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from .data.frames import Frame
+from .mapper import Mapper
+from .maps.map_update import MapUpdate
+
+T = TypeVar("T")
+
+
+class MappingThread:
+    """Frames that come faster than windows wait undecoded; the newest win. Between windows loops are closed."""
+
+    def __init__(
+        self,
+        mapper: Mapper,
+        deliver: Callable[[MapUpdate], None],
+        fail: Callable[[Exception], None],
+        loop_failed: Callable[[Exception], None],
+    ) -> None:
+        """``deliver`` gets every update and integrates it; ``fail`` every unexpected error. Both on this thread.
+
+        ``loop_failed`` gets the error of a loop that could not be checked; the stream goes on without that loop.
+        """
+        self.mapper = mapper
+        self._deliver = deliver
+        self._fail = fail
+        self._loop_failed = loop_failed
+        self._changed = threading.Condition()
+        self._frames: deque[Frame] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="dvlt mapping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def offer(self, frame: Frame) -> None:
+        """Never blocks. A frame that finds no room pushes out the oldest one, which counts as dropped."""
+        with self._changed:
+            self._frames.append(frame)
+            if len(self._frames) > self.mapper.window_size:
+                self._frames.popleft()
+                self.mapper.counters.add(accepted=1, dropped=1)
+            self._changed.notify()
+
+    def request(self, action: Callable[[], None]) -> Future[None]:
+        """Runs something between two windows, by `stop` at the latest. Done when it has been run, or why it failed."""
+        done = Future[None]()
+
+        def perform() -> None:
+            try:
+                action()
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        with self._changed:
+            self._requests.append(perform)
+            self._changed.notify()
+        return done
+
+    def stop(self) -> None:
+        """Waits for the window that is running. Requests that still wait are run, frames count as dropped."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+        while (request := self._next(self._requests)) is not None:
+            request()
+        self.mapper.counters.add(accepted=len(self._frames), dropped=len(self._frames))
+        self._frames.clear()
+        self.mapper.end_stream()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_work, timeout=self._until_flush_s())
+                if self._stopping:
+                    return
+            try:
+                self._work()
+            except Exception as error:
+                self._fail(error)
+
+    def _work(self) -> None:
+        while (request := self._next(self._requests)) is not None:
+            request()
+        while (frame := self._next(self._frames)) is not None:
+            self.mapper.admit(frame)
+        update = self.mapper.step(flush=self._until_flush_s() == 0.0)
+        if update is None:
+            return
+        try:
+            self._deliver(update)
+        except Exception:
+            self.mapper.counters.add(dropped=len(update.frames))
+            raise
+        try:
+            self.mapper.close_loop(self._waited_ms())
+        except Exception as error:
+            self._loop_failed(error)
+
+    def _waited_ms(self) -> float:
+        with self._changed:
+            received_ns = self._frames[0].received_ns if self._frames else None
+        return 0.0 if received_ns is None else (time.monotonic_ns() - received_ns) * 1e-6
+
+    def _next(self, waiting: deque[T]) -> T | None:
+        with self._changed:
+            return waiting.popleft() if waiting else None
+
+    def _has_work(self) -> bool:
+        return self._stopping or bool(self._frames) or bool(self._requests)
+
+    def _until_flush_s(self) -> float | None:
+        deadline_ns = self.mapper.flush_at_ns()
+        return None if deadline_ns is None else max(0.0, (deadline_ns - time.monotonic_ns()) * 1e-9)

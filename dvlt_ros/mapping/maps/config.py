@@ -1,0 +1,24 @@
+"""Parameters of the map that grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...parameters import check_parameters, parameter
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """How fine and how large the map's cloud is."""
+
+    GROUP: ClassVar[str] = "map"
+    voxel_size: float = parameter(
+        0.0, "edge of the map's voxels in its unit; 0: 1 % of the first median depth", 0.0, 10.0
+    )
+    max_points: int = parameter(
+        1_000_000, "the map keeps at most this many; far ones leave first", 1000, 50_000_000, expert=True
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)

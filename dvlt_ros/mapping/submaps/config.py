@@ -1,0 +1,40 @@
+"""Parameters of what is trusted, and of how windows join the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...parameters import check_parameters, parameter
+
+
+@dataclass(frozen=True)
+class ConfidenceConfig:
+    """Which pixels of the network's depth are trusted."""
+
+    GROUP: ClassVar[str] = "confidence"
+    min: float = parameter(1.0, "depth of lower confidence is NaN; confidence starts at 1", 1.0, 1e6, live=True)
+    cut_share: float = parameter(
+        0.1, "share of a frame's pixels, the least confident, whose depth is NaN", 0.0, 1.0, live=True
+    )
+    min_share: float = parameter(
+        0.05, "a frame with a smaller share of pixels that reach confidence.min sees nothing: dropped", 0.0, 1.0,
+        live=True, expert=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+
+@dataclass(frozen=True)
+class RegistrationConfig:
+    """When a window joins the map."""
+
+    GROUP: ClassVar[str] = "registration"
+    max_residual: float = parameter(
+        0.1, "median relative distance of shared points above which a window does not join the map", 0.0, 1.0,
+        live=True, expert=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
