@@ -184,7 +184,7 @@ class OdometryHistory:
             raise OdometryError("no odometry: a single message gives no velocity")
         ratio = (wanted_ns - before.stamp_ns) / (latest.stamp_ns - before.stamp_ns)
         if ratio > 2:
-            raise OdometryError(f"no odometry: {late_s:.3f} s is too far to extrapolate from two messages so close")
+            raise OdometryError(f"no odometry: {late_s:.3f} s is too far beyond two messages so close together")
         step = interpolate(np.eye(4), inverse(before.odom_from_base) @ latest.odom_from_base, ratio - 1)
         return _Sample(wanted_ns, latest.odom_from_base @ step, latest.epoch)
 

@@ -22,9 +22,6 @@ EAGER = config(LoopsConfig, loops_check_every=1, loops_rest=0)
 NO_NOISE = PredictionNoise(noise=0.005, outliers=0.0, warp=0.0, bend_deg=0.05, features=0.3)
 
 
-# Parts
-
-
 def a_submap(number, num_registrations=1, x=None, forgotten=()):
     map_from_cam = pose((number if x is None else x, 0, 0))
     return Submap(number, 0, (number + 1) * FRAME_NS, "cam", map_from_cam, 3.0, num_registrations, forgotten)
@@ -32,9 +29,6 @@ def a_submap(number, num_registrations=1, x=None, forgotten=()):
 
 def moved_by(x, scale=1.0):
     return Sim3.of(scale, np.eye(3), np.array([x, 0.0, 0.0]))
-
-
-# Submaps
 
 
 def an_anchor(number, size=(100, 140), shown=None):

@@ -1,279 +1,39 @@
-"""Loops in the running engine: places are found again, the map moves once, and what is only alike is never glued."""
+"""Which windows become submaps, and which pairs of them are checked, when."""
 
 from __future__ import annotations
 
-import itertools
 import sys
 from dataclasses import replace
 
-import endurance
 import numpy as np
 import pytest
 from configs import config, mapper_config
-from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
-from simulated_robot import TrajectoryError, run
+from room import SIZE, picture, pose
 from simulation.building import make_robot
-from simulation.network import PredictionNoise, SimulatedPredictor
+from simulation.network import SimulatedPredictor
+from submap_samples import EAGER, NO_NOISE, an_anchor
 
-from dvlt_ros.alignment import IDENTITY, Sim3
+from dvlt_ros.alignment import IDENTITY
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.mapping.budget.config import WindowConfig
 from dvlt_ros.mapping.budget.controller import BudgetController
 from dvlt_ros.mapping.budget.limits import Limits
-from dvlt_ros.mapping.data.corrections import Correction, stacked
-from dvlt_ros.mapping.data.frames import Frame, Picture, Reconstruction
-from dvlt_ros.mapping.data.views import Anchor, View
+from dvlt_ros.mapping.data.frames import Frame
+from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.front_end.front_end import FrontEnd
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.loop_closer import prepare_loops
 from dvlt_ros.mapping.loops.config import LoopsConfig
 from dvlt_ros.mapping.loops.detector import LoopDetector
 from dvlt_ros.mapping.loops.verification import UnverifiedLoop
-from dvlt_ros.mapping.mapper import Mapper
-from dvlt_ros.mapping.maps.builder import MAX_KEPT, MapBuilder
-from dvlt_ros.mapping.maps.config import MapConfig
-from dvlt_ros.mapping.maps.metric_map import MetricMap
-from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
+from dvlt_ros.mapping.pose_graph.config import LoopClosure
 from dvlt_ros.mapping.pose_graph.factors import library
-from dvlt_ros.mapping.pose_graph.graph import PoseGraphConfig
-from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
-from dvlt_ros.mapping.scale.estimator import ScaleConfig
-from dvlt_ros.mapping.submaps.submap import StoredView, Submap, stride_of, thinned_intrinsics
-from dvlt_ros.model import Dvlt, PixelMapping
+from dvlt_ros.model import Dvlt
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
-PATH_M = 75.0  # it comes back to where it began
 RARE = config(LoopsConfig, loops_place_distance=0.1, loops_check_every=4, loops_rest=10)
-EAGER = config(LoopsConfig, loops_check_every=1, loops_rest=0)
-NO_NOISE = PredictionNoise(noise=0.005, outliers=0.0, warp=0.0, bend_deg=0.05, features=0.3)
-
-
-@pytest.fixture(scope="module")
-def robot():
-    return make_robot(0, PATH_M)
-
-
-# Whole drives
-
-
-def test_with_odometry_a_loop_moves_the_map_once_and_odom_never(robot):
-    drive = run(robot, PredictionNoise(), has_loops=True)
-    closed = int(drive.status.values["loops_closed"])
-    assert closed >= 1
-    assert float(drive.status.values["loop_residual"]) < 0.05
-    found, true = drive.metric
-    assert np.isfinite(found).all()
-    ate = TrajectoryError.of(drive.corrected[:, :3, 3], true[:, :3, 3])
-    assert ate.se3_m < 0.007 * robot.length_m
-    metres, degrees = drive.steps.max(axis=0)
-    assert metres < 0.05
-    assert degrees < 0.5
-    corrected = [update for update in drive.updates if update.corrections]
-    assert len(corrected) == closed
-    assert {update.map_id for update in drive.updates if update.is_metric} == {0}
-    for placed in corrected:  # REP-105: map -> odom composed with the robot's own odom -> camera is the camera
-        newest = placed.window.reconstructions[-1]
-        odom_from_cam = robot.odometry.at(newest.stamp_ns).odom_from_base @ robot.base_from_cam["front"]
-        np.testing.assert_allclose(placed.map_from_odom @ odom_from_cam, newest.map_from_cam, atol=1e-9)
-
-
-def test_a_network_that_makes_one_place_of_any_two_does_no_great_harm(robot):
-    drive = run(robot, PredictionNoise(), has_loops=True, is_fooled=True)
-    assert int(drive.status.values["loops_refused"]) > int(drive.status.values["loops_closed"])
-    ate = TrajectoryError.of(drive.corrected[:, :3, 3], drive.metric[1][:, :3, 3])
-    assert ate.se3_m < 0.01 * robot.length_m
-
-
-@pytest.fixture(scope="module")
-def kidnapped(robot):
-    """Windows of a drive whose middle the camera did not see, through unscaled map and builder; no odometry."""
-    predictor = SimulatedPredictor(robot, NO_NOISE)
-    mapper = Mapper(replace(mapper_config(map_voxel_size=0.1), loops=EAGER), predictor)
-    placed, snapshots = [], []
-    for frame in robot.frames():
-        if 20 < frame.stamp_ns * 1e-9 < 32:
-            continue
-        before = mapper.snapshot()
-        if (update := mapper.add(frame)) is not None:
-            placed.append(update)
-            snapshots += [before for _ in update.corrections]
-    return placed, snapshots, mapper
-
-
-def test_a_kidnapped_robot_begins_a_map_and_a_loop_joins_it_to_the_old_one(robot, kidnapped):
-    placed, snapshots, mapper = kidnapped
-    assert [map_id for map_id, _ in itertools.groupby(p.window.map_id for p in placed)] == [0, 1, 0]
-    assert int(mapper.status.values["loops_closed"]) >= 1
-    assert (snapshots[0].map_id, mapper.snapshot().map_id) == (1, 0)
-    path = mapper.snapshot()
-    assert path.stamps_ns[0] * 1e-9 < 20
-    assert (np.diff(path.stamps_ns) > 0).all()
-    assert mapper.snapshots()[:-1] == []
-    true = np.stack([robot.truth["front", stamp] for stamp in path.stamps_ns.tolist()])
-    assert TrajectoryError.of(path.map_from_cam[:, :3, 3], true[:, :3, 3]).sim3_m < 0.5
-
-
-def test_one_look_alike_alone_joins_no_maps(kidnapped):
-    """The first loop between two maps has nothing to be compared with: a second one must say the same."""
-    _, _, mapper = kidnapped
-    graph = SubmapGraph(is_metric=False)
-    for number in range(4):
-        submap = a_submap(number, num_registrations=number % 2)
-        graph.add(submap, IDENTITY, map_id=number // 2, camera=None)
-    found = graph.close(LoopClosure(0, 2, IDENTITY, 0.01))
-    assert isinstance(found, RejectedLoop)
-    assert "waits for a second one" in found.reason
-    correction = graph.close(LoopClosure(1, 3, IDENTITY, 0.01))
-    assert isinstance(correction, Correction)
-    assert (correction.map_id, correction.map_ids.tolist()) == (0, [0, 0, 1, 1])
-    assert int(mapper.status.values["loops_refused"]) >= 1  # so it was on the drive
-
-
-# Parts
-
-
-def a_submap(number, num_registrations=1, x=None, forgotten=()):
-    map_from_cam = pose((number if x is None else x, 0, 0))
-    return Submap(number, 0, (number + 1) * FRAME_NS, "cam", map_from_cam, 3.0, num_registrations, forgotten)
-
-
-def moved_by(x, scale=1.0):
-    return Sim3.of(scale, np.eye(3), np.array([x, 0.0, 0.0]))
-
-
-def test_submaps_that_the_graph_has_merged_can_still_be_returned_to():
-    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
-    for number in range(40):
-        graph.add(a_submap(number, num_registrations=min(number, 1), forgotten=(number - 35,)), IDENTITY, 0, None)
-    assert len(graph) == 12
-    assert graph.expected_scale(20, 39) == pytest.approx(1.0)
-    assert graph.expected_scale(2, 39) is None  # it has been forgotten
-    correction = graph.close(LoopClosure(20, 39, moved_by(0.1), 0.02))
-    assert isinstance(correction, Correction)
-    assert correction.map_id == 0
-    assert len(correction.submaps) == 12
-    assert "does not know its ends" in graph.close(LoopClosure(2, 39, IDENTITY, 0.02)).reason
-
-
-def test_a_place_is_forgotten_while_its_successors_still_wait_for_theirs():
-    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
-    for number in range(30):
-        graph.add(a_submap(number, num_registrations=min(number, 1)), IDENTITY, 0, None)
-    merged = next(number for number in range(30) if number in graph._beside)
-    assert graph.expected_scale(merged, 29) == pytest.approx(1.0)
-    graph.hold(a_submap(30, forgotten=(merged,)), None)
-    assert graph.expected_scale(merged, 29) is None
-
-
-def test_what_the_graph_remembers_is_bounded_in_whatever_order_places_are_forgotten():
-    graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
-    rng, known = np.random.default_rng(0), []
-    for number in range(300):
-        forgotten = (known.pop(rng.integers(len(known) // 2)),) if len(known) == 20 else ()
-        known.append(number)
-        graph.add(a_submap(number, num_registrations=min(number, 1), forgotten=forgotten), IDENTITY, 0, None)
-        assert set(graph._beside) <= set(known)
-        assert len(graph._unwanted) <= 12
-
-
-def test_a_loop_moves_no_map_in_which_the_camera_has_no_place():
-    """With the scale lost, where the camera is could not move with the map."""
-    graph = SubmapGraph(is_metric=True)
-    for number in range(3):
-        graph.add(a_submap(number, num_registrations=min(number, 1)), IDENTITY, 0, None)
-    metric = MetricMap(None, ScaleConfig(), graph=graph)
-    found = metric.close(LoopClosure(0, 2, moved_by(2.0), 0.01))
-    assert isinstance(found, RejectedLoop)
-    assert "the camera has no place" in found.reason
-
-
-def test_scales_of_different_maps_are_comparable_only_in_metres():
-    for is_metric in (True, False):
-        graph = SubmapGraph(is_metric)
-        graph.add(a_submap(0, num_registrations=0), moved_by(0.0, scale=2.0), 0, None)
-        graph.add(a_submap(1, num_registrations=0), moved_by(0.0, scale=3.0), 1, None)
-        assert graph.expected_scale(0, 1) == (pytest.approx(1.5) if is_metric else None)
-
-
-def test_points_and_poses_move_with_the_submap_before_them():
-    correction = Correction(5, np.array([3, 7]), np.array([1, 1]), stacked([moved_by(1.0), moved_by(2.0, scale=2.0)]))
-    points = np.ones((4, 3), np.float32)
-    moved = correction.points(1, np.array([2, 3, 6, 9]), points)
-    np.testing.assert_allclose(moved[:, 0], [2, 2, 2, 4])
-    np.testing.assert_allclose(correction.points(4, np.zeros(4, int), points), points)
-    poses = correction.poses(1, np.array([8]), pose((1, 1, 1), 0.3)[None])
-    np.testing.assert_allclose(poses[0], pose((4, 2, 2), 0.3))  # rigid: the scale is that of the depths
-
-
-def a_reconstruction(number, map_id):
-    map_from_cam = pose((0, 0, 0))
-    return Reconstruction(
-        number * FRAME_NS, "cam", 0, map_id, picture(0), room_depth(map_from_cam), np.full(SIZE, 2.0, np.float32),
-        INTRINSICS, map_from_cam, PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0)),
-    )  # fmt: skip
-
-
-def test_a_joined_map_is_one_and_both_have_moved():
-    builder = MapBuilder(MapConfig(voxel_size=0.05))
-    builder.add(a_reconstruction(1, map_id=0), submap_id=0)
-    old = builder.snapshot()
-    builder.add(a_reconstruction(2, map_id=3), submap_id=1)
-    assert [kept.map_id for kept in builder.snapshots()[:-1]] == [0]
-    builder.correct(Correction(0, np.array([0, 1]), np.array([0, 3]), stacked([moved_by(10.0), moved_by(-10.0)])))
-    joined = builder.snapshot()
-    assert joined.map_id == 0
-    assert builder.snapshots()[:-1] == []
-    np.testing.assert_allclose(joined.map_from_cam[:, 0, 3], [10, -10])
-    assert len(joined.cloud.points) >= 2 * len(old.cloud.points) - 10
-    right = joined.cloud.points[joined.cloud.points[:, 0] > 5]
-    np.testing.assert_allclose(right.mean(axis=0) - old.cloud.points.mean(axis=0), [10, 0, 0], atol=0.05)
-
-
-def test_maps_that_have_ended_are_kept_as_long_as_there_is_room():
-    builder = MapBuilder(MapConfig(voxel_size=0.05, max_points=2000))
-    for map_id in range(MAX_KEPT + 5):
-        builder.add(a_reconstruction(map_id + 1, map_id))
-    kept = builder.snapshots()[:-1]
-    assert sum(len(snapshot.cloud.points) for snapshot in kept) <= 2000
-    assert [snapshot.map_id for snapshot in kept] == list(range(MAX_KEPT + 4 - len(kept), MAX_KEPT + 4))
-
-
-# Submaps
-
-
-def an_anchor(number, size=(100, 140), shown=None):
-    shown = shown or picture(number, size)
-    depth = np.random.default_rng(number).uniform(1, 5, size).astype(np.float32)
-    frame = Frame(number + 1, "cam", 0, lambda: shown)
-    return Anchor(View(number, frame, shown), depth, np.full(size, 2.0, np.float32), INTRINSICS, np.eye(4))
-
-
-def test_a_stored_views_pixels_look_where_they_did():
-    anchor = an_anchor(0)
-    stored = StoredView.of(anchor, image_size=140).anchor
-    stride = stride_of(anchor.depth)
-    assert stride > 1
-    rows, columns = (np.arange(n) for n in stored.depth.shape)
-    full = np.stack(np.meshgrid(columns * stride + stride // 2, rows * stride + stride // 2), -1) + 0.5
-    thin = np.stack(np.meshgrid(columns, rows), -1) + 0.5
-    for grid, intrinsics in ((full, anchor.intrinsics), (thin, thinned_intrinsics(anchor.intrinsics, stride))):
-        rays = np.concatenate([grid, np.ones((*grid.shape[:2], 1))], -1) @ np.linalg.inv(intrinsics).T
-        np.testing.assert_allclose(rays[..., :2], (full - anchor.intrinsics[:2, 2]) / np.diag(anchor.intrinsics)[:2])
-    np.testing.assert_array_equal(stored.depth, anchor.depth[stride // 2 :: stride, stride // 2 :: stride])
-
-
-def test_a_stored_picture_is_as_large_as_the_network_looks_and_its_frame_is_let_go():
-    gradient = np.linspace(0, 255, 640).astype(np.uint8)
-    shown = Picture(np.tile(gradient[None, :, None], (480, 1, 3)), INTRINSICS)
-    stored = StoredView.of(an_anchor(0, shown=shown), image_size=140)
-    view = stored.view()
-    assert view.picture.image.shape == (105, 140, 3)
-    np.testing.assert_allclose(view.picture.intrinsics, np.diag([140 / 640, 105 / 480, 1]) @ INTRINSICS)
-    assert abs(view.picture.image[50, 70].astype(int) - 128).max() < 4
-    with pytest.raises(InputError, match="no frame to load"):
-        view.frame.load()
 
 
 class PlaceRecognizer:
@@ -389,9 +149,6 @@ def test_a_reset_forgets_all_places_and_numbers_go_on():
     assert walk_past(detector, 1, begin=45)[0].number == 45
 
 
-# Time, memory and configuration
-
-
 @pytest.fixture
 def make_budget():
     """Of a machine on which 8 views take 20 ms and 20 ms more for each step."""
@@ -459,15 +216,6 @@ def test_without_gtsam_loops_are_off_unless_they_must_be_closed(monkeypatch):
 def test_a_model_without_features_cannot_close_loops():
     with pytest.raises(ConfigError, match="features recognise places"):
         prepare_loops(config(LoopsConfig, loops_mode="always"), object(), True)
-
-
-def test_round_and_round_memory_is_bounded():
-    """The benchmark in small: laps in one room."""
-    rows = []
-    endurance.drive(240, has_loops=True, report=rows.append)
-    assert rows[-1].loops >= 2
-    assert rows[-1].submaps <= rows[-1].places <= 240
-    assert rows[-1].points <= endurance.CONFIG.max_map_points
 
 
 def test_a_place_that_was_forgotten_is_no_loop():

@@ -1,0 +1,59 @@
+"""Frames, points and maps after a loop closure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
+from submap_samples import moved_by
+
+from dvlt_ros.mapping.data.corrections import Correction, stacked
+from dvlt_ros.mapping.data.frames import Reconstruction
+from dvlt_ros.mapping.maps.builder import MAX_KEPT, MapBuilder
+from dvlt_ros.mapping.maps.config import MapConfig
+from dvlt_ros.model import PixelMapping
+
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+
+
+def test_points_and_poses_move_with_the_submap_before_them():
+    correction = Correction(5, np.array([3, 7]), np.array([1, 1]), stacked([moved_by(1.0), moved_by(2.0, scale=2.0)]))
+    points = np.ones((4, 3), np.float32)
+    moved = correction.points(1, np.array([2, 3, 6, 9]), points)
+    np.testing.assert_allclose(moved[:, 0], [2, 2, 2, 4])
+    np.testing.assert_allclose(correction.points(4, np.zeros(4, int), points), points)
+    poses = correction.poses(1, np.array([8]), pose((1, 1, 1), 0.3)[None])
+    np.testing.assert_allclose(poses[0], pose((4, 2, 2), 0.3))  # rigid: the scale is that of the depths
+
+
+def a_reconstruction(number, map_id):
+    map_from_cam = pose((0, 0, 0))
+    return Reconstruction(
+        number * FRAME_NS, "cam", 0, map_id, picture(0), room_depth(map_from_cam), np.full(SIZE, 2.0, np.float32),
+        INTRINSICS, map_from_cam, PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0)),
+    )  # fmt: skip
+
+
+def test_a_joined_map_is_one_and_both_have_moved():
+    builder = MapBuilder(MapConfig(voxel_size=0.05))
+    builder.add(a_reconstruction(1, map_id=0), submap_id=0)
+    old = builder.snapshot()
+    builder.add(a_reconstruction(2, map_id=3), submap_id=1)
+    assert [kept.map_id for kept in builder.snapshots()[:-1]] == [0]
+    builder.correct(Correction(0, np.array([0, 1]), np.array([0, 3]), stacked([moved_by(10.0), moved_by(-10.0)])))
+    joined = builder.snapshot()
+    assert joined.map_id == 0
+    assert builder.snapshots()[:-1] == []
+    np.testing.assert_allclose(joined.map_from_cam[:, 0, 3], [10, -10])
+    assert len(joined.cloud.points) >= 2 * len(old.cloud.points) - 10
+    right = joined.cloud.points[joined.cloud.points[:, 0] > 5]
+    np.testing.assert_allclose(right.mean(axis=0) - old.cloud.points.mean(axis=0), [10, 0, 0], atol=0.05)
+
+
+def test_maps_that_have_ended_are_kept_as_long_as_there_is_room():
+    builder = MapBuilder(MapConfig(voxel_size=0.05, max_points=2000))
+    for map_id in range(MAX_KEPT + 5):
+        builder.add(a_reconstruction(map_id + 1, map_id))
+    kept = builder.snapshots()[:-1]
+    assert sum(len(snapshot.cloud.points) for snapshot in kept) <= 2000
+    assert [snapshot.map_id for snapshot in kept] == list(range(MAX_KEPT + 4 - len(kept), MAX_KEPT + 4))
