@@ -38,7 +38,7 @@ setup(
         "evaluation": ["evo>=1.31,<2", "scipy"],
         "loops": ["gtsam>=4.3,<5"],
         "rerun": ["rerun-sdk>=0.41,<0.42"],
-        "test": ["hypothesis", "pytest", "pytest-timeout"],
+        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist>=3.6,<4"],
         "training": [
             "accelerate",
             "dacite",
