@@ -26,8 +26,8 @@ $(STAMP): $(INPUTS)
 	$(PYTHON) tools/make_venv.py $(VENV)
 	@touch $@
 
-test: $(STAMP)  ## every test (ARGS="-k name" passes options to pytest)
-	$(DDS) ROS_PYTHON_CHECK_FIELDS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST $(RUN) -m pytest $(ARGS)
+test: $(STAMP)  ## every test (ARGS="-k name" passes options to pytest; JOBS=2 shares the files among two processes)
+	$(DDS) ROS_PYTHON_CHECK_FIELDS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST $(RUN) -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile) $(ARGS)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m ruff check

@@ -10,8 +10,7 @@ import torch
 from dvlt_ros.errors import WeightsError
 from dvlt_ros.model.claims import MAX_STEPS, check_claims
 from dvlt_ros.model.config import DvltConfig
-from dvlt_ros.model.dvlt import Dvlt
-from dvlt_ros.model.dvlt import empty_model
+from dvlt_ros.model.dvlt import Dvlt, empty_model
 
 SMALL = {
     "embed_dim": 32, "num_heads": 2, "patch_embed": "vit14_reg", "encoder_depth": 2, "decoder_embed_dim": 32,
@@ -58,7 +57,7 @@ def test_more_than_the_file_has_is_refused_before_anything_is_built(name, checkp
         (tmp_path / path.name).write_bytes(path.read_bytes())
     written = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(written | SMALL | CLAIMS[name]))
-    monkeypatch.setattr("dvlt_ros.model.weights.empty_model", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr("dvlt_ros.model.dvlt.empty_model", lambda *_: pytest.fail("it was built"))
     field = next(iter(CLAIMS[name])) if name != "decoupled" else "num_steps"
     with pytest.raises(WeightsError, match=rf"does not fit the network; .*config\.json says {field} = ") as error:
         Dvlt.from_pretrained(tmp_path)

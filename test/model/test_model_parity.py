@@ -4,6 +4,7 @@ import pytest
 import torch
 from agreement import BFLOAT16_TOLERANCE, TOLERANCE, sampled
 
+from dvlt_ros.fast import FastDvlt
 from dvlt_ros.model import Dvlt, DvltConfig
 
 CASES = {
@@ -47,6 +48,15 @@ def test_bfloat16_depth_and_rays(case):
     for output in ("depth", "rays"):
         expected = torch.from_numpy(reference[f"k{steps}/{output}"])
         assert (found[output] - expected).norm() / expected.norm() <= BFLOAT16_TOLERANCE, output
+
+
+@pytest.mark.parametrize("case", ["released"], indirect=True)
+def test_the_path_for_inference_alone(case):
+    _, model, reference = case
+    found = sampled(FastDvlt(model)(torch.from_numpy(reference["images"]), 8), reference)
+    for name, value in found.items():
+        expected = torch.from_numpy(reference[f"k8/{name}"])
+        assert (value - expected).abs().max() <= TOLERANCE * expected.abs().max(), name
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -74,15 +74,22 @@ class Robot:
         self.executors = [SingleThreadedExecutor() for _ in range(2)]
         for executor, node in zip(self.executors, (self.node, self.me), strict=True):
             executor.add_node(node)
-        self.threads = [threading.Thread(target=executor.spin, daemon=True) for executor in self.executors]
+        self.is_over = threading.Event()
+        self.threads = [threading.Thread(target=self._spin, args=(e,), daemon=True) for e in self.executors]
         for thread in self.threads:
             thread.start()
 
+    def _spin(self, executor):
+        while not self.is_over.is_set():
+            executor.spin_once(timeout_sec=1.0)
+
     def close(self):
-        for executor in self.executors:
-            executor.shutdown()
-        for thread in self.threads:
+        """Threads first: rclpy takes an executor's guard condition away from a callback that is at its end."""
+        self.is_over.set()
+        for executor, thread in zip(self.executors, self.threads, strict=True):
+            executor.wake()
             thread.join()
+            executor.shutdown()
         self.node.close()
         self.node.destroy_node()
         self.me.destroy_node()
