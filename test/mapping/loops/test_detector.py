@@ -467,7 +467,7 @@ def test_round_and_round_memory_is_bounded():
     endurance.drive(240, has_loops=True, report=rows.append)
     assert rows[-1].loops >= 2
     assert rows[-1].submaps <= rows[-1].places <= 240
-    assert rows[-1].points <= endurance.CONFIG.max_map_points
+    assert rows[-1].points <= endurance.CONFIG.map.max_points
 
 
 def test_a_place_that_was_forgotten_is_no_loop():
