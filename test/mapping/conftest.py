@@ -1,4 +1,4 @@
-"""Frames and predictors of the room in test/room.py."""
+"""Frames and predictors of the room of room.py."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from agreement import BFLOAT16_TOLERANCE, TOLERANCE, outputs
+from agreement import BFLOAT16_TOLERANCE, TOLERANCE, sampled
 
 from dvlt_ros.model import Dvlt, DvltConfig
 
@@ -25,7 +25,7 @@ def case(request, parity, make_model):
 
 def run(model, reference, steps, autocast=False):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        return outputs(model(torch.from_numpy(reference["images"]), num_steps=steps))
+        return sampled(model(torch.from_numpy(reference["images"]), num_steps=steps), reference)
 
 
 def test_every_output_at_every_k(case):

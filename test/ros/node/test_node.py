@@ -1,10 +1,9 @@
-"""The whole node over real DDS: its life, its outputs, its parameters, and everything that a camera can do wrong."""
+"""The whole node over real DDS: its life, its outputs, its parameters and its services."""
 
 from __future__ import annotations
 
 import re
 import threading
-import time
 import weakref
 
 import numpy as np
@@ -13,13 +12,10 @@ import torch
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
-from rclpy.qos import ReliabilityPolicy
-from rclpy.time import Time
 from robot import HEIGHT, LATCHED, SETS, WIDTH, as_image
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_ros import StaticTransformBroadcaster
@@ -108,13 +104,6 @@ def test_an_activation_that_fails_leaves_nothing_open_and_the_next_one_works(mak
     assert robot.parts.outputs._depth.is_activated
 
 
-def test_compressed_images(make_robot):
-    robot = make_robot(transport="compressed")
-    robot.start()
-    robot.show_and_wait(3)
-    assert as_image(robot.messages["rgb/image_rect"][-1]).shape == (HEIGHT, WIDTH, 3)
-
-
 def test_two_robots_in_namespaces_do_not_disturb_each_other(make_robot):
     first = make_robot(namespace="/one", frames_prefix="one/")
     second = make_robot(namespace="/two", frames_prefix="two/")
@@ -147,18 +136,6 @@ def test_simulated_time_that_stands_still_does_not_stop_the_work(make_robot):
     robot.start()
     robot.show_and_wait(3)
     assert robot.status()["published"] == "3"
-
-
-def test_best_effort_cameras_are_followed(make_robot):
-    robot = make_robot(reliability=ReliabilityPolicy.BEST_EFFORT)
-    robot.start()
-    assert robot.node._stream.intake.images.reliability == ReliabilityPolicy.BEST_EFFORT
-    for _ in range(200):
-        robot.show()
-        time.sleep(0.01)
-        if len(robot.messages["points"]) >= 3:
-            break
-    assert len(robot.messages["points"]) >= 3
 
 
 def test_rviz_that_comes_late_gets_the_map(make_robot, ros):
@@ -271,110 +248,6 @@ def test_the_precision_is_that_of_the_network(make_robot):
     robot.show_and_wait(3)
     assert robot.parts.mapper.predictor.model.precision == "int8"
     assert not robot.set(model_precision="int4")[0].successful
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda m: setattr(m, "encoding", "nonsense"), "nonsense"),
-        (lambda m: (setattr(m, "width", 0), setattr(m, "height", 0)), "0 x 0"),
-        (lambda m: m.data.__delitem__(slice(100, None)), "truncated: 100 bytes"),
-        (lambda m: setattr(m.header.stamp, "sec", 0) or setattr(m.header.stamp, "nanosec", 0), "stamp is zero"),
-        (lambda m: setattr(m.header, "frame_id", ""), "no frame_id"),
-    ],
-    ids=["encoding", "zero size", "truncated", "zero stamp", "no frame"],
-)
-def test_bad_images_are_refused_once_aloud_and_the_node_goes_on(make_robot, spoil, reason):
-    robot = make_robot()
-    robot.start()
-    robot.show_and_wait(3)
-    publish, robot.camera = robot.camera.publish, robot.camera
-    for _ in range(3):
-        message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
-        message.data.frombytes(bytes(3 * WIDTH * HEIGHT))
-        message.header.frame_id = "cam"
-        robot.stamp_ns += 100_000_000
-        message.header.stamp = Time(nanoseconds=robot.stamp_ns).to_msg()
-        spoil(message)
-        publish(message)
-    robot.until(lambda: robot.parts.mapper.counters.read().refused == 3, "the refusals")
-    assert len([c for c in robot.complaints if reason in c]) == 1, robot.complaints
-    robot.show_and_wait(2)
-
-
-def test_a_corrupt_jpeg_is_refused_and_the_node_goes_on(make_robot):
-    robot = make_robot(transport="compressed")
-    robot.start()
-    robot.show_and_wait(3)
-    message = CompressedImage(format="jpeg")
-    message.data.frombytes(b"this is no picture")
-    robot.stamp_ns += 100_000_000
-    message.header.stamp, message.header.frame_id = Time(nanoseconds=robot.stamp_ns).to_msg(), "cam"
-    robot.camera.publish(message)
-    robot.until(lambda: robot.parts.mapper.counters.read().refused == 1, "the refusal")
-    assert any("does not decode" in complaint for complaint in robot.complaints)
-    robot.show_and_wait(2)
-
-
-def test_a_bag_that_loops_begins_another_map(make_robot):
-    robot = make_robot()
-    robot.start()
-    robot.show_and_wait(6)
-    robot.stamp_ns -= 650_000_000
-    robot.show_and_wait(4)
-    assert robot.status()["map_id"] == "1"
-    assert any("stamps went back" in complaint for complaint in robot.complaints)
-
-
-def test_camera_info_fixes_the_intrinsics_and_undistorts(make_robot):
-    robot = make_robot()
-    robot.start()
-    zero = CameraInfo(height=HEIGHT, width=WIDTH)
-    zero.header.frame_id = "cam"
-    robot.camera_info.publish(zero)
-    robot.until(lambda: "not calibrated" in robot.node._stream.intake.camera_info_problem, "the zero camera_info")
-    robot.show_and_wait(3)
-    info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[-0.2, 0.05, 0.0, 0.0, 0.0])
-    info.header.frame_id = "cam"
-    info.k = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
-    robot.camera_info.publish(info)
-    robot.until(lambda: robot.node._stream.intake._lenses, "the camera_info")
-    robot.show_and_wait(2)
-    out = robot.messages["depth/camera_info"][-1]
-    assert list(out.d) == [0.0] * 5
-    assert out.k[0] == pytest.approx(60, rel=0.2)
-    assert out.k[0] != pytest.approx(robot.messages["depth/camera_info"][0].k[0], rel=1e-3)
-
-
-def test_another_size_in_the_middle_of_the_stream_begins_another_map_of_the_same_output_size(make_robot):
-    robot = make_robot()
-    robot.start()
-    robot.show_and_wait(4)
-    for _ in range(3):
-        robot.show(size=(60, 90))
-    robot.until(lambda: robot.stamp_ns in robot.stamps("depth/image"), "the last frame's depth")
-    assert {(m.height, m.width) for m in robot.messages["depth/image"]} == {(HEIGHT, WIDTH)}
-    assert robot.status()["map_id"] == "1"
-    assert any("images are now 90 x 60" in complaint for complaint in robot.complaints)
-
-
-def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_map(make_robot):
-    robot = make_robot(output_stale_after_s=0.2)
-    robot.start()
-    robot.show_and_wait(4)
-    robot.until(lambda: robot.status()["level"] == DiagnosticStatus.ERROR, "the error")
-    assert "no image on /image" in robot.status()["message"]
-    assert "input.reliability" in robot.status()["message"]
-    robot.stamp_ns += 60 * 10**9
-    robot.show_and_wait(3)
-    assert robot.status()["map_id"] == "1"
-    assert any("no frame for 60" in complaint for complaint in robot.complaints)
-
-    def is_well_while_images_come():
-        robot.show()
-        return robot.messages["status"][-1].level == DiagnosticStatus.OK
-
-    robot.until(is_well_while_images_come, "the end of the error")
 
 
 def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_robot, monkeypatch):

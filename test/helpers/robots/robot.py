@@ -28,7 +28,7 @@ from dvlt_ros.ros.node import ReconstructNode
 
 HEIGHT, WIDTH = 48, 64
 NAMES = dotted(Settings)  # parameters are called with _ for the dot here
-ROOM = sorted((Path(__file__).parents[2] / "dvlt_ros" / "demo" / "room").glob("*.jpg"))
+ROOM = sorted((Path(__file__).parents[3] / "dvlt_ros" / "demo" / "room").glob("*.jpg"))
 QUICK = {
     "model_device": "cpu", "output_publish_unscaled": True, "output_map_rate_hz": 20.0, "model_image_size": 56,
     "budget_k_max": 2, "keyframes_min_change": 0.0, "registration_max_residual": 0.9, "output_points_stride": 1,

@@ -23,6 +23,8 @@ from dvlt_ros.geometry import invert_pose, matrix_from_quaternion, pose_matrix, 
 from dvlt_ros.types import Cameras
 
 FACTOR = 2.0  # of every checkpoint
+CENTRED = ("vggt", "vggt-omega")  # they know fields of view, not principal points
+ONE_FOCAL = ("mast3r",)
 
 
 @dataclass

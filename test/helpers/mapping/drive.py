@@ -1,4 +1,4 @@
-"""A drive through the room in test/room.py that something happens to: to its camera, or to its wheels."""
+"""A drive through the room of room.py that something happens to: to its camera, or to its wheels."""
 
 from __future__ import annotations
 

@@ -17,6 +17,14 @@ def outputs(prediction):
     }
 
 
+def sampled(prediction, reference):
+    """The outputs at the pixels that a file of reference numbers holds: every `stride`-th row and column, or all."""
+    stride = int(reference["stride"]) if "stride" in reference else 1
+    dense = outputs(prediction)
+    pose_encoding = dense.pop("pose_enc")
+    return {name: value[:, :, ::stride, ::stride] for name, value in dense.items()} | {"pose_enc": pose_encoding}
+
+
 def largest_difference(found, expected):
     """Over all outputs, relative to each one's largest magnitude."""
     found, expected = outputs(found), outputs(expected)
