@@ -21,7 +21,7 @@ from dvlt_ros.ros.config import Settings
 from dvlt_ros.ros.names import LAUNCH_ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "node.md"  # it has the marks below
+PAGE = ROOT / "docs" / "reference" / "parameters.md"  # it has the marks below
 YAML_FILE = ROOT / "config" / "reconstruct.yaml"
 JSON_FILE = ROOT / "config" / "parameters.json"
 BEGIN, END = "<!-- parameters -->\n", "<!-- end of parameters -->\n"

@@ -52,7 +52,7 @@ class FastDvlt:
     CUDA graphs, on one stream and by one thread.
 
     ``merged_keys`` above 1 is an approximation: global attention sees the keys and values of squares of as many by as
-    many patches as their mean. Its effect on accuracy: docs/performance.md.
+    many patches as their mean. Its effect on accuracy: docs/lab/performance.md.
 
     Raises:
         ConfigError: a precision that the model's device does not have, or impossible ``merged_keys``.

@@ -161,7 +161,7 @@ def test_predictions_of_unequal_shapes_are_refused():
 
 @pytest.mark.skipif(
     importlib.util.find_spec("depth_anything_3") is None,
-    reason="depth-anything-3 is not installed; `pip install --no-deps depth-anything-3` (docs/models.md) runs this",
+    reason="depth-anything-3 is not installed; `pip install --no-deps depth-anything-3` (docs/how-to/other-models.md) runs this",
 )
 def test_random_weights_of_the_real_depth_anything_3_have_the_right_shapes(tmp_path):
     from depth_anything_3.cfg import create_object, load_config

@@ -23,7 +23,7 @@ from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError, WeightsError
 from dvlt_ros.geometry import camera_directions, pixel_centers, project
 
-DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "other-models.md"
 
 
 @pytest.mark.parametrize("name", STAND_INS)

@@ -19,7 +19,7 @@ class ModelConfig:
     """Which network sees the images, and on which device."""
 
     GROUP: ClassVar[str] = "model"
-    name: str = parameter(DEFAULT_MODEL, "which model: dvlt, or one of docs/models.md, each with its own licence")
+    name: str = parameter(DEFAULT_MODEL, "which model: dvlt, or one of docs/how-to/other-models.md")
     weights: str = parameter(
         "", "checkpoint: directory, .safetensors file or Hugging Face id; empty: the model's own, dvlt's is embedded"
     )

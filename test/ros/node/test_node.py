@@ -264,6 +264,6 @@ def test_out_of_memory_on_the_device_shrinks_the_window_and_work_goes_on(make_ro
     monkeypatch.setattr(model, "begin", begin_if_small)
     robot.show_and_wait(8)
     assert any("out of memory" in complaint for complaint in robot.complaints)
-    assert re.search(", [23] frames at 56 pixels", robot.status()["quality_levels"])
+    assert re.search(", [23] frames at 56 pixels", robot.status()["quality_level"])
     status = robot.status()
     assert int(status["accepted"]) == int(status["published"]) + int(status["dropped"])
