@@ -317,7 +317,7 @@ def test_sources_that_disagree_are_a_status_and_sources_that_agree_lock():
         status = scale.observe(0, window * SECOND_NS, [wheels, observation(2.3, "baseline")])
         both = agreeing.observe(0, window * SECOND_NS, [wheels, observation(2.02, "baseline")])
     assert status.state == "estimating"
-    assert status.reason == "sources disagree: baseline says 1.150 times as much as odometry"
+    assert status.reason == "sources disagree: baseline gives 1.150 times the scale of odometry"
     assert (both.state, both.source) == ("locked", "odometry+baseline")
     assert both.metres_per_unit == pytest.approx(2.01, rel=2e-3)
     assert both.spread < locked_scale().status.spread
