@@ -251,7 +251,7 @@ def test_loops_move_everything_that_was_written_before(reconstruct, tmp_path):
     bag = write_bag(tmp_path / "bag", *images(poses))
     options = {"poses": poses, "bend": np.radians(0.3)}
     straight, said = reconstruct(bag, *PLACES, "--loops-mode", "never", **options, output="never")
-    assert "no loops closed (loops: never)" in said
+    assert "no loops closed (loops.mode: never)" in said
     closed, said = reconstruct(bag, *PLACES, **options, output="always")
     assert int(re.search(r"loops: (\d+) closed, residual", said)[1]) > 0
     assert apart(closed) < 0.3 * apart(straight)

@@ -170,7 +170,7 @@ def test_a_depth_image_is_refused_by_name_until_its_driver_is_mended(make_measur
 
     def problem(number, words, **changes):
         drive(robot, [number], before=lambda robot, n: measure(robot, n, **changes))
-        robot.until(lambda: words in robot.parts.metric.depth.problem, words)
+        robot.until(lambda: words in robot.parts.mapper.sensors.depth.problem, words)
         assert words in robot.status()["depth_problem"]
 
     measure(robot, 1)
@@ -218,7 +218,7 @@ def test_depth_in_the_wrong_unit_contradicts_odometry_and_nothing_is_published(m
     robot.until(lambda: robot.odom.get_subscription_count() > 0, "the subscription of odometry")
     drive(robot, range(1, COUNT), before=both)
     status = robot.status()
-    assert "sources disagree: depth says" in status["message"]
+    assert "sources disagree: depth gives" in status["message"]
     assert "times as much as odometry: is its unit right?" in status["message"]
     assert not robot.messages["depth/image"]
     assert not robot.messages["pose"]

@@ -122,7 +122,7 @@ def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_i
         write_ply(path, *arguments)
 
     with monkeypatch.context() as broken:
-        broken.setattr("dvlt_ros.ros.lifecycle.saving.write_ply", fail_with_the_first)
+        broken.setattr("dvlt_ros.mapping.map_files.write_ply", fail_with_the_first)
         answer = save()
     assert not answer.success
     newest = Path(answer.message.rpartition(" ")[2])
@@ -160,7 +160,7 @@ def test_what_cannot_be_loaded_is_refused_and_the_running_map_stays(make_returni
     (saved.parent / "link.places.safetensors").symlink_to(outside)
     (saved.parent / "short.places.safetensors").write_bytes(data[:-1])
     for name in ("../outside", str(outside), "link"):
-        assert "is not in maps.directory" in refusal(name)
+        assert "is not in the map directory" in refusal(name)
     assert "nowhere.places.safetensors: cannot be read" in refusal("nowhere")
     assert "not a whole map" in refusal("short")
     robot.show(stamp_ns=8 * FRAME_NS, size=SIZE)
@@ -181,7 +181,7 @@ def test_loops_can_be_switched_off(make_returning):
     assert "places" not in status
     refused = robot.call(Trigger, "dvlt/load_map", Trigger.Request())
     assert not refused.success
-    assert refused.message == "not loaded: no loops are closed: loops: never"
+    assert refused.message == "not loaded: no loops are closed: loops.mode: never"
     assert robot.predictor.joint_windows == 0
 
 
@@ -205,7 +205,7 @@ def test_while_a_map_is_read_frames_come_out_and_a_node_that_is_cleaned_up_does_
     go(robot, range(1, 8))
     assert robot.call(Trigger, "dvlt/save_map", Trigger.Request()).success
     reader = Held(read_saved_map)
-    monkeypatch.setattr("dvlt_ros.ros.lifecycle.saving.read_saved_map", reader)
+    monkeypatch.setattr("dvlt_ros.mapping.map_files.read_saved_map", reader)
     loading = robot.ask(Trigger, "dvlt/load_map", Trigger.Request())
     robot.until(lambda: reader.calls == 1, "the reader")
     go(robot, range(8, 11))

@@ -171,7 +171,7 @@ def test_a_map_of_which_the_first_camera_has_seen_nothing_is_published(make_rig)
             PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0)), "right",
         )
     )  # fmt: skip
-    robot.parts.outputs.publish_map(builder, True, robot.node._settings.current.node)
+    robot.parts.outputs.publish_map(builder.snapshot, True, robot.node._settings.current.node)
     robot.until(lambda: robot.messages["map_points"], "the map")
     assert robot.messages["map_points"][-1].width == len(builder.snapshot().cloud.points) > 0
 

@@ -37,7 +37,7 @@ def robot(make_robot, tmp_path):
 def writer(monkeypatch):
     """Of the PLY, the first of a map's files."""
     held = Held(write_ply)
-    monkeypatch.setattr("dvlt_ros.ros.lifecycle.saving.write_ply", held)
+    monkeypatch.setattr("dvlt_ros.mapping.map_files.write_ply", held)
     return held
 
 
