@@ -21,7 +21,7 @@ from ..data.views import Anchor
 from ..submaps.submap import StoredSubmap, StoredView, has_been_loaded, without_pixels
 from .map_part import MapSnapshot
 
-FORMAT = "dvlt_ros map 1"  # what is said otherwise, or means something else, needs another number
+FORMAT = "dvlt_ros map 2"  # what is said otherwise, or means something else, needs another number
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,7 +133,7 @@ def rewrite(path, tensors):
         (lambda path: path.write_bytes(b""), "not a whole map"),
         (lambda path: path.write_bytes(b"ply\nformat ascii 1.0\n" * 99), "not a whole map"),
         (lambda path: path.unlink(), "cannot be read"),
-        (of_another_version, "this version reads 'dvlt_ros map 1'"),
+        (of_another_version, "this version reads 'dvlt_ros map 2'"),
         (without_a_tensor, "not a whole map.*view_jpeg"),
         (with_less_depth, "not a whole map"),
         (with_fewer_views, "not a whole map"),
