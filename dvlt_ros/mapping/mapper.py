@@ -157,8 +157,15 @@ class Mapper:
             self.integrate(update)
             self.counters.add(published=len(update.frames))
             self.close_loop()
-        self._refresh()
+        else:
+            self._refresh()  # frames may have been refused
         return update
+
+    def _drop_opened(self) -> None:
+        """Frame sets that no window has taken yet."""
+        count = sum(map(len, self._opened))
+        self._opened.clear()
+        self.counters.add(accepted=count, dropped=count)
 
     def _take_corrections(self) -> tuple[Correction, ...]:
         """Each is told once."""
@@ -209,13 +216,14 @@ class Mapper:
 
     def reset(self) -> None:
         """What comes next begins another map, which no loop will join to those before."""
-        self._opened.clear()
+        self._drop_opened()
         self._front_end.begin_anew()
         self._map.restart()
         self._refresh()
 
     def end_stream(self) -> None:
         """Frames that still wait count as dropped, and mounts are looked up anew when there is another stream."""
+        self._drop_opened()
         self._front_end.forget()
         self._refresh()
 
@@ -250,7 +258,7 @@ class Mapper:
             InputError: no loops are closed; nothing has changed then.
         """
         detector = self._require_loops()
-        self._opened.clear()
+        self._drop_opened()
         self._front_end.begin_anew()
         submaps = detector.load(saved.stored_submaps)
         map_id = self._map.load(submaps)

@@ -105,6 +105,15 @@ def test_a_map_that_is_not_kept_and_those_at_the_end_are_handed_over(make_predic
     assert sorted(ended) == [(0, True), (1, True), (2, True)]
 
 
+def test_frames_that_wait_for_a_window_before_them_are_counted_when_the_stream_ends(make_predictor):
+    mapper = Mapper(mapper_config(**NO_LOOPS, window_max_gap_s=1.0), make_predictor())
+    for number in (1, 2, 31):  # the last one begins another map: the window before it runs first
+        mapper.add(frame(number))
+    mapper.end_stream()
+    counts = mapper.counters.read()
+    assert (counts.accepted, counts.published, counts.dropped, counts.in_flight) == (3, 2, 1, 0)
+
+
 def test_a_reset_begins_another_map_and_what_waits_is_dropped(make_predictor):
     mapper = Mapper(mapper_config(**NO_LOOPS), make_predictor())
     first = through(mapper, map(frame, range(1, 9)))[0]
