@@ -28,7 +28,12 @@ from dvlt_ros.training.losses import LossConfig, Targets, compute_losses
 from dvlt_ros.training.losses.matching import correlation_error
 from dvlt_ros.training.losses.subgrid import subgrid_of_prediction, subgrid_of_views
 from dvlt_ros.training.optimisation.descriptors import start_descriptors
-from dvlt_ros.training.optimisation.forward import multiplies_bf16, resolved_precision, use_two_products
+from dvlt_ros.training.optimisation.forward import (
+    attends_by_products,
+    multiplies_bf16,
+    resolved_precision,
+    use_two_products,
+)
 from dvlt_ros.training.optimisation.parameters import freeze
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
 from dvlt_ros.training.train import train
@@ -279,6 +284,9 @@ def test_bfloat16_is_used_where_the_hardware_multiplies_in_it(monkeypatch):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert not multiplies_bf16(cpu)
     assert resolved_precision("auto", cpu) == "no"
+    assert not attends_by_products("auto", cpu)
+    assert attends_by_products("products", cpu)
     assert resolved_precision("bf16", cpu) == "bf16"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     assert resolved_precision("auto", cpu) == "bf16"
+    assert attends_by_products("auto", cpu)
