@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import DvltConfig
 
-from .losses.published import LossConfig
+from .losses.config import LossConfig
 
 MIXTURE_TEMPERATURE = 2.0
 EMBEDDED = "embedded"  # the checkpoint that ships with the package

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dvlt_ros.cameras import pose_encoding_from_cameras, rays_from_cameras
 from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
-from dvlt_ros.training.losses.published import LossConfig, Targets
+from dvlt_ros.training.losses import LossConfig, Targets
 from dvlt_ros.types import Cameras
 
 RELATIVE = 1e-4

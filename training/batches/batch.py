@@ -72,7 +72,8 @@ class Batches(Iterator[Batch]):
         low, high = self.model.min_steps, self.model.num_steps
         num_steps = sample_num_steps(self.seed, self.index, low, high)
         if self.frozen is not None:
-            views, features = self.frozen.windows([entry.seed for entry in entries], entries[0].num_views)
+            items = [entry for entry in entries if isinstance(entry, Item)]  # all of them: no recordings here
+            views, features = self.frozen.windows([item.seed for item in items], items[0].num_views)
             return Batch(self.index, views, num_steps, features)
         rendered = iter(self._render([entry for entry in entries if isinstance(entry, Item)]))
         windows = [next(rendered) if isinstance(entry, Item) else entry.to(self.device) for entry in entries]

@@ -7,8 +7,9 @@ import torch
 from loss_scenes import STAGES, leaves, noisy, scene
 
 from dvlt_ros.cameras import pose_encoding_from_cameras, rays_from_cameras
+from dvlt_ros.training.losses import LossConfig, compute_losses
 from dvlt_ros.training.losses.normalize import mean_distance
-from dvlt_ros.training.losses.published import LossConfig, _quantile, compute_losses
+from dvlt_ros.training.losses.published import _quantile
 
 
 @pytest.mark.parametrize("config", STAGES)

@@ -11,7 +11,7 @@ from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.geometry import matrix_from_quaternion, pose_matrix
 from dvlt_ros.model import Prediction
 from dvlt_ros.training.data.types import Views
-from dvlt_ros.training.losses.published import LossConfig, Targets, compute_losses
+from dvlt_ros.training.losses import LossConfig, Targets, compute_losses
 from dvlt_ros.types import Cameras
 
 
