@@ -18,6 +18,7 @@ from dvlt_ros.errors import ConfigError, DataError, WeightsError
 from dvlt_ros.model import Dvlt, Features, Prediction
 from dvlt_ros.model.correlation import Correlation, summarise
 from dvlt_ros.model.layers import Attention
+from dvlt_ros.training.batches import stored
 from dvlt_ros.training.batches.features import FeatureCache, is_mirrored
 from dvlt_ros.training.batches.frozen import FrozenWindows, far_from
 from dvlt_ros.training.batches.rendering import mirror
@@ -87,6 +88,18 @@ def test_stored_windows_are_the_rendered_ones(store):
     assert torch.equal(stored.valid, rendered.valid[:, order])
     assert list(store.render(range(2), None, None)) == []  # all of them are there
     assert store.refresh(limit=PIECE) == PIECE
+
+
+def test_the_renderers_command_fills_a_folder_and_ends_with_its_parent(tmp_path, capsys):
+    command = [str(tmp_path), "--windows", "24", "--views", "2", "--size", "42x28"]
+    stored.main([*command, "--parent", "-1"])  # a parent that is gone: it ends after the first piece
+    store = StoredWindows(tmp_path, StoreSpec(views=2, height=28, width=42))
+    assert store.refresh() == PIECE
+    stored.main(command)
+    assert store.refresh() == 3 * PIECE
+    assert "24 of 24 windows" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="holds windows with views 2, not 3"):
+        stored.main([str(tmp_path), "--windows", "8", "--views", "3", "--size", "42x28"])
 
 
 def test_a_folder_of_other_windows_is_refused(folder):
