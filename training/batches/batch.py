@@ -72,7 +72,7 @@ class Batches(Iterator[Batch]):
         low, high = self.model.min_steps, self.model.num_steps
         num_steps = sample_num_steps(self.seed, self.index, low, high)
         if self.frozen is not None:
-            items = [entry for entry in entries if isinstance(entry, Item)]  # all of them: no recordings here
+            items = [entry for entry in entries if isinstance(entry, Item)]
             views, features = self.frozen.windows([item.seed for item in items], items[0].num_views)
             return Batch(self.index, views, num_steps, features)
         rendered = iter(self._render([entry for entry in entries if isinstance(entry, Item)]))
