@@ -163,3 +163,10 @@ def test_a_checkpoint_keeps_such_an_encoder_and_the_fast_model_agrees(make_model
         found = fast.decode(fast.run(fast.begin(fast.encode(images)), 3))
     torch.testing.assert_close(found.depth, expected.depth, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.ray_origins, expected.ray_origins, rtol=1e-4, atol=1e-4)
+
+
+def test_an_encoder_without_registers_is_recognised_by_its_shapes(make_model, tmp_path):
+    make_model(encoder_registers=0, encoder_antialias=False).save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    found = Dvlt.from_pretrained(tmp_path).config
+    assert (found.encoder_registers, found.encoder_antialias) == (0, False)  # as DINOv2 without registers has it

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import DvltConfig
 
-from .losses.published import LossConfig
+from .losses.config import LossConfig
 
 MIXTURE_TEMPERATURE = 2.0
 EMBEDDED = "embedded"  # the checkpoint that ships with the package
@@ -178,7 +178,7 @@ class TrainConfig:
     total_minutes: float | None = None  # of all processes that go on from each other: ends the run and its schedule
     accumulation: int = 1  # batches per update
     precision: Literal["no", "bf16", "auto"] = "bf16"  # auto: bf16 where the hardware multiplies in it
-    batched_attention: bool = False  # attention as two batched products: faster backward on some CPUs
+    attention: Literal["fused", "products", "auto"] = "fused"  # auto: two products on a CPU that multiplies in bfloat16
     compile: bool = False  # the network's transformer blocks; minutes to start
     seed: int = 0
     output: str = "outputs/train"

@@ -205,7 +205,7 @@ def run(args: argparse.Namespace) -> bool:
         for candidate in candidates
     ]
     results = list(chain.from_iterable(per_candidate))
-    print(table(results))
+    print(table(results), flush=True)
     for candidate, found in zip(candidates, per_candidate, strict=True):
         print(*contrasts(candidate, found, windows, args), sep="\n")
     if args.json is not None:

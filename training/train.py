@@ -43,7 +43,13 @@ from .losses import LossConfig, LossTerms, Targets, compute_losses
 from .losses.matching import MatchingLoss, correlation_error
 from .losses.subgrid import subgrid_of_prediction, subgrid_of_views
 from .optimisation.descriptors import start_descriptors
-from .optimisation.forward import TrainingPass, compile_blocks, resolved_precision, use_two_products
+from .optimisation.forward import (
+    TrainingPass,
+    attends_by_products,
+    compile_blocks,
+    resolved_precision,
+    use_two_products,
+)
 from .optimisation.parameters import build_model, freeze, groups
 from .optimisation.schedule import make_scheduler
 from .optimisation.state import Progress, restore_latest, save_latest, save_weights
@@ -132,7 +138,7 @@ def start_run(config: TrainConfig) -> Run:
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)  # the same first weights in every process
     network = build_model(config.model)
-    use_two_products(network, config.batched_attention)
+    use_two_products(network, attends_by_products(config.attention, accelerator.device))
     freeze(network, config.trainable)
     adamw = torch.optim.AdamW(
         groups(network, config.optimizer), betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay

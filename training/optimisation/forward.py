@@ -37,6 +37,11 @@ def use_two_products(network: nn.Module, used: bool) -> None:
             module.two_products = used
 
 
+def attends_by_products(asked: Literal["fused", "products", "auto"], device: torch.device) -> bool:
+    """``auto``: where products in bfloat16 are so fast that the fused operation's backward, which is not, dominates."""
+    return asked == "products" or (asked == "auto" and device.type == "cpu" and multiplies_bf16(device))
+
+
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether products in bfloat16 are faster than in float32 here: a GPU that has them, AMX, or AVX512-BF16."""
     if device.type == "cuda":

@@ -17,8 +17,8 @@ from dvlt_ros.geometry import pose_matrix, transform_points, unproject
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.training.config import ModelSource, TrainConfig
 from dvlt_ros.training.data.types import Views
+from dvlt_ros.training.losses import LossConfig
 from dvlt_ros.training.losses.matching import DISPLACEMENT_UNIT, MatchingLoss, find_matches, first_head
-from dvlt_ros.training.losses.published import LossConfig
 from dvlt_ros.training.optimisation.start import restart_matching
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
 from dvlt_ros.training.train import compile_blocks

@@ -18,6 +18,7 @@ from dvlt_ros.errors import ConfigError, DataError, WeightsError
 from dvlt_ros.model import Dvlt, Features, Prediction
 from dvlt_ros.model.correlation import Correlation, summarise
 from dvlt_ros.model.layers import Attention
+from dvlt_ros.training.batches import stored
 from dvlt_ros.training.batches.features import FeatureCache, is_mirrored
 from dvlt_ros.training.batches.frozen import FrozenWindows, far_from
 from dvlt_ros.training.batches.rendering import mirror
@@ -28,7 +29,12 @@ from dvlt_ros.training.losses import LossConfig, Targets, compute_losses
 from dvlt_ros.training.losses.matching import correlation_error
 from dvlt_ros.training.losses.subgrid import subgrid_of_prediction, subgrid_of_views
 from dvlt_ros.training.optimisation.descriptors import start_descriptors
-from dvlt_ros.training.optimisation.forward import multiplies_bf16, resolved_precision, use_two_products
+from dvlt_ros.training.optimisation.forward import (
+    attends_by_products,
+    multiplies_bf16,
+    resolved_precision,
+    use_two_products,
+)
 from dvlt_ros.training.optimisation.parameters import freeze
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
 from dvlt_ros.training.train import train
@@ -82,6 +88,18 @@ def test_stored_windows_are_the_rendered_ones(store):
     assert torch.equal(stored.valid, rendered.valid[:, order])
     assert list(store.render(range(2), None, None)) == []  # all of them are there
     assert store.refresh(limit=PIECE) == PIECE
+
+
+def test_the_renderers_command_fills_a_folder_and_ends_with_its_parent(tmp_path, capsys):
+    command = [str(tmp_path), "--windows", "24", "--views", "2", "--size", "42x28"]
+    stored.main([*command, "--parent", "-1"])  # a parent that is gone: it ends after the first piece
+    store = StoredWindows(tmp_path, StoreSpec(views=2, height=28, width=42))
+    assert store.refresh() == PIECE
+    stored.main(command)
+    assert store.refresh() == 3 * PIECE
+    assert "24 of 24 windows" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="holds windows with views 2, not 3"):
+        stored.main([str(tmp_path), "--windows", "8", "--views", "3", "--size", "42x28"])
 
 
 def test_a_folder_of_other_windows_is_refused(folder):
@@ -279,6 +297,9 @@ def test_bfloat16_is_used_where_the_hardware_multiplies_in_it(monkeypatch):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert not multiplies_bf16(cpu)
     assert resolved_precision("auto", cpu) == "no"
+    assert not attends_by_products("auto", cpu)
+    assert attends_by_products("products", cpu)
     assert resolved_precision("bf16", cpu) == "bf16"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     assert resolved_precision("auto", cpu) == "bf16"
+    assert attends_by_products("auto", cpu)
