@@ -366,7 +366,7 @@ def test_every_refused_frame_is_counted_with_its_reason(tmp_path, box_scene):
     assert report.images == report.kept + sum(report.refused.values())
     assert "a gap of 0.300 s" in report.examples["no transform at stamp"]
     assert "odom -> base_link" in report.examples["no transform at stamp"]
-    assert "truncated, 100 bytes" in report.examples["unreadable image or depth"]
+    assert "truncated: 100 bytes" in report.examples["unreadable image or depth"]
     check(robot, tmp_path / "out", [1, 4])
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     assert written["refused"] == report.refused

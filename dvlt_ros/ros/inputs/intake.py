@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +45,7 @@ class FollowingSubscription:
         self.topic = node.resolve_topic_name(topic)
         self.reliability = ReliabilityPolicy.BEST_EFFORT if reliability == "best_effort" else ReliabilityPolicy.RELIABLE
         self.durability = DurabilityPolicy.VOLATILE
+        self._takes_info = len(inspect.signature(callback).parameters) > 1
         self._guard = Guard(self.topic, Complaints(node.get_logger().error))
         self._subscription = self._subscribe()
 
@@ -79,7 +81,7 @@ class FollowingSubscription:
         return self._node.create_subscription(self._kind, self.topic, self._on_message, qos, event_callbacks=quiet)
 
     def _on_message(self, message: Any, info: dict[str, int]) -> None:
-        self._guard(self._callback, message, info)
+        self._guard(self._callback, message, *([info] if self._takes_info else []))
 
 
 class Intake:
