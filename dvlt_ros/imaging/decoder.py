@@ -45,7 +45,7 @@ class ImageDecoder:
     def _raw(self, message: Any) -> np.ndarray:
         encoding = ENCODINGS.get(message.encoding)
         if encoding is None:
-            raise DataError(f"unreadable image: encoding {message.encoding!r} is not read; {tuple(ENCODINGS)} are")
+            raise DataError(f"unreadable image: encoding {message.encoding!r} is not read")
         rows = _stored_rows(message, encoding)
         try:
             return self._converted(self.levels.to_uint8(rows), message.encoding, encoding)
@@ -95,7 +95,7 @@ def pixels(message: Any, dtype: np.dtype, channels: int, rows: int | None = None
     step = max(int(message.step), row)
     if len(data) < step * (rows - 1) + row:
         if len(data) != rows * row:
-            raise DataError(f"unreadable image: truncated, {len(data)} bytes of {step * rows}")
+            raise DataError(f"unreadable image: truncated: {len(data)} bytes of {step * rows}")
         step = row  # a step that counts something else, of rows without padding
     strided = np.lib.stride_tricks.as_strided(data, (rows, row), (step, 1), writeable=False)
     order = dtype.newbyteorder(">" if message.is_bigendian else "<")

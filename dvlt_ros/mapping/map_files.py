@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -87,31 +87,54 @@ def save_map(
     return base.with_suffix(".ply")
 
 
-def open_map(folder: Path, name: str, checkpoint: str, is_metric: bool) -> tuple[Path, SavedMap]:
-    """A map by its name in the folder, as it was saved; without a name the newest one.
+def open_map(
+    folder: Path, name: str, checkpoint: str, is_metric: bool, notify: Callable[[str], None] = lambda _: None
+) -> tuple[Path, SavedMap]:
+    """A map by its name in the folder, as it was saved; without a name the newest one that can be used.
+
+    ``notify`` is told of newer ones that cannot.
 
     Raises:
         InputError: there is none, it lies elsewhere, cannot be read, or belongs to another checkpoint or unit.
     """
     folder = folder.expanduser().resolve()
-    path = _named(folder, name) if name else _newest(folder)
+    paths = [_named(folder, name)] if name else _newest_first(folder)
+    first: InputError | None = None
+    for path in paths:
+        try:
+            return path, _checked(path, folder, checkpoint, is_metric)
+        except InputError as error:
+            first = first or error
+            if not name:
+                notify(f"passed over: {error}")
+    raise first or InputError(f"no map to load in the map directory {folder} (*{PLACES})")
+
+
+def _checked(path: Path, folder: Path, checkpoint: str, is_metric: bool) -> SavedMap:
+    """Of a regular file in the folder itself: a pipe would never end, and a link may lead anywhere."""
+    if not path.resolve().is_relative_to(folder):
+        raise InputError(f"{path}: it is not in the map directory {folder}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a regular file")
     saved = read_saved_map(path)
     try:
         saved.check(checkpoint, is_metric)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return path, saved
+    return saved
 
 
 def _named(folder: Path, name: str) -> Path:
-    path = (folder / f"{name.removesuffix(PLACES).removesuffix('.ply')}{PLACES}").resolve()
+    try:
+        path = (folder / f"{name.removesuffix(PLACES).removesuffix('.ply')}{PLACES}").resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a zero byte
+        raise InputError(f"map {name!r}: {error}") from error
     if not path.is_relative_to(folder):
         raise InputError(f"map {name!r} is not in the map directory {folder}")
     return path
 
 
-def _newest(folder: Path) -> Path:
-    try:
-        return max(folder.glob(f"*{PLACES}"), key=lambda path: path.stat().st_mtime_ns)
-    except ValueError:
-        raise InputError(f"no map to load in the map directory {folder} (*{PLACES})") from None
+def _newest_first(folder: Path) -> list[Path]:
+    """By the time of the entry itself: a link that leads nowhere has one, too."""
+    entries = [(path.lstat().st_mtime_ns, path) for path in folder.glob(f"*{PLACES}")]
+    return [path for _, path in sorted(entries, reverse=True)]

@@ -246,7 +246,7 @@ class Mapper:
             InputError: no such map, or one of another checkpoint or unit; no loops are closed.
         """
         self._require_loops()
-        return open_map(folder, name, self.loops.checkpoint, self.sensors.tell_metres)
+        return open_map(folder, name, self.loops.checkpoint, self.sensors.tell_metres, self._notify)
 
     def load(self, saved: SavedMap) -> None:
         """Relocalization: the saved map stands fast, and its places are candidates for loop closures.

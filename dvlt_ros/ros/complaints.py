@@ -6,6 +6,9 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
+
+from ..errors import DvltError
 
 REPEAT_S = 5.0
 MAX_KINDS = 100
@@ -39,3 +42,19 @@ class Complaints:
                 self._said.clear()
             self._said[kind] = now_s, 0
         self._say(f"{sentence} ({unsaid} more since the last message)" if unsaid else sentence)
+
+
+class Guard:
+    """Around callbacks: a message that nobody has thought of is counted and named, and the node goes on."""
+
+    def __init__(self, topic: str, complain: Callable[[str], None]) -> None:
+        self.refused = 0
+        self._topic, self._complain = topic, complain
+
+    def __call__(self, callback: Callable[..., None], *arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except Exception as error:
+            self.refused += 1
+            name = "" if isinstance(error, DvltError) else f"{type(error).__name__}: "
+            self._complain(f"{self._topic}: message {self.refused} refused: {name}{error}")

@@ -14,10 +14,11 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from transforms3d.quaternions import mat2quat, quat2mat
 
+from ..errors import DataError
 from ..mapping.outputs.rendering import POINT, POINT_FIELDS, RenderedFrame
+from ..sources.poses import pose_from_quaternion
 
 BRIDGE = CvBridge()
-QUATERNION_TOLERANCE = 1e-2  # on the squared norm, as tf2 has it
 
 
 def header(frame_id: str, stamp_ns: int) -> Header:
@@ -99,13 +100,11 @@ def transform_message(target_from_source: np.ndarray, target: str, source: str, 
 
 
 def matrix_from_pose(pose: Pose) -> np.ndarray:
-    """(4, 4); NaN where it is no pose: a rotation that is not normalised, values that are not finite."""
+    """(4, 4), with the tolerance that recordings have. Raises DataError: it is no pose; it says what it holds."""
     t, q = pose.position, pose.orientation
-    quaternion = np.array([q.w, q.x, q.y, q.z])
-    matrix = np.eye(4)
-    is_rotation = abs(float(quaternion @ quaternion) - 1) < QUATERNION_TOLERANCE
-    matrix[:3, :3], matrix[:3, 3] = quat2mat(quaternion) if is_rotation else np.nan, (t.x, t.y, t.z)
-    return matrix
+    if not np.isfinite([t.x, t.y, t.z]).all():
+        raise DataError(f"its position is ({t.x:g}, {t.y:g}, {t.z:g})")
+    return pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
 
 
 def matrix_from_transform(transform: Transform) -> np.ndarray:

@@ -109,7 +109,7 @@ class Buffer:
 
     def _insert(self, transform: TransformStamped, authority: str, is_static: bool) -> None:
         parent, child = transform.header.frame_id.removeprefix("/"), transform.child_frame_id.removeprefix("/")
-        pose, stamp_ns = normalised(to_pose(transform)), Time.from_msg(transform.header.stamp).nanoseconds
+        pose, stamp_ns = normalised(to_pose(transform)), nanoseconds_of(transform.header.stamp)
         if (problem := reason_to_refuse(parent, child, pose)) is not None:
             get_logger("tf2_buffer").error(f"Ignoring transform from authority '{authority}': {problem}")
             return

@@ -118,8 +118,8 @@ def test_steps_that_say_something_else(change):
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"data": b""}, "truncated, 0 bytes of 576"),
-        ({"data": bytes(300)}, "truncated, 300 bytes of 576"),
+        ({"data": b""}, "truncated: 0 bytes of 576"),
+        ({"data": bytes(300)}, "truncated: 300 bytes of 576"),
         ({"height": 0}, "size 16 x 0"),
         ({"width": 2**31, "height": 2**31}, "size 2147483648 x 2147483648"),
         ({"width": 60_000, "height": 60_000}, "size 60000 x 60000"),

@@ -113,7 +113,9 @@ class Admission:
         return Opened(frame, picture, thumbnail)
 
     def _out_of_order(self, frame: Frame) -> str | None:
-        if frame.stamp_ns <= 0:
+        if frame.stamp_ns < 0:
+            return f"its stamp is {frame.stamp_ns * 1e-9:.3f} s"
+        if frame.stamp_ns == 0:
             return "its stamp is zero; the driver must set it"
         back_s = (self._latest_ns.get(frame.camera, 0) - frame.stamp_ns) * 1e-9
         if 0 <= back_s < OUT_OF_ORDER_S:

@@ -109,6 +109,9 @@ class SavedMap:
         return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, words)
 
 
+RIGID = 1e-3  # by which a rotation may miss R R^T = 1
+
+
 def read_saved_map(path: Path) -> SavedMap:
     """Raises InputError: no such file, not such a file, one that was cut off, or of another version."""
     try:
@@ -122,9 +125,32 @@ def read_saved_map(path: Path) -> SavedMap:
     if words.get("format") != FORMAT:
         raise InputError(f"{path}: its format is {words.get('format')!r}, this version reads {FORMAT!r}")
     try:
+        _check_values(tensors)
         return _decoded(words, tensors)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, IndexError, KeyError, MemoryError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a whole map: {error}") from error
+
+
+def _check_values(tensors: Mapping[str, np.ndarray]) -> None:
+    """What `SavedMap` itself does not look at. Raises ValueError: poses that are not rigid, depths that are none."""
+    for name in ("map_from_cam", "view_map_from_cam"):
+        poses = tensors[name]
+        if poses.shape[1:] == (4, 4) and np.isfinite(poses).all() and not is_rigid(poses).all():
+            raise ValueError(f"{name}: a pose that is not rigid")
+    for name in ("view_depth", "view_confidence"):
+        if not np.isfinite(tensors[name]).all():
+            raise ValueError(f"{name}: a value that is not finite")
+
+
+def is_rigid(poses: np.ndarray) -> np.ndarray:
+    """(N,) of poses (N, 4, 4)."""
+    rotations = poses[:, :3, :3].astype(np.float64)
+    products = rotations @ rotations.transpose(0, 2, 1)
+    with np.errstate(invalid="ignore"):
+        turned = (np.abs(products - np.eye(3)) < RIGID).all(axis=(1, 2)) & (np.linalg.det(rotations) > 0)
+        based = (np.abs(poses[:, 3] - [0, 0, 0, 1]) < RIGID).all(axis=1)
+    found: np.ndarray = turned & based
+    return found
 
 
 def _decoded(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> SavedMap:

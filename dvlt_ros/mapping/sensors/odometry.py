@@ -108,7 +108,9 @@ class OdometryHistory:
         Raises:
             OdometryError: the message cannot be used; nothing has changed.
         """
-        if stamp_ns <= 0:
+        if stamp_ns < 0:
+            raise OdometryError(f"odometry refused: its stamp is {stamp_ns * 1e-9:.3f} s")
+        if stamp_ns == 0:
             raise OdometryError("odometry refused: its stamp is zero; the driver must set it")
         pose = _rigid(odom_from_base)
         with self._lock:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
-from rclpy.time import Time
 from sensor_msgs.msg import Imu
 from transforms3d.quaternions import quat2mat
 
+from ...frame_names import frame_name
 from ...mapping.sensors.gravity import Gravity, GravityConfig, GravityError, UpFilter, level_from_cam
+from ...sources.messages import stamp_ns_of
+from ...sources.poses import MAX_NORM_ERROR
 from ..config import NodeConfig
-from ..messages import QUATERNION_TOLERANCE
 from ..outputs.frame_outputs import prefixed
 from .intake import FollowingSubscription
 from .tf_tree import TfTree, TreeError
@@ -53,13 +54,14 @@ class ImuIntake:
 
     def _on_message(self, message: Imu, _: dict[str, int]) -> None:
         try:
-            if not message.header.frame_id:
+            if not (name := frame_name(message.header.frame_id)):
                 raise GravityError("imu refused: it has no frame_id; the driver must set it")
-            frame = prefixed(self._prefix, message.header.frame_id)
+            frame = prefixed(self._prefix, name)
             if frame != self._frame:
                 self._up.clear()
                 self._frame = frame
-            stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+            if (stamp_ns := stamp_ns_of(message.header)) < 0:
+                raise GravityError(f"imu refused: its stamp is {stamp_ns * 1e-9:.3f} s")
             if (up_imu := orientation_up(message)) is not None:
                 self._up.tell(stamp_ns, up_imu)
             else:
@@ -77,8 +79,11 @@ def orientation_up(message: Imu) -> np.ndarray | None:
         return None
     q = message.orientation
     quaternion = np.array([q.w, q.x, q.y, q.z])
-    if not abs(float(quaternion @ quaternion) - 1) < QUATERNION_TOLERANCE:
-        raise GravityError("imu refused: its orientation is no rotation, but has a covariance")
+    length = float(np.linalg.norm(quaternion))
+    if not abs(length - 1) <= MAX_NORM_ERROR:
+        raise GravityError(
+            f"imu refused: its orientation is no rotation, but has a covariance: its quaternion has length {length:.3g}"
+        )
     up_imu: np.ndarray = quat2mat(quaternion)[2]
     return up_imu
 

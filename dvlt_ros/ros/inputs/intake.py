@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import cv2
-import numpy as np
-from cv_bridge import CvBridge, CvBridgeError
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ...errors import InputError
-from ...lens import Lens, lens_of_camera_info, rectification
+from ...frame_names import frame_name
+from ...imaging import ImageDecoder, View
+from ...lens import Lens, lens_of_camera_info
 from ...mapping.data.frames import Frame, Picture
+from ...sources.messages import stamp_ns_of
+from ..complaints import Complaints, Guard
 from ..config import NodeConfig, Reliability
 
 QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)
@@ -28,10 +29,12 @@ MAX_TRANSIT_NS = 10 * 10**9  # an older receive time is another clock's
 
 
 class FollowingSubscription:
-    """A subscription whose reliability is what all publishers offer, looked at anew by `follow`.
+    """A subscription with the reliability and durability that all publishers offer, looked at anew by `follow`.
 
     A reliable subscription does not match best-effort publishers, and a best-effort one loses big images from
-    reliable ones; so neither is right before the publishers are known.
+    reliable ones; a volatile one misses what was published once before it came, and a transient-local one does not
+    match volatile publishers. So nothing is right before the publishers are known. What a callback raises is counted
+    and said; the node goes on.
     """
 
     def __init__(
@@ -41,18 +44,25 @@ class FollowingSubscription:
         self._node, self._kind, self._callback, self._asked, self._qos = node, kind, callback, reliability, qos
         self.topic = node.resolve_topic_name(topic)
         self.reliability = ReliabilityPolicy.BEST_EFFORT if reliability == "best_effort" else ReliabilityPolicy.RELIABLE
+        self.durability = DurabilityPolicy.VOLATILE
+        self._takes_info = len(inspect.signature(callback).parameters) > 1
+        self._guard = Guard(self.topic, Complaints(node.get_logger().error))
         self._subscription = self._subscribe()
 
     def follow(self) -> None:
-        if self._asked != "auto":
-            return
-        offers = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(self.topic)]
+        offers = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic)]
         if not offers:
             return
-        reliable = all(offer == ReliabilityPolicy.RELIABLE for offer in offers)
-        wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        if wanted != self.reliability:
-            self.reliability = wanted
+        wanted = self.reliability, self.durability
+        if self._asked == "auto":
+            reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
+            latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+            wanted = (
+                ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+                DurabilityPolicy.TRANSIENT_LOCAL if latched and reliable else DurabilityPolicy.VOLATILE,
+            )
+        if wanted != (self.reliability, self.durability):
+            self.reliability, self.durability = wanted
             self.close()
             self._subscription = self._subscribe()
 
@@ -64,9 +74,14 @@ class FollowingSubscription:
         self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self) -> Subscription[Any]:
-        qos = QoSProfile(depth=self._qos.depth, history=self._qos.history, reliability=self.reliability)
+        qos = QoSProfile(
+            depth=self._qos.depth, history=self._qos.history, reliability=self.reliability, durability=self.durability
+        )
         quiet = SubscriptionEventCallbacks(incompatible_qos=lambda _: None, use_default_callbacks=False)
-        return self._node.create_subscription(self._kind, self.topic, self._callback, qos, event_callbacks=quiet)
+        return self._node.create_subscription(self._kind, self.topic, self._on_message, qos, event_callbacks=quiet)
+
+    def _on_message(self, message: Any, info: dict[str, int]) -> None:
+        self._guard(self._callback, message, *([info] if self._takes_info else []))
 
 
 class Intake:
@@ -77,7 +92,7 @@ class Intake:
         self._camera = camera
         self._config, self._offer = config, offer
         self._lenses: dict[tuple[str, tuple[int, int]], Lens] = {}
-        self._bridge = CvBridge()
+        self._decoder = ImageDecoder()  # used by the worker alone
         self._last_ns = time.monotonic_ns()
         self.camera_info_problem = ""
         topics = f"{camera}/" if camera else ""
@@ -104,8 +119,8 @@ class Intake:
         received_ns = self._last_ns = receive_time_ns(info)
         self._offer(
             Frame(
-                Time.from_msg(message.header.stamp).nanoseconds,
-                message.header.frame_id or self._config.input.camera_frame,
+                stamp_ns_of(message.header),
+                self._frame_of(message),
                 received_ns,
                 partial(self._load, message),
                 self._camera,
@@ -119,7 +134,7 @@ class Intake:
         except InputError as error:
             self.camera_info_problem = str(error)
             return
-        key = message.header.frame_id, lens.size
+        key = frame_name(message.header.frame_id), lens.size
         lenses = {known: lens for known, lens in self._lenses.items() if known != key} | {key: lens}
         if len(lenses) > MAX_CAMERAS:
             del lenses[next(iter(lenses))]
@@ -127,38 +142,38 @@ class Intake:
 
     def _load(self, message: Image | CompressedImage) -> Picture:
         """Raises InputError for an image without frame, pixels or a known encoding; the node goes on."""
-        if not (message.header.frame_id or self._config.input.camera_frame):
+        frame = self._frame_of(message)
+        if not frame:
             raise InputError("it has no frame_id; the driver must set it, or input.camera_frame here")
-        image = self._decode(message)
-        key = message.header.frame_id, image.shape[:2]
-        lens = self._lenses.get(key)
-        if lens is None:
-            if self._lenses:
-                known = ", ".join(f"'{frame}' {size[1]} x {size[0]}" for frame, size in self._lenses)
-                self.camera_info_problem = f"none for '{key[0]}' {key[1][1]} x {key[1][0]}, only for {known}"
-            return Picture(image, None)
-        self.camera_info_problem = ""
-        if not lens.is_distorted:
-            return Picture(image, lens.intrinsics)
-        pinhole = rectification(lens)
-        return Picture(pinhole.image(image), pinhole.intrinsics)
-
-    def _decode(self, message: Image | CompressedImage) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
         try:
-            if isinstance(message, CompressedImage):
-                image = self._bridge.compressed_imgmsg_to_cv2(message, "rgb8")
-            elif not (message.width and message.height):
-                raise InputError(f"it is {message.width} x {message.height} pixels")
-            elif len(message.data) < message.step * message.height:
-                raise InputError(f"it is truncated: {len(message.data)} bytes of {message.step * message.height}")
-            else:
-                image = self._bridge.imgmsg_to_cv2(message, "rgb8")
-        except (CvBridgeError, cv2.error, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
+            image = self._decoder.colour(message)
+        except InputError as error:
             raise InputError(f"it does not decode: {error}") from error
-        return image
+        height, width = image.shape[:2]
+        lens = self._lens_of(frame_name(message.header.frame_id), (height, width))
+        view = View(image, lens).pinhole()
+        return Picture(view.image, None if view.lens is None else view.lens.intrinsics)
+
+    def _frame_of(self, message: Image | CompressedImage) -> str:
+        return frame_name(message.header.frame_id) or frame_name(self._config.input.camera_frame)
+
+    def _lens_of(self, frame: str, size: tuple[int, int]) -> Lens | None:
+        """The camera_info of an image's frame, else the only one of its size: it came on the topic beside it."""
+        lenses = self._lenses
+        if (lens := lenses.get((frame, size))) is not None:
+            self.camera_info_problem = ""
+            return lens
+        others = [(other, lens) for (other, its_size), lens in lenses.items() if its_size == size]
+        if len(others) == 1:
+            (other, lens) = others[0]
+            self.camera_info_problem = (
+                f"its frame_id is '{other}', that of the images '{frame}'; it is used all the same"
+            )
+            return lens
+        if lenses:
+            known = ", ".join(f"'{other}' {size[1]} x {size[0]}" for other, size in lenses)
+            self.camera_info_problem = f"none for '{frame}' {size[1]} x {size[0]}, only for {known}"
+        return None
 
 
 def receive_time_ns(info: dict[str, int]) -> int:

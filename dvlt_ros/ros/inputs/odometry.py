@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
-from rclpy.time import Time
 
+from ...errors import DataError
+from ...frame_names import frame_name
 from ...mapping.data.frames import OUT_OF_ORDER_S
-from ...mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory
+from ...mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory, OdometryPose
+from ...sources.messages import stamp_ns_of
 from ..config import NodeConfig
 from ..messages import matrix_from_pose
 from ..outputs.frame_outputs import prefixed
@@ -30,6 +33,7 @@ class OdometryIntake:
         self.odom_frame = prefixed(self._prefix, config.odometry.frame)
         self._tree, self._complain = tree, complain
         self._history = OdometryHistory(odometry)
+        self._refusal = ""  # of the latest message that was refused
         self._base_frame = prefixed(self._prefix, config.frames.base)
         self._offset_ns = round(odometry.time_offset_s * 1e9)
         self._subscription = (
@@ -52,11 +56,17 @@ class OdometryIntake:
         try:
             if self._subscription is None:
                 self._read_tree(stamp_ns + self._offset_ns)
-            found = self._history.at(stamp_ns)
+            found = self._at(stamp_ns)
             base_from_cam = self._tree.look_up(self._base_frame, camera_frame, stamp_ns)
         except TreeError as error:
             raise OdometryError(str(error)) from error
         return CameraInOdom(found.odom_from_base @ base_from_cam, found.epoch)
+
+    def _at(self, stamp_ns: int) -> OdometryPose:
+        """Raises OdometryError: there is none, or all was refused, and why."""
+        if not len(self._history) and self._refusal:
+            raise OdometryError(f"all that has arrived was refused: {self._refusal}")
+        return self._history.at(stamp_ns)
 
     def _read_tree(self, stamp_ns: int) -> None:
         """The same history as from messages, with its checks; frames of other cameras fall between two readings."""
@@ -68,14 +78,22 @@ class OdometryIntake:
 
     def _on_message(self, message: Odometry, _: dict[str, int]) -> None:
         try:
-            if not (message.header.frame_id and message.child_frame_id):
+            parent, child = frame_name(message.header.frame_id), frame_name(message.child_frame_id)
+            if not (parent and child):
                 raise OdometryError("odometry refused: it has no frame_id or no child_frame_id")
-            odom_from_base = matrix_from_pose(message.pose.pose)
-            reason = self._history.add(Time.from_msg(message.header.stamp).nanoseconds, odom_from_base)
+            reason = self._history.add(stamp_ns_of(message.header), self._pose_of(message))
         except OdometryError as error:
-            self._complain(str(error))
+            self._refusal = str(error)
+            self._complain(self._refusal)
             return
         if reason is not None:
             self._complain(reason)
-        self.odom_frame = prefixed(self._prefix, message.header.frame_id)
-        self._base_frame = prefixed(self._prefix, message.child_frame_id)
+        self.odom_frame = prefixed(self._prefix, parent)
+        self._base_frame = prefixed(self._prefix, child)
+
+    @staticmethod
+    def _pose_of(message: Odometry) -> np.ndarray:
+        try:
+            return matrix_from_pose(message.pose.pose)
+        except DataError as error:
+            raise OdometryError(f"odometry refused: {error}") from error

@@ -9,14 +9,15 @@ from typing import TypeAlias
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, PointField
 from sensor_msgs_py.point_cloud2 import read_points
 
 from ...errors import InputError
+from ...frame_names import frame_name
 from ...lens import Lens, lens_of_camera_info, rectification
 from ...mapping.sensors.odometry import CameraInOdom, OdometryError, inverse
 from ...mapping.sensors.sparse_depth import DepthError, LateDepthError, SparseDepthConfig, points_of_image, usable
+from ...sources.messages import stamp_ns_of
 from ..config import NodeConfig
 from ..outputs.frame_outputs import prefixed
 from .intake import FollowingSubscription
@@ -79,7 +80,7 @@ class SparseDepthIntake:
             points = usable(self._decoded(message), self._config)
         except InputError as error:
             raise DepthError(f"{self._subscriptions[0].topic}: {error}") from error
-        sensor, camera = (prefixed(self._prefix, name) for name in (message.header.frame_id, frame_id))
+        sensor, camera = (prefixed(self._prefix, frame_name(name)) for name in (message.header.frame_id, frame_id))
         cam_from_sensor = self._transform(camera, stamp_ns, sensor, measured_ns)
         return points @ cam_from_sensor[:3, :3].T + cam_from_sensor[:3, 3]
 
@@ -133,7 +134,8 @@ class SparseDepthIntake:
         return points_of_image(pinhole.depth(depth_m), pinhole.intrinsics)
 
     def _on_message(self, message: Measurement, _: dict[str, int]) -> None:
-        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+        if (stamp_ns := stamp_ns_of(message.header)) <= 0:
+            raise DepthError(f"its stamp is {stamp_ns * 1e-9:.3f} s")
         if self._messages and self._messages[-1][0] - stamp_ns > BACKWARDS_NS:
             self._messages = ()
         self._messages = (*self._messages[1 - KEPT :], (stamp_ns, message))

@@ -20,6 +20,9 @@ from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, TransformBroadcaster, TransformException
 
 from ...errors import DvltError
+from ...frame_names import frame_name
+from ...sources.messages import stamp_ns_of
+from ..complaints import Complaints, Guard
 from ..config import NodeConfig
 from ..messages import matrix_from_transform, transform_message
 
@@ -54,6 +57,8 @@ class TfTree:
         """``timeout_s``: how long a look-up waits for a transform that is late, by a steady clock."""
         self._node, self._timeout_s = node, timeout_s
         self._news = threading.Condition()
+        self._complain = Complaints(node.get_logger().error)
+        self._guard = Guard("tf", self._complain)
         self._hopeless: set[tuple[str, str]] = set()  # target and source that were waited for in vain
         self._buffer = Buffer(node=node)
         self._broadcaster = TransformBroadcaster(node)
@@ -61,8 +66,8 @@ class TfTree:
         self._sent: dict[tuple[str, int], None] = {}  # child and stamp, oldest first
         moving, static = QoSProfile(depth=100), QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", partial(self._on_message, is_static=False), moving),
-            node.create_subscription(TFMessage, "/tf_static", partial(self._on_message, is_static=True), static),
+            node.create_subscription(TFMessage, "/tf", partial(self._guarded, is_static=False), moving),
+            node.create_subscription(TFMessage, "/tf_static", partial(self._guarded, is_static=True), static),
         ]
 
     def close(self) -> None:
@@ -83,9 +88,16 @@ class TfTree:
             del self._sent[next(iter(self._sent))]
         self._broadcaster.sendTransform(transform_message(target_from_source, target, source, stamp_ns))
 
+    def _guarded(self, message: TFMessage, is_static: bool) -> None:
+        self._guard(self._on_message, message, is_static)
+
     def _on_message(self, message: TFMessage, is_static: bool) -> None:
         for transform in message.transforms:
-            child, stamp_ns = transform.child_frame_id, Time.from_msg(transform.header.stamp).nanoseconds
+            transform.header.frame_id = frame_name(transform.header.frame_id)
+            child = transform.child_frame_id = frame_name(transform.child_frame_id)
+            if (stamp_ns := stamp_ns_of(transform.header)) < 0:
+                self._complain(f"transform to '{child}' refused: its stamp is {stamp_ns * 1e-9:.3f} s")
+                continue
             if (child, stamp_ns) in self._sent:
                 continue
             before = self._heard.get(child)

@@ -1,0 +1,124 @@
+"""Cameras and robots as they really are: latched or misnamed camera_info, odd encodings, bad stamps and rotations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+
+from geometry_msgs.msg import Pose, TransformStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
+from robot import HEIGHT, WIDTH
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+from dvlt_ros.errors import DataError
+from dvlt_ros.ros.complaints import Guard
+from dvlt_ros.ros.messages import matrix_from_pose
+
+
+def calibration(frame: str) -> CameraInfo:
+    info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[-0.2, 0.05, 0.0, 0.0, 0.0])
+    info.header.frame_id = frame
+    info.k = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
+    return info
+
+
+def image(robot, encoding: str, data: np.ndarray, step: int, seconds: int | None = None) -> None:
+    message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step)
+    message.data.frombytes(data.tobytes())
+    robot.stamp_ns += 100_000_000
+    message.header.stamp, message.header.frame_id = Time(nanoseconds=robot.stamp_ns).to_msg(), "cam"
+    if seconds is not None:
+        message.header.stamp.sec = seconds
+    robot.camera.publish(message)
+
+
+@pytest.mark.parametrize(("frame", "is_odd"), [("cam", False), ("/cam", False), ("", True), ("other", True)])
+def test_camera_info_beside_the_images_is_used_whatever_its_frame_is_called(make_robot, frame, is_odd):
+    robot = make_robot()
+    robot.start()
+    robot.camera_info.publish(calibration(frame))
+    robot.until(lambda: robot.node._stream.intake._lenses, "the camera_info")
+    robot.show_and_wait(3)
+    assert robot.messages["depth/camera_info"][-1].k[0] == pytest.approx(60, rel=0.2)
+    problem = robot.node._stream.intake.camera_info_problem
+    assert ("it is used all the same" in problem) == is_odd
+
+
+@pytest.mark.parametrize("depth", [1, 10])
+def test_camera_info_that_was_published_once_before_is_received(make_robot, depth):
+    robot = make_robot()
+    qos = QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.me.destroy_publisher(robot.camera_info)
+    latched = robot.me.create_publisher(CameraInfo, "camera_info", qos)
+    latched.publish(calibration("cam"))
+    robot.start()
+    robot.until(lambda: robot.node._stream.intake._lenses, "the latched camera_info")
+    robot.show_and_wait(3)
+    assert robot.messages["depth/camera_info"][-1].k[0] == pytest.approx(60, rel=0.2)
+
+
+def test_a_stream_of_which_nothing_can_be_read_is_an_error_that_names_the_encoding(make_robot):
+    robot = make_robot()
+    robot.start()
+    for count in range(1, 13):
+        image(robot, "jpeg2000", np.zeros(WIDTH * HEIGHT, np.uint8), WIDTH)
+        robot.until(lambda count=count: robot.parts.mapper.counters.read().refused == count, "the refusal")
+    robot.until(lambda: "jpeg2000" in robot.status()["message"], "the status")
+    assert robot.status()["level"] == 2
+
+
+@pytest.mark.parametrize("what", ["image", "odom", "tf", "imu"])
+def test_a_negative_stamp_is_refused_and_the_node_goes_on(make_robot, what):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(3)
+    if what == "image":
+        image(robot, "rgb8", np.zeros((HEIGHT, WIDTH, 3), np.uint8), 3 * WIDTH, seconds=-1)
+        robot.until(lambda: robot.parts.mapper.counters.read().refused == 1, "the refusal")
+        assert any("its stamp is -" in complaint for complaint in robot.complaints)
+    elif what == "tf" and robot.parts.sensors is not None:
+        transform = TransformStamped(child_frame_id="b")
+        transform.header.frame_id, transform.header.stamp.sec = "a", -1
+        robot.parts.sensors.tree._guarded(TFMessage(transforms=[transform]), is_static=False)
+    robot.show_and_wait(2)
+
+
+@pytest.mark.parametrize("length", [0.96, 0.99, 1.0, 1.04])
+def test_quaternions_have_the_tolerance_of_recordings(length):
+    pose = Pose()
+    pose.orientation.z, pose.orientation.w = 0.6 * length, 0.8 * length
+    matrix = matrix_from_pose(pose)
+    np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-9)
+    assert matrix[1, 0] == pytest.approx(0.96)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "cause"),
+    [(0.0, 0.0, "its quaternion has length 0"), (0.0, 0.9, "length 0.9"), (0.0, np.nan, "length nan"),
+     (np.inf, 1.0, r"its position is \(inf, 0, 0\)")],
+)  # fmt: skip
+def test_what_is_no_pose_says_what_it_holds(x, w, cause):
+    pose = Pose()
+    pose.position.x, pose.orientation.w = x, w
+    with pytest.raises(DataError, match=cause):
+        matrix_from_pose(pose)
+
+
+@pytest.mark.parametrize("error", [ValueError("negative"), DataError("no frame"), KeyError("x")])
+def test_whatever_a_callback_raises_is_counted_and_named(error):
+    said: list[str] = []
+
+    def callback(_):
+        raise error
+
+    guard = Guard("/odom", said.append)
+    for _ in range(3):
+        guard(callback, object())
+    guard(lambda _: None, object())
+    assert guard.refused == 3
+    assert len(said) == 3
+    assert all(text.startswith("/odom: message ") and "refused" in text for text in said)
