@@ -1,4 +1,4 @@
-"""Writes docs/inputs.md, the table of everything that is read, from the code that reads it.
+"""Writes docs/reference/inputs.md, the table of everything that is read, from the code that reads it.
 
 python tools/document_inputs.py
 """
@@ -20,7 +20,7 @@ from dvlt_ros.sources.recording import CAMERA_INFO as INFO_TYPE
 from dvlt_ros.sources.recording import IMAGES, ODOMETRY, TF
 from dvlt_ros.sources.times import UNITS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "inputs.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "inputs.md"
 HEAD = """# What is read
 
 The same readers serve the node, the offline tool, the web page and Python. Files are told by their content, not by

@@ -62,10 +62,13 @@ class Mapper:
         notify: Callable[[str], None] = lambda _: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         ended: Callable[[MapSnapshot, bool], None] | None = None,
+        loop_closed: Callable[[str], None] | None = None,
     ) -> None:
-        """``notify`` gets one sentence for everything that went wrong and was survived, and for every closed loop.
-
-        ``ended`` gets maps that are not kept any longer, see `MapBuilder`.
+        """Args:
+            sensors: what the robot knows beside the images of one camera.
+            notify: gets one sentence for everything that went wrong and was survived.
+            ended: gets maps that are not kept any longer, see `MapBuilder`.
+            loop_closed: gets one sentence for every closed loop; None: ``notify`` gets it.
 
         Raises:
             ConfigError: values that do not fit the checkpoint, or loops that must be closed and cannot be.
@@ -80,7 +83,7 @@ class Mapper:
         self._map: PlacedMap = UnscaledMap(self.loops.graph)
         if self.sensors.tell_metres:
             self._map = MetricMap(self.sensors.odometry, config.scale, self.sensors.depth, self.loops.graph)
-        self._closer = LoopCloser(self._front_end, self._map, self.loops, notify)
+        self._closer = LoopCloser(self._front_end, self._map, self.loops, loop_closed or notify)
         self._builder = MapBuilder(config.map, self.sensors.first_camera, ended)
         self._opened: deque[Sequence[Opened]] = deque()  # frame sets of `add` that wait for the window before them
         self._corrections: tuple[Correction, ...] = ()  # for the next update

@@ -261,7 +261,7 @@ def test_loops_move_everything_that_was_written_before(reconstruct, tmp_path):
     recorded, found = messages(closed), trajectory(closed / "trajectory_0.txt")
     assert Counter(map(len, recorded.values()))[2 * LAP] == 7
     for message in recorded["/pose"]:
-        pose = matrix(message.pose.position, message.pose.orientation)
+        pose = matrix(message.pose.pose.position, message.pose.pose.orientation)
         np.testing.assert_allclose(pose, found[stamp_of(message.header)], atol=1e-6)
     for message in (*recorded["/depth/image"][:5], *recorded["/depth/image"][-5:]):
         depth = message.data.view(np.float32).reshape(message.height, message.width)

@@ -14,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ROOMS = ("dvlt_ros", "training", "test", "benchmarks", "config", "launch", "tools", "requirements", "overlay", "docs")
 AMERICAN = r"\b(colors?|colored|meters?|centers?|centered|neighbors?|behavior|gray)\b"
-OTHERS = {"model.safetensors", "model.checkpoint", "model.new_matching", "model.start"}  # a file, and training's fields
+# A file, and fields of training.
+OTHERS = {
+    f"model.{name}"
+    for name in ("safetensors", "checkpoint", "new_matching", "start", "encoder_weights", "head_weights")
+}
 RETIRED = r"\b(seams?|stations?|ladders?|rungs?|relocalis\w+)\b"  # words that the field has better ones for
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

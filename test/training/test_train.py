@@ -157,7 +157,8 @@ def test_finetune_modes_train_their_parts_alone(make_model, mode):
     model = make_model()
     freeze(model, mode)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert {part_of(name) for name in trained} == set(MODES[mode])
+    parts = {part_of(name) for name, _ in model.named_parameters()}
+    assert {part_of(name) for name in trained} == set(MODES[mode]) & parts
     assert NEVER_USED not in trained
     config = Optimizer()
     for group in groups(model, config):

@@ -46,7 +46,9 @@ def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) 
     predictor = load_predictor(settings.mapper.model)
     with ExitStack() as opened:
         topics = opened.enter_context(closing(SensorTopics(node, settings, complain))) if _asks_tf(config) else None
-        mapper = Mapper(settings.mapper, predictor, _sensors(topics, settings), complain)
+        mapper = Mapper(
+            settings.mapper, predictor, _sensors(topics, settings), complain, loop_closed=node.get_logger().info
+        )
         mapper.warm_up()
         anchor = None if topics is None else _make_anchor(node, parameters, topics)
         if anchor is not None:

@@ -76,7 +76,11 @@ def test_while_a_map_is_written_the_node_goes_on_and_a_second_one_waits_its_turn
 @pytest.mark.parametrize(
     ("breaking", "error", "reason"),
     [
-        ("dvlt_ros.export.files.os.fsync", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+        (
+            "dvlt_ros.export.atomic.os.fsync",
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            "No space left on device",
+        ),
         (
             "dvlt_ros.mapping.mapper.save_maps",
             ValueError("nobody has thought of this"),

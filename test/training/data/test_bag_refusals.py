@@ -54,7 +54,7 @@ def test_every_refused_frame_is_counted_with_its_reason(tmp_path, box_scene):
     assert report.images == report.kept + sum(report.refused.values())
     assert "a gap of 0.300 s" in report.examples["no transform at stamp"]
     assert "odom -> base_link" in report.examples["no transform at stamp"]
-    assert "truncated, 100 bytes" in report.examples["unreadable image or depth"]
+    assert "truncated: 100 bytes" in report.examples["unreadable image or depth"]
     check(robot, tmp_path / "out", [1, 4])
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     assert written["refused"] == report.refused
@@ -112,9 +112,9 @@ def test_an_unregistered_depth_camera_without_a_transform_is_refused(tmp_path, r
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ("add_tf add_depth add_info", "no topic with colour images; choose one with --image-topic"),
-        ("add_tf add_images add_info", "no topic with depth images; choose one with --depth-topic"),
-        ("add_tf add_images add_depth", "no topic with camera_info; choose one with --camera-info-topic"),
+        ("add_tf add_depth add_info", "no topic with colour images; topics: "),
+        ("add_tf add_images add_info", "no topic with depth images; topics: "),
+        ("add_tf add_images add_depth", "no topic with camera_info; topics: "),
         (
             "add_images add_depth add_info",
             "no moving transform from 'optical' to the camera frame 'optical', and no odom",
@@ -202,11 +202,12 @@ def test_the_command(tmp_path, robot, capsys):
         assert f"{name}: not a readable bag" in capsys.readouterr().err
 
 
-def test_help_and_missing_rosbags(tmp_path, monkeypatch, capsys):
+def test_help_and_missing_rosbags(tmp_path, robot, monkeypatch, capsys):
     command = [sys.executable, "-m", "dvlt_ros.training.bag_to_dataset", "--help"]
     assert "--odom-topic" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    bag = robot.add_images().add_depth().add_info().write(tmp_path / "bag")
     monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
-    assert main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert main([str(bag), str(tmp_path / "out")]) == 1
     assert "reading bags needs rosbags: pip install 'rosbags>=0.11,<0.12'" in capsys.readouterr().err
 
 

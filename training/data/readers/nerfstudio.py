@@ -44,9 +44,10 @@ def read(path: Path, file: str = "transforms.json", depth_unit_m: float | None =
     scale = _positive(meta, "applied_scale", 1.0, source)
 
     def load(entry: dict[str, Any]) -> tuple[FrameFiles, np.ndarray]:
-        image = file_of(path, entry, "file_path")
         if "depth_file_path" not in entry:
-            raise DataError(f"{image}: missing depth: the frame has no depth_file_path")
+            named = path / str(entry.get("file_path"))
+            raise DataError(f"{named}: missing depth: the frame has no depth_file_path")
+        image = file_of(path, entry, "file_path")
         depth = file_of(path, entry, "depth_file_path")
         pose = original_from_file @ pose_of(entry, image)
         pose[:3, 3] /= scale
