@@ -14,13 +14,14 @@ from dvlt_ros.model.weights import check_tensors, locate_checkpoint, read_tensor
 from ..config import EMBEDDED, FinetuneMode, ModelSource, Optimizer
 from .start import restart_matching, start_weights
 
+MATCHED = ("correlation.", "patch_embed_encoder.descriptors.")  # what matches with the first view, on a frozen encoder
+
 # Part of the network: the prefixes of its parameters' names. The first match counts.
 PARTS: dict[str, tuple[str, ...]] = {
     "depth_output": ("depth_decoder.output_block.", "depth_decoder.head."),
     "depth_decoder": ("depth_decoder.",),
     "ray_decoder": ("ray_decoder.", "camera_head."),
-    "loop": ("recurrent_blocks.", "camera_token", "register_token"),
-    "descriptors": ("patch_embed_encoder.descriptors.", "correlation."),
+    "loop": ("recurrent_blocks.", "camera_token", "register_token", *MATCHED),
     "encoder": ("patch_embed_encoder.",),
 }
 MODES: dict[FinetuneMode, tuple[str, ...]] = {
@@ -61,7 +62,7 @@ def load_heads(model: Dvlt, source: str) -> None:
     """
     path = locate_checkpoint(source)
     tensors = read_tensors(path)
-    loose = PARTS["encoder"] + PARTS["descriptors"]
+    loose = PARTS["encoder"] + MATCHED
     expected = {name: value for name, value in model.state_dict().items() if not name.startswith(loose)}
     check_tensors(path, tensors, expected)
     model.load_state_dict(model.state_dict() | tensors)
