@@ -6,8 +6,8 @@
 
 Leaves in the output folder: map_N.ply, trajectory_N.txt (TUM format) and page_N.png of every map N, depth/ (one TIFF
 per frame, named by its stamp) and recording/ (MCAP with the node's topics), all as the last closed loop has left them.
-Lengths are metres with the odometry of the bag, else up to one unknown factor; frames whose metres are not known even
-so are in files that begin with unscaled_.
+Lengths are metres with odometry, measured depth or several cameras of the bag, else up to one unknown factor; frames
+whose metres are not known even so are in files that begin with unscaled_.
 """
 
 from __future__ import annotations
@@ -28,21 +28,18 @@ from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
 from .mapping.inference.loading import load_predictor
 from .mapping.mapper import Mapper
-from .mapping.sensors.odometry import OdometryConfig
-from .mapping.sensors.suite import Sensors
-from .offline.odometry import CameraOdometry
 from .offline.options import add_options, from_options
 from .offline.results import RECORDING, Results
-from .offline.summary import cameras_of, lengths_of, loops_of, refusals_of
-from .sources import SourceImage, open_source
-from .sources.odometry import open_odometry
-from .sources.open import FRAME_ID, is_bag
+from .offline.saved_maps import check_places, load_map, save_map
+from .offline.sensors import add_sensor_options, open_images, open_sensors, set_camera_names
+from .offline.summary import cameras_of, gravity_of, lengths_of, loops_of, refusals_of, relocalization_of
+from .sources import Source, SourceImage
 
 MOST_REFUSALS = 10  # that are kept for the last line
 WITHOUT = (
     "budget.latency_ms", "window.max_wait_s",  # here no time passes
     "model.name", "model.weights", "model.device",  # they have short options
-    "cameras.", "measured_depth.", "gravity.",  # a bag has one camera, and odometry
+    "cameras.names",  # from --cameras
 )  # fmt: skip
 
 
@@ -72,26 +69,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-recording", action="store_true", help="leave out the MCAP recording")
     parser.add_argument("--rrd", type=Path, help="also write this file for Rerun (extra: rerun)")
     parser.add_argument("--points-stride", type=int, default=2, help="of the recording's points (default: 2)")
+    parser.add_argument("--save-map", type=Path, metavar="DIR", help="also save it as the node's ~/save_map does")
     parser.add_argument(
-        "--odom", default="auto", metavar="auto|none|tf|TOPIC|FILE",
-        help="where metres come from: a topic of the bag, its TF, or a TUM file of the camera's poses; "
-        "auto: the bag's only odometry topic, else TF (default: auto)",
-    )  # fmt: skip
-    parser.add_argument("--odom-frame", default="odom", help="of odometry in TF or a file (default: odom)")
-    parser.add_argument(
-        "--camera-frame",
-        default=FRAME_ID,
-        help=f"optical frame of images that come without a frame_id; others keep theirs (default: {FRAME_ID})",
+        "--load-map", type=Path, metavar="PATH", help="find the recording in a saved map (or the newest of a folder)"
     )
+    add_sensor_options(parser)
     add_options(parser, MapperConfig, without=WITHOUT)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
+    set_camera_names(args)
     config = from_options(MapperConfig, args)
     if args.source.resolve().is_relative_to((args.output / RECORDING).resolve()):
         raise DataError(f"{args.source}: it would be replaced; choose another --output")
-    source = open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
+    source = open_images(args)
     for remark in source.remarks:
         tqdm.write(remark)
     refusals: list[str] = []
@@ -101,50 +93,43 @@ def run(args: argparse.Namespace) -> None:
         if " refused: " in text and len(refusals) < MOST_REFUSALS:
             refusals.append(text)
 
-    odometry = find_odometry(args, config.odometry, next(iter(source)).frame_id)
+    recorded = open_sensors(args, config, source, notify)
     predictor = load_predictor(config.model)
-    sensors = Sensors(odometry=None if odometry is None else odometry.camera)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
-    with Results(args.output, stride, args.rrd, odometry) as results:
-        mapper = Mapper(config, predictor, sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
+    with Results(args.output, stride, args.rrd, recorded) as results:
+        mapper = Mapper(config, predictor, recorded.sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
         with closing(mapper):
-            for image in tqdm(source, unit="frame", disable=None):
-                if (update := mapper.add(frame_of(image))) is not None:
-                    results.add(update)
-            for update in mapper.finish():
-                results.add(update)
+            reconstruct(mapper, source, results, args.load_map, args.save_map)
     counts, refused = mapper.counters.read(), refusals_of(source, mapper, refusals)
     if not counts.published:
         raise DataError(f"{args.source}: nothing was reconstructed of {len(source)} images; {refused}")
     print(
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
         f"{counts.passed_over} passed over, {counts.dropped} dropped, "
-        f"{refused}; {cameras_of(source)}"
-        f"maps: {results.num_maps}, {lengths_of(results, odometry, mapper)}; {loops_of(mapper)}; see {args.output}"
+        f"{refused}; {cameras_of(source)}{gravity_of(mapper)}{relocalization_of(mapper)}"
+        f"maps: {results.num_maps}, {lengths_of(results, recorded, mapper)}; {loops_of(mapper)}; see {args.output}"
     )
 
 
-def find_odometry(args: argparse.Namespace, config: OdometryConfig, camera_frame: str) -> CameraOdometry | None:
-    """None: metres are not asked for, or nobody tells them.
-
-    Raises:
-        DataError: what is asked for by its name cannot be used.
-    """
-    if args.odom == "none" or (args.odom == "auto" and not is_bag(args.source)):
-        return None
-    try:
-        recorded = open_odometry(args.source, args.odom, args.odom_frame, camera_frame)
-        return CameraOdometry(recorded, config, tqdm.write)
-    except DataError as error:
-        if args.odom != "auto":
-            raise
-        tqdm.write(f"no odometry, so no metres: {error}")
-        return None
+def reconstruct(mapper: Mapper, source: Source, results: Results, load: Path | None, save: Path | None) -> None:
+    """Every image into the mapper, every update into the results."""
+    if save is not None:
+        check_places(mapper, f"--save-map {save}")
+    if load is not None:
+        tqdm.write(load_map(mapper, load))
+    for image in tqdm(source, unit="frame", disable=None):
+        if (update := mapper.add(frame_of(image))) is not None:
+            results.add(update)
+    for update in mapper.finish():
+        results.add(update)
+    if save is not None:
+        tqdm.write(save_map(mapper, save))
 
 
 def frame_of(image: SourceImage) -> Frame:
-    return Frame(image.stamp_ns, image.frame_id, 0, partial(picture, image))
+    """It arrives when it was taken: nothing is waited for longer than the recording tells."""
+    return Frame(image.stamp_ns, image.frame_id, image.stamp_ns, partial(picture, image), image.camera)
 
 
 def picture(image: SourceImage) -> Picture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ TOPICS = {
     "path": "nav_msgs/msg/Path",
     "tf": "tf2_msgs/msg/TFMessage",
 }
+OF_FRAMES = ("depth/image", "depth/camera_info", "rgb/image_rect", "confidence/image", "points")
 LATCHED = ("map_points", "path")  # as the node offers them: whoever comes later gets the last one
 DEPTHS = {"tf": 100} | dict.fromkeys(LATCHED, 1)  # of the publishers' queues; others 5
 MAX_SECONDS = 2**31  # of a stamp
@@ -35,14 +36,19 @@ MAX_SECONDS = 2**31  # of a stamp
 class McapRecording:
     """A rosbag2 folder with one MCAP file, its chunks packed with zstd, as `ros2 bag play` and RViz want it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises InputError if the folder is there already, or cannot be made."""
+    def __init__(self, folder: Path, cameras: Sequence[str] = ()) -> None:
+        """``cameras``: names within a rig; the topics of each begin with its name.
+
+        Raises:
+            InputError: the folder is there already, or cannot be made.
+        """
         try:
             from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
             from rosbags.typesys import Stores, get_typestore
         except ImportError as error:
             raise InputError(f"writing an MCAP needs rosbags: {INSTALL}") from error
         self._is_open = False
+        self._kinds = {name: kind for topic, kind in TOPICS.items() for name in topics_of(topic, cameras)}
         self._folder, self._store = folder, get_typestore(Stores.ROS2_JAZZY)
         with self._errors():
             self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
@@ -53,7 +59,7 @@ class McapRecording:
                 topic: self._writer.add_connection(
                     f"/{topic}", kind, typestore=self._store, offered_qos_profiles=[_offered(topic)]
                 )
-                for topic, kind in TOPICS.items()
+                for topic, kind in self._kinds.items()
             }
 
     def close(self) -> None:
@@ -71,7 +77,9 @@ class McapRecording:
             is_bigendian=0, step=len(data) // height, data=data,
         )  # fmt: skip
 
-    def write_camera_info(self, intrinsics: np.ndarray, size: tuple[int, int], frame_id: str, stamp_ns: int) -> None:
+    def write_camera_info(
+        self, topic: str, intrinsics: np.ndarray, size: tuple[int, int], frame_id: str, stamp_ns: int
+    ) -> None:
         """Undistorted; ROS puts pixel centres at integers."""
         k = intrinsics.copy()
         k[:2, 2] -= 0.5
@@ -79,7 +87,7 @@ class McapRecording:
             x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
         )
         self._write(
-            "depth/camera_info", stamp_ns, header=self._header(frame_id, stamp_ns), height=size[0], width=size[1],
+            topic, stamp_ns, header=self._header(frame_id, stamp_ns), height=size[0], width=size[1],
             distortion_model="plumb_bob", d=np.zeros(5), k=k.ravel(), r=np.eye(3).ravel(),
             p=np.hstack([k, np.zeros((3, 1))]).ravel(), binning_x=0, binning_y=0, roi=roi,
         )  # fmt: skip
@@ -133,10 +141,10 @@ class McapRecording:
 
     def write_message(self, topic: str, stamp_ns: int, message: Any) -> None:
         """As rosbags has decoded it."""
-        self.write_serialised(topic, stamp_ns, self._store.serialize_cdr(message, TOPICS[topic]))
+        self.write_serialised(topic, stamp_ns, self._store.serialize_cdr(message, self._kinds[topic]))
 
     def _write(self, topic: str, stamp_ns: int, **values: Any) -> None:
-        self.write_message(topic, stamp_ns, self._type(TOPICS[topic])(**values))
+        self.write_message(topic, stamp_ns, self._type(self._kinds[topic])(**values))
 
     def _header(self, frame_id: str, stamp_ns: int) -> Any:
         if not 0 <= stamp_ns < MAX_SECONDS * 10**9:
@@ -164,6 +172,11 @@ class McapRecording:
         except (WriterError, OSError) as error:
             cause = getattr(error, "strerror", None) or error
             raise InputError(f"{self._folder}: cannot be written: {cause}") from error
+
+
+def topics_of(topic: str, cameras: Sequence[str]) -> list[str]:
+    """Its names: of what frames show one per camera of a rig."""
+    return [f"{camera}/{topic}" for camera in cameras] if cameras and topic in OF_FRAMES else [topic]
 
 
 def _offered(topic: str) -> Any:

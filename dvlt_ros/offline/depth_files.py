@@ -1,4 +1,4 @@
-"""Depth images on disk, one per frame, named by its stamp; they follow their frames' unit at the end."""
+"""Depth images on disk, one per frame, named by its stamp and camera; they follow their frames' unit at the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..export import write_depth
 from .frame_log import LoggedFrame
 
 PLACED, UNPLACED = "depth", "unscaled_depth"  # folders; in the second one are frames whose metres are not known
-STAMPED = re.compile(r"\d+\.\d{9}\.tiff")
+STAMPED = re.compile(r"\d+\.\d{9}(_\w+)?\.tiff")
 
 
 class DepthFiles:
-    """float32 TIFF; of frames with one stamp the last one's."""
+    """float32 TIFF; of a camera's frames with one stamp the last one's."""
 
     def __init__(self, folder: Path) -> None:
         """Raises InputError: it cannot be made."""
@@ -46,7 +46,8 @@ class DepthFiles:
             (self._folder / UNPLACED).rmdir()
 
     def _path(self, frame: LoggedFrame) -> Path:
-        return self._folder / (PLACED if frame.is_placed else UNPLACED) / f"{seconds(frame.stamp_ns)}.tiff"
+        camera = f"_{frame.camera.replace('/', '_')}" if frame.camera else ""
+        return self._folder / (PLACED if frame.is_placed else UNPLACED) / f"{seconds(frame.stamp_ns)}{camera}.tiff"
 
     def _make(self, name: str) -> None:
         try:

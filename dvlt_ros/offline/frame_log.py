@@ -21,6 +21,7 @@ class LoggedFrame:
     submap_id: int  # what moves together when a loop is closed
     map_from_cam: np.ndarray  # (4, 4), rigid
     is_placed: bool  # False: its unit is that of a visual map, which has no place in the map
+    camera: str = ""  # name within a rig
     scale: float = 1.0
     has_moved: bool = False
 
@@ -35,7 +36,7 @@ class FrameLog:
         self.frames.append(
             LoggedFrame(
                 reconstruction.stamp_ns, reconstruction.frame_id, reconstruction.map_id, submap_id,
-                reconstruction.map_from_cam, is_placed,
+                reconstruction.map_from_cam, is_placed, reconstruction.camera,
             )
         )  # fmt: skip
         return self.frames[-1]

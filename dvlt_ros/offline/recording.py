@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..export import McapRecording
+from ..export.mcap import topics_of
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.outputs.rendering import POINT, RenderedFrame, point_records
@@ -35,9 +36,16 @@ OF_MAPS = ("map_points", "path")
 class FrameRecording:
     """A rosbag2 folder, there when it is closed; frames in the units in which they come until `finish`."""
 
-    def __init__(self, folder: Path, points_stride: int, odometry: CameraOdometry | None) -> None:
-        """Raises InputError: it cannot be written, or is there already."""
+    def __init__(
+        self, folder: Path, points_stride: int, odometry: CameraOdometry | None, cameras: Sequence[str] = ()
+    ) -> None:
+        """``cameras``: names within a rig, the one whose path and pose are written first.
+
+        Raises:
+            InputError: it cannot be written, or is there already.
+        """
         self._folder, self._points_stride, self._odometry = folder, points_stride, odometry
+        self._cameras = cameras
         if folder.exists() or folder.is_symlink():
             raise InputError(f"{folder}: cannot be written: it is there already, and not of an earlier run")
         self._written = draft_of(folder) / "as_they_come" / folder.name
@@ -45,11 +53,12 @@ class FrameRecording:
 
     def add(self, reconstruction: Reconstruction, frame: RenderedFrame) -> None:
         where = reconstruction.frame_id, reconstruction.stamp_ns
-        self._recording.write_image("rgb/image_rect", frame.rgb, "rgb8", *where)
-        self._recording.write_image("depth/image", frame.depth, "32FC1", *where)
-        self._recording.write_image("confidence/image", frame.confidence, "32FC1", *where)
-        self._recording.write_camera_info(frame.intrinsics, frame.size, *where)
-        self._recording.write_cloud("points", frame.points(self._points_stride), *where)
+        own = f"{reconstruction.camera}/" if reconstruction.camera else ""
+        self._recording.write_image(f"{own}rgb/image_rect", frame.rgb, "rgb8", *where)
+        self._recording.write_image(f"{own}depth/image", frame.depth, "32FC1", *where)
+        self._recording.write_image(f"{own}confidence/image", frame.confidence, "32FC1", *where)
+        self._recording.write_camera_info(f"{own}depth/camera_info", frame.intrinsics, frame.size, *where)
+        self._recording.write_cloud(f"{own}points", frame.points(self._points_stride), *where)
 
     def add_map(self, snapshot: MapSnapshot, stamps_ns: np.ndarray, map_from_cam: np.ndarray) -> None:
         """Cloud and path (N, 4, 4) at the stamp of its last frame."""
@@ -62,7 +71,8 @@ class FrameRecording:
             self._write_anew(frames)
         for frame in frames:
             if frame.is_placed:
-                self._recording.write_pose(frame.map_from_cam, MAP_FRAME, frame.stamp_ns)
+                if frame.camera == next(iter(self._cameras), ""):
+                    self._recording.write_pose(frame.map_from_cam, MAP_FRAME, frame.stamp_ns)
                 if links := self._links(frame):
                     self._recording.write_transforms(links, frame.stamp_ns)
 
@@ -81,30 +91,32 @@ class FrameRecording:
             self._recording.close()
         shutil.rmtree(draft_of(self._folder), ignore_errors=True)
 
-    @staticmethod
-    def _begin(folder: Path) -> McapRecording:
+    def _begin(self, folder: Path) -> McapRecording:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder.parent}: cannot be written: {error.strerror}") from error
-        return McapRecording(folder)
+        return McapRecording(folder, self._cameras)
 
     def _write_anew(self, frames: Sequence[LoggedFrame]) -> None:
         """With lengths as they are now, and without those whose unit is another one."""
         self._recording.close()
         draft, self._written = self._written, draft_of(self._folder) / "in_the_end" / self._folder.name
         self._recording = self._begin(self._written)
-        by_stamp: dict[int, list[LoggedFrame]] = defaultdict(list)  # a clock may have been set back
+        by_stamp: dict[tuple[str, int], list[LoggedFrame]] = defaultdict(list)  # a clock may have been set back
         for frame in frames:
-            by_stamp[frame.stamp_ns].append(frame)
+            for topic in LENGTHS:
+                own = f"{frame.camera}/{topic}" if frame.camera else topic
+                by_stamp[own, frame.stamp_ns].append(frame)
+        topics = [name for topic in (*SIGHTS, *LENGTHS, *OF_MAPS) for name in topics_of(topic, self._cameras)]
         seen: Counter[tuple[str, int]] = Counter()
         with open_recording(draft) as source:
-            for path, _, data in source.raw([f"/{topic}" for topic in (*SIGHTS, *LENGTHS, *OF_MAPS)]):
+            for path, _, data in source.raw([f"/{topic}" for topic in topics]):
                 topic, stamp_ns = path[1:], header_stamp_ns(data)
-                if topic not in LENGTHS:
+                if not topic.endswith(LENGTHS) or topic in OF_MAPS:
                     self._recording.write_serialised(topic, stamp_ns, data)
                     continue
-                frame = by_stamp[stamp_ns][seen[topic, stamp_ns]]
+                frame = by_stamp[topic, stamp_ns][seen[topic, stamp_ns]]
                 seen[topic, stamp_ns] += 1
                 if frame.is_placed:
                     message = rescaled(source.decode(path, data), frame.scale)

@@ -15,17 +15,19 @@ from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.map_update import MapUpdate
 from ..mapping.outputs.rendering import RenderedFrame
+from ..mapping.sensors.suite import Sensors
 from ..viewing import StreamRecording
 from .depth_files import DepthFiles, clear_depths, depth_files
 from .frame_log import FrameLog, LoggedFrame
 from .gallery import Gallery
-from .odometry import CameraOdometry
 from .recording import FrameRecording, clear_recording
+from .sensors import RecordedSensors
 
 METRES, UNSCALED = "lengths in metres", "lengths up to one unknown factor"
 RECORDING = "recording"
 UNPLACED = "unscaled_"  # before the names of files whose metres should be known and are not
-OF_A_MAP = re.compile(rf"({UNPLACED})?(map_\d+\.ply|trajectory_\d+\.txt|page_\d+\.png)")
+LOADED = "loaded"  # in place of the number of a saved map in which the recording has found itself
+OF_A_MAP = re.compile(rf"({UNPLACED})?(map_N\.ply|trajectory_N\.txt|page_N\.png)".replace("N", rf"(\d+|{LOADED})"))
 
 
 class Results:
@@ -37,9 +39,11 @@ class Results:
 
     def __init__(
         self, folder: Path, points_stride: int | None, rrd: Path | None = None,
-        odometry: CameraOdometry | None = None,
+        recorded: RecordedSensors | None = None,
     ) -> None:  # fmt: skip
         """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.
+
+        ``recorded``: None with one camera alone.
 
         Raises:
             InputError: the folder, or ``rrd``, cannot be written.
@@ -48,19 +52,19 @@ class Results:
         self.num_maps = 0
         self._outputs = Outputs()
         self._of_recording: list[tuple[MapSnapshot, Sequence[LoggedFrame]]] = []
-        self._folder, self._odometry = folder, odometry
+        self._folder, sensors = folder, Sensors() if recorded is None else recorded.sensors
+        self._is_metric, self._first_camera = sensors.tell_metres, sensors.first_camera or ""
         clear(folder)
         self._log, self._gallery = FrameLog(), Gallery()
         self._depths: DepthFiles | None = DepthFiles(folder)
         self._ended: list[tuple[MapSnapshot, bool]] = []  # written when the frames of the latest update are known
-        self._size: tuple[int, int] | None = None
-        self._viewed: StreamRecording | None = (
-            None if rrd is None else StreamRecording(rrd, is_metric=odometry is not None)
-        )
-        recording = folder / RECORDING
-        self._recording: FrameRecording | None = (
-            None if points_stride is None else FrameRecording(recording, points_stride, odometry)
-        )
+        self._sizes: dict[str, tuple[int, int]] = {}  # of images, by camera
+        self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=self._is_metric)
+        self._recording: FrameRecording | None = None
+        if points_stride is not None:
+            odometry = None if recorded is None else recorded.odometry
+            cameras = () if sensors.rig is None else sensors.rig.cameras
+            self._recording = FrameRecording(folder / RECORDING, points_stride, odometry, cameras)
 
     def __enter__(self) -> Results:
         return self
@@ -107,10 +111,8 @@ class Results:
                 self._write(UNPLACED, snapshot, frames)
 
     def _add(self, reconstruction: Reconstruction, is_placed: bool, submap_id: int) -> None:
-        if self._size is None:
-            height, width = reconstruction.picture.image.shape[:2]
-            self._size = height, width
-        frame = RenderedFrame(reconstruction, self._size)
+        height, width = reconstruction.picture.image.shape[:2]
+        frame = RenderedFrame(reconstruction, self._sizes.setdefault(reconstruction.camera, (height, width)))
         logged = self._log.add(reconstruction, submap_id, is_placed)
         self._gallery.add(logged, frame)
         depths, recording, viewed = self._depths, self._recording, self._viewed
@@ -139,7 +141,7 @@ class Results:
         if self._recording is not None:
             self._recording.finish(self._log.frames)
             for snapshot, frames in self._of_recording:
-                self._recording.add_map(snapshot, *columns(frames))
+                self._recording.add_map(snapshot, *columns(self._path_of(frames)))
             self._recording.close()
 
     def _try(self, name: str, write: Callable[[], object]) -> None:
@@ -155,6 +157,10 @@ class Results:
             self._depths = None
         elif name == "rrd":
             self._viewed = None
+
+    def _path_of(self, frames: Sequence[LoggedFrame]) -> Sequence[LoggedFrame]:
+        """Of a rig the first camera's frames; all, where that one has none."""
+        return [frame for frame in frames if frame.camera == self._first_camera] or frames
 
     def _write_file(self, path: Path, write: Callable[[], object]) -> None:
         """One file of a map: if it fails, what is worth less gives it its room."""
@@ -180,13 +186,14 @@ class Results:
         return None
 
     def _write(self, prefix: str, snapshot: MapSnapshot, frames: Sequence[LoggedFrame]) -> None:
-        stamps_ns, poses = columns(frames)
+        stamps_ns, poses = columns(self._path_of(frames))
         points, colors, confidence = snapshot.cloud
-        unit = METRES if self._odometry is not None and not prefix else UNSCALED
+        unit = METRES if self._is_metric and not prefix else UNSCALED
+        name_of_map = str(frames[0].map_id) if frames[0].map_id >= 0 else LOADED
 
         def path(name: str) -> Path:
             stem, suffix = name.split(".")
-            return self._folder / f"{prefix}{stem}_{frames[0].map_id}.{suffix}"
+            return self._folder / f"{prefix}{stem}_{name_of_map}.{suffix}"
 
         caption = f"{len(frames)} frames, {len(points)} points; {unit}"
         map_, trajectory, page = (path(name) for name in ("map.ply", "trajectory.txt", "page.png"))

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from ..health import Level
 from ..mapping.mapper import Mapper
 from ..sources import Source
-from .odometry import CameraOdometry
 from .results import METRES, UNPLACED, UNSCALED, Results
+from .sensors import RecordedSensors
 
 
-def lengths_of(results: Results, odometry: CameraOdometry | None, mapper: Mapper) -> str:
+def lengths_of(results: Results, recorded: RecordedSensors, mapper: Mapper) -> str:
     """Whether they are metres, of how many frames, and why not."""
-    if odometry is None:
+    if not recorded.metres_by:
         return f"{UNSCALED} each"
+    sources = " and ".join(recorded.metres_by)
     status = mapper.status
     unplaced = results.num_frames - results.num_placed
     where = f"in {UNPLACED}*, {UNSCALED}"
@@ -22,15 +23,15 @@ def lengths_of(results: Results, odometry: CameraOdometry | None, mapper: Mapper
         scale = status.health["scale"]
         reason = "too few frames" if scale.level == Level.OK else scale.text
         return (
-            f"NOT IN METRES: with {odometry.name} the scale was never certain ({reason}); all frames are {where}; "
-            "--odom none maps without odometry, loops included"
-        )
+            f"NOT IN METRES: with {sources} the scale was never certain ({reason}); all frames are {where}; "
+            + ("--odom none maps without odometry, loops included" if recorded.odometry else "")
+        ).removesuffix("; ")
     residual = status.values["scale_residual"]
     said = "" if residual == "unknown" else f", residual {residual}"
-    disagreement = status.health["odometry"].text
+    disagreement = status.health["odometry"].text if "odometry" in status.health else ""
     doubt = f" ({disagreement})" if disagreement else ""
     rest = f", but for {unplaced} frames {where}" if unplaced else ""
-    return f"{METRES} by {odometry.name}{said}{doubt}{rest}"
+    return f"{METRES} by {sources}{said}{doubt}{rest}"
 
 
 def refusals_of(source: Source, mapper: Mapper, said: Sequence[str]) -> str:
@@ -53,3 +54,15 @@ def loops_of(mapper: Mapper) -> str:
         return f"no loops closed ({mapper.loops.reason})"
     residual = "" if values["loop_residual"] == "unknown" else f", residual {float(values['loop_residual']):.3f}"
     return f"loops: {values['loops_closed']} closed{residual}, {values['loops_refused']} refused"
+
+
+def gravity_of(mapper: Mapper) -> str:
+    """Why maps are not level although they should be; empty: they are, or nobody has asked."""
+    health = mapper.status.health
+    return f"{health['gravity'].text}; " if "gravity" in health and health["gravity"].text else ""
+
+
+def relocalization_of(mapper: Mapper) -> str:
+    """Whether the recording has found itself in the map that was loaded; empty: none was."""
+    found = mapper.status.values.get("relocalized", "no saved map")
+    return "" if found == "no saved map" else f"relocalized in the loaded map: {found}; "

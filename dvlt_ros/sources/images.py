@@ -22,6 +22,7 @@ class SourceImage:
     frame_id: str
     image: np.ndarray  # (H, W, 3) uint8 RGB, as the camera gave it
     lens: Lens | None  # None: not known
+    camera: str = ""  # name within a rig
 
     @property
     def view(self) -> View:
@@ -64,8 +65,14 @@ class Refusals:
 class Source(Protocol):
     """Images in order, as often as asked. Those that cannot be used are left out and counted in ``refusals``."""
 
-    refusals: Refusals
-    camera_problem: str  # why images come without the camera that is recorded with them; empty: none
+    @property
+    def refusals(self) -> Refusals: ...
+
+    @property
+    def camera_problem(self) -> str:
+        """Why images come without the camera that is recorded with them; empty: they do not."""
+        ...
+
     remarks: list[str]  # what else should be said: files of other kinds, a recording that was cut, the unit of times
 
     def __len__(self) -> int:

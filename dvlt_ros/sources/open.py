@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ..frame_names import frame_name
 from ..imaging import View
 from ..lens import Lens
 from .bags.files import is_bag
+from .bags.rig import RigSource
 from .bags.source import BagSource
 from .border import border
 from .containers import Kind, kind_of, read_head
@@ -18,7 +19,7 @@ from .folder import FolderSource
 from .images import Refusals, Source, SourceImage
 from .video import VideoSource
 
-__all__ = ["FRAME_ID", "Intrinsics", "is_bag", "open_source"]
+__all__ = ["FRAME_ID", "Intrinsics", "is_bag", "open_rig", "open_source"]
 
 FRAME_ID = "camera_optical_frame"
 REFUSED: dict[Kind, str] = {  # and why
@@ -56,6 +57,21 @@ def open_source(
     if first is None:
         raise DataError(f"{path}: none of {len(source)} images can be used; {source.refusals}")
     return source if intrinsics is None else _Calibrated(source, intrinsics, first)
+
+
+def open_rig(path: Path, topics: Sequence[str], frame_id: str = FRAME_ID) -> RigSource:
+    """Several image topics of one bag.
+
+    Raises:
+        DataError: no bag, or a topic without an image that can be used; it names the path and the cause.
+    """
+    if not is_bag(path):
+        raise DataError(f"{path}: not a bag, so it has no topics of several cameras")
+    source = RigSource(path, topics, frame_name(frame_id))
+    for topic, camera in zip(topics, source.cameras.values(), strict=True):
+        if next(iter(camera), None) is None:
+            raise DataError(f"{path}: {topic}: none of {len(camera)} images can be used; {camera.refusals}")
+    return source
 
 
 def _open(path: Path, topic: str | None, rate_hz: float, frame_id: str, read_lens: bool) -> Source:

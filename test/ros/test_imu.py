@@ -21,8 +21,8 @@ from transforms3d.quaternions import mat2quat, quat2mat
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.sensors.gravity import STANDARD_GRAVITY, GravityError, turned
 from dvlt_ros.ros.config import NodeConfig
-from dvlt_ros.ros.inputs.imu import motion, orientation_up
 from dvlt_ros.ros.messages import matrix_from_pose, transform_message
+from dvlt_ros.sensing.imu import motion, orientation_up
 
 UP_WORLD = np.array([0.0, -1.0, 0.0])  # of the room: y is down
 PITCH = pose((0, 0, 0), 0.0, 0.4)  # the camera looks 23 degrees up or down

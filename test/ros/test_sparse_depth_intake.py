@@ -18,7 +18,8 @@ from std_msgs.msg import Header
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, OdometryError, inverse
 from dvlt_ros.mapping.sensors.sparse_depth import DepthError, SparseDepthConfig
 from dvlt_ros.ros.config import NodeConfig
-from dvlt_ros.ros.inputs.sparse_depth import SparseDepthIntake, depth_of_image, points_of_cloud, points_of_scan
+from dvlt_ros.ros.inputs.sparse_depth import SparseDepthIntake
+from dvlt_ros.sensing.measured_depth import depth_of_image, points_of_cloud, points_of_scan
 
 MOUNTS = {"cam": np.eye(4), "sensor": CAM_FROM_SENSOR}
 
@@ -80,7 +81,7 @@ def test_messages_that_are_no_depth_are_refused_by_name():
         depth_of_image(Image(encoding="rgb8"))
     short = depth_image(np.ones(SIZE), head(1))
     short.data = short.data[:-1]
-    with pytest.raises(DepthError, match="it is truncated"):
+    with pytest.raises(DepthError, match="truncated"):
         depth_of_image(short)
     with pytest.raises(DepthError, match="fields none, but needs x, y and z"):
         points_of_cloud(PointCloud2())

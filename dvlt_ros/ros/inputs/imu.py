@@ -8,15 +8,13 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import Imu
-from transforms3d.quaternions import quat2mat
 
-from ...frame_names import frame_name
-from ...mapping.sensors.gravity import Gravity, GravityConfig, GravityError, UpFilter, level_from_cam
-from ...sources.messages import stamp_ns_of
-from ...sources.poses import MAX_NORM_ERROR
+from ...mapping.sensors.gravity import Gravity, GravityConfig, GravityError
+from ...sensing.imu import ImuReader
 from ..config import NodeConfig
 from ..outputs.frame_outputs import prefixed
 from .intake import FollowingSubscription
+from .mounts import look_up_with
 from .tf_tree import TfTree, TreeError
 
 QUEUE = QoSProfile(depth=200, history=HistoryPolicy.KEEP_LAST)
@@ -28,9 +26,8 @@ class ImuIntake:
     def __init__(
         self, node: Node, config: NodeConfig, gravity: GravityConfig, tree: TfTree, complain: Callable[[str], None]
     ) -> None:
-        self._prefix, self._tree, self._complain = config.frames.prefix, tree, complain
-        self._up = UpFilter(gravity.imu_averaging_s)
-        self._frame = ""
+        self._reader = ImuReader(gravity.imu_averaging_s, look_up_with(config.frames.prefix, tree))
+        self._complain = complain
         self._subscription = FollowingSubscription(node, Imu, "imu", self._on_message, "auto", QUEUE)
 
     def follow(self) -> None:
@@ -45,56 +42,13 @@ class ImuIntake:
         Raises:
             GravityError: the IMU does not tell, or its mount is not known.
         """
-        up_imu = self._up.at(stamp_ns)
-        try:
-            cam_from_imu = self._tree.look_up(prefixed(self._prefix, frame_id), self._frame, stamp_ns)
-        except TreeError as error:
-            raise GravityError(str(error)) from error
-        return level_from_cam(cam_from_imu[:3, :3] @ up_imu)
+        return self._reader.level_from_cam(stamp_ns, frame_id)
 
     def _on_message(self, message: Imu, _: dict[str, int]) -> None:
         try:
-            if not (name := frame_name(message.header.frame_id)):
-                raise GravityError("imu refused: it has no frame_id; the driver must set it")
-            frame = prefixed(self._prefix, name)
-            if frame != self._frame:
-                self._up.clear()
-                self._frame = frame
-            if (stamp_ns := stamp_ns_of(message.header)) < 0:
-                raise GravityError(f"imu refused: its stamp is {stamp_ns * 1e-9:.3f} s")
-            if (up_imu := orientation_up(message)) is not None:
-                self._up.tell(stamp_ns, up_imu)
-            else:
-                self._up.add(stamp_ns, *motion(message))
+            self._reader.add(message)
         except GravityError as error:
             self._complain(str(error))
-
-
-def orientation_up(message: Imu) -> np.ndarray | None:
-    """Up (3,) in the IMU's frame by its own orientation; None: its covariance does not say that there is one.
-
-    REP-145 has -1 for none; all zero is unknown, and what drivers leave there that have none.
-    """
-    if not message.orientation_covariance[0] > 0:
-        return None
-    q = message.orientation
-    quaternion = np.array([q.w, q.x, q.y, q.z])
-    length = float(np.linalg.norm(quaternion))
-    if not abs(length - 1) <= MAX_NORM_ERROR:
-        raise GravityError(
-            f"imu refused: its orientation is no rotation, but has a covariance: its quaternion has length {length:.3g}"
-        )
-    up_imu: np.ndarray = quat2mat(quaternion)[2]
-    return up_imu
-
-
-def motion(message: Imu) -> tuple[np.ndarray, np.ndarray | None]:
-    """Acceleration (3,) m/s² and turn rate (3,) rad/s; None: it has no gyros."""
-    if message.linear_acceleration_covariance[0] == -1:
-        raise GravityError("imu refused: it has neither orientation nor acceleration")
-    a, w = message.linear_acceleration, message.angular_velocity
-    has_gyros = message.angular_velocity_covariance[0] != -1
-    return np.array([a.x, a.y, a.z]), np.array([w.x, w.y, w.z]) if has_gyros else None
 
 
 def gravity_of_mount(config: NodeConfig, gravity: GravityConfig, tree: TfTree) -> Gravity:

@@ -17,6 +17,14 @@ NEEDED = {  # the fields that are read here
     },
     "nav_msgs/msg/Odometry": {"header", "child_frame_id", "pose"},
     "tf2_msgs/msg/TFMessage": {"transforms"},
+    "sensor_msgs/msg/PointCloud2": {
+        "header", "height", "width", "fields", "is_bigendian", "point_step", "row_step", "data",
+    },
+    "sensor_msgs/msg/LaserScan": {"header", "angle_min", "angle_increment", "range_min", "range_max", "ranges"},
+    "sensor_msgs/msg/Imu": {
+        "header", "orientation", "orientation_covariance", "angular_velocity", "angular_velocity_covariance",
+        "linear_acceleration", "linear_acceleration_covariance",
+    },
 }  # fmt: skip
 SEPARATOR = "=" * 80 + "\n"  # between the parts of an IDL definition
 

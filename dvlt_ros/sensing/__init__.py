@@ -1,0 +1,1 @@
+"""What a robot's sensors tell the mapper, read from messages that rclpy or rosbags has decoded. Needs neither."""
