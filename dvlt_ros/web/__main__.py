@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import ConfigError, DvltError
 from .offline import Job, report, run_job
@@ -30,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        residence = Residence(torch.device(args.device))
+        residence = Residence(args.device)
         if not args.offline:
             serve(args, residence)
             return
@@ -46,7 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m dvlt_ros.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     shown = ShowOptions()
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
     page = parser.add_argument_group("the page")
     page.add_argument("--host", default="127.0.0.1", help="0.0.0.0: others in the network may come, too")
     page.add_argument("--port", type=int, default=PORT, help="default: %(default)s")

@@ -55,7 +55,8 @@ def run_job(job: Job, residence: Residence, say: Callable[[str], object]) -> lis
             failures.append(f"{path}, {model}: {kind}{error}")
             say(f"{folder / model}: failed")
         else:
-            say(f"{folder / model}: {', '.join(missing)} of {len(scene.titles)} views")
+            remark = f"; {scene.remark}" if scene.remark else ""
+            say(f"{folder / model}: {', '.join(missing)} of {len(scene.titles)} views{remark}")
     return failures
 
 

@@ -182,7 +182,8 @@ class Page:
         unit = "metres" if scene.is_metric else "no unit: lengths are up to one unknown factor"
         title = model_card(scene.model).title
         steps = f", K = {scene.num_steps}" if scene.num_steps > 1 else ""
-        self.caption.set_text(f"{title}{steps} · {len(scene.titles)} views · {unit}")
+        about = [f"{title}{steps}", f"{len(scene.titles)} views", unit, *filter(None, [scene.remark])]
+        self.caption.set_text(" · ".join(about))
         self.empty.set_visibility(False)
         self.below.set_visibility(True)
         self.look.set_visibility(True)

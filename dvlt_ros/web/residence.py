@@ -8,38 +8,42 @@ from collections.abc import Callable
 
 import torch
 
-from ..backends import MultiViewModel, load_model
 from ..errors import InputError
+from ..mapping.inference.config import ModelConfig
+from ..mapping.inference.loading import load_predictor
+from ..mapping.inference.prediction import Predictor
 from .photos import Photos
-from .scene import Scene, reconstruct
+from .reconstruction import reconstruct
+from .scene import Scene
 
 MAX_WAITING = 4  # reconstructions that wait for the device: each keeps a thread
 
-Load = Callable[[str, str, torch.device], MultiViewModel]
+Load = Callable[[ModelConfig], Predictor]
 
 
 class Residence:
     """Loads a model when it is asked for, after the one before has left. Several threads may ask."""
 
-    def __init__(self, device: torch.device, load: Load = load_model) -> None:
-        self.device = device
+    def __init__(self, device: str, load: Load = load_predictor) -> None:
+        """``device``: as the parameter model.device."""
+        self._device = device
         self._load = load
         self._lock = threading.Lock()
         self._places = threading.Semaphore(1 + MAX_WAITING)
         self._steps: dict[str, tuple[int, int]] = {}  # of all that were here: who asks waits for no reconstruction
         self._name = ""
-        self._model: MultiViewModel | None = None
+        self._predictor: Predictor | None = None
 
     def steps(self, name: str) -> tuple[int, int]:
-        """Fewest and most steps of a model. Errors are those of `load_model`."""
+        """Fewest and most steps of a model. Errors are those of `load_predictor`."""
         if name not in self._steps:
             with self._lock:
-                model = self._resident(name)
-                self._steps[name] = model.min_steps, model.max_steps
+                predictor = self._resident(name)
+                self._steps[name] = predictor.min_steps, predictor.max_steps
         return self._steps[name]
 
     def reconstruct(self, name: str, photos: Photos, reference: int = 0, num_steps: int | None = None) -> Scene:
-        """One at a time; errors are those of `load_model` and `reconstruct`.
+        """One at a time; errors are those of `load_predictor` and `reconstruct`.
 
         Raises:
             InputError: too many wait already.
@@ -48,7 +52,7 @@ class Residence:
             raise InputError(f"{MAX_WAITING} others wait for the device: please try again in a moment")
         try:
             with self._lock:
-                return reconstruct(self._resident(name), photos, reference, num_steps)
+                return reconstruct(self._resident(name), name, photos, reference, num_steps)
         finally:
             self._places.release()
 
@@ -57,11 +61,11 @@ class Residence:
         """Whether somebody loads or reconstructs, which cannot be interrupted."""
         return self._lock.locked()
 
-    def _resident(self, name: str) -> MultiViewModel:
-        if self._model is None or self._name != name:
-            self._model, self._name = None, ""
+    def _resident(self, name: str) -> Predictor:
+        if self._predictor is None or self._name != name:
+            self._predictor, self._name = None, ""
             gc.collect()
-            if self.device.type == "cuda":
+            if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
-            self._model, self._name = self._load(name, "", self.device), name
-        return self._model
+            self._predictor, self._name = self._load(ModelConfig(name=name, device=self._device)), name
+        return self._predictor

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
-from ..backends import MultiViewModel
-from ..backends.images import prepare_for
 from ..errors import ConfigError, InputError
-from .photos import Photos
 
 
 @dataclass(frozen=True)
@@ -43,10 +38,10 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """S views in the order they were given. The world is the reference view's camera (OpenCV), as the model has it."""
+    """S views in the order they were given. The world is the reference view's camera (OpenCV)."""
 
     titles: tuple[str, ...]
-    images: np.ndarray  # (S, h, w, 3) uint8, as the network saw them
+    images: np.ndarray  # (S, h, w, 3) uint8, the part that the network saw
     usable: np.ndarray  # (S, h, w) bool: a picture, and a point in front of its camera
     depth: np.ndarray  # (S, h, w) float32, NaN where not usable
     confidence: np.ndarray  # (S, h, w) float32
@@ -57,6 +52,7 @@ class Scene:
     is_metric: bool
     model: str
     num_steps: int
+    remark: str = ""  # views that were left out, and why
 
     def __post_init__(self) -> None:
         if not self.usable.any():
@@ -91,49 +87,3 @@ class Scene:
     def _lots(self) -> np.ndarray:
         """A random rank for every usable pixel, the same each time."""
         return np.random.default_rng(0).permutation(int(self.usable.sum())).astype(np.int32)
-
-
-def reconstruct(model: MultiViewModel, photos: Photos, reference: int = 0, num_steps: int | None = None) -> Scene:
-    """All views through the network at once, the reference first; ``num_steps`` is K, by default the model's own.
-
-    Raises:
-        InputError: photos that the model cannot take, or no memory for so many.
-    """
-    order = reference_first(len(photos), reference)
-    prepared = prepare_for(model.card.patch_size, [photos.images[i] for i in order], model.image_size)
-    try:
-        found = model.predict(prepared.images[0], num_steps).to("cpu")
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"no memory for {len(photos)} views: use fewer") from error
-    back = np.argsort(order)
-    images = (255 * prepared.images[0]).round().byte().permute(0, 2, 3, 1)
-    depth, points = found.depth, found.points
-    usable = prepared.valid[0] & torch.isfinite(depth) & (depth > 0) & torch.isfinite(points).all(dim=-1)
-    return Scene(
-        titles=photos.titles,
-        images=images.numpy()[back],
-        usable=usable.numpy()[back],
-        depth=depth.where(usable, torch.nan).numpy()[back],
-        confidence=found.confidence.numpy()[back],
-        points=points.numpy()[back],
-        intrinsics=found.intrinsics.double().numpy()[back],
-        world_from_cam=_finite_poses(found.world_from_cam.double().numpy()[back], photos.titles, model.card.title),
-        reference=reference,
-        is_metric=found.is_metric,
-        model=model.card.name,
-        num_steps=num_steps or model.max_steps,
-    )
-
-
-def reference_first(count: int, reference: int) -> list[int]:
-    """Indices of all views, the reference before the others, which keep their order."""
-    if not 0 <= reference < count:
-        raise InputError(f"the reference must be one of {count} views, got {reference}")
-    return [reference, *(i for i in range(count) if i != reference)]
-
-
-def _finite_poses(poses: np.ndarray, titles: Sequence[str], model: str) -> np.ndarray:
-    lost = [title for title, pose in zip(titles, poses, strict=True) if not np.isfinite(pose).all()]
-    if lost:
-        raise InputError(f"{model} found no camera for {', '.join(lost)}: leave them out")
-    return poses

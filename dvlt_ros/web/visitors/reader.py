@@ -25,7 +25,7 @@ import numpy as np
 from ...errors import DataError, DvltError
 from ..photos import Photos, read_photos
 
-LIST = "titles.json"  # beside the images in the answer
+LIST, INTRINSICS = "titles.json", "intrinsics"  # beside the images in the answer
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def main() -> None:
     answer = io.BytesIO()
     try:
         photos = read_photos([Path(path) for path in request["paths"]], request["max_views"], limits.longest_edge)
-        images = {f"image_{index}": image for index, image in enumerate(photos.images)}
-        _write(answer, {"titles": photos.titles, "total": photos.total}, images)
+        arrays = {f"image_{index}": image for index, image in enumerate(photos.images)}
+        _write(answer, {"titles": photos.titles, "total": photos.total}, arrays | {INTRINSICS: photos.intrinsics})
     except DvltError as error:
         _write(answer, {"refused": str(error)}, {})
     except MemoryError:
@@ -128,8 +128,8 @@ def restrict(limits: Limits) -> None:
             resource.setrlimit(kind, (most, most))
 
 
-def _write(answer: io.BytesIO, told: dict[str, Any], images: dict[str, np.ndarray]) -> None:
-    arrays: dict[str, Any] = images | {LIST: np.frombuffer(json.dumps(told).encode(), np.uint8)}
+def _write(answer: io.BytesIO, told: dict[str, Any], found: dict[str, np.ndarray]) -> None:
+    arrays: dict[str, Any] = found | {LIST: np.frombuffer(json.dumps(told).encode(), np.uint8)}
     np.savez(answer, **arrays)
 
 
@@ -142,7 +142,7 @@ def _photos(answer: bytes) -> Photos:
         if "refused" in told:
             raise DataError(told["refused"])
         images = tuple(found[f"image_{index}"] for index in range(len(told["titles"])))
-    return Photos(images, tuple(told["titles"]), int(told["total"]))
+        return Photos(images, tuple(told["titles"]), int(told["total"]), found[INTRINSICS])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""Photos through the mapper as one scene: a short stream of frames, which the network sees in one window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from ..backends import model_card
+from ..errors import InputError
+from ..geometry import transform_points, unproject
+from ..mapping.budget.config import BudgetConfig, WindowConfig
+from ..mapping.config import MapperConfig
+from ..mapping.data.frames import Frame, Picture, Reconstruction
+from ..mapping.inference.prediction import DeviceMemoryError, Predictor
+from ..mapping.keyframes.config import KeyframeConfig
+from ..mapping.loops.config import LoopDetectorConfig, LoopsConfig
+from ..mapping.mapper import Mapper
+from ..mapping.maps.map_update import MapUpdate
+from ..mapping.submaps.config import ConfidenceConfig
+from .photos import FittedPhoto, Photos, fit_together
+from .scene import Scene
+
+INTERVAL_NS = 100_000_000  # between stamps: photos have no times, and those of a video are in another order here
+MOST_TOGETHER = 64  # views of one window, window.size at most; more are several windows, registered to the first
+
+
+def reconstruct(
+    predictor: Predictor, model: str, photos: Photos, reference: int = 0, num_steps: int | None = None
+) -> Scene:
+    """All views through the mapper, the reference first.
+
+    Args:
+        model: the predictor's name.
+        num_steps: K, by default the checkpoint's own.
+
+    Raises:
+        InputError: photos that the model cannot take, no place for the reference, or no memory for so many.
+        ConfigError: a K that the model does not have.
+    """
+    order = reference_first(len(photos), reference)
+    fitted = fit_together(photos, predictor.image_size)
+    predictor.reset()  # another mapper counts its views from 0 again
+    said: list[str] = []
+    mapper = Mapper(mapper_config(len(photos), num_steps), predictor, notify=said.append, clock_ns=lambda: 0)
+    try:
+        frames = [_frame(place, fitted[index]) for place, index in enumerate(order)]
+        updates = [update for frame in frames if (update := mapper.add(frame)) is not None]
+        updates += mapper.finish()
+    except DeviceMemoryError as error:
+        raise InputError(f"no memory for {len(photos)} views: use fewer") from error
+    finally:
+        predictor.reset()
+    _check_memory(updates, mapper, len(photos))
+    found = {order[frame.stamp_ns // INTERVAL_NS - 1]: frame for update in updates for frame in update.frames}
+    causes = "; ".join(dict.fromkeys(text.partition(": ")[2] for text in said))
+    if reference not in found:
+        title = photos.titles[reference]
+        raise InputError(f"{model_card(model).title} found no place for the reference {title}: {causes}")
+    return _scene(found, fitted, photos.titles, reference, model, _steps(updates), causes)
+
+
+def mapper_config(num_views: int, num_steps: int | None) -> MapperConfig:
+    """Every photo counts, all in one window if it can hold them; what is uncertain is left to the sliders."""
+    size = min(max(2, num_views), MOST_TOGETHER)
+    return MapperConfig(
+        budget=BudgetConfig(k_min=num_steps or 0, k_max=num_steps or 0),
+        window=WindowConfig(size=size, overlap=min(WindowConfig().overlap, size - 1)),
+        keyframes=KeyframeConfig(min_interval_s=0.0, min_change=0.0),
+        confidence=ConfidenceConfig(cut_share=0.0, min_share=0.0),
+        loops=LoopsConfig(detector=LoopDetectorConfig(mode="never")),
+    )
+
+
+def reference_first(count: int, reference: int) -> list[int]:
+    """Indices of all views, the reference before the others, which keep their order."""
+    if not 0 <= reference < count:
+        raise InputError(f"the reference must be one of {count} views, got {reference}")
+    return [reference, *(i for i in range(count) if i != reference)]
+
+
+def _frame(place: int, photo: FittedPhoto) -> Frame:
+    return Frame((place + 1) * INTERVAL_NS, "camera", 0, lambda: Picture(photo.image, photo.intrinsics))
+
+
+def _check_memory(updates: Sequence[MapUpdate], mapper: Mapper, num_views: int) -> None:
+    """Where memory is short the mapper makes its windows smaller and drops frames; a scene must have its views.
+
+    Raises:
+        InputError: it did so.
+    """
+    together = min(mapper.counters.read().accepted, mapper.window_size)
+    if updates and updates[0].window is not None and updates[0].window.num_views < together:
+        raise InputError(f"no memory for {num_views} views: use fewer")
+
+
+def _steps(updates: Sequence[MapUpdate]) -> int:
+    return next(update.window.plan.num_steps for update in updates if update.window is not None)
+
+
+def _scene(
+    found: dict[int, Reconstruction], fitted: Sequence[FittedPhoto], titles: Sequence[str], reference: int,
+    model: str, num_steps: int, causes: str,
+) -> Scene:  # fmt: skip
+    """``found``: by index of the photo. The scene is the reference's map; photos that are not in it are left out."""
+    kept = sorted(index for index, frame in found.items() if frame.map_id == found[reference].map_id)
+    lost = [title for index, title in enumerate(titles) if index not in kept]
+    frames = [found[index] for index in kept]
+    inside = np.stack([_on_maps(fitted[i].inside, frame) == 255 for i, frame in zip(kept, frames, strict=True)])
+    depth = np.stack([frame.depth for frame in frames])
+    usable = np.isfinite(depth) & inside
+    depth = np.where(usable, depth, np.float32(np.nan))
+    intrinsics = np.stack([frame.intrinsics for frame in frames])
+    world_from_cam = np.linalg.inv(found[reference].map_from_cam) @ np.stack([frame.map_from_cam for frame in frames])
+    in_cameras = unproject(torch.from_numpy(depth), torch.from_numpy(intrinsics).float())
+    return Scene(
+        titles=tuple(titles[index] for index in kept),
+        images=np.stack([_on_maps(frame.picture.image, frame) for frame in frames]),
+        usable=usable,
+        depth=depth,
+        confidence=np.stack([frame.confidence for frame in frames]),
+        points=transform_points(torch.from_numpy(world_from_cam).float(), in_cameras).numpy(),
+        intrinsics=intrinsics,
+        world_from_cam=world_from_cam,
+        reference=kept.index(reference),
+        is_metric=model_card(model).is_metric,  # the first window's unit is the map's
+        model=model,
+        num_steps=num_steps,
+        remark=f"left out: {', '.join(lost)} ({causes})" if lost else "",
+    )
+
+
+def _on_maps(values: np.ndarray, frame: Reconstruction) -> np.ndarray:
+    """Pixels (H, W, ...) of the frame's picture on its depth map: scaled and cropped as for the network."""
+    height, width = frame.depth.shape
+    (by_x, by_y), (left, top) = frame.mapping.scale, frame.mapping.offset
+    size = round(by_x * values.shape[1]), round(by_y * values.shape[0])
+    scaled = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+    return scaled[-round(top) :, -round(left) :][:height, :width]

@@ -1,0 +1,222 @@
+"""A scene is what the mapper makes of the photos, as `reconstruct_bag` has it; what is left out is said."""
+
+from __future__ import annotations
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from wall import Wall
+
+from dvlt_ros import reconstruct_bag
+from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
+from dvlt_ros.demo import DEMO_SEQUENCE
+from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.mapping.inference.config import ModelConfig
+from dvlt_ros.mapping.inference.loading import load_predictor
+from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
+from dvlt_ros.web.photos import Photos, fit_together, read_photos
+from dvlt_ros.web.reconstruction import MOST_TOGETHER, reconstruct, reference_first
+from dvlt_ros.web.visitors.reader import Reader
+
+COUNT, STEPS = 4, 3
+needs_weights = pytest.mark.skipif(not EMBEDDED_WEIGHTS.is_dir(), reason="the embedded checkpoint is not here")
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return load_predictor(ModelConfig(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Some photos and the camera that took them."""
+    folder = tmp_path_factory.mktemp("photos")
+    for path in [*sorted(DEMO_SEQUENCE.glob("*.jpg"))[:COUNT], DEMO_SEQUENCE / "camera_info.yaml"]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def of_bag(folder, output, monkeypatch):
+    """The frames that `reconstruct_bag` gives out for these photos, with the page's choices."""
+    frames = []
+
+    class Results(reconstruct_bag.Results):
+        def add(self, update):
+            frames.extend(update.frames)
+            super().add(update)
+
+    monkeypatch.setattr(reconstruct_bag, "Results", Results)
+    options = {
+        "--window-size": COUNT, "--budget-k-min": STEPS, "--budget-k-max": STEPS, "--keyframes-min-change": 0,
+        "--confidence-cut-share": 0, "--confidence-min-share": 0, "--loops-mode": "never", "--device": "cpu",
+    }  # fmt: skip
+    words = [str(word) for option in options.items() for word in option]
+    reconstruct_bag.main([str(folder), "--output", str(output), "--no-recording", *words])
+    return frames
+
+
+@needs_weights
+@pytest.mark.parametrize("is_calibrated", [True, False])
+def test_the_page_and_reconstruct_bag_give_the_same(folder, predictor, is_calibrated, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "in")
+    if not is_calibrated:
+        (tmp_path / "in" / "camera_info.yaml").unlink()
+    frames = of_bag(tmp_path / "in", tmp_path / "out", monkeypatch)
+    scene = reconstruct(predictor, "dvlt", read_photos([tmp_path / "in"], COUNT), num_steps=STEPS)
+    assert len(frames) == len(scene.titles) == COUNT
+    cam_from_map = np.linalg.inv(frames[0].map_from_cam)
+    for index, frame in enumerate(frames):
+        np.testing.assert_allclose(scene.world_from_cam[index], cam_from_map @ frame.map_from_cam, atol=1e-6)
+        np.testing.assert_allclose(scene.depth[index], frame.depth, rtol=1e-6)
+        np.testing.assert_allclose(scene.confidence[index], frame.confidence, rtol=1e-6)
+        np.testing.assert_allclose(scene.intrinsics[index], frame.intrinsics, rtol=1e-6)
+    assert np.isfinite(scene.depth).mean() > 0.99
+    assert np.ptp(scene.world_from_cam[:, :3, 3], axis=0).max() > 1e-3
+
+
+@needs_weights
+def test_a_scene_knows_nothing_of_the_one_before(folder, predictor):
+    photos, others = read_photos([folder], 3), read_photos(sorted(DEMO_SEQUENCE.glob("*.jpg"))[30:33], 3)
+    first = reconstruct(predictor, "dvlt", photos, num_steps=2)
+    reconstruct(predictor, "dvlt", others, num_steps=2)
+    np.testing.assert_array_equal(reconstruct(predictor, "dvlt", photos, num_steps=2).depth, first.depth)
+
+
+@needs_weights
+def test_the_lens_of_a_folder_counts_through_the_reading_process_too(folder, predictor):
+    known, unknown = Reader().read([folder], 2), read_photos(sorted(folder.glob("*.jpg")), 2)
+    assert np.isnan(unknown.intrinsics).all()
+    scene = reconstruct(predictor, "dvlt", known, num_steps=2)
+    height, width = known.images[0].shape[:2]
+    scale = scene.size[1] / width
+    assert scene.size[0] == round(scale * height)
+    np.testing.assert_allclose(scene.intrinsics[:, :2], scale * known.intrinsics[:, :2], rtol=1e-5)
+
+
+@needs_weights
+def test_a_k_that_the_network_does_not_have_is_refused(paths, predictor):
+    with pytest.raises(ConfigError, match=r"budget\.k_min must be at most 64, got 65"):
+        reconstruct(predictor, "dvlt", read_photos(paths, 2), num_steps=65)
+
+
+@pytest.mark.parametrize("reference", range(3))
+def test_the_reference_goes_first_and_everything_comes_back_in_its_order(reference, wall, paths):
+    photos = read_photos(paths, 3)
+    found = reconstruct(WindowPredictor(wall), "dvlt", photos, reference, 4)
+    ((images, steps),), order = wall.asked, reference_first(3, reference)  # once, all together
+    assert steps == found.num_steps == 4
+    for place, index in enumerate(order):
+        seen = 255 * images[place].permute(1, 2, 0).numpy()
+        assert np.abs(seen - found.images[index]).mean() < 3  # another filter makes them smaller
+        assert np.abs(seen - found.images[order[place - 1]]).mean() > 6
+        assert found.world_from_cam[index, 0, 3] == pytest.approx(0.07 * place, abs=1e-5)
+    np.testing.assert_allclose(found.world_from_cam[reference], np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(found.points[reference, ..., 2], 2, rtol=1e-5)
+    with pytest.raises(InputError, match="one of 3 views, got 3"):
+        reconstruct(WindowPredictor(wall), "dvlt", photos, 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_all_views_are_one_window(count, wall):
+    photos = read_photos([DEMO_SEQUENCE], count)
+    assert len(reconstruct(WindowPredictor(wall), "dvlt", photos).titles) == count
+    assert [(len(images), steps) for images, steps in wall.asked] == [(count, wall.max_steps)]
+
+
+def test_more_views_than_a_window_holds_are_several_windows_of_one_scene(wall):
+    count = MOST_TOGETHER + 10
+    image = read_photos([DEMO_SEQUENCE], 1).images[0]
+    photos = Photos((image,) * count, ("one",) * count, count, np.full((count, 3, 3), np.nan))
+    scene = reconstruct(WindowPredictor(wall), "dvlt", photos)
+    assert len(scene.titles) == count
+    assert [len(images) for images, _ in wall.asked] == [MOST_TOGETHER, 13]
+    np.testing.assert_allclose(np.diff(scene.world_from_cam[:, 0, 3]), 0.07, rtol=1e-3)
+
+
+# Photos that do not fit together
+
+
+def test_photos_of_other_sizes_are_fitted_and_their_border_is_not_shown(wall, paths):
+    wide = read_photos(paths, 2).images[0]
+    tall = np.ascontiguousarray(np.rot90(wide))
+    small = cv2.resize(wide, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    photos = Photos((wide, tall, small), ("wide", "tall", "small"), 3, np.full((3, 3, 3), np.nan))
+    scene = reconstruct(WindowPredictor(wall), "dvlt", photos)
+    assert scene.size == (56, 56)
+    assert [round(float(usable.mean()), 2) for usable in scene.usable] == [0.75, 0.75, 0.75]
+    assert np.array_equal(scene.usable[1], scene.usable[0].T)
+    assert not scene.images[~scene.usable].any()
+    assert np.abs(scene.images[0].astype(int) - scene.images[2]).mean() < 3
+
+
+def test_a_known_lens_moves_with_the_pixels():
+    photos = read_photos([DEMO_SEQUENCE], 2)
+    tall = Photos(
+        (photos.images[0], np.ascontiguousarray(photos.images[1][:, 32:160])), ("a", "b"), 2,
+        np.stack([photos.intrinsics[0], np.array([[1.0, 0, -32], [0, 1, 0], [0, 0, 1]]) @ photos.intrinsics[1]]),
+    )  # fmt: skip
+    first, second = fit_together(tall, 192)
+    assert first.image.shape == second.image.shape == (192, 192, 3)
+    scale = 192 / photos.images[0].shape[1]
+    border = (192 - 144) / 2
+    wanted = np.array([[scale, 0, 0], [0, scale, border], [0, 0, 1]]) @ photos.intrinsics[0]
+    np.testing.assert_allclose(first.intrinsics, wanted, atol=1e-9)
+    # The second one lost as much at the left as its border is wide.
+    np.testing.assert_allclose(second.intrinsics, photos.intrinsics[1], atol=1e-9)
+
+
+# What cannot be placed
+
+
+def with_blank(paths, index):
+    photos = read_photos(paths, 3)
+    images = list(photos.images)
+    images[index] = np.zeros_like(images[index])
+    return Photos(tuple(images), photos.titles, photos.total, photos.intrinsics)
+
+
+def test_a_black_photo_is_left_out_by_name_and_cause(wall, paths):
+    scene = reconstruct(WindowPredictor(wall), "dvlt", with_blank(paths, 1), reference=2)
+    assert scene.titles == (paths[0].name, paths[2].name)
+    assert scene.reference == 1
+    assert scene.remark == f"left out: {paths[1].name} (the image shows nothing; is the camera covered?)"
+    with pytest.raises(InputError, match=f"no place for the reference {paths[1].name}: the image shows nothing"):
+        reconstruct(WindowPredictor(wall), "dvlt", with_blank(paths, 1), reference=1)
+
+
+def test_a_view_without_a_camera_is_left_out(paths):
+    class Lost(Wall):
+        def predict(self, images, num_steps=None):
+            found = super().predict(images, num_steps)
+            found.world_from_cam[1] = torch.nan
+            return found
+
+    scene = reconstruct(WindowPredictor(Lost()), "dvlt", read_photos(paths, 3))
+    assert scene.titles == (paths[0].name, paths[2].name)
+    assert "no camera explains their rays" in scene.remark
+
+
+def test_no_depth_at_all_is_said(paths):
+    class Blind(Wall):
+        def predict(self, images, num_steps=None):
+            found = super().predict(images, num_steps)
+            found.depth[:] = torch.nan
+            return found
+
+    with pytest.raises(InputError, match="dvlt found no depth in any of 3 views"):
+        reconstruct(WindowPredictor(Blind()), "dvlt", read_photos(paths, 3))
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_without_memory_for_all_views_there_is_no_scene_of_some(most, paths):
+    class Small(Wall):
+        def predict(self, images, num_steps=None):
+            if len(images) > most:
+                raise torch.OutOfMemoryError("too many")
+            return super().predict(images, num_steps)
+
+    with pytest.raises(InputError, match="no memory for 3 views: use fewer"):
+        reconstruct(WindowPredictor(Small()), "dvlt", read_photos(paths, 3))
