@@ -186,7 +186,7 @@ def test_a_window_that_does_not_join_begins_another_map_and_is_not_glued(make_en
     predictor = make_predictor()
     engine, said = make_engine(predictor)
     feed(engine, [make_frame(n) for n in range(1, 11)])
-    predictor.scrambled_stamps |= {n * FRAME_NS for n in range(1, 11)}  # what was seen is no longer recognised
+    predictor.scrambled_stamps |= {n * FRAME_NS for n in range(1, 11)}  # what was seen is no longer recognized
     found, windows = feed(engine, [make_frame(11)])
     assert windows[0].registration.state == "refused"
     assert windows[0].map_id == found[0].map_id == 1

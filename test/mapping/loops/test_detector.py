@@ -172,7 +172,7 @@ def test_a_view_that_cannot_be_described_is_no_place_and_loses_no_frame():
     window = engine.run()
     assert len(window.reconstructions) == WindowConfig().size
     assert window.submap is None
-    assert any("cannot be remembered as a place: a descriptor must be" in sentence for sentence in said)
+    assert any("cannot become a submap: a descriptor must be" in sentence for sentence in said)
 
 
 def test_a_check_leaves_the_budget_to_the_next_window(make_budget):
@@ -214,7 +214,7 @@ def test_without_gtsam_loops_are_off_unless_they_must_be_closed(monkeypatch):
 
 
 def test_a_model_without_features_cannot_close_loops():
-    with pytest.raises(ConfigError, match="features recognise places"):
+    with pytest.raises(ConfigError, match="features recognize places"):
         prepare_loops(config(LoopsConfig, loops_mode="always"), object(), True)
 
 

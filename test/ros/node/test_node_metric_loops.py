@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
-from lap import EAGER, EXACT, LAP, RecognisingPredictor, lap_poses
+from lap import EAGER, EXACT, LAP, RecognizingPredictor, lap_poses
 from lifecycle_msgs.msg import Transition
 from rclpy.time import Time
 from room import FRAME_NS
@@ -28,7 +28,7 @@ STEP_M, STEP_DEG = 0.05, 0.5  # what map -> odom moves by without a loop, at mos
 def robot(make_robot, monkeypatch, tmp_path):
     """It goes round and round, and its wheels are right until they are started anew."""
     poses = lap_poses((*BEFORE, *AFTER))
-    monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: RecognisingPredictor(poses))
+    monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: RecognizingPredictor(poses))
     robot = make_robot(odometry_source="topic", maps_directory=str(tmp_path), **EAGER | EXACT)
     add_odometry(robot, poses)
     return robot
