@@ -1,4 +1,4 @@
-"""Gravity in: from an IMU, or from how the camera is mounted on the robot."""
+"""Gravity from an IMU, or from the mount of the camera on the robot."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ QUEUE = QoSProfile(depth=200, history=HistoryPolicy.KEEP_LAST)
 
 
 class ImuIntake:
-    """Follows where up is in the IMU's frame; `level_from_cam` may be asked from any thread but the executor's."""
+    """Filters the vertical in the IMU's frame; any thread but the executor's may call `level_from_cam`."""
 
     def __init__(
         self, node: Node, config: NodeConfig, gravity: GravityConfig, tree: TfTree, complain: Callable[[str], None]
     ) -> None:
-        self._prefix, self._tree, self._complain = config.frames.prefix, tree, complain
+        self._prefix = config.frames.prefix
+        self._tree = tree
+        self._complain = complain
         self._up = UpFilter(gravity.imu_averaging_s)
         self._frame = ""
         self._subscription = FollowingSubscription(node, Imu, "imu", self._on_message, "auto", QUEUE)
@@ -42,7 +44,7 @@ class ImuIntake:
         """(3, 3) of a camera: x forward as it looks, z up.
 
         Raises:
-            GravityError: the IMU does not tell, or its mount is not known.
+            GravityError: there is no measurement of the IMU, or its mount is not known.
         """
         up_imu = self._up.at(stamp_ns)
         try:
@@ -69,9 +71,9 @@ class ImuIntake:
 
 
 def orientation_up(message: Imu) -> np.ndarray | None:
-    """Up (3,) in the IMU's frame by its own orientation; None: its covariance does not say that there is one.
+    """Up (3,) in the IMU's frame from its orientation; None: by its covariance there is no orientation.
 
-    REP-145 has -1 for none; all zero is unknown, and what drivers leave there that have none.
+    -1 means that there is none (REP-145); zeros mean unknown, and are also left by drivers without orientation.
     """
     if not message.orientation_covariance[0] > 0:
         return None
@@ -93,7 +95,7 @@ def motion(message: Imu) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def gravity_of_mount(config: NodeConfig, gravity: GravityConfig, tree: TfTree) -> Gravity:
-    """The robot's base is level, and TF has the camera on it."""
+    """Gravity by TF: the robot's base is taken to be level."""
     base = prefixed(config.frames.prefix, config.frames.base)
 
     def level_from_cam_by_mount(stamp_ns: int, frame_id: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Measured depth in: depth images, clouds and laser scans, as points in a camera at an image's stamp."""
+"""Measured depth: depth images, clouds and laser scans as points in a camera at an image's stamp."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Measurement: TypeAlias = Image | PointCloud2 | LaserScan
 
 
 class SparseDepthIntake:
-    """Keeps the latest messages undecoded; `points` may be asked from any thread but the executor's."""
+    """Keeps the latest messages undecoded; any thread but the executor's may call `points`."""
 
     def __init__(
         self,
@@ -49,9 +49,12 @@ class SparseDepthIntake:
         tree: TfTree,
         odometry: Callable[[int, str], CameraInOdom] | None,
     ) -> None:
-        """``odometry`` gives a frame of the robot at a stamp: with it the motion between two stamps is known."""
-        self._prefix, self._config, self._tree, self._odometry = config.frames.prefix, depth, tree, odometry
-        self._messages: tuple[tuple[int, Measurement], ...] = ()  # replaced at once: another thread looks into it
+        """``odometry`` gives the pose of a frame at a stamp, for the motion between image and measurement."""
+        self._prefix = config.frames.prefix
+        self._config = depth
+        self._tree = tree
+        self._odometry = odometry
+        self._messages: tuple[tuple[int, Measurement], ...] = ()  # replaced as a whole: another thread reads it
         self._lens: Lens | None = None
         self._lens_problem = ""
         kind, topic = TOPICS[config.measured_depth.source]
@@ -72,7 +75,7 @@ class SparseDepthIntake:
         """(N, 3), metres, in a camera at a stamp.
 
         Raises:
-            DepthError: nothing was measured then, it cannot be used, or it is not known where the sensor was.
+            DepthError: there is no measurement at that stamp, it cannot be used, or the sensor's pose is not known.
         """
         measured_ns, message = self._nearest(stamp_ns)
         try:
@@ -86,7 +89,7 @@ class SparseDepthIntake:
     def _nearest(self, stamp_ns: int) -> tuple[int, Measurement]:
         sensor, messages = self._subscriptions[0], self._messages
         if not messages:
-            publishers = "" if sensor.num_publishers else ", and nobody publishes it"
+            publishers = "" if sensor.num_publishers else ", which has no publisher"
             raise DepthError(f"nothing has arrived on {sensor.topic}{publishers}")
         measured_ns, message = min(messages, key=lambda entry: abs(entry[0] - stamp_ns))
         away_s = (measured_ns - stamp_ns) * 1e-9
@@ -100,14 +103,14 @@ class SparseDepthIntake:
         return measured_ns, message
 
     def _transform(self, camera: str, stamp_ns: int, sensor: str, measured_ns: int) -> np.ndarray:
-        """cam_from_sensor (4, 4): the camera at one moment, the sensor at another, if odometry knows of both."""
+        """cam_from_sensor (4, 4): the camera at one stamp, the sensor at another, if there is odometry at both."""
         if self._odometry is not None and measured_ns != stamp_ns:
             try:
                 at_image, at_measurement = self._odometry(stamp_ns, camera), self._odometry(measured_ns, sensor)
                 if at_image.epoch == at_measurement.epoch:
                     return inverse(at_image.odom_from_cam) @ at_measurement.odom_from_cam
             except OdometryError:
-                pass  # their mounts are known all the same, and they were taken almost together
+                pass  # the stamps are close: the mounts alone are nearly right
         try:
             return self._tree.look_up(camera, sensor, stamp_ns)
         except TreeError as error:
@@ -152,7 +155,8 @@ def depth_of_image(message: Image) -> np.ndarray:
             f"its encoding '{message.encoding}' is not that of depth: 16UC1 in millimetres or 32FC1 in metres (REP-118)"
         )
     kind, metres = ENCODINGS[message.encoding]
-    height, width, step = message.height, message.width, message.step
+    height, width = message.height, message.width
+    step = message.step
     if not (height and width) or step < width * kind.itemsize or len(message.data) < height * step:
         raise DepthError(
             f"it is truncated: {len(message.data)} bytes for {width} x {height} pixels of {message.encoding}"
@@ -176,7 +180,7 @@ def points_of_cloud(message: PointCloud2) -> np.ndarray:
 
 
 def points_of_scan(message: LaserScan) -> np.ndarray:
-    """(N, 3) in the scan's plane: x ahead, angles from x to y; ranges that are none are left out (REP-117)."""
+    """(N, 3) in the scan's plane: x ahead, angles from x to y; ranges without a hit are left out (REP-117)."""
     ranges = np.asarray(message.ranges, dtype=np.float64)
     angle = message.angle_min + message.angle_increment * np.arange(len(ranges))
     with np.errstate(invalid="ignore"):

@@ -127,7 +127,7 @@ def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_i
     assert not answer.success
     newest = Path(answer.message.rpartition(" ")[2])
     assert answer.message.startswith(f"not saved: {tmp_path}")
-    assert "No space left on device; of the newest map all files are there" in answer.message
+    assert "No space left on device; the newest map is saved" in answer.message
     assert set(tmp_path.iterdir()) == {newest.with_suffix(f".{end}") for end in ("ply", "pcd", "txt", PLACES)}
     assert save().success
     (ended,) = tmp_path.glob("*_0.ply")
