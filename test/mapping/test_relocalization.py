@@ -44,7 +44,7 @@ def on_the_lap(number):
 class Drive:
     """FrontEnd, map, builder and loops of one run of the robot; it goes round and round.
 
-    Unscaled, or with perfect wheels that have the world's frame at ``odom_from_world``.
+    Unscaled, or with exact odometry that has the world's frame at ``odom_from_world``.
     """
 
     def __init__(self, max_places=500, odom_from_world=None):

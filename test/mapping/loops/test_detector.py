@@ -166,10 +166,10 @@ def test_a_view_that_cannot_be_described_is_no_place_and_loses_no_frame():
     robot, said = make_robot(0, 3.0), []
     predictor = SimulatedPredictor(robot, NO_NOISE)
     predictor.describe = lambda *_: np.full((8, 48), np.nan, np.float32)
-    engine = FrontEnd(predictor, mapper_config(), said.append, loops=LoopDetector(predictor, EAGER))
+    front_end = FrontEnd(predictor, mapper_config(), said.append, loops=LoopDetector(predictor, EAGER))
     for frame in robot.frames():
-        engine.admit(frame)
-    window = engine.run()
+        front_end.admit(frame)
+    window = front_end.run()
     assert len(window.reconstructions) == WindowConfig().size
     assert window.submap is None
     assert any("cannot become a submap: a descriptor must be" in sentence for sentence in said)
