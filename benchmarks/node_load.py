@@ -1,18 +1,19 @@
-"""What the node adds to the network: cost per frame, latency under a 30 Hz camera, and memory over half an hour.
+"""What the node adds to the network: time per frame, window times under a 30 Hz camera, and memory over half an hour.
 
     python benchmarks/node_load.py overhead
     python benchmarks/node_load.py camera --seconds 60
     python benchmarks/node_load.py endurance --frames 54000
 
-``overhead``: the model is replaced by a recorded answer; a subscriber in another process takes depth, confidence and
-points of 640 x 480. ``camera``: the embedded checkpoint; a window's time in the node, with the same subscriber, beside
-the engine alone. ``endurance``: resident memory with a recorded answer.
+``overhead``: a recorded prediction replaces the model; a subscriber in another process receives depth, confidence and
+points of 640 x 480. ``camera``: the embedded checkpoint; the time of a window in the node, with the same subscriber,
+beside the mapper alone. ``endurance``: resident memory with a recorded prediction.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import multiprocessing
 import os
 import statistics
@@ -32,13 +33,15 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
 from dvlt_ros.benchmark import machine
+from dvlt_ros.imaging import colour_image
 from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
-from dvlt_ros.mapping.front_end.front_end import FrontEnd
+from dvlt_ros.mapping.front_end.window_result import WindowResult
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
-from dvlt_ros.mapping.inference.prediction import WindowPrediction
-from dvlt_ros.mapping.keyframes.config import KeyframeConfig
+from dvlt_ros.mapping.inference.prediction import Predictor, WindowPrediction
+from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.maps.map_update import MapUpdate
 from dvlt_ros.model import Dvlt, PixelMapping, prepare_images
 from dvlt_ros.ros.messages import header, image_message
 from dvlt_ros.ros.node import ReconstructNode
@@ -50,7 +53,7 @@ TOPICS = {"depth/image": Image, "confidence/image": Image, "points": PointCloud2
 
 
 class RecordedPredictor(DvltPredictor):
-    """The answer of a network that costs nothing: a slanted wall, seen by a camera that stands still."""
+    """Predicts the same at no cost: a slanted wall before a camera that stands still."""
 
     def __init__(self, model: Any, image_size: int) -> None:
         super().__init__(model, "cpu")
@@ -72,7 +75,7 @@ class RecordedPredictor(DvltPredictor):
 
 
 def listen(ready: Any, domain_id: int) -> None:
-    """Another process that takes the outputs and throws them away."""
+    """Another process that receives the outputs and discards them."""
     rclpy.init(domain_id=domain_id)
     node = rclpy.create_node("listener")
     for topic, kind in TOPICS.items():
@@ -89,14 +92,15 @@ def play(seconds: float, domain_id: int) -> None:
     publisher = node.create_publisher(Image, "image", QoSProfile(depth=5))
     while not publisher.get_subscription_count():
         time.sleep(0.05)
-    images = clouds(16)
+    images = textures(16)
     start_s = time.monotonic()
     for number in range(int(30 * seconds)):
         time.sleep(max(0.0, start_s + number / 30 - time.monotonic()))
         publisher.publish(image_message(images[number % 16], "rgb8", header("cam", time.time_ns())))
 
 
-def clouds(count: int) -> list[np.ndarray]:
+def textures(count: int) -> list[np.ndarray]:
+    """Smooth random images (H, W, 3) uint8."""
     rng = np.random.default_rng(0)
     small = [rng.integers(0, 255, (6, 8, 3), dtype=np.uint8) for _ in range(count)]
     return [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) for image in small]
@@ -104,15 +108,13 @@ def clouds(count: int) -> list[np.ndarray]:
 
 @contextmanager
 def active_node(domain_id: int, image_size: int | None, parameters: Mapping[str, Any]) -> Iterator[Any]:
-    """A node in this process, activated; ``image_size``: of the recorded answer, None for the embedded checkpoint."""
+    """An active node in this process; ``image_size``: of the recorded prediction, None: the embedded checkpoint."""
     module: Any = importlib.import_module("dvlt_ros.ros.lifecycle.parts")
     rclpy.init(domain_id=domain_id)
     if image_size is not None:
         model = Dvlt.from_pretrained()
         module.load_predictor = lambda *_: RecordedPredictor(model, image_size)
-        parameters = {"loops.mode": "never"} | dict(
-            parameters
-        )  # a recorded answer has no features to recognise places by
+        parameters = {"loops.mode": "never", **parameters}  # a recorded prediction has no place descriptors
     values = {"output.publish_unscaled": True, "keyframes.min_change": 0.0, "model.device": "cpu", **parameters}
     node = ReconstructNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
     for transition in (node.trigger_configure, node.trigger_activate):
@@ -133,26 +135,53 @@ def other_process(target: Callable[..., None], *arguments: Any) -> Iterator[Any]
     try:
         yield process
     finally:
-        process.kill()  # in rclpy, a polite signal may find nobody who waits for it
+        process.kill()  # rclpy may miss SIGTERM
         process.join()
 
 
-def feed(node: Any, count: int) -> Iterator[float]:
-    """Images one after the other, each when the one before is published; yields what the node adds to each, in ms.
+def recorded_windows(mapper: Any) -> list[WindowResult]:
+    """A list that grows by the result of every window that the mapper runs from now on."""
+    found: list[WindowResult] = []
+    step = mapper.step
 
-    That is all from the image's callback to its publication and its place in the map, but for the engine's window.
+    def recorded_step(flush: bool = False) -> MapUpdate | None:
+        update: MapUpdate | None = step(flush)
+        if update is not None and update.window is not None:
+            found.append(update.window)
+        return update
+
+    mapper.step = recorded_step
+    return found
+
+
+def feed(node: Any, count: int) -> Iterator[float]:
+    """Images one by one, each when the one before is published; yields what the node adds to each, in ms.
+
+    That is everything from the offered image to its publication, decoding included, without the mapper's window.
     """
-    stream, counters = node._stream, node._parts.mapper.counters
-    done = lambda: sum(getattr(counters.read(), name) for name in ("published", "dropped", "refused"))  # noqa: E731
-    images = [image_message(image, "rgb8", header("cam", 1)) for image in clouds(16)]
+    mapping, mapper = node._stream.mapping, node._parts.mapper
+    windows = recorded_windows(mapper)
+    images = [image_message(image, "rgb8", header("cam", 1)) for image in textures(16)]
     for number in range(count):
-        message = images[number % 16]
-        message.header = header("cam", 10**9 + number * FRAME_NS)
-        before, start_s = done(), time.perf_counter()
-        stream.intake._on_image(message, {})
-        while done() == before:
+        load = partial(decoded, images[number % 16])
+        before = num_finished(mapper)
+        start_s = time.perf_counter()
+        mapping.offer(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), load))
+        while num_finished(mapper) == before:
             time.sleep(0.0002)
-        yield (time.perf_counter() - start_s) * 1e3 - stream.last_window.window_ms
+        total_ms = (time.perf_counter() - start_s) * 1e3
+        yield total_ms - sum(window.window_ms for window in windows)
+        windows.clear()
+
+
+def decoded(message: Image) -> Picture:
+    return Picture(colour_image(message), None)
+
+
+def num_finished(mapper: Mapper) -> int:
+    """Frames that the node has dealt with."""
+    counts = mapper.counters.read()
+    return counts.published + counts.dropped + counts.refused
 
 
 def overhead(args: argparse.Namespace) -> None:
@@ -179,52 +208,55 @@ def listened(node: Any) -> list[Any]:
 
 def camera(args: argparse.Namespace) -> None:
     ready = multiprocessing.get_context("spawn").Event()
-    in_node: list[float] = []
     with other_process(listen, ready, args.domain), active_node(args.domain, None, {}) as node:
         ready.wait()
-        deliver = node._stream.worker._deliver
-
-        def measured(result: Any) -> None:
-            if result.num_views == node._parts.mapper.config.window.size:
-                in_node.append(result.window_ms)
-            deliver(result)
-
-        node._stream.worker._deliver = measured
+        mapper = node._parts.mapper
+        windows = recorded_windows(mapper)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         with other_process(play, args.seconds, args.domain):
             end_s = time.monotonic() + args.seconds
             while time.monotonic() < end_s:
                 executor.spin_once(timeout_sec=0.1)
-        predictor = node._parts.mapper.predictor
         executor.shutdown()
-    alone = engine_alone(predictor, len(in_node))
-    print(f"{machine(torch.device('cpu'))}; embedded checkpoint, windows of 8 views with 5 new, ms of window")
+    config = mapper.config
+    in_node = [window.window_ms for window in windows if window.num_views == config.window.size]
+    if not in_node:
+        raise SystemExit(
+            f"node_load: no window of {config.window.size} views in {args.seconds:g} s; set --seconds higher"
+        )
+    alone = mapper_alone(config, mapper.predictor, len(in_node))
+    size, overlap = config.window.size, config.window.overlap
+    print(f"{machine(torch.device('cpu'))}; embedded checkpoint, windows of {size} views with {size - overlap} new, ms")
     print(f"{'':>14}{'windows':>9}{'median':>9}{'p99':>8}")
-    for name, times in (("engine alone", alone), ("in the node", in_node)):
+    for name, times in (("mapper alone", alone), ("in the node", in_node)):
         print(f"{name:>14}{len(times):>9}{statistics.median(times):>9.1f}{np.quantile(times, 0.99):>8.1f}")
     print(f"ratio of the 99th percentiles: {np.quantile(in_node, 0.99) / np.quantile(alone, 0.99):.2f}")
 
 
-def engine_alone(predictor: DvltPredictor, count: int) -> list[float]:
-    engine, images, times = FrontEnd(predictor, MapperConfig(keyframes=KeyframeConfig(min_change=0.0))), clouds(16), []
-    for number in range(10**9):
+def mapper_alone(config: MapperConfig, predictor: Predictor, count: int) -> list[float]:
+    """Milliseconds of full windows without a node; the first three are left out."""
+    mapper = Mapper(config, predictor)
+    images = textures(16)
+    times: list[float] = []
+    for number in itertools.count():
         load = partial(Picture, images[number % 16], None)
-        engine.admit(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), load))
-        if engine.is_full() and (result := engine.run()) is not None and result.num_views == engine.config.window.size:
-            times.append(result.window_ms)
-            if len(times) > count + 2:
-                return times[3:]
-    return times
+        update = mapper.add(Frame(10**9 + number * FRAME_NS, "cam", time.monotonic_ns(), load))
+        if update is None or update.window is None or update.window.num_views != config.window.size:
+            continue
+        times.append(update.window.window_ms)
+        if len(times) == count + 3:
+            break
+    return times[3:]
 
 
 def endurance(args: argparse.Namespace) -> None:
-    print(f"{machine(torch.device('cpu'))}; resident memory in MiB, every output made for a listener, recorded answer")
+    print(f"{machine(torch.device('cpu'))}; resident memory in MiB, recorded prediction, every output has a subscriber")
     ready = multiprocessing.get_context("spawn").Event()
     with other_process(listen, ready, args.domain), active_node(args.domain, 112, {"output.points_stride": 2}) as node:
         ready.wait()
         for number, _ in enumerate(feed(node, args.frames)):
-            if number % (args.frames // 10) == 0:
+            if number % max(1, args.frames // 10) == 0:
                 print(f"{number:>8} frames ({number / 30 / 60:5.1f} min at 30 Hz) {resident_mib():8.0f}", flush=True)
 
 

@@ -8,7 +8,7 @@ Robot and wheels are those of ``simulation/building.py``, the network is the nea
 ``simulation/network.py``; everything else is the real pipeline. ATE: root mean square distance of the camera to where
 it really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
 
-With ``--loops`` places are recognised by simulated features, and loops closed by the real code; a second ATE is that
+With ``--loops`` places are recognized by simulated features, and loops closed by the real code; a second ATE is that
 of the path as the last loop has left it. ``--fooled``: a network that takes any two submaps in a joint window for one
 place.
 """

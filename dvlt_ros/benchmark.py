@@ -3,7 +3,7 @@
     ros2 run dvlt_ros benchmark --views 8 16 --size 504x378 --steps 8 12 16
     python -m dvlt_ros.benchmark --help
 
-Needs neither ROS nor weights (time does not depend on their values), and runs on CPU and GPU.
+Needs neither ROS nor weights (times do not depend on their values), and runs on CPU and GPU.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with contextlib.suppress(OSError):  # Linux forgets the peak when 5 is written here
+        with contextlib.suppress(OSError):  # writing 5 resets the peak on Linux
             Path("/proc/self/clear_refs").write_text("5")
 
 

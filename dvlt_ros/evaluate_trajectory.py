@@ -1,9 +1,9 @@
-"""A trajectory, and the map that came with it, against the truth: ATE, RPE, scale drift, accuracy, completeness.
+"""Compares a trajectory and its map with ground truth: ATE, RPE, scale drift, accuracy, completeness.
 
     ros2 run dvlt_ros evaluate_trajectory out/trajectory_0.txt truth.txt --output evaluation
     python -m dvlt_ros.evaluate_trajectory out/recording truth.txt --map out/map_0.ply --true-map room.ply
 
-Leaves evaluation.json and evaluation.png in the output folder and prints a table. Needs no ROS; evo does the measuring.
+Writes evaluation.json and evaluation.png to the output folder and prints a table. Needs evo, but no ROS.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="evaluate_trajectory", description="A trajectory, and its map, against the truth."
+        prog="evaluate_trajectory", description="Compares a trajectory and its map with ground truth."
     )
     parser.add_argument("estimate", type=Path, help="TUM file, or a bag with camera poses")
     parser.add_argument("truth", type=Path, help="TUM file of the same body's true poses")

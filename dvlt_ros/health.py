@@ -1,4 +1,4 @@
-"""How a component is: a level and a sentence. Status and diagnostics gather these from all components."""
+"""Health of a component: a level and a sentence. Status and diagnostics collect them from all components."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Health:
-    """``text`` says what was measured, then what it may mean."""
+    """``text`` gives the measurement, then a possible cause."""
 
     level: Level
     text: str
@@ -36,7 +36,7 @@ class Health:
 
     @classmethod
     def unless(cls, problem: str, level: Level = Level.WARN) -> Health:
-        """OK without a problem."""
+        """OK if there is no problem."""
         return cls(level, problem) if problem else cls.ok()
 
 

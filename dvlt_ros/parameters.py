@@ -1,7 +1,7 @@
 """Configuration as frozen dataclasses of `parameter` fields: default, description, range and choices in one place.
 
-A dataclass of fields has a ``GROUP``: its parameters are called ``group.field``. Several dataclasses may serve one
-group, each read by one room of the package. Dataclasses that hold others, as `MapperConfig`, have none.
+A dataclass of fields has a ``GROUP``: its parameters are called ``group.field``. Several dataclasses may share one
+group, each read by one package. Dataclasses that hold others, such as `MapperConfig`, have none.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ def parameter(
     default: Any, description: str, low: float | None = None, high: float | None = None, *,
     live: bool = False, expert: bool = False,
 ) -> Any:  # fmt: skip
-    """A dataclass field with what a user needs to know.
+    """A dataclass field with its documentation and range.
 
     Args:
-        live: it may change while frames come in.
-        expert: few need it; documentation shows it after the others.
+        live: it may change while frames arrive.
+        expert: rarely needed; documentation lists it after the others.
     """
     metadata = {"description": description, "low": low, "high": high, "live": live, "expert": expert}
     return field(default=default, metadata=metadata)
 
 
 def group(kind: type[T]) -> T:
-    """A field of a configuration that holds groups: its defaults unless something else is given."""
+    """A field of a configuration that holds groups, with the defaults of the group."""
     found: T = field(default_factory=kind)
     return found
 
@@ -42,7 +42,7 @@ def parameter_name(config: Any, entry: Field[Any]) -> str:
 
 
 def group_types(kind: type[Any]) -> list[type[Any]]:
-    """The dataclasses of parameters that this one holds, each once, in order; itself if it is one."""
+    """The dataclasses of parameters in this one, each once, in order; itself if it has a group."""
     if hasattr(kind, "GROUP"):
         return [kind]
     found = (part for hint in held(kind).values() for part in group_types(hint))
@@ -60,7 +60,7 @@ def from_groups(kind: type[T], groups: Mapping[type[Any], Any]) -> T:
     """A configuration of the objects of its `group_types`.
 
     Raises:
-        ConfigError: groups that do not go together.
+        ConfigError: the groups do not fit together.
     """
     if kind in groups:
         found: T = groups[kind]
@@ -82,7 +82,7 @@ def parameters_of(kind: type[Any]) -> Iterator[tuple[str, type[Any], Field[Any]]
 
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
-    """What a parameter of this type may be; empty: it is no `Literal`."""
+    """Values of a `Literal`; empty for other types."""
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
@@ -90,7 +90,7 @@ def check_parameters(config: Any) -> None:
     """Types, ranges and choices of a dataclass of `parameter` fields.
 
     Raises:
-        ConfigError: it names the parameter, what it must be and what it is.
+        ConfigError: it names the parameter, its condition and its value.
     """
     hints = held(type(config))
     for entry in fields(config):

@@ -1,4 +1,4 @@
-"""Reconstructions as a Rerun recording: the same from files and, live, from the node."""
+"""Reconstructions as a Rerun recording, from files and live from the node."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .export.rerun import LoggedView, RerunRecording
 from .mapping.data.frames import Cloud, Reconstruction
 from .mapping.outputs.rendering import RenderedFrame
 
-LONGEST_EDGE = 480  # pixels of what is logged
+LONGEST_EDGE = 480  # pixels of logged images
 MOST_POINTS = 12_000  # of each frame: a viewer keeps those of all frames in sight
 UNSCALED = "Lengths are up to one unknown factor per map."
 METRIC = "Lengths are in metres."
 
 
 class StreamRecording:
-    """Frame by frame with their stamps; every map is a space ``map_N`` of its own. A context, as the recording is."""
+    """Frames with their stamps; every map is a space ``map_N`` of its own. A context manager, like the recording."""
 
     def __init__(self, target: str | Path, is_metric: bool) -> None:
         """Errors are those of `RerunRecording`."""
@@ -64,7 +64,7 @@ class StreamRecording:
 
 
 def logged_view(reconstruction: Reconstruction) -> LoggedView:
-    """A frame at a size that a viewer can keep many of."""
+    """A frame, reduced so that a viewer can keep many of them."""
     height, width = reconstruction.picture.image.shape[:2]
     scale = min(1.0, LONGEST_EDGE / max(height, width))
     frame = RenderedFrame(reconstruction, (max(1, round(scale * height)), max(1, round(scale * width))))

@@ -1,1 +1,1 @@
-"""Trajectories and maps against the truth. Needs evo, an extra: nothing else of the package imports this room."""
+"""Errors of trajectories and maps. Needs evo, an extra: no other package imports this one."""

@@ -1,4 +1,4 @@
-"""A map against the true one, in the frame of the truth: how right it is, and how much of it is there."""
+"""Accuracy and completeness of a map, in the frame of the ground truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from ..errors import AlignmentError
 from .trajectory import Alignment, Matched
 
-MIN_WIDTH = 0.01  # of the path's length: on a straighter path the rotation about it is a guess
+MIN_WIDTH = 0.01  # of the path's length; on a straighter path the rotation about it is not observable
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def map_error(
     """Map points (N, 3) in the frame of the estimate, true points (M, 3) in that of the truth.
 
     Raises:
-        AlignmentError: the path is too straight to say how the map lies about it.
+        AlignmentError: the path is too straight: the rotation about it is not observable.
     """
     _refuse_straight(matched)
     truth_from_map = matched.by_alignment[alignment].truth_from_estimate

@@ -1,4 +1,4 @@
-"""One picture of an evaluation. Without pyplot, which would look for a display."""
+"""Plot of an evaluation. It avoids pyplot, which would need a display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Point positions out of a PLY file: what this package writes, and what scanners and other tools write."""
+"""Point positions of PLY files, written by this package, by scanners or by other tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ END = b"end_header"
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the vertices; other elements come after them and are left alone."""
+    """Header before the vertices; other elements follow them and are not read."""
 
     layout: str  # one of ORDERS
     count: int  # of vertices
@@ -55,7 +55,9 @@ def read_ply(path: Path) -> np.ndarray:
 
 
 def _header(lines: list[str]) -> Header:
-    layout, element, count = "", "", -1
+    layout = ""
+    element = ""
+    count = -1
     columns: list[tuple[str, str]] = []
     for words in map(str.split, lines[1:]):
         match words:
@@ -85,15 +87,15 @@ def _positions(header: Header, body: bytes) -> np.ndarray:
     if header.layout == "ascii":
         rows = body.decode("ascii").splitlines()[: header.count]
         if len(rows) < header.count:
-            raise ValueError(f"{header.count} vertices announced, {len(rows)} there")
+            raise ValueError(f"{header.count} vertices announced, {len(rows)} found")
         if not rows:
             return np.empty((0, 3))
         values = np.loadtxt(io.StringIO("\n".join(rows)), ndmin=2)
         if values.shape != (header.count, len(names)):
-            raise ValueError(f"{header.count} vertices of {len(names)} numbers announced, {values.shape} there")
+            raise ValueError(f"{header.count} vertices of {len(names)} numbers announced, {values.shape} found")
         return values[:, [names.index(axis) for axis in "xyz"]]
     vertices = np.dtype(header.columns)
     if len(body) < header.count * vertices.itemsize:
-        raise ValueError(f"{header.count} vertices announced, {len(body) // vertices.itemsize} there")
+        raise ValueError(f"{header.count} vertices announced, {len(body) // vertices.itemsize} found")
     records = np.frombuffer(body, vertices, header.count)
     return np.stack([records[axis].astype(np.float64) for axis in "xyz"], axis=-1)

@@ -1,4 +1,4 @@
-"""Trajectories in: TUM files, and the camera poses of a bag. What cannot be judged is refused, with its line."""
+"""Reads trajectories: TUM files and camera poses of bags. Invalid rows are refused with their line."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ UNIT_TOLERANCE = 0.01  # of a quaternion's length: printed digits may be few, bu
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Where one body was, in the order of time."""
+    """Poses of one body in the order of time."""
 
-    name: str  # what errors call it
+    name: str  # in errors
     stamps_s: np.ndarray  # (N,)
     positions: np.ndarray  # (N, 3)
     quaternions: np.ndarray  # (N, 4), x y z w, of length 1
@@ -99,7 +99,7 @@ def _bag_rows(path: Path, topic: str | None) -> tuple[list[str], list[list[float
 
 
 def _refuse_several_maps(recording: Recording) -> None:
-    """Two maps have two origins and two scales, and one pose topic; their paths have no time in common."""
+    """Refuses several maps on one pose topic, which have different origins and scales; their paths do not overlap."""
     maps = 0
     last_s = -np.inf
     for topic in recording.topics_of(PATH):

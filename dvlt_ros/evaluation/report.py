@@ -1,4 +1,4 @@
-"""The figures as a table to read and as JSON to keep."""
+"""The errors as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES: dict[Alignment, str] = {"se3": "SE(3)", "sim3": "Sim(3)"}
 
 
 def as_json(evaluation: Evaluation, map_error: MapError | None) -> str:
-    """Units stand in the names; null is what could not be measured."""
+    """Units are part of the names; null: could not be measured."""
     figures = asdict(evaluation) | {"map": None if map_error is None else asdict(map_error)}
     return json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""A trajectory against the truth, through evo: what is matched, ATE, RPE, and how the scale drifts.
+"""Errors of a trajectory by evo: matched poses, ATE, RPE and scale drift.
 
 Percentages are of the true path, along the matched poses. A scale is estimated metres per true metre.
 """
@@ -54,7 +54,7 @@ class Matched:
 
 @dataclass(frozen=True)
 class Spread:
-    """How large the errors of all poses are."""
+    """Statistics of the errors of all poses."""
 
     rmse: float
     median: float
@@ -93,7 +93,7 @@ class ScaleDrift:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that is measured without a map."""
+    """All errors of a trajectory."""
 
     estimate: str
     truth: str
@@ -110,7 +110,7 @@ class Evaluation:
     truth_from_estimate: dict[Alignment, list[list[float]]]
 
 
-def evaluate(matched: Matched, rpe_lengths_m: Sequence[float], num_stretches: int) -> Evaluation:
+def evaluate(matched: Matched, rpe_lengths_m: Sequence[float], num_sections: int) -> Evaluation:
     aligned, path_m = matched.by_alignment, matched.path_m
     stamps_s = matched.estimated_poses.timestamps, matched.true_poses.timestamps
     return Evaluation(
@@ -125,17 +125,17 @@ def evaluate(matched: Matched, rpe_lengths_m: Sequence[float], num_stretches: in
         ate_percent={name: Spread.of(100 * aligned[name].errors_m / path_m) for name in ALIGNMENTS},
         rotation_deg=Spread.of(_absolute(matched, "se3", metrics.PoseRelation.rotation_angle_deg)),
         rpe=[relative_error(matched, length_m) for length_m in rpe_lengths_m],
-        scale=scale_drift(matched, num_stretches),
+        scale=scale_drift(matched, num_sections),
         truth_from_estimate={name: aligned[name].truth_from_estimate.tolist() for name in ALIGNMENTS},
     )
 
 
 def match(estimate: Trajectory, truth: Trajectory, max_time_difference_s: float) -> Matched:
-    """Each pose of the shorter trajectory with the other's nearest in time, and both alignments.
+    """Matches each pose of the shorter trajectory with the nearest in time of the other, and aligns in both ways.
 
     Raises:
-        DataError: too few poses match, or the truth stands still.
-        AlignmentError: the positions leave the alignment open.
+        DataError: too few poses match, or the ground truth stands still.
+        AlignmentError: the positions do not determine the alignment.
     """
     name = f"{estimate.name} against {truth.name}"
     try:
@@ -181,17 +181,17 @@ def relative_error(matched: Matched, length_m: float) -> RelativeError:
     return RelativeError(length_m, len(pairs), translation_percent, float(np.mean(angles_deg / lengths_m)))
 
 
-def scale_drift(matched: Matched, num_stretches: int) -> ScaleDrift:
+def scale_drift(matched: Matched, num_sections: int) -> ScaleDrift:
     """The scale of each of several sections of the true path, of the same length."""
     truth, estimate = matched.true_poses.positions_xyz, matched.estimated_poses.positions_xyz
-    edges_m = np.linspace(0, matched.path_m, num_stretches + 1)
+    edges_m = np.linspace(0, matched.path_m, num_sections + 1)
     sections = []
     for begin_m, end_m in pairwise(edges_m.tolist()):
         inside = (matched.distances_m >= begin_m) & (matched.distances_m <= end_m)
         sections.append(Section(begin_m, end_m, scale_between(truth[inside], estimate[inside])))
     known = [section.scale for section in sections if section.scale is not None]
     overall = scale_between(truth, estimate)
-    assert overall is not None  # `match` has refused what has none
+    assert overall is not None  # `match` has refused trajectories without a scale
     if len(known) < 2:
         return ScaleDrift(overall, sections, None, None, None)
     return ScaleDrift(overall, sections, known[0], known[-1], 100 * (known[-1] / known[0] - 1))
@@ -200,8 +200,8 @@ def scale_drift(matched: Matched, num_stretches: int) -> ScaleDrift:
 def scale_between(truth: np.ndarray, estimate: np.ndarray) -> float | None:
     """Estimated metres per true metre of positions (N, 3); None with too few, or where they stand still.
 
-    Umeyama's factor (PAMI 1991) from the truth to the estimate: noise of the estimate does not bias it that way round.
-    evo's own function refuses straight lines, whose rotation is open but whose scale is not.
+    Umeyama's scale (PAMI 1991) from truth to estimate: in this direction noise of the estimate does not bias it. evo's
+    own function refuses straight lines, which determine the scale but not the rotation.
     """
     if len(truth) < MIN_MATCHES:
         return None

@@ -1,4 +1,4 @@
-"""Closes loops between windows: engine and map do the work, this counts and tells."""
+"""Closes loops between windows: front end and map do the work, this module counts and reports."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from .pose_graph.submap_graph import SubmapGraph
 
 @dataclass(frozen=True, eq=False)
 class LoopParts:
-    """What engine and map need to close loops; None if none are closed."""
+    """What front end and map need to close loops; detector and graph are None if no loops are closed."""
 
     detector: LoopDetector | None = None
     graph: SubmapGraph | None = None
-    reason: str = ""  # why none are closed
-    checkpoint: str = ""  # digest of the network whose descriptors recognise places
+    reason: str = ""  # why no loops are closed
+    checkpoint: str = ""  # digest of the network that computes the place descriptors
 
 
 def prepare_loops(config: LoopsConfig, predictor: Predictor, is_metric: bool) -> LoopParts:
-    """``is_metric``: lengths are going to be metres.
+    """``is_metric``: the map will be in metres.
 
     Raises:
-        ConfigError: they must be closed and cannot be.
+        ConfigError: loops.mode is always, and loops cannot be closed.
     """
     if config.detector.mode == "never":
         return LoopParts(reason="loops.mode: never")
     try:
         if not isinstance(predictor, PlaceRecognizer):
-            raise ConfigError("loops need a model whose features recognise places, as dvlt's do")
+            raise ConfigError("loops need a model whose features recognize places, as those of dvlt do")
         return LoopParts(LoopDetector(predictor, config), SubmapGraph(is_metric), checkpoint=predictor.checkpoint)
     except ConfigError as error:
         if config.detector.mode == "always":
@@ -52,16 +52,16 @@ def prepare_loops(config: LoopsConfig, predictor: Predictor, is_metric: bool) ->
 
 @dataclass(frozen=True)
 class LoopStatus:
-    """What has come of the places so far."""
+    """Results of loop closure so far."""
 
     closed: int = 0
-    refused: int = 0  # joint windows that showed two places, and loops that the rest contradicts
+    refused: int = 0  # joint windows that show two places, and loops that contradict the rest of the graph
     residual: float | None = None  # of the last loop that was closed
     refusal: str = ""  # why the last one was refused
 
 
 class LoopCloser:
-    """``status`` may be read from anywhere."""
+    """Any thread may read ``status``."""
 
     def __init__(
         self,
@@ -72,11 +72,14 @@ class LoopCloser:
     ) -> None:
         """``notify`` gets one sentence for every loop that was closed."""
         self.status = LoopStatus()
-        self._front_end, self._map, self._parts, self._notify = front_end, placed, parts, notify
+        self._front_end = front_end
+        self._map = placed
+        self._parts = parts
+        self._notify = notify
 
     def work(self, waited_ms: float = 0.0) -> Correction | None:
-        """Between two windows: checks at most one place. ``waited_ms``: of the oldest frame for the next window."""
-        if not self._map.is_placed:  # candidates wait: those of a robot that begins in a saved map are its best ones
+        """Checks at most one candidate, between two windows. ``waited_ms``: of the oldest frame for the next window."""
+        if not self._map.is_placed:  # keep the candidates: the first ones in a saved map are often the best
             return None
         loop = self._front_end.check_loop(waited_ms, self._map.expected_scale)
         if loop is None:
@@ -93,11 +96,11 @@ class LoopCloser:
         return found
 
     def health(self) -> Health:
-        """A saved map in which the robot is lost is no fault: it says so among the values."""
+        """Not being relocalized in a saved map is no fault; it is reported among the values."""
         return Health.ok("on" if self._parts.detector is not None else f"off: {self._parts.reason}")
 
     def values(self, latest: MapUpdate | None) -> dict[str, str]:
-        """For people and tools; ``latest``: the latest window's update."""
+        """Values of the status; ``latest``: the update of the latest window."""
         detector = self._parts.detector
         values = {"loops": self.health().text}
         if detector is None:
@@ -113,20 +116,20 @@ class LoopCloser:
         }
 
     def _relocalized(self, map_id: int | None) -> str:
-        """Whether the stream is in the saved map, and why not; ``map_id``: of the latest window, if there was one."""
+        """Whether the camera is relocalized in the saved map, else why not; ``map_id``: of the latest window."""
         detector, graph = self._parts.detector, self._parts.graph
         if detector is None or graph is None or graph.saved_id is None:
             return "no saved map"
         if map_id == graph.saved_id:
             return "yes"
         reason = detector.saved_problem or detector.not_ready_reason or self.status.refusal
-        return f"no: {reason or 'no place of it has been recognised yet'}"
+        return f"no: {reason or 'no place of it has been recognized yet'}"
 
 
 def _movement(correction: Correction) -> str:
-    """Of the newest submap."""
+    """A sentence about the correction of the newest submap."""
     turned = torch.rad2deg(rotation_angle(correction.new_from_old.rotation[-1]))
     joined = len(set(correction.map_ids.tolist())) - 1
-    said = f"the map turns by {float(turned):.1f} degrees here"
+    turn = f"the map turns by {float(turned):.1f} degrees here"
     older = "an older one" if correction.map_id >= 0 else "the saved one"
-    return f"{said}, and is joined to {older}" if joined else said
+    return f"{turn}, and is joined to {older}" if joined else turn

@@ -29,16 +29,16 @@ def save_maps(
     is_metric: bool,
     files: MutableMapping[bytes, Path],
 ) -> Path:
-    """The map that grows, and those that have ended and no loop has joined to it; returns the PLY of the newest.
+    """Saves the current map, and ended ones that no loop has joined to it; returns the PLY of the newest.
 
     Args:
-        snapshots: of one moment, the one that grows last.
-        stored: what is remembered of submaps; a map without any cannot be loaded again.
-        checkpoint: digest of the network that made their place descriptors.
-        files: PLYs by content, kept from call to call: maps that have ended and are the same are not written again.
+        snapshots: of the same time, the current map last.
+        stored: submaps with their place descriptors; a map without any cannot be loaded again.
+        checkpoint: digest of the network that computed the place descriptors.
+        files: PLYs by content, kept from call to call: ended maps that have not changed are not written again.
 
     Raises:
-        InputError: nothing to save, or a file that cannot be written; each file that is there is whole.
+        InputError: nothing to save, or a file cannot be written; no file is left incomplete.
     """
     *ended, growing = snapshots
     maps = [growing, *(snapshot for snapshot in reversed(ended) if not snapshot.is_as_loaded)]
@@ -53,15 +53,15 @@ def save_maps(
             if content not in files or not files[content].exists():
                 files[content] = save_map(snapshot, stored, folder, checkpoint, is_metric)
     except InputError as error:
-        raise InputError(f"{error}; of the newest map all files are there: {path}") from error
+        raise InputError(f"{error}; the newest map is saved: {path}") from error
     finally:
-        with suppress(FileNotFoundError):  # it has no places
-            os.utime(path.with_suffix(PLACES))  # the newest is what is loaded
+        with suppress(FileNotFoundError):  # a map without submaps
+            os.utime(path.with_suffix(PLACES))  # the newest is loaded by default
     return path
 
 
 def content_of(snapshot: MapSnapshot) -> bytes:
-    """The same for the same cloud and path."""
+    """Digest of cloud and path."""
     digest = hashlib.blake2b()
     for array in (*snapshot.cloud, snapshot.stamps_ns, snapshot.map_from_cam):
         digest.update(np.ascontiguousarray(array).data)
@@ -71,7 +71,7 @@ def content_of(snapshot: MapSnapshot) -> bytes:
 def save_map(
     snapshot: MapSnapshot, stored: Mapping[int, StoredSubmap], folder: Path, checkpoint: str, is_metric: bool
 ) -> Path:
-    """Writes files of one name, which is the time; returns the PLY. See `save_maps`."""
+    """Writes files named by time and map id; returns the PLY. See `save_maps`."""
     folder = folder.expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The mapper: frames in, map updates out. The whole pipeline on one screen; every stage is a room beside this file.
+"""The mapper: frames in, map updates out. The whole pipeline on one screen; every stage has its package here.
 
     mapper = Mapper(MapperConfig(), load_predictor(...), Sensors(odometry=look_up))
     for frame in frames:
@@ -8,15 +8,15 @@
         use(update.frames, update.corrections)
     cloud = mapper.snapshot().cloud
 
-A frame's way:
+The stages of a frame:
 
-    keyframes/   decoded, refused with a reason or passed over; a few keyframes wait for their window
-    inference/   the network sees the window, with K steps that `budget/` chooses
-    submaps/     the window is registered to those before it; where the camera has moved far enough it is a new submap
-    sensors/, scale/, maps/    odometry, measured depth or two cameras make it metres, in the map's frame
-    loops/, pose_graph/        between two windows: places seen again are verified, and the map is corrected once
+    keyframes/   the frame is decoded, and accepted, passed over or refused with a reason; keyframes wait for a window
+    inference/   the network predicts the window, with K steps that `budget/` chooses
+    submaps/     the window is registered to earlier ones; if the camera has moved far enough it becomes a submap
+    sensors/, scale/, maps/    odometry, measured depth or two cameras give metres and the map's frame
+    loops/, pose_graph/        between two windows: loop closures are verified, and the map is corrected at once
 
-Everything here runs on one thread, which owns the network's device, but for what says that it is thread-safe.
+All calls come from one thread, which owns the network's device, except those that are marked thread-safe.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Mapper:
         Raises:
             ConfigError: values that do not fit the checkpoint, or loops that must be closed and cannot be.
         """
-        self.config, self.predictor, self.sensors = config, predictor, sensors or Sensors()
+        self.config = config
+        self.predictor = predictor
+        self.sensors = sensors or Sensors()
         self._notify = notify
         self.loops = prepare_loops(config.loops, predictor, self.sensors.tell_metres)
         self._front_end = FrontEnd(
@@ -89,15 +91,15 @@ class Mapper:
         self._corrections: tuple[Correction, ...] = ()  # for the next update
         self._files: dict[bytes, Path] = {}  # maps that are on disk, by content
         self._latest: MapUpdate | None = None
-        self.status = MapperStatus()  # may be read from anywhere; replaced as a whole
+        self.status = MapperStatus()  # any thread may read it; replaced as a whole
         self._refresh()
 
     # ---- the algorithm
 
     def add(self, frame: Frame) -> MapUpdate | None:
-        """One frame, where every frame counts and no clock decides: windows run when they are full.
+        """Adds one frame and runs a window when it is full; no frame is dropped for lack of time.
 
-        The map holds the update when this returns. None: the frame waits for others.
+        The map contains the update when this returns. None: the frame waits for others.
 
         Raises:
             DeviceMemoryError: the smallest window does not fit on the device.
@@ -106,7 +108,7 @@ class Mapper:
         return self._next(flush=False)
 
     def finish(self) -> Iterator[MapUpdate]:
-        """What still waits, at the end of a stream; the last update holds what loops have corrected since."""
+        """Runs the frames that still wait, at the end of a stream; the last update has the last loop corrections."""
         while (update := self._next(flush=True)) is not None:
             yield update
         if self._corrections:
@@ -115,11 +117,11 @@ class Mapper:
             yield update
 
     def close(self) -> None:
-        """Hands every map over to ``ended``, the one that grows last."""
+        """Hands every map to ``ended``, the current one last."""
         self._builder.finish()
 
     def step(self, flush: bool = False) -> MapUpdate | None:
-        """Runs one window if there is one, and gives it its place; ``flush``: a lonely first frame too."""
+        """Runs one window if there is one, and places it in the map; ``flush``: also a single first frame."""
         window = self._front_end.run(flush)  # keyframes, network, registration
         if window is None:
             return None
@@ -129,14 +131,14 @@ class Mapper:
         return update
 
     def integrate(self, update: MapUpdate) -> None:
-        """Into the cloud and the path. Thread-safe, in the order of the updates; large corrections take a while."""
+        """Adds an update to cloud and path. Thread-safe, in the order of the updates; large corrections take time."""
         self._builder.integrate(update)
 
     def close_loop(self, waited_ms: float = 0.0) -> Correction | None:
-        """Between two windows: checks at most one place that may have been seen before.
+        """Checks at most one loop candidate, between two windows.
 
-        What it corrects comes with the next update. ``waited_ms``: of the oldest frame for the next window, which
-        must keep the latency budget all the same.
+        The next update contains the correction. ``waited_ms``: of the oldest frame for the next window, which must
+        still keep the latency budget.
         """
         correction = self._closer.work(waited_ms)
         if correction is not None:
@@ -145,7 +147,7 @@ class Mapper:
         return correction
 
     def _next(self, flush: bool) -> MapUpdate | None:
-        """The next full window of the frame sets that `add` has opened, in the map and checked for a loop."""
+        """Runs the next full window of the frame sets that `add` has decoded, integrates it and checks for a loop."""
         update: MapUpdate | None = None
         while update is None and self._opened:
             if self._front_end.ends_map(self._opened[0]):
@@ -171,72 +173,72 @@ class Mapper:
         self.counters.add(accepted=count, dropped=count)
 
     def _take_corrections(self) -> tuple[Correction, ...]:
-        """Each is told once."""
+        """Each correction is part of one update."""
         corrections, self._corrections = self._corrections, ()
         return corrections
 
     # ---- for a stream in real time, where another thread feeds this one: see `MappingThread`
 
     def admit(self, frame: Frame) -> None:
-        """Into the next window; frames that find no room push out the oldest new ones, which count as dropped."""
+        """Adds a frame to the next window; if there is no room, the oldest new frames are dropped and counted."""
         try:
             self._front_end.admit(frame)
         finally:
             self._refresh()
 
     def flush_at_ns(self) -> int | None:
-        """When a frame that waits for a second one goes alone; None: none waits."""
+        """When a frame that waits for a second one runs without it; None: no frame waits."""
         return self._front_end.flush_at_ns()
 
     def observe_overhead(self, overhead_ms: float) -> None:
-        """What follows a window until its frames are published, of late: part of the latency budget. Thread-safe."""
+        """Latest time from the end of a window to its publication, part of the latency budget. Thread-safe."""
         self._front_end.overhead_ms = overhead_ms
 
     @property
     def window_size(self) -> int:
-        """Frames that may wait for a window, at most."""
+        """The most frames that may wait for a window."""
         return self.config.window.size
 
     # ---- the map
 
     @property
     def counters(self) -> Counters:
-        """Where every frame went. Thread-safe."""
+        """Number of frames by what became of them. Thread-safe."""
         return self._front_end.counters
 
     @property
     def latest_stamp_ns(self) -> int:
-        """Of all frames that were looked at, but those out of order; 0: there was none."""
+        """Newest stamp of all frames that were not out of order; 0: there was none."""
         return self._front_end.latest_stamp_ns
 
     def snapshot(self) -> MapSnapshot:
-        """The map that grows: cloud and path. Thread-safe."""
+        """The current map: cloud and path. Thread-safe."""
         return self._builder.snapshot()
 
     def snapshots(self) -> list[MapSnapshot]:
-        """All of one moment: maps that have ended, oldest first, and the one that grows. Thread-safe."""
+        """All maps at the same time: ended ones, oldest first, then the current one. Thread-safe."""
         return self._builder.snapshots()
 
     def reset(self) -> None:
-        """What comes next begins another map, which no loop will join to those before."""
+        """The next frame begins another map, which no loop joins to earlier ones."""
         self._drop_opened()
         self._front_end.begin_anew()
         self._map.restart()
         self._refresh()
 
     def end_stream(self) -> None:
-        """Frames that still wait count as dropped, and mounts are looked up anew when there is another stream."""
+        """Frames that still wait count as dropped; another stream looks up the mounts again."""
         self._drop_opened()
         self._front_end.forget()
         self._refresh()
 
     def save(self, folder: Path) -> Path:
-        """The map that grows, and those that have ended and no loop has joined to it; returns the PLY of the newest.
+        """Saves the current map, and ended ones that no loop has joined to it; returns the PLY of the newest.
 
-        Thread-safe: what is saved is all of one moment.
+        Thread-safe: all maps are those of the same time.
 
         Raises:
-            InputError: nothing to save, or a file that cannot be written; each file that is there is whole.
+            InputError: nothing to save, or a file cannot be written; no file is left incomplete.
         """
         stored = {} if self.loops.detector is None else self.loops.detector.stored_submaps()
         is_metric = self.sensors.tell_metres
@@ -252,13 +254,13 @@ class Mapper:
         return open_map(folder, name, self.loops.checkpoint, self.sensors.tell_metres, self._notify)
 
     def load(self, saved: SavedMap) -> None:
-        """Relocalization: the saved map stands fast, and its places are candidates for loop closures.
+        """Relocalization: the saved map is fixed, and its submaps are candidates for loop closures.
 
-        What comes next is another map. Two loop closures that say the same join it to the saved one, as they bring a
-        kidnapped robot back; from then on the map is the saved one.
+        The next frame begins another map. Two loop closures that agree join it to the saved one, as after a kidnapping;
+        from then on the saved map is the current one.
 
         Raises:
-            InputError: no loops are closed; nothing has changed then.
+            InputError: no loops are closed; nothing has changed.
         """
         detector = self._require_loops()
         self._drop_opened()
@@ -273,7 +275,7 @@ class Mapper:
     # ---- configuration and status
 
     def configure(self, config: MapperConfig) -> None:
-        """Values that may change while frames come in; they take effect with the next frame and window.
+        """Parameters that may change at any time; they take effect with the next frame and window.
 
         Raises:
             ConfigError: values that do not fit the checkpoint.
@@ -286,7 +288,7 @@ class Mapper:
         self.config = config
 
     def warm_up(self) -> None:
-        """Two windows of noise: kernels are chosen, memory is reserved, the budget learns the machine."""
+        """Runs two windows of noise: kernels are chosen, memory is reserved, the budget learns the machine's speed."""
         warm_up(self._front_end)
 
     def _require_loops(self) -> LoopDetector:

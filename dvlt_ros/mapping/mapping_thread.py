@@ -1,4 +1,4 @@
-"""The thread that owns the mapper and the device: frames come in from anywhere, map updates go out to one receiver."""
+"""The thread that owns the mapper and the device: any thread offers frames, one receiver gets the map updates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 
 class MappingThread:
-    """Frames that come faster than windows wait undecoded; the newest win. Between windows loops are closed."""
+    """Frames wait undecoded for the next window; if there are too many, the oldest are dropped.
+
+    Loops are closed between windows.
+    """
 
     def __init__(
         self,
@@ -26,7 +29,7 @@ class MappingThread:
         fail: Callable[[Exception], None],
         loop_failed: Callable[[Exception], None],
     ) -> None:
-        """``deliver`` gets every update and integrates it; ``fail`` every unexpected error. Both on this thread.
+        """``deliver`` gets every update and integrates it; ``fail`` gets every unexpected error, both on this thread.
 
         ``loop_failed`` gets the error of a loop that could not be checked; the stream goes on without that loop.
         """
@@ -44,7 +47,7 @@ class MappingThread:
         self._thread.start()
 
     def offer(self, frame: Frame) -> None:
-        """Never blocks. A frame that finds no room pushes out the oldest one, which counts as dropped."""
+        """Never blocks. If there is no room, the oldest frame is dropped and counted."""
         with self._changed:
             self._frames.append(frame)
             if len(self._frames) > self.mapper.window_size:
@@ -53,7 +56,7 @@ class MappingThread:
             self._changed.notify()
 
     def request(self, action: Callable[[], None]) -> Future[None]:
-        """Runs something between two windows, by `stop` at the latest. Done when it has been run, or why it failed."""
+        """Runs an action between two windows, by `stop` at the latest; the future has its end or its error."""
         done = Future[None]()
 
         def perform() -> None:
@@ -70,7 +73,7 @@ class MappingThread:
         return done
 
     def stop(self) -> None:
-        """Waits for the window that is running. Requests that still wait are run, frames count as dropped."""
+        """Waits for the running window. Requests that still wait are run; frames that still wait count as dropped."""
         with self._changed:
             self._stopping = True
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""What the mapper says of itself: one health per component, and values for people and tools."""
+"""Status of the mapper: the health of each component, and values by key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .maps.placed_map import PlacedMap
 
 @dataclass(frozen=True)
 class MapperStatus:
-    """Immutable, so that any thread may read it; the keys of the values are documented in the reference."""
+    """Immutable, so that any thread may read it; the reference documents the keys of the values."""
 
     health: Mapping[str, Health] = field(default_factory=dict)  # by component, in the order of the pipeline
     values: Mapping[str, str] = field(default_factory=dict)
@@ -33,7 +33,7 @@ def status_of(
 
 
 def window_values(front_end: FrontEnd, latest: MapUpdate | None) -> dict[str, str]:
-    """Of the latest window and the choices behind it."""
+    """Values of the latest window, its plan and its registration."""
     values = {"k_range": f"{front_end.limits.k_min} to {front_end.limits.k_max}"}
     if latest is not None and (window := latest.window) is not None:
         values |= {
@@ -75,7 +75,7 @@ def scale_values(placed: PlacedMap) -> dict[str, str]:
 
 
 def gravity_values(front_end: FrontEnd, placed: PlacedMap) -> dict[str, str]:
-    """What maps are level by."""
+    """Where the vertical of the map comes from."""
     source = "assumed" if front_end.rig is None else "mount"
     if isinstance(placed, MetricMap) and placed.has_odometry:
         source = "odometry"

@@ -155,7 +155,7 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[s
 
 
 def infer_config(path: Path, tensors: Mapping[str, Tensor]) -> DvltConfig:
-    """Recognise a checkpoint that came without a ``config.json`` by its tensors' names and shapes."""
+    """Recognize a checkpoint that came without a ``config.json`` by its tensors' names and shapes."""
     try:
         return DvltConfig.from_dict(_infer_fields(_Shapes(path, tensors)))
     except ConfigError as cause:
@@ -187,7 +187,7 @@ class _Shapes:
         return len(numbers)
 
     def _unknown(self, problem: str) -> WeightsError:
-        return WeightsError(f"{self.path}: no {CONFIG_NAME} beside it, and not recognised: {problem}")
+        return WeightsError(f"{self.path}: no {CONFIG_NAME} beside it, and not recognized: {problem}")
 
 
 def _infer_fields(shapes: _Shapes) -> dict[str, object]:

@@ -1,1 +1,1 @@
-"""The ROS 2 side: messages, parameters, TF and the node. The only room that imports rclpy."""
+"""The ROS 2 side: messages, parameters, TF and the node. The only package that imports rclpy."""

@@ -1,4 +1,4 @@
-"""What goes wrong again and again is said once in a while."""
+"""Repeated warnings, at a limited rate."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ NUMBERS = re.compile(r"\d+(\.\d+)?")
 
 
 class Complaints:
-    """Passes a sentence on unless one of its kind, which differs in numbers only, was said in the last 5 s."""
+    """Passes a sentence on, unless one that differs only in its numbers was passed on in the last 5 s."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._lock = threading.Lock()
-        self._said: dict[str, tuple[float, int]] = {}  # kind: when, and how often since then
+        self._said: dict[str, tuple[float, int]] = {}  # by kind: time of the last one, and number held back since
         self.latest = ""
 
     def clear(self) -> None:
-        """What was said is of no interest any more."""
+        """Forgets all earlier sentences."""
         with self._lock:
             self._said.clear()
             self.latest = ""

@@ -1,4 +1,4 @@
-"""The node's own parameters, beside those of the mapper; some groups are served by both."""
+"""The node's own parameters, beside those of the mapper; some groups have parameters of both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DepthSource = Literal["none", "image", "cloud", "scan"]
 
 @dataclass(frozen=True)
 class InputConfig:
-    """How images come in."""
+    """Subscription of images."""
 
     GROUP: ClassVar[str] = "input"
     transport: ImageTransport = parameter("raw", "raw: image; compressed: image/compressed")
@@ -37,7 +37,7 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class OdometrySourceConfig:
-    """Where odometry comes from."""
+    """Source of odometry."""
 
     GROUP: ClassVar[str] = "odometry"
     source: OdomSource = parameter("none", "where metres come from: topic: odom; tf: odometry.frame in the TF tree")
@@ -49,7 +49,7 @@ class OdometrySourceConfig:
 
 @dataclass(frozen=True)
 class DepthSourceConfig:
-    """Where measured depth comes from."""
+    """Source of measured depth."""
 
     GROUP: ClassVar[str] = "measured_depth"
     source: DepthSource = parameter(
@@ -63,7 +63,7 @@ class DepthSourceConfig:
 
 @dataclass(frozen=True)
 class GravitySourceConfig:
-    """Where a new map has up from."""
+    """Source of the vertical of a new map."""
 
     GROUP: ClassVar[str] = "gravity"
     source: GravitySource = parameter(
@@ -77,7 +77,7 @@ class GravitySourceConfig:
 
 @dataclass(frozen=True)
 class FramesConfig:
-    """What frames are called."""
+    """Names of frames."""
 
     GROUP: ClassVar[str] = "frames"
     map: str = parameter("map", "frame of the map")
@@ -93,7 +93,7 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class TfConfig:
-    """What is published on TF, and how long TF is waited for."""
+    """Published transforms, and how long look-ups wait."""
 
     GROUP: ClassVar[str] = "tf"
     mode: TfMode = parameter(
@@ -112,7 +112,7 @@ class TfConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """What is published, and how."""
+    """Published topics."""
 
     GROUP: ClassVar[str] = "output"
     publish_unscaled: bool = parameter(
@@ -144,7 +144,7 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class ObstaclesConfig:
-    """Which points are obstacles."""
+    """Heights of obstacles."""
 
     GROUP: ClassVar[str] = "obstacles"
     min_height_m: float = parameter(0.05, "what is lower is ground", -10.0, 100.0, live=True)
@@ -175,7 +175,7 @@ class MapsConfig:
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """What the node reads, publishes and calls things; the cameras are the mapper's, too."""
+    """Inputs, outputs and names of the node; the group of the cameras is shared with the mapper."""
 
     input: InputConfig = group(InputConfig)
     cameras: RigConfig = group(RigConfig)
@@ -198,12 +198,12 @@ class NodeConfig:
 
     @property
     def has_metric_source(self) -> bool:
-        """Whether lengths can become metres: by odometry, by the distance of two cameras, or by measured depth."""
+        """Whether there is a source of metric scale: odometry, several cameras, or measured depth."""
         return self.odometry.source != "none" or bool(self.cameras.names) or self.measured_depth.source != "none"
 
     @property
     def placement(self) -> TfMode:
-        """What ``tf.mode`` comes to."""
+        """``tf.mode`` with auto resolved."""
         if self.tf.mode != "auto":
             return self.tf.mode
         return "map_to_camera" if self.odometry.source == "none" else "map_to_odom"

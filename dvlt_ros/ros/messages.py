@@ -76,7 +76,7 @@ def pose_with_covariance_message(
 
 
 def path_message(stamps_ns: Iterable[int], map_from_cam: Iterable[np.ndarray], map_frame: str) -> Path:
-    """Poses (4, 4). Those of the path before are not made again: a thousand take 50 ms."""
+    """Poses (4, 4). Messages of poses are cached, since a thousand take 50 ms."""
     poses = [
         _path_pose(int(stamp), np.ascontiguousarray(pose, np.float64).tobytes(), map_frame)
         for stamp, pose in zip(stamps_ns, map_from_cam, strict=True)

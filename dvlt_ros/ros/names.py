@@ -1,4 +1,4 @@
-"""Other names of parameters: those of the launch file's arguments, and those that they had before they had groups."""
+"""Other names of parameters: arguments of the launch file, and names from before parameters had groups."""
 
 from __future__ import annotations
 
@@ -110,5 +110,5 @@ RENAMED = {
 
 
 def renamed(names: Iterable[str]) -> str:
-    """What to write instead of old names; empty: there is none among these."""
+    """The new names of old ones; empty: none of these is old."""
     return "; ".join(f"{name} is now {RENAMED[name]}" for name in sorted(names) if name in RENAMED)

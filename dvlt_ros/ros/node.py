@@ -1,7 +1,7 @@
 """`ros2 run dvlt_ros reconstruct`: a lifecycle node from camera images to depth, points, poses and a map.
 
 configure   loads the weights, warms up, makes the publishers
-activate    subscribes, starts the worker and the publishing thread
+activate    subscribes, starts the mapping and the publishing thread
 deactivate  stops both
 cleanup     frees the device
 """
@@ -45,10 +45,10 @@ STATUS_PERIOD_S = 1.0
 
 
 class ReconstructNode(LifecycleNode):
-    """Wires engine, topics, parameters, services and the lifecycle; the work is done elsewhere."""
+    """Connects mapper, topics, parameters and services to the lifecycle."""
 
     def __init__(self, name: str = "dvlt", **options: Any) -> None:
-        """``options`` are those of rclpy's nodes."""
+        """``options`` are those of rclpy's LifecycleNode."""
         super().__init__(name, **options)
         self._parts: Parts | None = None  # from configure to cleanup
         self._stream: Stream | None = None  # while active
@@ -64,11 +64,11 @@ class ReconstructNode(LifecycleNode):
             self.get_logger().warning(problem)
         for component in COMPONENTS:
             self._updater.add(component, partial(self._diagnose_component, component))
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # they go on while simulated time stands still
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # the timers go on while simulated time stands still
         self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady)
         self.create_timer(FOLLOW_PERIOD_S, self._follow, clock=steady)
 
-    # Lifecycle: a transition that cannot be done fails with its reason in the log, and changes nothing.
+    # Lifecycle: a transition that fails logs its reason and changes nothing.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition("configure", "inactive", self._configure, undo=self._cleanup)
@@ -90,7 +90,7 @@ class ReconstructNode(LifecycleNode):
         return self._transition("shut down", "finalized", self.close)
 
     def close(self) -> None:
-        """Ends what runs, in whatever state."""
+        """Stops everything, in any state."""
         self._deactivate()
         self._requests.close()
         self._cleanup()
@@ -107,12 +107,12 @@ class ReconstructNode(LifecycleNode):
             return TransitionCallbackReturn.SUCCESS
         self.get_logger().error(f"cannot {name}: {detail}")
         if undo is not None:
-            undo()  # here, for the error holds what was made before it
+            undo()  # after the except block, since the exception keeps its frames alive
         return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
         self._parts = assemble(self, self._settings, self._complaints)
-        gc.freeze()  # collections in the middle of a window need not look at the network
+        gc.freeze()  # garbage collections during a window then skip the network
         mapper, settings = self._parts.mapper, self._settings.current
         model, node = settings.mapper.model, settings.node
         what = f"model {model.name}, {model.weights or 'its own weights'}, on {mapper.predictor.device}"
@@ -141,14 +141,14 @@ class ReconstructNode(LifecycleNode):
             self._parts = None
         self._complaints.clear()
         gc.unfreeze()
-        gc.collect()  # threads and what they call hold each other, and the network
+        gc.collect()  # threads and callbacks form reference cycles that hold the network
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     # Parameters and timers
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """What `ros2 param set` ends up in; an old name is answered with the new one."""
+        """Called by `ros2 param set`; the answer to an old name gives the new one."""
         if reason := renamed(parameter.name for parameter in parameter_list):
             return SetParametersResult(successful=False, reason=reason)
         return super().set_parameters_atomically(parameter_list)
@@ -201,7 +201,7 @@ def main(args: Sequence[str] | None = None) -> None:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RuntimeError:  # RCLError: a signal may end the context between two looks at it
+    except RuntimeError:  # RCLError: a signal may end the context between two checks
         if rclpy.ok():
             raise
     finally:

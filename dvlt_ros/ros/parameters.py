@@ -17,18 +17,18 @@ from .config import Settings
 from .names import renamed
 
 Config = TypeVar("Config", bound=Any)
-OF_OTHERS = ("qos_overrides.", "diagnostic_updater.")  # declared by those who read them, later or never
+OF_OTHERS = ("qos_overrides.", "diagnostic_updater.")  # declared elsewhere, later or never
 
 
 class Parameters:
-    """The node's parameters, each declared from its dataclass field, checked by it, and kept in step with it.
+    """The node's parameters, each declared from and checked by its dataclass field.
 
-    ``is_live`` says whether frames come in: then only those may change that are marked for it. ``changed`` gets the
-    settings before a change is accepted and refuses it by raising ConfigError.
+    ``is_live``: whether the node is configured; then only live parameters may change. ``changed`` gets the settings
+    before a change is accepted, and refuses it by raising ConfigError.
     """
 
     def __init__(self, node: Node, is_live: Callable[[], bool], changed: Callable[[Settings], None]) -> None:
-        """Raises ConfigError: a value that cannot work, or a name that a parameter no longer has."""
+        """Raises ConfigError: a value that is refused, or an old name of a parameter."""
         if reason := renamed(given_names(node)):
             raise ConfigError(reason)
         self._is_live = is_live
@@ -57,13 +57,13 @@ class Parameters:
 
 
 def given_names(node: Node) -> Collection[str]:
-    """Of the parameters that the node was started with: params files, command line and launch file."""
-    overrides: dict[str, Parameter] = node._parameter_overrides  # rclpy has no public way to those not declared
+    """Names of the parameters from params files, command line and launch file."""
+    overrides: dict[str, Parameter] = node._parameter_overrides  # rclpy has no public access to undeclared ones
     return overrides.keys()
 
 
 def unknown_parameters(node: Node) -> Iterator[str]:
-    """A sentence for each parameter that was given and that nobody has declared: most are misspelt."""
+    """A sentence for each given parameter that is not declared; most are misspelt."""
     names = [name for name, _, _ in parameters_of(Settings)]
     for name in sorted(given_names(node)):
         if node.has_parameter(name) or name.startswith(OF_OTHERS):
@@ -95,7 +95,7 @@ def declare(node: Node, config_type: type[Config]) -> Config:
     """Declares the fields of a dataclass as parameters and reads them.
 
     Raises:
-        ConfigError: a value that the dataclass refuses.
+        ConfigError: the dataclass refuses a value.
     """
     names = {field.name: parameter_name(config_type, field) for field in fields(config_type)}
     for field in fields(config_type):

@@ -12,23 +12,23 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def settle_process() -> None:
-    """Once, before anything is loaded."""
+    """Called once, before anything is loaded."""
     keep_freed_memory()
     leave_a_core()
 
 
 def keep_freed_memory() -> None:
-    """glibc returns freed megabytes to the system and faults them in again for every frame: 4 of 10 ms of one."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to set
+    """Keeps freed memory in the process: otherwise glibc returns it to the system, which costs 4 of 10 ms per frame."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such setting
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(M_TRIM_THRESHOLD, 256 << 20)
 
 
 def leave_a_core() -> None:
-    """For images in and messages out, unless OMP_NUM_THREADS says otherwise.
+    """Leaves one core to subscriptions and publishers, unless OMP_NUM_THREADS is set.
 
-    PyTorch's threads wait for the slowest of them: on two busy cores, two have a higher 99th percentile than one.
+    PyTorch's threads wait for the slowest one: on two busy cores, two have a higher 99th percentile than one.
     """
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))

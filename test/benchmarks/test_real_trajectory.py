@@ -1,4 +1,4 @@
-"""Real frames through the engine, measured: a few rendered ones, and odometry that walks away."""
+"""Real frames through the front end, measured: a few rendered ones, and odometry that walks away."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def test_every_system_has_a_row_and_a_map_has_every_frame(tmp_path, capsys):
     assert list(figures) == [
         "Déjà View", "Déjà View, odometry (2 %)", "odometry alone (2 %)", "(standing still)",
     ]  # fmt: skip
-    seen, wheels = figures["Déjà View"], figures["odometry alone (2 %)"]
+    seen, odometry = figures["Déjà View"], figures["odometry alone (2 %)"]
     assert (seen.frames, seen.of_frames, seen.alignment) == (6, 6, "sim3")
     assert 0 < seen.abs_rel < 1
-    assert 0 < wheels.ate_percent < 5
-    assert wheels.scale == pytest.approx(1, abs=0.1)
+    assert 0 < odometry.ate_percent < 5
+    assert odometry.scale == pytest.approx(1, abs=0.1)
     assert "scale" in figures["Déjà View, odometry (2 %)"].problem  # six frames are too few to lock it
     assert "odometry alone (2 %)" in capsys.readouterr().out
     content = json.loads((tmp_path / "trajectories.json").read_text())

@@ -125,7 +125,7 @@ ASCII = head("ascii 1.0", XYZ.format("float"))
 WRONG_PLYS = {
     "not a PLY file": b"solid cube",
     "vertices without z": head("ascii 1.0", "property float x\nproperty float y\n"),
-    "2 vertices announced, 1 there": head("binary_little_endian 1.0", XYZ.format("float")) + bytes(20),
+    "2 vertices announced, 1 found": head("binary_little_endian 1.0", XYZ.format("float")) + bytes(20),
     "vertex 1: not finite": ASCII + b"1 2 0 3\n1 nan 0 3\n",
     "2 vertices of 4 numbers announced": ASCII + b"1 2 3\n1 2 3\n",
     "could not convert": ASCII + b"1 2 0 3\n1 two 0 3\n",

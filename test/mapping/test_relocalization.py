@@ -44,7 +44,7 @@ def on_the_lap(number):
 class Drive:
     """FrontEnd, map, builder and loops of one run of the robot; it goes round and round.
 
-    Unscaled, or with perfect wheels that have the world's frame at ``odom_from_world``.
+    Unscaled, or with exact odometry that has the world's frame at ``odom_from_world``.
     """
 
     def __init__(self, max_places=500, odom_from_world=None):
@@ -104,7 +104,7 @@ def test_a_robot_that_begins_elsewhere_finds_itself_in_the_saved_map(first_drive
     drive.load(saved)
     loaded = drive.mapper.snapshot()
     assert len(loaded.cloud.points) == len(saved.cloud.points)  # published as it is
-    assert drive.relocalized == "no: no place of it has been recognised yet"
+    assert drive.relocalized == "no: no place of it has been recognized yet"
     drive.go(range(LAP + 20, LAP + 23))
     assert drive.relocalized.startswith("no: ")
     drive.go(range(LAP + 23, 2 * LAP + 12))
@@ -165,7 +165,7 @@ def test_a_map_that_has_grown_can_be_saved_and_loaded_again(first_drive):
     assert third.relocalized == "yes"
 
 
-def test_a_running_stream_is_not_joined_before_it_is_recognised_and_a_reset_forgets_the_saved_map(first_drive):
+def test_a_running_stream_is_not_joined_before_it_is_recognized_and_a_reset_forgets_the_saved_map(first_drive):
     _, saved = first_drive
     drive = Drive()
     drive.go(range(1, 6))
@@ -179,7 +179,7 @@ def test_a_running_stream_is_not_joined_before_it_is_recognised_and_a_reset_forg
     assert set(drive.map_ids) == {0, 1, 2}
 
 
-def test_too_few_places_to_recognise_any_are_named_as_the_reason():
+def test_too_few_places_to_recognize_any_are_named_as_the_reason():
     drive = Drive()
     drive.load(a_saved_map())
     assert drive.relocalized == "no: 3 places are too few to tell which are alike, at least 20 are needed"

@@ -65,13 +65,13 @@ def test_unknown_config_fields_are_named(caplog):
     ],
     ids=lambda config: f"{config.recurrence_mode}-{config.depth_head_type}",
 )
-def test_a_checkpoint_without_config_is_recognised_by_its_shapes(config, tmp_path):
+def test_a_checkpoint_without_config_is_recognized_by_its_shapes(config, tmp_path):
     Dvlt(config).save_pretrained(tmp_path)
     (tmp_path / "config.json").unlink()
     assert Dvlt.from_pretrained(tmp_path).config == config
 
 
-def test_a_small_network_without_config_is_recognised_but_for_what_shapes_cannot_tell(model, checkpoint):
+def test_a_small_network_without_config_is_recognized_but_for_what_shapes_cannot_tell(model, checkpoint):
     (checkpoint / "config.json").unlink()
     found = Dvlt.from_pretrained(checkpoint).config
     for name in ("embed_dim", "num_heads", "patch_embed", "encoder_depth", "decoder_depth", "depth_head_channels"):

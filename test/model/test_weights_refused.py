@@ -184,7 +184,7 @@ def test_a_config_that_claims_a_giant_is_refused_before_it_is_built(checkpoint):
 
 def test_a_file_of_another_network_is_not_guessed(tmp_path):
     save_file({"layer.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match=r"no config\.json beside it, and not recognised: missing .*camera_token"):
+    with pytest.raises(WeightsError, match=r"no config\.json beside it, and not recognized: missing .*camera_token"):
         Dvlt.from_pretrained(tmp_path)
 
 

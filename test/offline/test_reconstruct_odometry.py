@@ -20,8 +20,8 @@ from driven_bag import (
     mount,
     odom_from_cam,
     odometry,
+    odometry_in_tf,
     transform,
-    wheels_in_tf,
     write_bag,
 )
 from room import FRAME_NS, room_depth
@@ -126,7 +126,7 @@ def matrix_of(edge):
 
 def test_odometry_in_tf_does_too_and_the_same_comes_out_twice(reconstruct, tmp_path):
     poses = laps(COUNT)
-    bag = write_bag(tmp_path / "bag", mount(), *wheels_in_tf(poses), *images(poses))
+    bag = write_bag(tmp_path / "bag", mount(), *odometry_in_tf(poses), *images(poses))
     output, said = reconstruct(bag, "--loops-mode", "never", poses=poses)
     assert_true(output, poses)
     assert "lengths in metres by TF" in said

@@ -26,7 +26,7 @@ MOUNTS = {"cam": np.eye(4), "sensor": CAM_FROM_SENSOR}
 
 @pytest.fixture
 def make_intake(ros):
-    """Intakes of clouds with the mounts of `MOUNTS` and wheels of one's own."""
+    """Intakes of clouds with the mounts of `MOUNTS` and odometry of one's own."""
     node, made = ros.create_node("measuring"), []
 
     class Tree:

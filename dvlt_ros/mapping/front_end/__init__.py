@@ -1,7 +1,7 @@
 """Keyframes in, registered windows out.
 
-In: frames. Out: one `WindowResult` per window: its frames in the front end's own map, in a unit of its own, the
-registration, the budget's plan, and a new submap if the camera has moved far enough. `FrontEnd` is its one class.
+In: frames. Out: one `WindowResult` per window: its frames in the visual map, whose unit is arbitrary, the registration,
+the budget's plan, and a new submap if the camera has moved far enough. `FrontEnd` is its one class.
 """
 
 from .front_end import FrontEnd

@@ -1,4 +1,4 @@
-"""What the front end reads of the mapper's parameters."""
+"""The groups of the mapper's parameters that the front end reads."""
 
 from __future__ import annotations
 

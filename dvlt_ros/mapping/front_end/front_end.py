@@ -1,4 +1,4 @@
-"""The engine: frames in, reconstructions out, one window at a time.
+"""The front end: frames in, reconstructions out, one window at a time.
 
 admit(frame)     decode, gate, keep
 run()            window = buffer.take()
@@ -6,7 +6,7 @@ run()            window = buffer.take()
                  placed = placer.place(window, prediction)
                  one Reconstruction per new frame
 
-Single-threaded and deterministic but for the clock; `worker` gives it a thread.
+Single-threaded, and deterministic apart from the clock.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REMEMBERED_ARRIVALS = 20
 
 
 class FrontEnd:
-    """Owns the stream's state. ``notify`` gets one sentence for everything that went wrong and was survived."""
+    """Owns the state of the stream. ``notify`` gets one sentence for every problem after which the stream goes on."""
 
     def __init__(
         self,
@@ -54,16 +54,18 @@ class FrontEnd:
         gravity: Gravity | None = None,
         loops: LoopDetector | None = None,
     ) -> None:
-        """``rig`` is None with one camera; without ``gravity`` maps begin as the camera or the rig stands.
+        """``rig`` is None with one camera; without ``gravity`` the first camera or the rig is taken to be level.
 
-        ``loops`` is None if places are not recognised.
+        ``loops`` is None if no loops are closed.
         """
         self.predictor = predictor
         self.rig = rig
         self.gravity = gravity
         self.loops = loops
         self.counters = Counters()
-        self.overhead_ms = 0.0  # what follows a window until its frames are published; the publisher measures it
+        self.overhead_ms = (
+            0.0  # from the end of a window to the publication of its frames, as measured by the publisher
+        )
         self._config = config
         self._notify = notify
         self._clock_ns = clock_ns
@@ -88,7 +90,7 @@ class FrontEnd:
 
     @property
     def latest_stamp_ns(self) -> int:
-        """Of all frames that were not out of order."""
+        """Newest stamp of all frames that were not out of order."""
         return self._admission.latest_stamp_ns
 
     @property
@@ -102,11 +104,11 @@ class FrontEnd:
 
     @property
     def rig_residual_deg(self) -> float | None:
-        """How far the mounts were from what the latest window saw; None: unknown, or there is one camera."""
+        """Angle between the mounts and the cameras of the latest window; None: unknown, or there is one camera."""
         return None if self._latest_rig is None else self._latest_rig.residual_deg
 
     def health(self) -> dict[str, Health]:
-        """Of the components up to the registration, by name."""
+        """Health of the components up to the registration, by name."""
         found = {"images": self._admission.health(), "registration": self._placer.health()}
         if self.rig is not None:
             found["cameras"] = self.rig.health(self.rig_residual_deg)
@@ -124,7 +126,7 @@ class FrontEnd:
         self._config = config
 
     def rehearse(self, views: Sequence[View]) -> None:
-        """A window with k_min steps that leads nowhere: only the budget learns from it."""
+        """Runs a window with k_min steps and discards its prediction; the budget learns how long it took."""
         num_steps, image_size = self.limits.k_min, self.limits.image_size
         start_ns = self._clock_ns()
         self.predictor.predict(views, num_steps, image_size, range(len(views)))
@@ -132,12 +134,12 @@ class FrontEnd:
         self.predictor.reset()
 
     def admit(self, frame: Frame) -> None:
-        """Takes a frame into the next window, or counts why not; those of a rig wait for each other."""
+        """Adds a frame to the next window, or counts it as refused or passed over; a rig waits for whole sets."""
         for opened in self.open(frame):
             self.take(opened)
 
     def open(self, frame: Frame) -> list[Sequence[Opened]]:
-        """The frame sets that a frame completes, decoded; what shows nothing is refused and counted."""
+        """The frame sets that a frame completes, decoded; images without content are refused and counted."""
         frame_sets = deque(self._admission.frame_sets(frame))
         try:
             opened: list[Sequence[Opened]] = []
@@ -149,14 +151,14 @@ class FrontEnd:
         return [images for images in opened if images]
 
     def ends_map(self, opened: Sequence[Opened]) -> bool:
-        """Whether these images begin another map, so that keyframes which still wait would be dropped."""
+        """Whether these images begin another map, which would drop the keyframes that still wait."""
         return bool(self._buffer.num_waiting) and self._reason_for_a_new_map(opened) is not None
 
     def _reason_for_a_new_map(self, opened: Sequence[Opened]) -> str | None:
         return reason_for_a_new_map(self._buffer.latest, opened[0], self._config.window.max_gap_s)
 
     def take(self, opened: Sequence[Opened]) -> None:
-        """The images of one frame set into the next window: together or not at all."""
+        """Adds the images of one frame set to the next window, all of them or none."""
         reason = self._reason_for_a_new_map(opened)
         if reason is not None:
             self._clear()
@@ -173,13 +175,13 @@ class FrontEnd:
         self._make_room()
 
     def begin_anew(self) -> None:
-        """What comes next begins a map that is not joined to those before; frames that still wait count as dropped."""
+        """Begins another map, which no loop joins to earlier ones; frames that still wait count as dropped."""
         self._clear()
         if self.loops is not None:
             self.loops.forget()
 
     def forget(self) -> None:
-        """The stream has ended; frames that still wait count as dropped, and mounts are looked up anew."""
+        """Ends the stream: frames that still wait count as dropped, and the next stream looks up the mounts again."""
         self._clear()
         if self.rig is not None:
             waiting = self.rig.forget()
@@ -197,14 +199,14 @@ class FrontEnd:
         return self._buffer.is_full(self._budget.level.window_size)
 
     def flush_at_ns(self) -> int | None:
-        """When a frame that waits for a second one goes alone; None: nobody waits."""
+        """When a frame that waits for a second one runs without it; None: no frame waits."""
         oldest = self._buffer.oldest
         if oldest is None or self._buffer.is_ready():
             return None
         return oldest.frame.received_ns + int(self._config.window.max_wait_s * 1e9)
 
     def run(self, flush: bool = False) -> WindowResult | None:
-        """Runs one window if there is one; ``flush``: a lonely first frame too."""
+        """Runs one window if there is one; ``flush``: also a single first frame."""
         while self._buffer.num_waiting and (flush or self._buffer.is_ready()):
             self._make_room()
             window = self._buffer.take()
@@ -244,13 +246,13 @@ class FrontEnd:
         )  # fmt: skip
 
     def _submap(self, anchors: Sequence[Anchor], image_size: int) -> Submap | None:
-        """A window's views in the map as one, if it is new enough."""
+        """The window as a submap, if the camera has moved or turned far enough since the last one."""
         if self.loops is None:
             return None
         try:
             submap = self.loops.see(anchors, self._placer.map_id, image_size)
-        except InputError as error:  # the frames have their place all the same
-            self._notify(f"a window cannot be remembered as a place: {error}")
+        except InputError as error:  # its frames are placed in the map nevertheless
+            self._notify(f"a window cannot become a submap: {error}")
             return None
         if submap is not None:
             self._submap_id = submap.number
@@ -259,10 +261,10 @@ class FrontEnd:
     def check_loop(
         self, waited_ms: float, expected_scale: Callable[[int, int], float | None] = lambda *_: None
     ) -> LoopClosure | UnverifiedLoop | None:
-        """One more window over two submaps of what may be one place; None: there is none, or no time for it.
+        """Verifies one loop candidate with a joint window; None: there is no candidate, or no time for it.
 
-        Between two windows, and only where the next one keeps the latency budget all the same: ``waited_ms`` is what
-        the oldest frame for it has waited. For ``expected_scale`` see `LoopDetector.check`.
+        Called between two windows, and only if the next one can still keep the latency budget: ``waited_ms`` is how
+        long the oldest frame for it has waited. For ``expected_scale`` see `LoopDetector.check`.
         """
         if self.loops is None or not self.loops.is_due:
             return None

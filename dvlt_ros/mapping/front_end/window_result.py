@@ -1,4 +1,4 @@
-"""What the engine says of a window that it has run."""
+"""The result of one window of the front end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_SUBMAP = -1
 
 @dataclass(frozen=True, eq=False)
 class WindowResult:
-    """What came of one window."""
+    """Frames, registration, plan and times of one window."""
 
     reconstructions: tuple[Reconstruction, ...]  # of the new frames, oldest first
     registration: RegistrationReport
@@ -23,13 +23,13 @@ class WindowResult:
     num_views: int
     image_size: int
     waited_ms: float  # of the oldest new frame, before the window began
-    window_ms: float  # network and joining, copies included
+    window_ms: float  # network and registration, copies included
     finished_ns: int = 0  # when it was computed, by the front end's clock
     rig: RigReport | None = None  # None with one camera
-    submap: Submap | None = None  # if it is one
-    submap_id: int = NO_SUBMAP  # number of the latest submap: what a loop moves together
+    submap: Submap | None = None  # if the window became one
+    submap_id: int = NO_SUBMAP  # number of the latest submap; a loop closure moves all of its frames together
 
     @property
     def leading_camera(self) -> str:
-        """The first of a rig that has something new."""
+        """The first camera of a rig that has a new frame."""
         return self.reconstructions[0].camera if self.reconstructions else ""

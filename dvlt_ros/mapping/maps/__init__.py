@@ -1,7 +1,7 @@
 """The map and its place in the world.
 
-In: `WindowResult`s and closed loops. Out: `MapUpdate`s, in metres where a source of metres is known, and the voxel
-cloud and path that `MapBuilder` keeps; `SavedMap` is that on disk.
+In: `WindowResult`s and closed loops. Out: `MapUpdate`s, in metres if there is a source of metric scale, and the voxel
+cloud and path that `MapBuilder` keeps; `SavedMap` is the same on disk.
 """
 
 from .builder import MapBuilder

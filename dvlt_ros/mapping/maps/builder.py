@@ -1,7 +1,7 @@
 """The map that grows from reconstructions: a voxel cloud and the path of the camera.
 
-Voxels and path know the submap_id of the drive that they come from, so that a closed loop can move them. Maps that have
-ended are kept as long as there is room, for a loop may join them to the one that grows.
+Every voxel and pose carries the id of its submap, so that a closed loop can move it. Maps that have ended are kept
+while there is room, because a loop may join them to the current one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .map_part import MapPart, MapSnapshot
 from .map_update import MapUpdate
 
 POINTS_PER_FRAME = 4_000
-MAX_KEPT = 10  # maps that have ended; together they have at most as many points as the one that grows
+MAX_KEPT = 10  # maps that have ended; together they have at most as many points as the current one
 
 
 class MapBuilder:
     """Thread-safe. Another ``map_id`` begins another map.
 
-    Frames whose place in the map is not known yet are kept apart until `place_waiting` tells it.
+    Frames whose pose in the map is not known yet are kept apart until `place_waiting`.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class MapBuilder:
         path_camera: str | None = None,
         ended: Callable[[MapSnapshot, bool], None] | None = None,
     ) -> None:
-        """``path_camera`` is the one of a rig whose path it is; None: there is one camera.
+        """``path_camera`` is the camera of a rig whose path is kept; None: there is one camera.
 
-        ``ended`` gets every map that will not be kept any longer, and whether it had a place: frames that waited for
-        theirs in vain have none.
+        ``ended`` gets every map that is not kept any longer, and whether it was placed: frames whose pose in the map
+        never became known were not.
         """
         self._ended = ended
         self._path_camera = path_camera
@@ -49,7 +49,7 @@ class MapBuilder:
         self._waiting = MapPart(0.0, config.max_points)
 
     def add(self, reconstruction: Reconstruction, is_placed: bool = True, submap_id: int = 0) -> None:
-        """``submap_id``: what moves together when a loop is closed, see `Correction`."""
+        """Frames of one ``submap_id`` move together when a loop is closed, see `Correction`."""
         cloud = reconstruction.cloud(max(1, round((reconstruction.depth.size / POINTS_PER_FRAME) ** 0.5)))
         with self._lock:
             if is_placed:
@@ -63,9 +63,9 @@ class MapBuilder:
             part.extend_cloud(cloud, median_depth, reconstruction.map_from_cam[:3, 3], submap_id)
 
     def integrate(self, update: MapUpdate) -> None:
-        """Corrections first, then earlier frames that become known, then the new submap and its frames.
+        """Corrections first, then earlier frames whose pose becomes known, then the new submap and its frames.
 
-        Moving a large map takes a while.
+        Moving a large map takes time.
         """
         for correction in update.corrections:
             self.correct(correction)
@@ -79,7 +79,7 @@ class MapBuilder:
             self.add(frame, update.is_placed, update.window.submap_id)
 
     def add_submap(self, submap: Submap, map_id: int, map_from_visual: Sim3 | None) -> None:
-        """``map_from_visual`` is None if its place in the map is not known yet."""
+        """``map_from_visual`` is None if the submap's pose in the map is not known yet."""
         with self._lock:
             if map_from_visual is not None:
                 self._turn_to(map_id)
@@ -92,14 +92,14 @@ class MapBuilder:
                 part.forget(submap.forgotten)
 
     def load(self, saved: MapSnapshot, submap_id: int) -> None:
-        """A map from elsewhere is the current one, until a frame of another one comes."""
+        """Makes a saved map the current one, until a frame of another map is added."""
         with self._lock:
             ended, self._map = self._map, self._part(saved.map_id)
             self._map.load(saved, submap_id)
             self._keep(ended, self._kept)
 
     def correct(self, correction: Correction) -> None:
-        """A loop has been closed: maps that it joins become one."""
+        """Moves poses and voxels by a closed loop; maps that it joins become one."""
         with self._lock:
             moved = [part for part in (*self._kept, self._map) if part.map_id in correction.map_ids]
             if not moved:
@@ -119,7 +119,7 @@ class MapBuilder:
         return part
 
     def _turn_to(self, map_id: int) -> None:
-        """To a map that is known, or to a new one."""
+        """Makes a map the current one: one that is kept, or a new one."""
         if map_id == self._map.map_id:
             return
         known = next((part for part in self._kept if part.map_id == map_id), None)
@@ -128,16 +128,18 @@ class MapBuilder:
         self._keep(ended, rest)
 
     def _keep(self, part: MapPart, others: list[MapPart]) -> None:
-        """As many as there is room for; the oldest ones leave, those of saved maps, numbered below zero, last."""
-        self._kept = [*others, part] if part.stamps_ns or len(part) else others  # of a rig the path may be silent
+        """Keeps as many maps as there is room for; drops the oldest first, saved maps (ids below zero) last."""
+        self._kept = (
+            [*others, part] if part.stamps_ns or len(part) else others
+        )  # the path is empty while a rig's first camera is silent
         while len(self._kept) > MAX_KEPT or sum(map(len, self._kept)) > self._max_points:
-            leaving = next((part for part in self._kept if part.map_id >= 0), self._kept[0])
-            self._kept.remove(leaving)
+            dropped = next((part for part in self._kept if part.map_id >= 0), self._kept[0])
+            self._kept.remove(dropped)
             if self._ended is not None:
-                self._ended(leaving.snapshot(), True)
+                self._ended(dropped.snapshot(), True)
 
     def place_waiting(self, map_from_waiting: Sim3, map_id: int) -> None:
-        """The frames that waited join the map ``map_id``."""
+        """Adds the frames that waited to the map ``map_id``."""
         with self._lock:
             self._turn_to(map_id)
             waiting = self._waiting
@@ -155,7 +157,7 @@ class MapBuilder:
             self._waiting.begin(waiting.map_id)
 
     def finish(self) -> None:
-        """Nothing comes any more: hands over every map, the one that grows last."""
+        """Hands every map to ``ended``, the current one last; nothing is added afterwards."""
         with self._lock:
             self._begin_waiting(self._waiting.map_id)
             if self._ended is not None:
@@ -163,7 +165,7 @@ class MapBuilder:
                     self._ended(part.snapshot(), True)
 
     def _begin_waiting(self, map_id: int) -> None:
-        """Frames of another visual map wait from now on; those that waited will never have a place."""
+        """Frames of another visual map wait from now on; the pose of those that waited never becomes known."""
         if self._ended is not None and (len(self._waiting) or self._waiting.stamps_ns):
             self._ended(self._waiting.snapshot(), False)
         self._waiting.begin(map_id)
@@ -173,6 +175,6 @@ class MapBuilder:
             return self._map.snapshot()
 
     def snapshots(self) -> list[MapSnapshot]:
-        """All of one moment: the maps that have ended, oldest first, and the one that grows."""
+        """All maps at the same time: those that have ended, oldest first, then the current one."""
         with self._lock:
             return [part.snapshot() for part in (*self._kept, self._map)]

@@ -1,4 +1,4 @@
-"""Parameters of the map that grows."""
+"""Parameters of the growing map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...parameters import check_parameters, parameter
 
 @dataclass(frozen=True)
 class MapConfig:
-    """How fine and how large the map's cloud is."""
+    """Resolution and size of the map's cloud."""
 
     GROUP: ClassVar[str] = "map"
     voxel_size: float = parameter(

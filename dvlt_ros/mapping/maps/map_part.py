@@ -24,12 +24,14 @@ class MapSnapshot:
     stamps_ns: np.ndarray  # (P,) int64
     map_from_cam: np.ndarray  # (P, 4, 4) float64
     voxel_size: float
-    map_from_visual: Mapping[int, Sim3]  # of each submap, by its number: where it has its own window's frame
-    is_as_loaded: bool = False  # nothing has come to a map that was loaded
+    map_from_visual: Mapping[
+        int, Sim3
+    ]  # of each submap, by its number: pose and scale of its window's frame in the map
+    is_as_loaded: bool = False  # nothing has been added to a loaded map
 
 
 class MapPart:
-    """Grows by frames, and by other parts that a loop joins to it. Not thread-safe."""
+    """Grows by frames, and by other maps that a loop joins to it. Not thread-safe."""
 
     def __init__(self, voxel_size: float, max_points: int) -> None:
         self._voxel_size, self._max_points = voxel_size, max_points
@@ -45,7 +47,8 @@ class MapPart:
         self.submaps: dict[int, Sim3] = {}  # map_from_visual of each
         self._voxels: VoxelMap | None = None
         self._is_as_loaded = False
-        self._stride, self._num_poses = 1, 0  # of the path
+        self._stride = 1  # of the path
+        self._num_poses = 0  # that were offered to the path
 
     def __len__(self) -> int:
         """Points."""
@@ -67,7 +70,7 @@ class MapPart:
         )  # fmt: skip
 
     def load(self, saved: MapSnapshot, submap_id: int) -> None:
-        """All of it moves together."""
+        """A saved map; a loop closure moves all of it together."""
         self.stamps_ns, self.poses = saved.stamps_ns.tolist(), list(saved.map_from_cam)
         self.pose_submap_ids, self._num_poses = [submap_id] * len(self.poses), len(self.poses)
         self.submaps, self._is_as_loaded = dict(saved.map_from_visual), True
@@ -80,7 +83,7 @@ class MapPart:
             self.submaps.pop(number, None)
 
     def extend(self, other: MapPart, correction: Correction) -> None:
-        """By a map that came later, moved as a loop says."""
+        """Adds a later map, moved by a loop closure."""
         submap_ids = np.array(other.pose_submap_ids, np.int64)
         poses = correction.poses(other.map_id, submap_ids, other._stacked_poses())
         self.stamps_ns += other.stamps_ns
@@ -108,7 +111,7 @@ class MapPart:
     def extend_cloud(
         self, cloud: Cloud, median_depth: float, camera_position: np.ndarray, submap_ids: np.ndarray | int
     ) -> None:
-        """The voxels near the camera stay when there are too many."""
+        """If there are too many voxels, the ones farthest from the camera are dropped."""
         if not len(cloud.points):
             return
         self._is_as_loaded = False
@@ -119,7 +122,7 @@ class MapPart:
         self._voxels.add(*cloud, camera_position=camera_position, submap_ids=submap_ids)
 
     def extend_path(self, stamp_ns: int, pose: np.ndarray, submap_id: int) -> None:
-        """Every pose at first; whenever the path is full, every second one goes and only every second one comes."""
+        """Keeps every pose at first; whenever the path is full, drops every second one and halves the rate."""
         self._num_poses += 1
         if (self._num_poses - 1) % self._stride:
             return

@@ -1,12 +1,12 @@
-"""The engine's maps in metres and in one frame, through the robot's odometry (REP-105) or the mounts of its cameras.
+"""The front end's maps in metres and in one frame: by odometry (REP-105), the mounts of cameras or measured depth.
 
-    visual   a map of the engine: a unit of its own, and another one with each of its map_ids
-    odom     where the wheels say that the robot is: without jumps, but it drifts
-    map      metres, z up: that of odom when the scale is first known
+    visual   a map of the front end: its unit is arbitrary, and differs between its map_ids
+    odom     frame of the odometry: continuous, but it drifts
+    map      metres, z up; equal to odom when the scale is first known
 
-Within the map the wheels tell how the camera moves from frame to frame; the visual map tells, slowly, where they have
-drifted to: that is ``map_from_odom``. Without odometry the map is the visual one in metres, and each visual map, and
-each lock of the scale, is another map. A closed loop moves everything at once, and may make two maps one.
+In the map the odometry gives the motion from frame to frame; the visual map corrects, slowly, the drift of the
+odometry: that is ``map_from_odom``. Without odometry the map is the visual one in metres, and each visual map, and each
+lock of the scale, begins another map. A closed loop moves everything at once, and may join two maps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .placed_map import PlacedMap
 
 
 class MetricMap(PlacedMap):
-    """Not thread-safe; ``status`` and what is wrong may be read from anywhere."""
+    """Not thread-safe; any thread may read ``status``, ``problem``, ``disagreement`` and `health`."""
 
     def __init__(
         self,
@@ -69,19 +69,19 @@ class MetricMap(PlacedMap):
 
     @property
     def disagreement(self) -> str:
-        """By how much more the wheels are wrong than small steps can mend, or the images."""
+        """Between odometry and images, if more than small steps can correct; empty: none."""
         return self._odom.disagreement
 
     def health(self) -> dict[str, Health]:
-        """Of the sources of metres; as long as the scale is not locked, nothing that has a length is published."""
+        """Health of scale and odometry; until the scale is locked, nothing that has a length is published."""
         found = {"scale": Health.ok()}
         if self.status.state != "locked":
             reasons = [reason for reason in (self.status.reason, self.problem) if reason]
             if self.depth is not None and self.depth.problem and self.depth.problem not in self.status.reason:
                 reasons.append(self.depth.problem)
-            said = "; ".join(reasons) or "no window yet"
+            reason = "; ".join(reasons) or "no window yet"
             found["scale"] = Health.warn(
-                f"depth, points, poses and TF are withheld: their scale is {self.status.state}: {said}"
+                f"depth, points, poses and TF are withheld: their scale is {self.status.state}: {reason}"
             )
         if self.has_odometry:
             found["odometry"] = Health.unless(self.disagreement)
@@ -91,7 +91,7 @@ class MetricMap(PlacedMap):
         self._scale.config = config
 
     def restart(self) -> None:
-        """Another map begins, where odom is now; no loop will join it to those before."""
+        """Another map begins, with the frame of odom; no loop joins it to earlier ones."""
         super().restart()
         self._begin_another()
 
@@ -105,7 +105,7 @@ class MetricMap(PlacedMap):
         self._observe_scale(window, cameras)
         self._follow_breaks(frames, cameras)
         is_new = self._map_from_visual is None
-        self._map_from_visual = self._laid(frames[-1].map_from_cam)
+        self._map_from_visual = self._rescaled(frames[-1].map_from_cam)
         if self._map_from_visual is None:
             self._hold_submap(window, cameras)
             return self._waiting(window)
@@ -125,11 +125,11 @@ class MetricMap(PlacedMap):
         )
 
     def _waiting(self, window: WindowResult) -> MapUpdate:
-        """Its frames are as the front end has them, until the scale is known."""
+        """Frames in the visual map, as long as the scale is not known."""
         return MapUpdate(window, window, is_metric=False, is_placed=False)
 
     def _turn_to(self, visual_id: int) -> None:
-        """To another visual map, of which nothing is known."""
+        """Begins another visual map, of unknown scale and pose."""
         self._visual_id, self._map_from_visual = visual_id, None
         self._scale.begin(visual_id)
         if self._odometry is not None:
@@ -145,22 +145,22 @@ class MetricMap(PlacedMap):
         self._holds_frames = False
 
     def _observe_scale(self, window: WindowResult, cameras: Sequence[CameraInOdom | None]) -> None:
-        """Hands the scale what the sources say, the odometry as many frames at a time as make an observation."""
+        """Passes the findings of all sources to the scale estimator; odometry has one every few frames."""
         findings = [] if window.rig is None else [window.rig.baseline]
-        wheels = self._odometry
+        odometry = self._odometry
         if self.depth is not None:
-            by_odometry = None if wheels is None else wheels.finding
+            by_odometry = None if odometry is None else odometry.finding
             findings.append(self.depth.compare(window.reconstructions, [*findings, by_odometry]))
-        if wheels is not None:
-            is_new = wheels.compare(window.reconstructions, cameras)
-            says_why_not = findings and isinstance(wheels.finding, NoObservation)  # beside what others say
-            if wheels.finding is not None and (is_new or says_why_not):
-                findings.append(wheels.finding)
+        if odometry is not None:
+            is_new = odometry.compare(window.reconstructions, cameras)
+            has_reason = findings and isinstance(odometry.finding, NoObservation)  # repeated beside other findings
+            if odometry.finding is not None and (is_new or has_reason):
+                findings.append(odometry.finding)
         if findings:
             self._scale.observe(window.map_id, window.reconstructions[-1].stamp_ns, findings)
 
     def _follow_breaks(self, frames: Sequence[Reconstruction], cameras: Sequence[CameraInOdom | None]) -> None:
-        """After a break of the odometry the visual map alone knows where odom lies now; if it is new too, nobody."""
+        """A new odometry epoch is placed by the visual map; if that is not placed either, another map begins."""
         for frame, camera in zip(frames, cameras, strict=True):
             if camera is None or not self._odom.has_broken(camera):
                 continue
@@ -169,8 +169,8 @@ class MetricMap(PlacedMap):
             else:
                 self._odom.lay(self._seen(frame.map_from_cam), camera)
 
-    def _laid(self, visual_from_cam: np.ndarray) -> Sim3 | None:
-        """map_from_visual in metres, the scale changed about this camera (4, 4); None: nobody can tell."""
+    def _rescaled(self, visual_from_cam: np.ndarray) -> Sim3 | None:
+        """map_from_visual in metres, the scale changed about this camera (4, 4); None: it is not known."""
         metres_per_unit = self.status.metres_per_unit
         if self.status.state != "locked" or metres_per_unit is None:
             return None
@@ -180,7 +180,7 @@ class MetricMap(PlacedMap):
         return rescale_about(known.apply(visual_from_cam[:3, 3]), metres_per_unit / known.scale.item()).compose(known)
 
     def _anchored(self, metres_per_unit: float) -> Sim3 | None:
-        """map_from_visual where the wheels have the camera; None: they have it nowhere of late."""
+        """map_from_visual by odometry; None: there was none at the latest frames."""
         if self._odometry is not None:
             self._odom.stay()
             return self._odometry.map_from_visual(self._odom, metres_per_unit)
@@ -195,12 +195,12 @@ class MetricMap(PlacedMap):
         return replace(frame, map_id=self.map_id, depth=depth, map_from_cam=map_from_cam)
 
     def _seen(self, visual_from_cam: np.ndarray) -> np.ndarray:
-        """(4, 4) of a camera in the map, by the visual map alone."""
+        """map_from_cam (4, 4) by the visual map alone."""
         assert self._map_from_visual is not None
         return self._map_from_visual.apply_to_poses(visual_from_cam)
 
     def _move(self, map_from_visual: Sim3, map_id: int) -> None:
-        """``map_from_odom`` moves, too; odom itself does not."""
+        """``map_from_odom`` moves too; the frame odom does not."""
         super()._move(map_from_visual, map_id)
         assert self._latest is not None
         visual_from_cam, map_from_cam = self._latest
@@ -217,9 +217,9 @@ class MetricMap(PlacedMap):
         placed: Sequence[Reconstruction],
         is_new: bool,
     ) -> Sim3 | None:
-        """To the graph, as they leave: by the wheels, beside which the map as it is seen lags a little.
+        """Adds submaps to the graph with their published poses, which follow the odometry.
 
-        Returns where the visual map is at the window's own submap, if it is one.
+        Returns map_from_visual at the new submap; None: the window is no submap.
         """
         assert self._map_from_visual is not None
         unit = self.status.metres_per_unit if self._odometry is None else None

@@ -1,4 +1,4 @@
-"""What the robot's wheels say of the camera, beside what the visual map says of it."""
+"""Camera poses by odometry beside those of the visual map: scale of the visual map, and its pose in the map."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Sample:
 
 
 class OdometryComparison:
-    """Remembers the latest frames of one camera: the distance between two is no motion."""
+    """Keeps the latest frames of one camera; the distance between two cameras of a rig is no motion."""
 
     def __init__(self, look_up: Callable[[int, str], CameraInOdom]) -> None:
         """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError."""
@@ -43,7 +43,7 @@ class OdometryComparison:
         self._uncompared, self.finding = 0, None
 
     def camera(self, reconstruction: Reconstruction) -> CameraInOdom | None:
-        """None: the wheels do not say."""
+        """None: there is no odometry at this frame."""
         try:
             found = self._look_up(reconstruction.stamp_ns, reconstruction.frame_id)
         except OdometryError as error:
@@ -53,7 +53,7 @@ class OdometryComparison:
         return found
 
     def compare(self, reconstructions: Sequence[Reconstruction], cameras: Sequence[CameraInOdom | None]) -> bool:
-        """Whether there is a new finding: once in several frames, at least one of which must come."""
+        """Whether there is a new finding, which takes several frames; ``reconstructions`` has at least one."""
         if reconstructions[0].frame_id != self._frame_id:
             self._frame_id = reconstructions[0].frame_id
             self.begin()
@@ -67,7 +67,7 @@ class OdometryComparison:
         return True
 
     def map_from_visual(self, odom: OdomInMap, metres_per_unit: float) -> Sim3 | None:
-        """Where the wheels have the visual map; None: they have the camera nowhere of late."""
+        """By odometry; None: there was none at the latest frames."""
         placed = [(s.visual_from_cam, odom.map_from_cam(s.camera)) for s in self._samples]
         known = [(visual_from_cam, pose) for visual_from_cam, pose in placed if pose is not None]
         if not known:

@@ -1,4 +1,4 @@
-"""What metric and unscaled maps have in common: windows get their place in the map, and closed loops move it."""
+"""Common to metric and unscaled maps: windows are placed in the map, and closed loops correct it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .map_update import MapUpdate
 
 
 class PlacedMap(ABC):
-    """Takes every window of the front end, in order; between two of them loops may be closed. Not thread-safe."""
+    """Places every window of the front end, in order; between two of them loops may be closed. Not thread-safe."""
 
     def __init__(self, graph: SubmapGraph | None = None) -> None:
         """``graph`` is None if no loops are closed."""
@@ -26,19 +26,19 @@ class PlacedMap(ABC):
 
     @property
     def is_placed(self) -> bool:
-        """Whether the camera has a place in the map, which a loop could move."""
+        """Whether the camera's pose in the map is known, so that a loop can move it."""
         return self._map_from_visual is not None
 
     @abstractmethod
     def place(self, window: WindowResult) -> MapUpdate: ...
 
     def restart(self) -> None:
-        """No loop will join what comes to what was before."""
+        """No loop joins later submaps to earlier ones."""
         if self._graph is not None:
             self._graph.forget()
 
     def load(self, submaps: Sequence[int]) -> int:
-        """Begins anew beside a saved map, to which loops may join what comes. Returns its number."""
+        """Begins another map beside a saved one, to which loops may join it. Returns the id of the saved map."""
         if self._graph is None:
             raise InputError("no loops are closed")
         self.restart()
@@ -49,11 +49,11 @@ class PlacedMap(ABC):
         return None if self._graph is None else self._graph.expected_scale(first, second)
 
     def close(self, loop: LoopClosure) -> Correction | RejectedLoop:
-        """Between two windows. The map moves once."""
+        """Called between two windows; the map moves at once."""
         if self._graph is None:
             return RejectedLoop(loop, "no loops are closed")
         if not self.is_placed:
-            return RejectedLoop(loop, "the camera has no place in the map now that could move with it")
+            return RejectedLoop(loop, "the camera's pose in the map is not known, so it cannot be corrected")
         found = self._graph.close(loop)
         if isinstance(found, RejectedLoop):
             return found
@@ -62,5 +62,5 @@ class PlacedMap(ABC):
         return found
 
     def _move(self, map_from_visual: Sim3, map_id: int) -> None:
-        """A loop has moved the camera with the map."""
+        """After a loop closure has moved the camera's submap."""
         self._map_from_visual, self.map_id = map_from_visual, map_id

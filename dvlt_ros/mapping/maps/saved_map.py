@@ -1,6 +1,6 @@
-"""A map on disk, with all that it takes to find oneself in it again: cloud, path, and the places that were seen.
+"""A map on disk for relocalization: cloud, path and submaps with their place descriptors.
 
-Everything is in the map's own frame and unit. The file is safetensors: numbers and a few words, nothing that runs.
+Everything is in the map's own frame and unit. The file is safetensors: arrays and a few strings, no code.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..data.views import Anchor
 from ..submaps.submap import StoredSubmap, StoredView, has_been_loaded, without_pixels
 from .map_part import MapSnapshot
 
-FORMAT = "dvlt_ros map 2"  # what is said otherwise, or means something else, needs another number
+FORMAT = "dvlt_ros map 2"  # a change of names or meanings needs another number
 
 
 @dataclass(frozen=True, eq=False)
 class SavedMap:
-    """Its submaps are seen in the map, whatever window they come from."""
+    """The views of its submaps have their poses in the map, not in a window."""
 
-    checkpoint: str  # places look like this to no other network
+    checkpoint: str  # digest; place descriptors of another network differ
     is_metric: bool
     cloud: Cloud
     voxel_size: float
@@ -38,7 +38,7 @@ class SavedMap:
 
     def __post_init__(self) -> None:
         if not (len(self.stored_submaps) and len(self.cloud.points) and self.voxel_size > 0):
-            raise InputError("a saved map has places and voxels")
+            raise InputError("a saved map needs submaps and voxels")
         anchors = [view.anchor for stored_submap in self.stored_submaps for view in stored_submap.views]
         shape = self.stored_submaps[0].descriptor.shape
         numbers = [
@@ -58,10 +58,10 @@ class SavedMap:
     def of(
         cls, snapshot: MapSnapshot, stored_submaps: Mapping[int, StoredSubmap], checkpoint: str, is_metric: bool
     ) -> SavedMap:
-        """``stored_submaps``: of this map's submaps and of any others. Raises InputError: none is this map's."""
+        """``stored_submaps``: of this map and of others. Raises InputError: none is of this map."""
         known = sorted(snapshot.map_from_visual.keys() & stored_submaps.keys())
         if not known:
-            raise InputError("no place of this map is remembered")
+            raise InputError("no submap of this map is stored")
         placed = tuple(stored_submaps[number].moved(snapshot.map_from_visual[number]) for number in known)
         return cls(
             checkpoint, is_metric, snapshot.cloud, snapshot.voxel_size, snapshot.stamps_ns, snapshot.map_from_cam,
@@ -69,11 +69,11 @@ class SavedMap:
         )  # fmt: skip
 
     def check(self, checkpoint: str, is_metric: bool) -> None:
-        """Whether a node with this network, and with or without metres, can find itself in it. Raises InputError."""
+        """Raises InputError: a node with this network and unit cannot relocalize in it."""
         if self.checkpoint != checkpoint:
             raise InputError(
                 f"it was made with another checkpoint ({self.checkpoint[:8]}..., this one is {checkpoint[:8]}...), "
-                "to which places look different"
+                "whose place descriptors differ"
             )
         if self.is_metric != is_metric:
             units = "metres", "a unit of its own"
@@ -113,7 +113,7 @@ RIGID = 1e-3  # by which a rotation may miss R R^T = 1
 
 
 def read_saved_map(path: Path) -> SavedMap:
-    """Raises InputError: no such file, not such a file, one that was cut off, or of another version."""
+    """Raises InputError: no such file, not a saved map, truncated, or of another version."""
     try:
         with safe_open(path, framework="np") as file:
             words = file.metadata() or {}
@@ -160,8 +160,8 @@ def _decoded(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Sav
         raise ValueError(f"{len(views)} views for submaps of {sum(columns[2])}")
     rest = iter(views)
     stored_submaps = tuple(
-        StoredSubmap(number, tuple(islice(rest, count)), looks[0], tuple(looks), descriptor)
-        for number, (descriptor, looks, count) in enumerate(zip(*columns, strict=True))
+        StoredSubmap(number, tuple(islice(rest, count)), image_format[0], tuple(image_format), descriptor)
+        for number, (descriptor, image_format, count) in enumerate(zip(*columns, strict=True))
     )
     cloud = Cloud(tensors["points"], tensors["colors"], tensors["confidence"])
     return SavedMap(
@@ -171,7 +171,7 @@ def _decoded(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Sav
 
 
 def _views(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Iterator[StoredView]:
-    """Numbered below zero: those of the engine count up from it."""
+    """Numbered below zero; the front end numbers its views from zero."""
     sizes = tensors["view_depth_size"]
     depths, confidences = (_parts(tensors[name], sizes) for name in ("view_depth", "view_confidence"))
     jpegs = _parts(tensors["view_jpeg"], tensors["view_jpeg_size"][:, None])
@@ -188,7 +188,7 @@ def _views(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Itera
 
 
 def _parts(values: np.ndarray, sizes: np.ndarray) -> Sequence[np.ndarray]:
-    """Arrays of these sizes (N, dimensions), one after the other."""
+    """Splits values into arrays of these sizes (N, dimensions)."""
     ends = sizes.prod(axis=1).cumsum()
     if len(values) != (ends[-1] if len(ends) else 0):
         raise ValueError(f"{len(values)} values for {len(sizes)} arrays of {ends[-1:]} in all")

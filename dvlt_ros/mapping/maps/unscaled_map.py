@@ -1,4 +1,4 @@
-"""Maps without a source of metres: each has a unit of its own; closed loops move them."""
+"""Maps without a source of metric scale: each has an arbitrary unit; closed loops correct them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .placed_map import PlacedMap
 
 
 class UnscaledMap(PlacedMap):
-    """What there is without a source of metres."""
+    """The map is the visual one, corrected by closed loops."""
 
     def place(self, window: WindowResult) -> MapUpdate:
         if self._map_from_visual is None or window.map_id != self._visual_id:

@@ -1,4 +1,4 @@
-"""A bounded cloud: one point per voxel, the confidence-weighted mean of all that fell into it."""
+"""A cloud of bounded size: one point per voxel, the confidence-weighted mean of all points in it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..data.frames import Cloud
 
 AXIS_BITS = 21  # three axes in an int64: a million voxels to each side of the origin
 HALF = 1 << (AXIS_BITS - 1)
-MAX_WEIGHT = 1000.0  # a voxel stays able to change
+MAX_WEIGHT = 1000.0  # new points keep changing a voxel's mean
 FIRST_ROOM = 1024  # voxels
-KEPT_SHARE = 0.95  # of a full map: making room voxel by voxel would cost a pass over all of them each time
+KEPT_SHARE = 0.95  # of a full map: dropping one voxel at a time would need a pass over all of them each time
 
 
 class VoxelMap:
     """Not thread-safe. Positions beyond a million voxels from the origin are left out.
 
-    The keys are sorted and small, the means stay where they are: a new voxel moves 12 bytes of each other one.
+    Only the keys and row numbers are sorted, the means are not: inserting a voxel moves 12 bytes of each later one.
     """
 
     def __init__(self, voxel_size: float, max_points: int) -> None:
@@ -31,7 +31,7 @@ class VoxelMap:
 
     @property
     def submap_ids(self) -> np.ndarray:
-        """(V,) int32: which part of the drive saw each point of the cloud first."""
+        """(V,) int32: the first submap of each point of the cloud."""
         return self._submap_ids[: len(self)].copy()
 
     def __len__(self) -> int:
@@ -45,10 +45,10 @@ class VoxelMap:
         camera_position: np.ndarray,
         submap_ids: np.ndarray | int = 0,
     ) -> None:
-        """points (N, 3) in the map, colors (N, 3) uint8, weights (N,) above 0; rows that are not finite do not count.
+        """points (N, 3) in the map, colors (N, 3) uint8, weights (N,) above 0; rows that are not finite are left out.
 
-        When the map is full, the voxels farthest from ``camera_position`` (3,) leave first. ``submap_ids``: of each
-        point (N,) or of all; a voxel keeps its first one.
+        When the map is full, the voxels farthest from ``camera_position`` (3,) are dropped. ``submap_ids``: of each
+        point (N,), or one of all; a voxel keeps its first one.
         """
         keys, sums, sources = self._by_voxel(points, colors, weights)
         places = np.searchsorted(self._keys, keys)
@@ -69,7 +69,7 @@ class VoxelMap:
     def _by_voxel(
         self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sorted keys (V,), each once, weighted sums (V, 7) of x y z, r g b, weight itself, and a row of each (V,)."""
+        """Sorted unique keys (V,), weighted sums (V, 7) of x y z, r g b and the weight, and one row of each (V,)."""
         cells = np.floor(np.asarray(points, np.float64) / self.voxel_size)
         usable = np.flatnonzero((np.abs(cells) < HALF).all(axis=-1) & np.isfinite(weights) & (weights > 0))  # no NaN
         cells = cells[usable].astype(np.int64) + HALF
@@ -77,16 +77,20 @@ class VoxelMap:
         order = np.argsort(keys)
         keys, rows = keys[order], usable[order]
         values = np.empty((len(rows), 7))
-        values[:, :3], values[:, 3:6], values[:, 6] = points[rows], colors[rows], 1.0
+        values[:, :3] = points[rows]
+        values[:, 3:6] = colors[rows]
+        values[:, 6] = 1.0
         values *= weights[rows, None]
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
         if not len(starts):
             return keys, values, rows
-        sums = [np.add.reduceat(column, starts) for column in values.T]  # one by one: others wait during each
+        sums = [
+            np.add.reduceat(column, starts) for column in values.T
+        ]  # column by column: each call holds the interpreter's lock
         return keys[starts], np.stack(sums, axis=1), rows[starts]
 
     def _update(self, rows: np.ndarray, sums: np.ndarray) -> None:
-        """Voxels that the map has: the mean moves by the newcomers' share of the weight."""
+        """Voxels that the map has: the mean moves by the new points' share of the weight."""
         old, weight = self._means[rows].astype(np.float64), sums[:, 6:]
         total = old[:, 6:] + weight
         old[:, :6] += (sums[:, :6] - weight * old[:, :6]) / total
@@ -94,7 +98,7 @@ class VoxelMap:
         self._means[rows] = old
 
     def _append(self, places: np.ndarray, keys: np.ndarray, sums: np.ndarray, submap_ids: np.ndarray) -> None:
-        """Voxels that the map does not have; ``places`` (V,) are where their keys belong among the sorted ones."""
+        """New voxels; ``places`` (V,) are the insertion points of their keys."""
         first, last = len(self), len(self) + len(keys)
         if last > len(self._means):
             self._means = np.concatenate([self._means, np.empty((last, 7), np.float32)])

@@ -1,1 +1,1 @@
-"""Topics and TF in: images, camera_info, odometry, IMU, measured depth."""
+"""Subscriptions and TF: images, camera_info, odometry, IMU, measured depth."""

@@ -1,4 +1,4 @@
-"""Gravity in: from an IMU, or from how the camera is mounted on the robot."""
+"""Gravity from an IMU, or from the mount of the camera on the robot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUEUE = QoSProfile(depth=200, history=HistoryPolicy.KEEP_LAST)
 
 
 class ImuIntake:
-    """Follows where up is in the IMU's frame; `level_from_cam` may be asked from any thread but the executor's."""
+    """Filters the vertical in the IMU's frame; any thread but the executor's may call `level_from_cam`."""
 
     def __init__(
         self, node: Node, config: NodeConfig, gravity: GravityConfig, tree: TfTree, complain: Callable[[str], None]
@@ -40,7 +40,7 @@ class ImuIntake:
         """(3, 3) of a camera: x forward as it looks, z up.
 
         Raises:
-            GravityError: the IMU does not tell, or its mount is not known.
+            GravityError: there is no measurement of the IMU, or its mount is not known.
         """
         return self._reader.level_from_cam(stamp_ns, frame_id)
 
@@ -52,7 +52,7 @@ class ImuIntake:
 
 
 def gravity_of_mount(config: NodeConfig, gravity: GravityConfig, tree: TfTree) -> Gravity:
-    """The robot's base is level, and TF has the camera on it."""
+    """Gravity by TF: the robot's base is taken to be level."""
     base = prefixed(config.frames.prefix, config.frames.base)
 
     def level_from_cam_by_mount(stamp_ns: int, frame_id: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Images and camera_info in: callbacks keep references, the worker decodes."""
+"""Images and camera_info: callbacks keep references, the mapping thread decodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..config import NodeConfig, Reliability
 
 QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)
 MAX_CAMERAS = 16  # frames and sizes whose camera_info is kept
-MAX_TRANSIT_NS = 10 * 10**9  # an older receive time is another clock's
+MAX_TRANSIT_NS = 10 * 10**9  # an older receive time is of another clock
 
 
 class FollowingSubscription:
@@ -41,7 +41,11 @@ class FollowingSubscription:
         self, node: Node, kind: type, topic: str, callback: Callable[..., None], reliability: Reliability,
         qos: QoSProfile = QUEUE,
     ) -> None:  # fmt: skip
-        self._node, self._kind, self._callback, self._asked, self._qos = node, kind, callback, reliability, qos
+        self._node = node
+        self._kind = kind
+        self._callback = callback
+        self._asked = reliability
+        self._qos = qos
         self.topic = node.resolve_topic_name(topic)
         self.reliability = ReliabilityPolicy.BEST_EFFORT if reliability == "best_effort" else ReliabilityPolicy.RELIABLE
         self.durability = DurabilityPolicy.VOLATILE
@@ -85,7 +89,7 @@ class FollowingSubscription:
 
 
 class Intake:
-    """Turns image messages of one camera into frames that decode themselves when the engine wants them."""
+    """Turns image messages of one camera into frames, which the mapper decodes when it needs them."""
 
     def __init__(self, node: Node, config: NodeConfig, offer: Callable[[Frame], None], camera: str = "") -> None:
         """The topics of a rig's ``camera`` begin with its name."""
@@ -104,7 +108,7 @@ class Intake:
 
     @property
     def silence_s(self) -> float:
-        """Since the last image, or since the subscription."""
+        """Seconds since the last image, or since the subscription."""
         return (time.monotonic_ns() - self._last_ns) * 1e-9
 
     def follow(self) -> None:
@@ -128,7 +132,7 @@ class Intake:
         )
 
     def _on_info(self, message: CameraInfo) -> None:
-        """Keeps the lens by frame and by the size of the images that it belongs to."""
+        """Keeps the lens by frame_id and image size."""
         try:
             lens = lens_of_camera_info(message, self._config.input.is_rectified)
         except InputError as error:
@@ -138,7 +142,7 @@ class Intake:
         lenses = {known: lens for known, lens in self._lenses.items() if known != key} | {key: lens}
         if len(lenses) > MAX_CAMERAS:
             del lenses[next(iter(lenses))]
-        self._lenses = lenses  # at once: the worker looks into it at any time
+        self._lenses = lenses  # replaced as a whole: the mapping thread may read it at any time
 
     def _load(self, message: Image | CompressedImage) -> Picture:
         """Raises InputError for an image without frame, pixels or a known encoding; the node goes on."""
@@ -177,7 +181,7 @@ class Intake:
 
 
 def receive_time_ns(info: dict[str, int]) -> int:
-    """When the middleware got a message, on the steady clock; now, if the middleware does not tell."""
+    """Receive time of a message on the steady clock; the current time if the middleware does not give it."""
     now_ns, received_ns = time.monotonic_ns(), info.get("received_timestamp", 0)
     transit_ns = time.time_ns() - received_ns
     return now_ns - transit_ns if received_ns > 0 and 0 <= transit_ns < MAX_TRANSIT_NS else now_ns

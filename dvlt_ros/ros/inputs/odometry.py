@@ -1,4 +1,4 @@
-"""Odometry in: where the camera was by the wheels and its mount, from nav_msgs/Odometry or from TF."""
+"""Odometry from nav_msgs/Odometry or TF: poses of the camera through its mount."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUEUE = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST)
 
 
 class OdometryIntake:
-    """Remembers odometry; `camera` may be asked from any thread."""
+    """Keeps the latest odometry; any thread may call `camera`."""
 
     def __init__(
         self, node: Node, config: NodeConfig, odometry: OdometryConfig, tree: TfTree, complain: Callable[[str], None]
@@ -51,7 +51,7 @@ class OdometryIntake:
             self._subscription.close()
 
     def camera(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
-        """Raises OdometryError: there is no odometry at that stamp, or no mount."""
+        """Pose at a stamp. Raises OdometryError: there is no odometry at that stamp, or no mount."""
         camera_frame = prefixed(self._prefix, frame_id)
         try:
             if self._subscription is None:
@@ -69,7 +69,7 @@ class OdometryIntake:
         return self._history.at(stamp_ns)
 
     def _read_tree(self, stamp_ns: int) -> None:
-        """The same history as from messages, with its checks; frames of other cameras fall between two readings."""
+        """Reads TF into the same history as messages, with the same checks; once for all cameras of a frame set."""
         latest_ns = self._history.latest_ns
         if latest_ns is None or not 0 <= (latest_ns - stamp_ns) * 1e-9 < OUT_OF_ORDER_S:
             odom_from_base = self._tree.look_up(self.odom_frame, self._base_frame, stamp_ns)

@@ -1,4 +1,4 @@
-"""The robot around its cameras: mounts in TF, odometry, gravity, measured depth."""
+"""Sensors of the robot besides its cameras: mounts in TF, odometry, gravity, measured depth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tf_tree import LATEST, TfTree, TreeError
 
 
 class SensorTopics:
-    """Those that are configured, and the TF tree that says where they are; None for the others."""
+    """Subscriptions of the configured sensors, and the TF tree with their mounts; None for the others."""
 
     def __init__(self, node: Node, settings: Settings, complain: Callable[[str], None]) -> None:
         config = settings.node
@@ -44,7 +44,7 @@ class SensorTopics:
         return None if self.depth is None else SparseDepth(self.depth.points)
 
     def gravity(self) -> Gravity | None:
-        """None: nobody but the odometry tells it, or nobody at all."""
+        """None: gravity is that of the odometry's frame, or not known."""
         if self.imu is not None:
             return Gravity("imu", self.imu.level_from_cam, self._settings.mapper.gravity)
         if self._settings.node.gravity.source == "mount":
@@ -61,7 +61,7 @@ class SensorTopics:
             raise InputError(f"its mount is not known: {error}") from error
 
     def follow(self) -> None:
-        """Their publishers, as they come and go."""
+        """Follows the publishers' reliability, see `FollowingSubscription`."""
         for intake in (self.odometry, self.depth, self.imu):
             if intake is not None:
                 intake.follow()

@@ -31,7 +31,7 @@ Measurement: TypeAlias = Image | PointCloud2 | LaserScan
 
 
 class SparseDepthIntake:
-    """Keeps the latest messages undecoded; `points` may be asked from any thread but the executor's."""
+    """Keeps the latest messages undecoded; any thread but the executor's may call `points`."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class SparseDepthIntake:
         """(N, 3), metres, in a camera at a stamp.
 
         Raises:
-            DepthError: nothing was measured then, it cannot be used, or it is not known where the sensor was.
+            DepthError: there is no measurement at that stamp, it cannot be used, or the sensor's pose is not known.
         """
         sensor, messages = self._subscriptions[0], self._messages
         if not messages:
-            publishers = "" if sensor.num_publishers else ", and nobody publishes it"
+            publishers = "" if sensor.num_publishers else ", which has no publisher"
             raise DepthError(f"nothing has arrived on {sensor.topic}{publishers}")
         stamps_ns = np.array([measured_ns for measured_ns, _ in messages])
         measured_ns, message = messages[self._reader.nearest(stamps_ns, stamp_ns, may_be_late=True)]

@@ -27,10 +27,10 @@ from ..config import NodeConfig
 from ..messages import matrix_from_transform, transform_message
 
 REBROADCAST_S = 0.05
-FORGOTTEN_S = 10.0  # after it, a transform that moves has no publisher any more
+FORGOTTEN_S = 10.0  # a moving transform that is older has no publisher any more
 BACKWARDS_NS = 10**9  # a stamp that goes back by more is of another run of the clock
-REMEMBERED = 1000  # transforms of our own that may still come back to us
-LATEST = 0  # instead of a stamp: for mounts, which do not move
+REMEMBERED = 1000  # own transforms that may still arrive on our subscription
+LATEST = 0  # instead of a stamp; for mounts, which do not move
 
 
 class TreeError(DvltError):
@@ -39,7 +39,7 @@ class TreeError(DvltError):
 
 @dataclass(frozen=True)
 class Heard:
-    """What somebody else says of a frame."""
+    """Latest transform of a frame by another publisher."""
 
     parent: str
     stamp_ns: int
@@ -48,18 +48,18 @@ class Heard:
 
 
 class TfTree:
-    """What others publish, without what the node itself has sent.
+    """Transforms of other publishers, without those that the node itself has sent.
 
-    Look-ups may come from any thread but the executor's, whose callbacks bring what they wait for.
+    Any thread but the executor's may look up: a look-up waits for the executor's callbacks.
     """
 
     def __init__(self, node: Node, timeout_s: float) -> None:
-        """``timeout_s``: how long a look-up waits for a transform that is late, by a steady clock."""
+        """``timeout_s``: how long a look-up waits for a late transform, by a steady clock."""
         self._node, self._timeout_s = node, timeout_s
         self._news = threading.Condition()
         self._complain = Complaints(node.get_logger().error)
         self._guard = Guard("tf", self._complain)
-        self._hopeless: set[tuple[str, str]] = set()  # target and source that were waited for in vain
+        self._hopeless: set[tuple[str, str]] = set()  # target and source whose look-up has timed out
         self._buffer = Buffer(node=node)
         self._broadcaster = TransformBroadcaster(node)
         self._heard: dict[str, Heard] = {}  # by child
@@ -76,7 +76,7 @@ class TfTree:
         self._node.destroy_publisher(self._broadcaster.pub_tf)
 
     def parent(self, frame: str) -> str | None:
-        """As somebody else publishes it now."""
+        """Parent of a frame by another publisher; None: there is none now."""
         heard = self._heard.get(frame)
         if heard is None or (not heard.is_static and time.monotonic() - heard.at_s > FORGOTTEN_S):
             return None
@@ -113,7 +113,7 @@ class TfTree:
     def look_up(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         """target_from_source (4, 4) at a stamp, or at the `LATEST`.
 
-        Waits for it, but not again for what it has waited for in vain until that has been found.
+        Waits for a late transform; after a time-out it does not wait again until the transform has been found.
 
         Raises:
             TreeError: it is not known.
@@ -147,7 +147,7 @@ class TfTree:
 
 
 class CameraAnchor:
-    """Publishes ``map -> root``, the root being that of the camera's own tree, so that the tree stays a tree."""
+    """Publishes ``map -> root``, where root is the top of the camera's TF tree: every frame keeps one parent."""
 
     def __init__(self, tree: TfTree, map_frame: str) -> None:
         self._tree, self._map_frame = tree, map_frame
@@ -163,7 +163,7 @@ class CameraAnchor:
         self._tree.send(map_from_root, self._map_frame, root, stamp_ns)
 
     def stop(self) -> None:
-        """Nothing goes on by itself."""
+        """Nothing to stop: it publishes only when called."""
 
     def close(self) -> None:
         """Nothing to free."""
@@ -172,23 +172,26 @@ class CameraAnchor:
         """The frame at the top of the camera's tree.
 
         Raises:
-            TreeError: somebody else publishes a transform to the map, or the tree goes in a circle.
+            TreeError: another publisher has a transform to the map, or the tree has a cycle.
         """
         seen = [frame]
         while (parent := self._tree.parent(seen[-1])) is not None:
             if parent == self._map_frame:
                 raise TreeError(other_parent(seen[-1], parent))
             if parent in seen:
-                raise TreeError(f"the TF tree goes in a circle: {' -> '.join([*seen, parent])}")
+                raise TreeError(f"the TF tree has a cycle: {' -> '.join([*seen, parent])}")
             seen.append(parent)
         return seen[-1]
 
 
 class OdomAnchor:
-    """Publishes ``map -> odom`` 20 times a second, a little ahead of time, until it is too old to be believed."""
+    """Publishes ``map -> odom`` 20 times a second, stamped ahead by ``tf.tolerance_s``, until it is stale."""
 
     def __init__(self, node: Node, tree: TfTree, map_frame: str, config: Callable[[], NodeConfig]) -> None:
-        self._node, self._tree, self._map_frame, self._config = node, tree, map_frame, config
+        self._node = node
+        self._tree = tree
+        self._map_frame = map_frame
+        self._config = config
         self._latest: tuple[np.ndarray, str, float] | None = None
         self._timer = node.create_timer(REBROADCAST_S, self._broadcast, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -198,12 +201,12 @@ class OdomAnchor:
 
     @property
     def is_stale(self) -> bool:
-        """Whether something was published and no longer is."""
-        latest = self._latest  # the publishing thread may take it away
+        """Whether the transform is too old, so that it is no longer published."""
+        latest = self._latest  # the publishing thread may reset it
         return latest is not None and time.monotonic() - latest[2] > self.stale_after_s
 
     def publish(self, odom_frame: str, map_from_odom: np.ndarray) -> None:
-        """From now on this one (4, 4).
+        """Publishes this transform (4, 4) from now on.
 
         Raises:
             TreeError: odom has another parent.
@@ -215,7 +218,7 @@ class OdomAnchor:
         self._latest = map_from_odom, odom_frame, time.monotonic()
 
     def stop(self) -> None:
-        """Until the next `publish`."""
+        """Publishes nothing until the next `publish`."""
         self._latest = None
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""From configure to cleanup: what the node is made of, its stream, its services and its status."""
+"""From configure to cleanup: the parts of the node, its stream, its services and its status."""

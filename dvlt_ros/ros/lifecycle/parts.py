@@ -1,4 +1,4 @@
-"""What the node consists of from configure to cleanup."""
+"""The parts of the node from configure to cleanup."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ..parameters import Parameters
 class Parts:
     mapper: Mapper
     outputs: Outputs
-    sensors: SensorTopics | None  # None: nothing is asked of TF
-    anchor: CameraAnchor | OdomAnchor | None  # None: nothing is published on it
-    opened: ExitStack  # what `close` closes
+    sensors: SensorTopics | None  # None: TF is not used
+    anchor: CameraAnchor | OdomAnchor | None  # None: no transform is published
+    opened: ExitStack  # closed by `close`
 
     def configure(self, settings: Settings) -> None:
-        """What may change at any time."""
+        """Applies parameters that may change at any time."""
         self.mapper.configure(settings.mapper)
 
     def close(self) -> None:
@@ -36,16 +36,16 @@ class Parts:
 
 
 def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) -> Parts:
-    """Loads the weights and warms up, which takes a while.
+    """Loads the weights and warms up, which takes seconds.
 
     Raises:
-        DvltError: a configuration or weights that cannot work; nothing stays open.
+        DvltError: the configuration or the weights cannot be used; nothing stays open.
     """
     settings = parameters.current
     config = settings.node
     predictor = load_predictor(settings.mapper.model)
     with ExitStack() as opened:
-        topics = opened.enter_context(closing(SensorTopics(node, settings, complain))) if _asks_tf(config) else None
+        topics = opened.enter_context(closing(SensorTopics(node, settings, complain))) if _uses_tf(config) else None
         mapper = Mapper(
             settings.mapper, predictor, _sensors(topics, settings), complain, loop_closed=node.get_logger().info
         )
@@ -66,7 +66,7 @@ def _sensors(topics: SensorTopics | None, settings: Settings) -> Sensors:
     return Sensors(rig, topics.camera_in_odom, topics.measured_depth(), topics.gravity())
 
 
-def _asks_tf(config: NodeConfig) -> bool:
+def _uses_tf(config: NodeConfig) -> bool:
     return config.placement != "none" or config.has_metric_source or config.gravity.source != "auto"
 
 

@@ -1,4 +1,4 @@
-"""The node's services. Whatever touches a disk runs on a thread of its own; the executor goes on meanwhile."""
+"""The node's services. File operations run on their own thread; the executor goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ T = TypeVar("T")
 
 
 class Services:
-    """One file operation at a time: the next request waits until the one before is answered."""
+    """One file operation at a time: each request waits for the one before."""
 
     def __init__(self, node: LifecycleNode, condition: Callable[[], Condition]) -> None:
-        """``condition`` is the node's, now."""
+        """``condition`` gives the current condition of the node."""
         self._node, self._condition = node, condition
         self._files = ThreadPoolExecutor(1, thread_name_prefix="dvlt files")
         files, resets = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        # The node's own group would hold back its timers as long as an answer is awaited.
+        # In the node's default group a pending request would block the timers.
         node.create_service(Trigger, "~/save_map", self._on_save_map, callback_group=files)
         node.create_service(Trigger, "~/load_map", self._on_load_map, callback_group=files)
         node.create_service(Trigger, "~/reset", self._on_reset, callback_group=resets)
         node.create_service(SetBool, "~/pause", self._on_pause)
 
     def close(self) -> None:
-        """What is being written is finished first."""
+        """Waits for the file operation that is running."""
         self._files.shutdown()
 
     async def _on_save_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -57,7 +57,7 @@ class Services:
         return response
 
     async def _reset(self) -> str:
-        """A new map begins with the next frame."""
+        """Begins a new map with the next frame."""
         condition = self._condition()
         if condition.stream is None:
             raise ConfigError(f"the node is {condition.label}")
@@ -65,13 +65,13 @@ class Services:
         return "a new map begins"
 
     async def _save(self) -> str:
-        """What is saved is the maps as they are now, whatever becomes of the node meanwhile."""
+        """Saves the maps of this time, even if the node changes its state meanwhile."""
         parts, config = self._parts(), self._condition().settings.node
         newest = await self._outcome(self._files.submit(parts.mapper.save, Path(config.maps.directory)))
         return str(newest)
 
     async def _load(self) -> str:
-        """A file that is refused changes nothing."""
+        """Loads a saved map; a file that is refused changes nothing."""
         parts, config = self._parts(), self._condition().settings.node
         work = self._files.submit(parts.mapper.open, Path(config.maps.directory), config.maps.file)
         path, saved = await self._outcome(work)
@@ -80,7 +80,7 @@ class Services:
             raise ConfigError(f"the node is {now.label} meanwhile")
         if now.stream is not None:
             await self._outcome(now.stream.load(saved))
-        else:  # nothing is published that the executor could hold up, and activation waits for it
+        else:  # no stream runs, so it may run on the executor
             parts.mapper.load(saved)
         return f"{path}: {len(saved.stored_submaps)} places, {len(saved.cloud.points)} points"
 
@@ -97,15 +97,15 @@ class Services:
             response.message, response.success = await work, True
         except DvltError as error:
             response.message = f"{refusal}: {error}"
-        except Exception as error:  # whoever has called is told all the same
+        except Exception as error:  # the caller gets an answer nevertheless
             response.message = f"{refusal}: {describe_error(error)}"
             self._node.get_logger().error(f"{refusal}: {traceback.format_exc()}")
         return response
 
     async def _outcome(self, work: Future[T]) -> T:
-        """Of another thread's work; the executor goes on until then."""
+        """Awaits the result of another thread; the executor goes on meanwhile."""
         done, executor = rclpy.task.Future(), self._node.executor
-        done.add_done_callback(lambda _: executor.wake())  # it asks for those that wait only when something happens
+        done.add_done_callback(lambda _: executor.wake())  # it resumes awaiting callbacks only when it is woken
         work.add_done_callback(lambda _: done.set_result(None))
         await done
         return work.result()

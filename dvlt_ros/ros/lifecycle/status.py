@@ -1,4 +1,4 @@
-"""What the node says of itself, on `status` and /diagnostics; the keys are documented in the reference."""
+"""Status of the node, on `status` and /diagnostics; the reference documents the keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..inputs.intake import Intake
 from .parts import Parts
 from .stream import Stream
 
-# In the order of the pipeline: one diagnostic task each; of several that are equally bad the first one is the message.
+# In the order of the pipeline, one diagnostic task each. Of several of the worst level the first gives the message.
 COMPONENTS = (
     "camera", "mapping", "publication", "tf", "images", "registration", "scale", "output", "cameras", "camera_info",
     "gravity", "odometry", "loops",
@@ -25,7 +25,7 @@ COMPONENTS = (
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Of the node; None where its state has no such thing."""
+    """Condition of the node; None: not present in this state of the lifecycle."""
 
     name: str
     label: str  # of the lifecycle
@@ -36,7 +36,7 @@ class Condition:
 
 
 def status_message(condition: Condition) -> DiagnosticStatus:
-    """The worst component decides level and message."""
+    """Level and message are those of the worst component."""
     found = summary(condition)
     values = {"state": condition.label} | stream_values(condition) | configuration_values(condition)
     if condition.complaint:
@@ -48,7 +48,7 @@ def status_message(condition: Condition) -> DiagnosticStatus:
 
 
 def summary(condition: Condition) -> Health:
-    """Of the node as a whole."""
+    """Health of the node as a whole."""
     if condition.stream is None or condition.parts is None:
         return Health.ok(condition.label)
     found = components(condition)
@@ -61,8 +61,9 @@ def summary(condition: Condition) -> Health:
 
 
 def components(condition: Condition) -> dict[str, Health]:
-    """Every component's health, by the names of COMPONENTS; those that are not in use are absent."""
-    stream, parts, output = condition.stream, condition.parts, condition.settings.node.output
+    """Health of every component that is in use, by the names of COMPONENTS."""
+    stream, parts = condition.stream, condition.parts
+    output = condition.settings.node.output
     if stream is None or parts is None:
         return {}
     mapper = parts.mapper.status.health
@@ -86,7 +87,7 @@ def components(condition: Condition) -> dict[str, Health]:
 
 
 def cameras_health(found: list[Health]) -> Health:
-    """One of several that is silent does not stop the others."""
+    """Health of all cameras: an error only if all of them are silent."""
     silent = [health for health in found if health.level != Level.OK]
     if len(silent) == len(found):
         return silent[0]
@@ -94,10 +95,10 @@ def cameras_health(found: list[Health]) -> Health:
 
 
 def intake_health(intake: Intake, stale_after_s: float) -> Health:
-    """Of one camera: whether images come."""
+    """Health of one camera: whether images arrive."""
     images, silence_s = intake.images, intake.silence_s
     if not images.num_publishers:
-        return Health.warn(f"nobody publishes {images.topic}")
+        return Health.warn(f"{images.topic} has no publisher")
     if silence_s <= stale_after_s:
         return Health.ok()
     return Health.error(
@@ -120,7 +121,7 @@ def configuration_values(condition: Condition) -> dict[str, str]:
 
 
 def window_independent(values: Mapping[str, str]) -> dict[str, str]:
-    """Of the mapper's, those that mean something while no images come."""
+    """Values of the mapper that are also valid without a stream."""
     kept = ("k_range", "scale_", "metres_per_unit", "odometry_", "depth_", "gravity", "loops")
     return {key: value for key, value in values.items() if key.startswith(kept)}
 

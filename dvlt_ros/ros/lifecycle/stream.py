@@ -21,15 +21,15 @@ from .parts import Parts
 
 
 class Stream:
-    """Runs from construction to `stop`. Frames that come while it is paused are not looked at."""
+    """Runs from construction to `stop`. Frames that arrive while it is paused are ignored."""
 
     def __init__(
         self, node: LifecycleNode, parts: Parts, parameters: Parameters, complain: Complaints,
         published: Callable[[], None],
     ) -> None:  # fmt: skip
-        """``published`` is called after windows, by the publisher."""
+        """The publishing thread calls ``published`` after each window."""
         self.paused = False
-        self._problem = ""  # of the latest window; empty: there was none
+        self._problem = ""  # of the latest window; empty: none
         self._mapper = parts.mapper
         self._complain = complain
         self.publishing = PublishingThread(
@@ -43,38 +43,38 @@ class Stream:
         self.mapping = MappingThread(parts.mapper, self._deliver, self._on_failure, self._on_loop_failure)
         config = parameters.current.node
         cameras = config.cameras.names or ("",)
-        with ExitStack() as opened:  # if one fails, none stays subscribed
+        with ExitStack() as opened:  # if one subscription fails, the others are closed
             self.intakes = [opened.enter_context(closing(Intake(node, config, self._offer, c))) for c in cameras]
             self._subscribed = opened.pop_all()
         self.publishing.start()
         self.mapping.start()
 
     def stop(self) -> None:
-        """First nothing comes in any more, then both threads end."""
+        """Closes the subscriptions, then ends both threads."""
         self._subscribed.close()
         self.mapping.stop()
         self.publishing.stop()
 
     def follow(self) -> None:
-        """The cameras' publishers, as they come and go."""
+        """Follows the publishers' reliability, see `FollowingSubscription`."""
         for intake in self.intakes:
             intake.follow()
 
     def health(self) -> Health:
-        """Of the windows."""
+        """Health of the latest window."""
         return Health.unless(self._problem, Level.ERROR)
 
     @property
     def intake(self) -> Intake:
-        """Of the first camera."""
+        """The first camera's."""
         return self.intakes[0]
 
     def restart(self) -> Future[None]:
-        """Between two windows; the next one begins another map."""
+        """Begins another map between two windows."""
         return self.mapping.request(self._mapper.reset)
 
     def load(self, saved: SavedMap) -> Future[None]:
-        """Between two windows; the next one begins another map beside it."""
+        """Loads a saved map between two windows; the next frame begins another map beside it."""
 
         def action() -> None:
             self._mapper.load(saved)

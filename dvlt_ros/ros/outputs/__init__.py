@@ -1,1 +1,1 @@
-"""Topics out: depth, points, poses, maps, TF, and the thread that publishes them."""
+"""Publishers of depth, points, poses, maps and TF, and their thread."""

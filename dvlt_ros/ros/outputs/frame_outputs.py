@@ -1,4 +1,4 @@
-"""What the node publishes of every frame of one camera."""
+"""Publishers of every frame of one camera."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ QUEUE = QoSProfile(depth=5)
 
 
 class FrameOutputs:
-    """The publishers of one camera. A message that nobody listens to is not made."""
+    """The publishers of one camera. Messages without a subscriber are not made."""
 
     def __init__(self, node: LifecycleNode, config: NodeConfig, tree: TfTree | None, camera: str = "") -> None:
-        """``tree`` has the robot's base below the camera; the topics of a rig's ``camera`` begin with its name."""
+        """``tree`` has the mount of the camera; the topics of a rig's ``camera`` begin with its name."""
         self.obstacle_problem = ""
-        self._node, self._tree, self._prefix = node, tree, config.frames.prefix
+        self._node = node
+        self._tree = tree
+        self._prefix = config.frames.prefix
         self._size = (config.output.height, config.output.width) if config.output.height else None
         topics = f"{camera}/" if camera else ""
         self._depth = self._publisher(Image, f"{topics}depth/image", QUEUE)
@@ -40,7 +42,7 @@ class FrameOutputs:
         self._obstacles = self._publisher(PointCloud2, f"{topics}obstacles", QUEUE)
 
     def publish_frame(self, reconstruction: Reconstruction, is_metric: bool, config: NodeConfig) -> None:
-        """Everything with the image's stamp; what has a length only in metres, or if lengths may be unscaled."""
+        """All topics with the image's stamp; lengths only in metres, or if they may be unscaled."""
         if self._size is None:
             height, width = reconstruction.picture.image.shape[:2]
             self._size = height, width
@@ -67,7 +69,7 @@ class FrameOutputs:
                 self._node.destroy_lifecycle_publisher(publisher)
 
     def _publish_obstacles(self, frame: RenderedFrame, head: Header, config: NodeConfig) -> str:
-        """Why not, or nothing. None in sight is an empty cloud; a frame without any trusted depth sees nothing."""
+        """Returns why they are withheld, or nothing. No obstacle: an empty cloud; no trusted depth: no cloud."""
         if self._tree is None or not wanted(self._obstacles):
             return ""
         cloud = frame.points(config.output.points_stride)
@@ -98,7 +100,7 @@ def prefixed(prefix: str, frame_id: str) -> str:
 
 
 def may_be_unscaled(config: NodeConfig) -> bool:
-    """Where metres can be had, nothing else leaves."""
+    """Whether unscaled lengths may be published: never if there is a source of metric scale."""
     return config.output.publish_unscaled and not config.has_metric_source
 
 

@@ -1,4 +1,4 @@
-"""What the node shows in Rerun while it runs. It has a thread of its own, so that a slow viewer delays nothing."""
+"""Live view in Rerun, on a thread of its own: a slow viewer delays nothing."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...export.rerun import SPAWN
 from ...mapping.data.frames import Reconstruction
 from ...viewing import StreamRecording
 
-QUEUED_FRAMES = 8  # a viewer that falls further behind misses the oldest
+QUEUED_FRAMES = 8  # if the viewer falls further behind, the oldest are dropped
 FLUSH_TIMEOUT_S = 2.0
-ONCE_TIMEOUT_S = 20.0  # of a file, or a window, that is not begun again: a busy disk is no reason to give it up
+ONCE_TIMEOUT_S = 20.0  # of a file or a spawned window, which is not opened again: a busy disk must not end it
 RETRY_S = 10.0  # after a viewer went away
-STOP_TIMEOUT_S = 2.0  # for a viewer; a file is waited for, because what is missing in it stays missing
+STOP_TIMEOUT_S = 2.0  # of a viewer; a file has longer, because it cannot be completed later
 
 
 class LiveView:
-    """Runs from construction to `stop`. Frames are lost while there is no viewer, and nothing else."""
+    """Runs from construction to `stop`. While there is no viewer, its frames are dropped."""
 
     def __init__(self, target: str, warn: Callable[[str], object]) -> None:
-        """``target`` is that of `RerunRecording`; ``warn`` hears when the viewer goes away, and when it is back."""
+        """``target`` is that of `RerunRecording`; ``warn`` gets a sentence when the viewer goes away or returns."""
         self._target, self._warn = target, warn
         self._frames: deque[tuple[Reconstruction, bool]] = deque(maxlen=QUEUED_FRAMES)
         self._changed = threading.Condition()
@@ -32,7 +32,9 @@ class LiveView:
         self._recording: StreamRecording | None = None
         self._next_try_s = 0.0
         self._is_gone = False
-        self._is_once = target == SPAWN or target.endswith(".rrd")  # who closed a window does not want another one
+        self._is_once = target == SPAWN or target.endswith(
+            ".rrd"
+        )  # a user who closed the window does not want another one
         self._thread = threading.Thread(target=self._loop, name="dvlt live view", daemon=True)
         self._thread.start()
 
@@ -43,7 +45,7 @@ class LiveView:
             self._changed.notify()
 
     def stop(self) -> None:
-        """Shows what waits. A viewer that does not answer is not waited for: its thread ends by itself."""
+        """Shows the frames that wait. The thread of a viewer that does not answer ends later."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -75,7 +77,7 @@ class LiveView:
             self._is_gone = False
 
     def _give_up(self, error: Exception) -> None:
-        """Another recording is begun later; the old one may take its time to close."""
+        """Opens another recording later; the old one is closed on its own thread."""
         again = "" if self._is_once else f"; it is tried again every {RETRY_S:.0f} s"
         if not self._is_gone:
             self._warn(f"rerun: nothing is shown: {self._target}: {error}{again}")

@@ -1,4 +1,4 @@
-"""The thread between the worker and the middleware."""
+"""The thread between the mapping thread and the middleware."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ QUEUED_WINDOWS = 2
 
 @dataclass(frozen=True)
 class Latency:
-    """Of the frames published last, in ms."""
+    """Latency of the frames published last, in ms."""
 
     reception_to_publication_ms: float  # of the oldest frame of the last window
     stamp_to_publication_ms: float  # on the node's clock
     overhead_ms: float  # from the end of the window's computation to its last publication
-    misses: int  # windows that were published later than the budget allows, since activation
+    misses: int  # windows published later than the budget allows, since activation
 
 
 class PublishingThread:
-    """Publishes windows in order, then brings the map up to date. If it falls behind, the oldest frames are dropped."""
+    """Publishes windows in order and integrates them into the map; if it falls behind, the oldest are dropped."""
 
     def __init__(
         self, outputs: Outputs, mapper: Mapper,
         config: Callable[[], NodeConfig], budget_ms: Callable[[], float], now_ns: Callable[[], int],
         fail: Callable[[Exception], None], published: Callable[[], None],
     ) -> None:  # fmt: skip
-        """``now_ns`` is the clock of the stamps; ``fail`` gets what nobody expected, and the thread goes on.
+        """``now_ns`` is the clock of the stamps; ``fail`` gets unexpected errors, after which the thread goes on.
 
         ``published`` is called after each window.
         """
@@ -44,14 +44,17 @@ class PublishingThread:
         self._problem = ""  # of the latest frame; empty: it was published
         self.last_published_ns: int | None = None
         self._outputs, self._mapper = outputs, mapper
-        self._config, self._budget_ms, self._now_ns = config, budget_ms, now_ns
-        self._fail, self._published = fail, published
+        self._config = config
+        self._budget_ms = budget_ms
+        self._now_ns = now_ns
+        self._fail = fail
+        self._published = published
         self._windows: deque[MapUpdate] = deque()
-        self._lost: list[MapUpdate] = []  # before the next window; they say something of those before them
+        self._lost: list[MapUpdate] = []  # before the next window; their corrections still apply
         self._changed = threading.Condition()
         self._stopping = False
         self._misses = 0
-        self._map_is_new = True  # one may have been loaded before there was a stream
+        self._map_is_new = True  # a map may have been loaded before activation
         self._thread = threading.Thread(target=self._loop, name="dvlt publisher", daemon=True)
 
     def start(self) -> None:
@@ -69,11 +72,11 @@ class PublishingThread:
             self._changed.notify()
 
     def renew_map(self) -> None:
-        """It is another one, though no window has come."""
+        """Another map is published next, even without a new window."""
         self._map_is_new = True
 
     def stop(self) -> None:
-        """Publishes what is under way and ends; the windows that still wait count as dropped."""
+        """Finishes the current window and ends; windows that still wait count as dropped."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -85,7 +88,7 @@ class PublishingThread:
         self._lost = []
 
     def _lose(self, update: MapUpdate) -> None:
-        """Its frames; what it says of the frames before it is kept."""
+        """Drops the frames of an update; its corrections, placement and submap are kept."""
         self._mapper.counters.add(dropped=len(update.frames))
         if update.corrections or update.map_from_visual is not None or update.submap is not None:
             self._lost.append(with_frames(update, ()))
@@ -99,7 +102,8 @@ class PublishingThread:
                 if self._stopping:
                     return
                 if self._windows:
-                    window, lost, self._lost = self._windows.popleft(), self._lost, []
+                    window = self._windows.popleft()
+                    lost, self._lost = self._lost, []
                 else:
                     window, lost = None, []
             try:

@@ -1,4 +1,4 @@
-"""Everything that the node publishes about the scene."""
+"""All publishers of the node, apart from status and diagnostics."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ from ..inputs.tf_tree import CameraAnchor, OdomAnchor, TfTree, TreeError
 from .frame_outputs import QUEUE, FrameOutputs, may_be_unscaled, wanted
 from .live_view import LiveView
 
-UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no registration: as much as a registration may have
+UNJOINED_RESIDUAL = (
+    0.1  # of a map's first window, which has no registration: the largest one that a registration may have
+)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Outputs(FrameOutputs):
-    """Those of the camera, of a rig the first one's, and of the map."""
+    """Publishers of the camera, of all cameras of a rig, and of the map."""
 
     def __init__(
         self, node: LifecycleNode, config: NodeConfig, anchor: CameraAnchor | OdomAnchor | None,
         odometry: OdometryIntake | None, tree: TfTree | None = None,
     ) -> None:  # fmt: skip
-        """``anchor`` publishes TF, ``odometry`` names odom's frame, ``tree`` has the robot's base below the camera."""
+        """``anchor`` publishes TF, ``odometry`` has the name of odom's frame, ``tree`` has the camera's mount."""
         super().__init__(node, config, tree, config.cameras.leading)
         self._others = {camera: FrameOutputs(node, config, tree, camera) for camera in config.cameras.names[1:]}
         self._anchor_problem = ""
@@ -47,7 +49,7 @@ class Outputs(FrameOutputs):
         self._live_view = LiveView(config.output.rerun, node.get_logger().warning) if config.output.rerun else None
 
     def tf_health(self, mapper: Health) -> Health:
-        """``mapper``: the worst of its components, which is why map -> odom has ended."""
+        """``mapper``: its worst component, as the reason why map -> odom is stale."""
         if isinstance(self._anchor, OdomAnchor) and self._anchor.is_stale:
             reason = f"; {mapper.text}" if mapper.level != Level.OK else ""
             return Health.error(f"map -> odom has ended: no metric window for {self._anchor.stale_after_s:g} s{reason}")
@@ -56,9 +58,9 @@ class Outputs(FrameOutputs):
         return Health.unless(f"TF: {problem}" if problem else "")
 
     def publish(self, reconstruction: Reconstruction, update: MapUpdate, config: NodeConfig) -> None:
-        """One frame; what has a length only in metres, or if lengths may be unscaled."""
+        """Publishes one frame; lengths only in metres, or if they may be unscaled."""
         if self._live_view is not None and update.is_placed:
-            self._live_view.show(reconstruction, update.is_metric)  # where it says that lengths are unscaled
+            self._live_view.show(reconstruction, update.is_metric)  # the view labels unscaled lengths
         outputs = self._others.get(reconstruction.camera, self)
         outputs.publish_frame(reconstruction, update.is_metric, config)
         if not (update.is_metric or may_be_unscaled(config)):
@@ -69,7 +71,7 @@ class Outputs(FrameOutputs):
             self._publish_transform(reconstruction, update)
 
     def publish_map(self, snapshot: Callable[[], MapSnapshot], changed: bool, config: NodeConfig) -> None:
-        """Cloud and path, if there is something new, or somebody new."""
+        """Publishes cloud and path if the map has changed or there is a new subscriber."""
         listeners = self._path.get_subscription_count() + self._map_points.get_subscription_count()
         is_due = listeners and (changed or listeners > self._map_listeners)
         self._map_listeners = listeners
@@ -92,7 +94,7 @@ class Outputs(FrameOutputs):
         super().close()
 
     def _publish_pose(self, reconstruction: Reconstruction, residual: float | None) -> None:
-        """The residual of the registration, relative to the depth, is its deviation; not if no depth is trusted."""
+        """The registration's residual, relative to the depth, gives the deviation; nothing without trusted depth."""
         if not np.isfinite(reconstruction.depth).any():
             return
         relative = UNJOINED_RESIDUAL if residual is None else residual

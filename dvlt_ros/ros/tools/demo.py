@@ -1,8 +1,8 @@
-"""`make demo`: a sequence through camera, DDS and node, watched from a third process that checks and draws what comes.
+"""`make demo`: a sequence through camera, DDS and node; a third process checks and draws the outputs.
 
     python -m dvlt_ros.ros.tools.demo --source photos/ --rate-hz 7.5 --output demo_output
 
-Leaves map.ply, trajectory.txt (TUM format), page.png and summary.txt. Every message is checked (`inspection`).
+Writes map.ply, trajectory.txt (TUM format), page.png and summary.txt. Every message is checked (`inspection`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .observer import POINTS_STRIDE, Observer
 START_LIMIT_S = 120.0  # until the node has loaded its weights
 IDLE_LIMIT_S = 60.0  # without any progress
 END_LIMIT_S = 10.0
-# The camera is one as users have it: with the middleware's defaults, whatever is set for the node.
+# The camera runs with the middleware's defaults, as users' cameras do, whatever is set for the node.
 TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
 
 
@@ -85,7 +85,7 @@ def start(module: str, parameters: Sequence[str], without: Sequence[str] = ()) -
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Politely first; in rclpy that may find nobody who waits for it."""
+    """SIGTERM first, then SIGKILL, since rclpy may miss a signal."""
     process.terminate()
     try:
         process.wait(END_LIMIT_S)
@@ -98,7 +98,7 @@ def change_state(
     observer: Observer, executor: SingleThreadedExecutor, node: subprocess.Popen[bytes], transition: int
 ) -> None:
     client = observer.create_client(ChangeState, "dvlt/change_state")
-    spin_until(executor, client.service_is_ready, [node], START_LIMIT_S, "the node does not come up")
+    spin_until(executor, client.service_is_ready, [node], START_LIMIT_S, "the node does not start")
     request = ChangeState.Request()
     request.transition.id = transition
     future = client.call_async(request)
@@ -110,7 +110,7 @@ def change_state(
 def watch(
     observer: Observer, executor: SingleThreadedExecutor, processes: Sequence[subprocess.Popen[bytes]], total: int
 ) -> None:
-    """Until the camera has ended and the node has answered for every frame that it took."""
+    """Runs until the camera has ended and the node has processed every frame."""
     node, camera = processes
     with tqdm(total=total, unit="frame", desc="reconstructed", disable=None) as bar:
         progress_s = time.monotonic()
@@ -124,7 +124,7 @@ def watch(
             if camera.poll():
                 raise InputError(f"the camera ended with {camera.returncode}; its reason is above")
             if time.monotonic() - progress_s > IDLE_LIMIT_S:
-                raise InputError(f"nothing has come for {IDLE_LIMIT_S:.0f} s; the node says: {observer.status_text}")
+                raise InputError(f"no output for {IDLE_LIMIT_S:.0f} s; status of the node: {observer.status_text}")
 
 
 def spin_until(

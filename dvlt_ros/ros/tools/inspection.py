@@ -1,4 +1,4 @@
-"""Is what the node publishes what it promises? Checks of one frame's messages, each with a sentence if it fails."""
+"""Checks of one frame's messages against the node's contract, each with a sentence if it fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEPTH_TOLERANCE = 1e-4  # relative; float32 through a projection
 
 @dataclass(frozen=True)
 class FrameMessages:
-    """All that the node publishes for one frame, by stamp."""
+    """All messages of one frame."""
 
     depth: Image
     camera_info: CameraInfo
@@ -37,7 +37,7 @@ def cloud_array(message: PointCloud2) -> np.ndarray:
 
 
 def violations(frame: FrameMessages, stride: int = 1) -> Iterator[str]:
-    """What is wrong with one frame's messages; the points are unorganized, with the given stride."""
+    """Faults of one frame's messages; the points are unorganized, with the given stride."""
     images = {"depth": frame.depth, "rgb": frame.rgb, "confidence": frame.confidence}
     for name, encoding in (("depth", "32FC1"), ("rgb", "rgb8"), ("confidence", "32FC1")):
         if images[name].encoding != encoding:

@@ -1,4 +1,4 @@
-"""A subscriber of everything that the node publishes: checks it, counts it, keeps what is worth drawing."""
+"""A subscriber of all outputs of the node: checks and counts them, and keeps some for drawing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOWN = 12
 
 
 class Observer(Node):
-    """Every complete set of messages is checked once; sets that never become complete are violations too."""
+    """Checks every complete set of messages once; incomplete sets are never counted as frames."""
 
     def __init__(self) -> None:
         super().__init__("observer")
@@ -42,7 +42,7 @@ class Observer(Node):
         self.shown: list[Shown] = []
         self.status: dict[str, str] = {}
         self.status_text = "nothing"
-        self._partial: dict[int, dict[str, Any]] = {}  # by stamp, what has come of a frame
+        self._partial: dict[int, dict[str, Any]] = {}  # by stamp, messages of incomplete frames
         self._map: PointCloud2 | None = None
         self._poses: dict[int, np.ndarray] = {}
         self._parents: dict[str, set[str]] = {}
@@ -58,7 +58,7 @@ class Observer(Node):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the node has nothing under way and everything that it published is here."""
+        """Whether the node has no frame in flight and all published frames have arrived."""
         return self.status.get("in_flight") == "0" and int(self.status["published"]) == self.num_frames
 
     @property

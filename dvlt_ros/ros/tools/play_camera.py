@@ -35,7 +35,7 @@ from ..messages import header, image_message
 from ..parameters import declare
 
 QUEUE = 10
-# Fast DDS asks for acknowledgement when the queue is full, else every 3 s; a queue of one is full with each image.
+# Fast DDS requests acknowledgement when the queue is full, else every 3 s; a queue of one is full with each image.
 QUEUE_AS_FAST_AS_IT_GOES = 1
 DEFAULT_RATE_HZ = 10.0  # of images without a time of their own
 ACKNOWLEDGE_S = 10.0
@@ -53,8 +53,8 @@ class PlayConfig:
     frame_id: str = parameter("", "frame of all images; empty: as recorded")
     intrinsics: str = parameter("", "'fx fy cx cy' as in camera_info, in pixels; empty: as recorded")
     use_source_stamps: bool = parameter(False, "stamp images as they were recorded; else with the time of publication")
-    wait_for_subscriber_s: float = parameter(30.0, "play to nobody after this long", 0.0, 3600.0)
-    start_delay_s: float = parameter(0.5, "time for others to join after the first subscriber", 0.0, 3600.0)
+    wait_for_subscriber_s: float = parameter(30.0, "play without a subscriber after this long", 0.0, 3600.0)
+    start_delay_s: float = parameter(0.5, "time for more subscribers after the first one", 0.0, 3600.0)
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -79,7 +79,7 @@ class PlayConfig:
 
 @dataclass(frozen=True, eq=False)
 class Cue:
-    """An image, when it is due and its stamp, which goes on from round to round."""
+    """An image, its time and its stamp, which continues over repetitions."""
 
     due_s: float  # after the first one
     stamp_ns: int
@@ -87,12 +87,14 @@ class Cue:
 
 
 def cues(source: Source, config: PlayConfig) -> Iterator[Cue]:
-    """All images, once or for ever. Where a recorded clock was set back, the next image follows at once."""
-    due_s, offset_ns, last_ns = 0.0, 0, None
+    """All images, once or in a loop. Where a recorded clock was set back, the next image follows at once."""
+    due_s = 0.0
+    offset_ns = 0
+    last_ns = None
     step_ns = round(1e9 / (config.rate_hz or DEFAULT_RATE_HZ))  # between the last two images
     while True:
         for index, image in enumerate(source):
-            if last_ns is not None and index == 0:  # another round
+            if last_ns is not None and index == 0:  # a repetition
                 offset_ns = last_ns + step_ns - image.stamp_ns
             stamp_ns = image.stamp_ns + offset_ns
             if last_ns is not None:
@@ -111,7 +113,7 @@ def _interval_s(config: PlayConfig, recorded_ns: int) -> float:
 
 
 class PlayCamera(Node):
-    """Publishes images at their time. Reliable, so that nothing gets lost on the way to a reliable subscriber."""
+    """Publishes images at their time, reliably: a reliable subscriber receives all of them."""
 
     def __init__(self) -> None:
         super().__init__("camera")
@@ -128,10 +130,10 @@ class PlayCamera(Node):
         self._executor.add_node(self)
 
     def play(self) -> None:
-        """Everything once, or again and again.
+        """Plays all images, once or in a loop.
 
         Raises:
-            InputError: the clock stands still, or a subscriber does not acknowledge what it got.
+            InputError: the clock stands still, or a subscriber does not acknowledge.
         """
         self._wait_for_clock()
         self._wait_for_subscriber()
@@ -140,7 +142,7 @@ class PlayCamera(Node):
         try:
             for cue in cues(self._source, self._config):
                 start_s = start_s if played else time.monotonic()
-                self._spin_until(start_s + cue.due_s)  # against the start: no drift
+                self._spin_until(start_s + cue.due_s)  # relative to the start, so that delays do not add up
                 self._publish(cue)
                 played += 1
                 if self._config.speed == 0:
@@ -154,14 +156,14 @@ class PlayCamera(Node):
         self.destroy_node()
 
     def _spin_until(self, due_s: float) -> None:
-        """Answers services and listens to the clock until then, and at least once."""
+        """Runs callbacks until then, at least once."""
         while True:
             self._executor.spin_once(timeout_sec=max(0.0, due_s - time.monotonic()))
             if time.monotonic() >= due_s:
                 return
 
     def _wait_for_clock(self) -> None:
-        """Simulated time begins with the first message on /clock; before it, all stamps would be zero."""
+        """Waits for the first message on /clock; before it, all stamps would be zero in simulated time."""
         deadline_s = time.monotonic() + self._config.wait_for_subscriber_s
         while not self._config.use_source_stamps and not self.get_clock().now().nanoseconds:
             if time.monotonic() > deadline_s:
@@ -172,13 +174,13 @@ class PlayCamera(Node):
         deadline_s = time.monotonic() + self._config.wait_for_subscriber_s
         while not self._images.get_subscription_count():
             if time.monotonic() > deadline_s:
-                self.get_logger().warning(f"nobody listens to {self._images.topic_name}; playing all the same")
+                self.get_logger().warning(f"{self._images.topic_name} has no subscriber; playing nevertheless")
                 return
             self._executor.spin_once(timeout_sec=0.02)
         self._spin_until(time.monotonic() + self._config.start_delay_s)
 
     def _wait_for_acknowledgement(self) -> None:
-        """More than the queue holds on the way would be lost without a word."""
+        """Waits for acknowledgement: images beyond the queue would be lost silently."""
         for publisher in (self._infos, self._images):
             if not publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S)):
                 topic = publisher.topic_name
@@ -225,7 +227,7 @@ def camera_info_message(lens: Lens) -> CameraInfo:
 
 
 def refuse_changes(changed: Iterable[Parameter]) -> SetParametersResult:
-    """What is played has been decided at the start."""
+    """Parameters take effect at the start only."""
     own = sorted({parameter.name for parameter in changed} & {field.name for field in fields(PlayConfig)})
     return SetParametersResult(successful=not own, reason=f"{', '.join(own)} can only be set at the start" * bool(own))
 

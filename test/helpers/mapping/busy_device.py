@@ -43,7 +43,7 @@ class Outcome:
 
 
 class Robot:
-    """Frames at a rate, the engine's queue (newest win), one device."""
+    """Frames at a rate, the front end's queue, which drops the oldest, one device."""
 
     def __init__(
         self, limits=LIMITS, interval_ms=33.0, device=GPU, noise=0.05, outliers=0.002, overhead_ms=4.0, jitter=0.0

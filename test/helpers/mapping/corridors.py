@@ -16,7 +16,7 @@ from dvlt_ros.mapping.pose_graph.merging import shrink
 STEP_M = 1.25
 DEPTH_M = 3.0
 BASE_FROM_CAM = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0], [0, -1, 0, 0.5], [0, 0, 0, 1.0]])
-TICKS = 25  # of the wheels per window
+TICKS = 25  # of the odometry per window
 
 
 def rotation(vector):
@@ -158,7 +158,7 @@ def judge(graph, robot):
 
 
 def exact(seed, **options):
-    """A robot whose registrations and wheels are right."""
+    """A robot with exact registrations and odometry."""
     robot = Robot(seed, bend_deg=0.0, scale=0.0, **options)
     robot.registration = lambda window: robot.between(window - 1, window)
     robot.odom_from_cam = robot.world_from_cam

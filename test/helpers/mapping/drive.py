@@ -1,4 +1,4 @@
-"""A drive through the room of room.py that something happens to: to its camera, or to its wheels."""
+"""A drive through the room of room.py, with faults of its camera or of its odometry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Coverable(FakePredictor):
         return replace(found, depth=depth, confidence=confidence, window_from_cam=poses)
 
 
-def make_engine(predictor, **changes):
+def make_front_end(predictor, **changes):
     said = []
     config = mapper_config(**{"confidence_cut_share": 0.0, "confidence_min": 1.5} | changes)
     return FrontEnd(predictor, config, said.append, clock_ns=itertools.count(0, 10**6).__next__), said
@@ -51,21 +51,21 @@ def frame(number, shows=None):
     return Frame(number * FRAME_NS, "cam", number * FRAME_NS, lambda: shown)
 
 
-def windows_of(engine, frames):
+def windows_of(front_end, frames):
     """Every window, and what came of it counts as published."""
     windows = []
     for shown in frames:
-        engine.admit(shown)
-        if engine.is_full() and (window := engine.run()) is not None:
+        front_end.admit(shown)
+        if front_end.is_full() and (window := front_end.run()) is not None:
             windows.append(window)
-    while (window := engine.run(flush=True)) is not None:
+    while (window := front_end.run(flush=True)) is not None:
         windows.append(window)
-    engine.counters.add(published=len(numbers_of(windows)))
+    front_end.counters.add(published=len(numbers_of(windows)))
     return windows
 
 
-def assert_nothing_is_lost(engine, num_shown):
-    counts = engine.counters.read()
+def assert_nothing_is_lost(front_end, num_shown):
+    counts = front_end.counters.read()
     assert counts.in_flight == 0
     assert counts.accepted + counts.refused == num_shown
 
@@ -75,7 +75,7 @@ def numbers_of(windows):
 
 
 def by_history(messages, base_from_cam=BASE_FROM_CAM):
-    """What the wheels say of the camera; ``messages`` are (number, odom_from_base or None), NaN and jumps included."""
+    """Odometry of the camera from ``messages``, (number, odom_from_base or None), NaN and jumps included."""
     history, refused = OdometryHistory(), []
     for number, odom_from_base in messages:
         try:
@@ -90,7 +90,7 @@ def by_history(messages, base_from_cam=BASE_FROM_CAM):
     return look_up, refused
 
 
-def wheels(predictor, change=lambda number, odom_from_base: odom_from_base, count=COUNT):
+def odometry_messages(predictor, change=lambda number, odom_from_base: odom_from_base, count=COUNT):
     """A message per frame, as ``change`` spoils it; None: it never comes."""
     true = {n: ODOM_FROM_WORLD @ predictor.poses[n * FRAME_NS] @ inverse(BASE_FROM_CAM) for n in range(1, count + 1)}
     said = ((number, change(number, odom_from_base)) for number, odom_from_base in true.items())
@@ -113,5 +113,5 @@ def assert_true(placed, predictor, atol=1e-2):
 def undisturbed():
     """(predictor, windows) of a drive with nothing in the way."""
     predictor = Coverable()
-    engine, _ = make_engine(predictor)
-    return predictor, windows_of(engine, [frame(n) for n in range(1, COUNT + 1)])
+    front_end, _ = make_front_end(predictor)
+    return predictor, windows_of(front_end, [frame(n) for n in range(1, COUNT + 1)])

@@ -1,4 +1,4 @@
-"""Bags of a robot whose wheels are right, and a network that is right but for what a test does to it."""
+"""Bags of a robot with exact odometry, and a network that is exact apart from what a test changes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def odometry(
     return records
 
 
-def wheels_in_tf(poses: dict[int, np.ndarray]) -> list[Record]:
+def odometry_in_tf(poses: dict[int, np.ndarray]) -> list[Record]:
     """odom -> base_link, as each image is taken."""
     return [
         transform("/tf", "odom", "base_link", stamp_ns, odom_from_cam(world_from_cam) @ np.linalg.inv(BASE_FROM_CAM))

@@ -23,7 +23,7 @@ def lap_poses(numbers):
 
 
 @dataclass
-class RecognisingPredictor(FakePredictor):
+class RecognizingPredictor(FakePredictor):
     """Knows each place of the lap when it sees it again."""
 
     joint_windows: int = 0

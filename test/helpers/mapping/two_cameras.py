@@ -37,7 +37,7 @@ MOUNTS = {"left_optical": mount(0.15, -0.1), "right_optical": mount(-0.15, 0.1)}
 COUNT = 40
 
 
-def moment_of(stamp_ns):
+def frame_set_of(stamp_ns):
     return stamp_ns // FRAME_NS
 
 
@@ -86,9 +86,9 @@ def make(predictor=None, mounts=None, **changes):
     return FrontEnd(predictor or TwoCameras(), config, said.append, clock_ns=clock, rig=rig), said
 
 
-def feed(engine, frames):
-    windows = windows_of(engine, frames)
-    assert engine.counters.read().in_flight == 0
+def feed(front_end, frames):
+    windows = windows_of(front_end, frames)
+    assert front_end.counters.read().in_flight == 0
     return windows
 
 

@@ -1,4 +1,4 @@
-"""Any model over windows: its geometry arrives in the engine's conventions, and the engine cannot tell it from ours."""
+"""Any model over windows: its geometry has the front end's conventions, as that of the own model."""
 
 from __future__ import annotations
 
@@ -177,14 +177,16 @@ def test_the_engine_maps_a_walk_with_it_as_with_any_other():
         return predict(views, *rest)
 
     predictor.predict = remember
-    engine = FrontEnd(predictor, mapper_config(model_image_size=28, keyframes_min_change=0.0, confidence_cut_share=0.0))
+    front_end = FrontEnd(
+        predictor, mapper_config(model_image_size=28, keyframes_min_change=0.0, confidence_cut_share=0.0)
+    )
     found = []
     for i in range(len(poses)):
         shown = picture(i)
-        engine.admit(Frame((i + 1) * FRAME_NS, "cam", 0, lambda shown=shown: shown))
-        if engine.is_full():
-            found += engine.run().reconstructions
-    while (window := engine.run(flush=True)) is not None:
+        front_end.admit(Frame((i + 1) * FRAME_NS, "cam", 0, lambda shown=shown: shown))
+        if front_end.is_full():
+            found += front_end.run().reconstructions
+    while (window := front_end.run(flush=True)) is not None:
         found += window.reconstructions
     assert len(found) == len(poses)
     assert {r.map_id for r in found} == {0}
@@ -208,18 +210,18 @@ def test_the_budget_of_a_model_without_a_loop_works_by_window_and_resolution(bud
         budget_latency_ms=budget_ms, model_image_size=112, window_size=6, keyframes_min_change=0.0,
         confidence_min_share=0.0, registration_max_residual=1.0,
     )  # fmt: skip
-    engine = FrontEnd(WindowPredictor(Seeing(see)), config, clock_ns=lambda: now_ns[0])
+    front_end = FrontEnd(WindowPredictor(Seeing(see)), config, clock_ns=lambda: now_ns[0])
     steps, took_ms = set(), []
     for i, view in enumerate(views_of(60, (84, 112))):
         arrival_ns = i * FRAME_NS + 1
         while now_ns[0] < arrival_ns:
-            window = engine.run()
+            window = front_end.run()
             if window is None:
                 now_ns[0] = arrival_ns
             else:
                 steps.add(window.plan.num_steps)
                 took_ms.append(window.waited_ms + window.window_ms)
-        engine.admit(Frame(arrival_ns, "cam", arrival_ns, lambda shown=view.picture: shown))
+        front_end.admit(Frame(arrival_ns, "cam", arrival_ns, lambda shown=view.picture: shown))
     assert steps == {1}
     assert max(shape[0] for shape in shapes) > 3
     assert all((shape[0] < 4 and shape[-1] < 112) != fits for shape in shapes[-10:])

@@ -15,10 +15,10 @@ from drive import (
     assert_true,
     by_history,
     frame,
-    make_engine,
+    make_front_end,
     numbers_of,
+    odometry_messages,
     placed_by,
-    wheels,
     windows_of,
 )
 from room import FRAME_NS, SIZE, pose
@@ -46,15 +46,15 @@ HANDS = {"black": np.full((*SIZE, 3), 3, np.uint8), "light leaks in": light_thro
 @pytest.mark.parametrize("hand", HANDS)
 def test_behind_a_covered_lens_nothing_has_a_place_and_the_map_waits(hand):
     predictor = Coverable(COVERED if HANDS[hand] is None else ())
-    engine, said = make_engine(predictor)
-    before = windows_of(engine, [frame(n) for n in range(1, COVERED.start)])
-    assert worst(engine.health().values()).level == Level.OK
-    during = [w for number in COVERED for w in windows_of(engine, [frame(number, HANDS[hand])])]
+    front_end, said = make_front_end(predictor)
+    before = windows_of(front_end, [frame(n) for n in range(1, COVERED.start)])
+    assert worst(front_end.health().values()).level == Level.OK
+    during = [w for number in COVERED for w in windows_of(front_end, [frame(number, HANDS[hand])])]
     assert numbers_of(during) == []
-    assert "is the camera covered?" in worst(engine.health().values()).text
+    assert "is the camera covered?" in worst(front_end.health().values()).text
     assert any("is the camera covered?" in sentence for sentence in said)
-    after = windows_of(engine, [frame(n) for n in range(COVERED.stop, COUNT + 1)])
-    assert worst(engine.health().values()).level == Level.OK
+    after = windows_of(front_end, [frame(n) for n in range(COVERED.stop, COUNT + 1)])
+    assert worst(front_end.health().values()).level == Level.OK
     seen = [n for n in range(1, COUNT + 1) if n not in COVERED]
     assert numbers_of(before + after) == seen
     assert {window.map_id for window in before + during + after} == {0}
@@ -64,12 +64,12 @@ def test_behind_a_covered_lens_nothing_has_a_place_and_the_map_waits(hand):
     true = first_from_cam[:, [2, 0, 1], 3] * (1, -1, -1)  # the map is x forward, z up
     unit = np.linalg.norm(found[-1]) / np.linalg.norm(true[-1])
     np.testing.assert_allclose(found, unit * true, atol=5e-3 * unit)
-    assert_nothing_is_lost(engine, COUNT)
+    assert_nothing_is_lost(front_end, COUNT)
 
 
 def test_what_a_hand_covers_in_part_is_nan_there_and_the_frame_stays():
-    engine, _ = make_engine(Coverable(COVERED, share=0.25))
-    windows = windows_of(engine, [frame(n) for n in range(1, COUNT + 1)])
+    front_end, _ = make_front_end(Coverable(COVERED, share=0.25))
+    windows = windows_of(front_end, [frame(n) for n in range(1, COUNT + 1)])
     assert numbers_of(windows) == list(range(1, COUNT + 1))
     assert {window.map_id for window in windows} == {0}
     for r in (r for window in windows for r in window.reconstructions):
@@ -80,11 +80,11 @@ def test_what_a_hand_covers_in_part_is_nan_there_and_the_frame_stays():
 
 def test_a_network_that_answers_nan_is_no_sight():
     predictor = Coverable(COVERED, guess=(np.nan, np.nan))
-    engine, _ = make_engine(predictor, confidence_min=1.0)
-    windows = windows_of(engine, [frame(n) for n in range(1, COUNT + 1)])
+    front_end, _ = make_front_end(predictor, confidence_min=1.0)
+    windows = windows_of(front_end, [frame(n) for n in range(1, COUNT + 1)])
     assert numbers_of(windows) == [n for n in range(1, COUNT + 1) if n not in COVERED]
     assert np.isfinite([r.map_from_cam for window in windows for r in window.reconstructions]).all()
-    assert_nothing_is_lost(engine, COUNT)
+    assert_nothing_is_lost(front_end, COUNT)
 
 
 def test_no_real_view_is_taken_for_a_covered_lens():
@@ -100,11 +100,11 @@ def test_no_real_view_is_taken_for_a_covered_lens():
 
 def test_after_a_long_time_behind_a_hand_odometry_has_the_next_piece():
     predictor = Coverable(range(36, 50), count=80)
-    engine, said = make_engine(predictor, window_max_gap_s=1.0)
-    windows = windows_of(engine, [frame(n) for n in range(1, 81)])
+    front_end, said = make_front_end(predictor, window_max_gap_s=1.0)
+    windows = windows_of(front_end, [frame(n) for n in range(1, 81)])
     assert [window.map_id for window in windows][-1] == 1
     assert any("a new map begins: no frame for 1" in sentence for sentence in said)
-    look_up, _ = by_history(wheels(predictor, count=80))
+    look_up, _ = by_history(odometry_messages(predictor, count=80))
     metric, placed = placed_by(look_up, windows)
     assert {window.window.map_id for window in placed} == {0}
     numbers = numbers_of([window.window for window in placed])
@@ -122,18 +122,18 @@ def test_a_covered_camera_of_a_rig_leaves_the_other_in_its_place():
         left = predictor.poses[number * FRAME_NS]
         predictor.poses[number * FRAME_NS + late_ns] = left @ inverse(mounts["left"]) @ mounts["right"]
     predictor.covered = {number * FRAME_NS + late_ns for number in COVERED}
-    engine, _ = make_engine(predictor, window_overlap=2)
-    engine = FrontEnd(predictor, engine.config, rig=Rig(("left", "right"), mounts.__getitem__, RigConfig()))
+    front_end, _ = make_front_end(predictor, window_overlap=2)
+    front_end = FrontEnd(predictor, front_end.config, rig=Rig(("left", "right"), mounts.__getitem__, RigConfig()))
     frames = [
         replace(frame(number), stamp_ns=number * FRAME_NS + late_ns * (name == "right"), frame_id=name, camera=name)
         for number in range(1, COUNT + 1) for name in ("left", "right")
     ]  # fmt: skip
-    windows = windows_of(engine, frames)
+    windows = windows_of(front_end, frames)
     found = [(r.stamp_ns // FRAME_NS, r.camera) for window in windows for r in window.reconstructions]
     assert [n for n, camera in found if camera == "left"] == list(range(1, COUNT + 1))
     assert [n for n, camera in found if camera == "right"] == [n for n in range(1, COUNT + 1) if n not in COVERED]
     assert {window.map_id for window in windows} == {0}
-    assert_nothing_is_lost(engine, 2 * COUNT)
+    assert_nothing_is_lost(front_end, 2 * COUNT)
     _, placed = placed_by(None, windows)
     lefts = [r for window in placed for r in window.window.reconstructions if r.camera == "left"]
     moved, true = (inverse(a) @ b for a, b in (

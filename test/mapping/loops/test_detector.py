@@ -166,13 +166,13 @@ def test_a_view_that_cannot_be_described_is_no_place_and_loses_no_frame():
     robot, said = make_robot(0, 3.0), []
     predictor = SimulatedPredictor(robot, NO_NOISE)
     predictor.describe = lambda *_: np.full((8, 48), np.nan, np.float32)
-    engine = FrontEnd(predictor, mapper_config(), said.append, loops=LoopDetector(predictor, EAGER))
+    front_end = FrontEnd(predictor, mapper_config(), said.append, loops=LoopDetector(predictor, EAGER))
     for frame in robot.frames():
-        engine.admit(frame)
-    window = engine.run()
+        front_end.admit(frame)
+    window = front_end.run()
     assert len(window.reconstructions) == WindowConfig().size
     assert window.submap is None
-    assert any("cannot be remembered as a place: a descriptor must be" in sentence for sentence in said)
+    assert any("cannot become a submap: a descriptor must be" in sentence for sentence in said)
 
 
 def test_a_check_leaves_the_budget_to_the_next_window(make_budget):
@@ -214,7 +214,7 @@ def test_without_gtsam_loops_are_off_unless_they_must_be_closed(monkeypatch):
 
 
 def test_a_model_without_features_cannot_close_loops():
-    with pytest.raises(ConfigError, match="features recognise places"):
+    with pytest.raises(ConfigError, match="features recognize places"):
         prepare_loops(config(LoopsConfig, loops_mode="always"), object(), True)
 
 

@@ -1,4 +1,4 @@
-"""Recognised places: synthetic features first, then pictures through the embedded checkpoint."""
+"""Recognized places: synthetic features first, then pictures through the embedded checkpoint."""
 
 from pathlib import Path
 

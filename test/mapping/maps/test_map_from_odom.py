@@ -60,7 +60,7 @@ def test_a_map_that_begins_anew_forgets_how_far_the_wheels_were_off():
 
 
 def test_what_the_wheels_said_of_one_visual_map_does_not_reach_the_next():
-    wheels = OdometryComparison(lambda stamp_ns, _: CameraInOdom(pose((stamp_ns * 1e-9, 0, 0)), epoch=0))
+    comparison = OdometryComparison(lambda stamp_ns, _: CameraInOdom(pose((stamp_ns * 1e-9, 0, 0)), epoch=0))
     shown, mapping = picture(0), PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0))
     seen = [
         Reconstruction(
@@ -77,7 +77,7 @@ def test_what_the_wheels_said_of_one_visual_map_does_not_reach_the_next():
         )
         for number in range(8)
     ]
-    assert wheels.compare(seen, [wheels.camera(reconstruction) for reconstruction in seen])
-    assert wheels.finding is not None
-    wheels.begin()
-    assert wheels.finding is None
+    assert comparison.compare(seen, [comparison.camera(reconstruction) for reconstruction in seen])
+    assert comparison.finding is not None
+    comparison.begin()
+    assert comparison.finding is None

@@ -24,26 +24,26 @@ ODOM_FROM_WORLD = np.array([[0, 0, 1.0, 2.0], [-1, 0, 0, -1.0], [0, -1, 0, 0.5],
 
 @pytest.fixture
 def make_windows(make_predictor, make_frame):
-    """Windows of the engine along a walk; the engine's map ends at ``restarts`` (frame numbers)."""
+    """Windows of the front end along a walk; the front end's map ends at ``restarts`` (frame numbers)."""
 
     def make(count=COUNT, restarts=()):
         predictor = make_predictor(count)
-        engine = FrontEnd(
+        front_end = FrontEnd(
             predictor, mapper_config(confidence_cut_share=0.0), clock_ns=itertools.count(0, 10**6).__next__
         )
         windows = []
         for number in range(1, count + 1):
             if number in restarts:
-                engine.begin_anew()
-            engine.admit(make_frame(number))
-            if engine.is_full() and (window := engine.run()) is not None:
+                front_end.begin_anew()
+            front_end.admit(make_frame(number))
+            if front_end.is_full() and (window := front_end.run()) is not None:
                 windows.append(window)
         return windows, predictor.poses
 
     return make
 
 
-class Wheels:
+class SimulatedOdometry:
     """Perfect but for what a test does to it: by frame number, silence, or other poses and another epoch."""
 
     def __init__(self, poses, silent=(), changes=None):
@@ -58,8 +58,8 @@ class Wheels:
         return CameraInOdom(change @ ODOM_FROM_WORLD @ self.poses[stamp_ns], len(begun))
 
 
-def place(windows, wheels):
-    metric = MetricMap(wheels, ScaleConfig())
+def place(windows, odometry):
+    metric = MetricMap(odometry, ScaleConfig())
     return metric, [metric.place(window) for window in windows]
 
 
@@ -72,7 +72,7 @@ def assert_true(placed, poses, map_from_world=ODOM_FROM_WORLD):
 
 def test_after_the_lock_all_lengths_are_metres_and_the_map_is_odom(make_windows):
     windows, poses = make_windows()
-    metric, placed = place(windows, Wheels(poses))
+    metric, placed = place(windows, SimulatedOdometry(poses))
     first = next(i for i, window in enumerate(placed) if window.is_metric)
     assert 0 < first < len(placed) - 2
     assert all(window.is_metric for window in placed[first:])
@@ -85,7 +85,7 @@ def test_after_the_lock_all_lengths_are_metres_and_the_map_is_odom(make_windows)
 
 def test_what_came_before_the_lock_finds_its_place_with_it(make_windows):
     windows, poses = make_windows()
-    _, placed = place(windows, Wheels(poses))
+    _, placed = place(windows, SimulatedOdometry(poses))
     (found,) = [window.map_from_visual for window in placed if window.map_from_visual is not None]
     for window in windows[:3]:
         for r in window.reconstructions:
@@ -95,11 +95,11 @@ def test_what_came_before_the_lock_finds_its_place_with_it(make_windows):
 
 def test_where_the_wheels_are_silent_the_eyes_go_on(make_windows):
     windows, poses = make_windows()
-    metric, placed = place(windows, Wheels(poses, silent=range(32, 38)))
+    metric, placed = place(windows, SimulatedOdometry(poses, silent=range(32, 38)))
     assert placed[-1].is_metric
     assert_true([window for window in placed if window.is_metric], poses)
     assert metric.problem == ""
-    metric, placed = place(windows, Wheels(poses, silent=range(32, COUNT + 1)))
+    metric, placed = place(windows, SimulatedOdometry(poses, silent=range(32, COUNT + 1)))
     assert placed[-1].is_metric
     assert_true([placed[-1]], poses)
     assert metric.problem == "no odometry has arrived"
@@ -107,7 +107,7 @@ def test_where_the_wheels_are_silent_the_eyes_go_on(make_windows):
 
 def test_another_visual_map_is_laid_where_odometry_has_the_camera(make_windows):
     windows, poses = make_windows(75, restarts=[40])
-    _, placed = place(windows, Wheels(poses))
+    _, placed = place(windows, SimulatedOdometry(poses))
     metric_windows = [window for window in placed if window.is_metric]
     stamps = [w.window.reconstructions[-1].stamp_ns // FRAME_NS for w in metric_windows]
     assert min(stamps) < 40 < max(stamps)
@@ -120,7 +120,7 @@ def test_a_jump_of_the_odometry_moves_odom_and_not_the_map(make_windows):
     windows, poses = make_windows()
     jump = np.eye(4)
     jump[:3, :3], jump[:3, 3] = turn(0.7), (5.0, -3.0, 1.0)
-    _, placed = place(windows, Wheels(poses, changes={35: jump}))
+    _, placed = place(windows, SimulatedOdometry(poses, changes={35: jump}))
     assert_true([window for window in placed if window.is_metric], poses)
     np.testing.assert_allclose(placed[-1].map_from_odom, np.linalg.inv(jump), atol=5e-3)
 
@@ -129,7 +129,7 @@ def test_when_both_break_another_map_begins(make_windows):
     windows, poses = make_windows(75, restarts=[40])
     jump = np.eye(4)
     jump[:3, 3] = 5.0
-    _, placed = place(windows, Wheels(poses, changes={40: jump}))
+    _, placed = place(windows, SimulatedOdometry(poses, changes={40: jump}))
     metric_windows = [window for window in placed if window.is_metric]
     assert [metric_windows[0].window.map_id, metric_windows[-1].window.map_id] == [0, 1]
     assert_true([metric_windows[-1]], poses, jump @ ODOM_FROM_WORLD)
@@ -141,7 +141,7 @@ def test_wheels_that_drift_are_followed_in_small_steps(make_windows):
     for number, change in drift.items():
         change[:3, :3], change[:3, 3] = turn(0.001 * number), (0.004 * number, 0, 0)
 
-    class Drifting(Wheels):
+    class Drifting(SimulatedOdometry):
         def __call__(self, stamp_ns, frame_id):
             return replace(super().__call__(stamp_ns, frame_id), epoch=0)
 
@@ -156,14 +156,14 @@ def test_wheels_that_drift_are_followed_in_small_steps(make_windows):
     last, first = (placed[i].window.reconstructions[-1] for i in (-1, 0))
     true = inverse(poses[first.stamp_ns]) @ poses[last.stamp_ns]
     ours = inverse(first.map_from_cam) @ last.map_from_cam
-    wheels = inverse(drift[first.stamp_ns // FRAME_NS] @ ODOM_FROM_WORLD @ poses[first.stamp_ns])
-    wheels = wheels @ drift[last.stamp_ns // FRAME_NS] @ ODOM_FROM_WORLD @ poses[last.stamp_ns]
-    assert np.linalg.norm((ours - true)[:3, 3]) < 0.7 * np.linalg.norm((wheels - true)[:3, 3])
+    by_odometry = inverse(drift[first.stamp_ns // FRAME_NS] @ ODOM_FROM_WORLD @ poses[first.stamp_ns])
+    by_odometry = by_odometry @ drift[last.stamp_ns // FRAME_NS] @ ODOM_FROM_WORLD @ poses[last.stamp_ns]
+    assert np.linalg.norm((ours - true)[:3, 3]) < 0.7 * np.linalg.norm((by_odometry - true)[:3, 3])
 
 
 def test_a_restart_begins_another_map_at_odom(make_windows):
     windows, poses = make_windows()
-    metric, _ = place(windows, Wheels(poses))
+    metric, _ = place(windows, SimulatedOdometry(poses))
     metric.restart()
     assert metric.map_id == 1
     placed = metric.place(windows[-1])
@@ -177,7 +177,7 @@ def angle(step):
 def test_a_new_visual_map_is_not_believed_before_it_was_compared(make_windows):
     windows, poses = make_windows(75, restarts=[40])
     small = [replace(w, reconstructions=(r,)) for w in windows for r in w.reconstructions]
-    _, placed = place(small, Wheels(poses))
+    _, placed = place(small, SimulatedOdometry(poses))
     begun = next(i for i, window in enumerate(small) if window.map_id == 1)
     assert placed[begun - 1].is_metric
     assert not placed[begun].is_metric

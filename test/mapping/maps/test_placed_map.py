@@ -1,4 +1,4 @@
-"""What maps in metres and maps without have in common: loops move them once, and everybody is told once."""
+"""Common to metric and unscaled maps: a loop moves the map once, and one update has its correction."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def make_map(request, drive):
     def make(graph=None):
         if request.param == "unscaled":
             return UnscaledMap(graph)
-        wheels = {stamp_ns: CameraInOdom(ODOM_FROM_WORLD @ pose, 0) for stamp_ns, pose in predictor.poses.items()}
-        return MetricMap(lambda stamp_ns, _: wheels[stamp_ns], ScaleConfig(), graph=graph)
+        odometry = {stamp_ns: CameraInOdom(ODOM_FROM_WORLD @ pose, 0) for stamp_ns, pose in predictor.poses.items()}
+        return MetricMap(lambda stamp_ns, _: odometry[stamp_ns], ScaleConfig(), graph=graph)
 
     return make
 
@@ -73,7 +73,7 @@ def test_without_a_graph_loops_and_saved_maps_are_refused(make_map):
 def test_before_the_camera_has_a_place_no_loop_is_believed(make_map):
     placed = make_map(ShiftingGraph())
     assert not placed.is_placed
-    assert "no place in the map" in placed.close(LOOP).reason
+    assert "pose in the map is not known" in placed.close(LOOP).reason
 
 
 def test_a_loop_moves_the_map_once(make_map, drive):

@@ -71,7 +71,7 @@ def test_a_visit_is_saved_where_the_map_has_it():
             for a in (one, other)
         ]
         np.testing.assert_allclose(points[0], map_from_visual.apply(points[1]), rtol=1e-5)
-    with pytest.raises(InputError, match="no place of this map"):
+    with pytest.raises(InputError, match="no submap of this map is stored"):
         SavedMap.of(snapshot, {4: a_stored_submap(4)}, "abc", is_metric=True)
 
 
@@ -137,7 +137,7 @@ def rewrite(path, tensors):
         (without_a_tensor, "not a whole map.*view_jpeg"),
         (with_less_depth, "not a whole map"),
         (with_fewer_views, "not a whole map"),
-        (without_points, "a saved map has places and voxels"),
+        (without_points, "a saved map needs submaps and voxels"),
         (with_flat_poses, "the path of a saved map must be finite"),
         *(
             (with_a_hole(name), f"the {what} of a saved map must be finite")

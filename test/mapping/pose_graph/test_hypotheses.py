@@ -81,7 +81,7 @@ def test_a_part_of_its_own_is_joined(by):
 
 
 def test_a_robot_that_was_carried_unfelt_by_its_wheels_is_found_by_two_loops():
-    """The second part begins where the wheels have it, which is where the robot was lifted; it stands elsewhere."""
+    """The second part begins at its pose by odometry, where the robot was lifted; it stands elsewhere."""
     robot = exact(6, windows=60)
     felt = np.linalg.inv(planar(4.0, -7.0, 2.0))
     graph = PoseGraph()

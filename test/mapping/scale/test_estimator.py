@@ -125,9 +125,9 @@ def test_standing_still_keeps_the_lock_and_says_why_nothing_is_heard():
 def test_sources_that_disagree_are_a_status_and_sources_that_agree_lock():
     scale, agreeing = MetricScaleEstimator(), MetricScaleEstimator()
     for window in range(10):
-        wheels = observation(2.0)
-        status = scale.observe(0, window * SECOND_NS, [wheels, observation(2.3, "baseline")])
-        both = agreeing.observe(0, window * SECOND_NS, [wheels, observation(2.02, "baseline")])
+        by_odometry = observation(2.0)
+        status = scale.observe(0, window * SECOND_NS, [by_odometry, observation(2.3, "baseline")])
+        both = agreeing.observe(0, window * SECOND_NS, [by_odometry, observation(2.02, "baseline")])
     assert status.state == "estimating"
     assert status.reason == "sources disagree: baseline gives 1.150 times the scale of odometry"
     assert (both.state, both.source) == ("locked", "odometry+baseline")

@@ -9,7 +9,7 @@ from simulation import building, network
 
 
 def test_the_scale_along_a_drive_is_that_of_the_odometry():
-    """40 m through corridors and rooms, engine and registrations included."""
+    """40 m through corridors and rooms, front end and registrations included."""
     robot = building.make_robot(5, 40.0)
     drive = simulated_robot.run(robot, network.PredictionNoise())
     assert drive.updates[8].is_metric

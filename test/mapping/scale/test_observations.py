@@ -50,17 +50,18 @@ def noisy(poses, size, rng):
 @settings(deadline=None, max_examples=50)
 def test_without_noise_odometry_tells_the_scale_exactly(seed, scale, count):
     """Whatever the map's gauge."""
-    wheels = drive(count) @ mount()
-    found = scale_from_odometry(as_map(wheels, scale, seed), wheels)
+    odom_from_cam = drive(count) @ mount()
+    found = scale_from_odometry(as_map(odom_from_cam, scale, seed), odom_from_cam)
     assert found.log_scale == pytest.approx(math.log(scale), abs=1e-6)
     assert found.residual < 1e-6
 
 
-def scale_errors(visual_m, wheels_m, windows=400):
+def scale_errors(visual_m, odometry_m, windows=400):
     """Of windows along 1.4 m, with noise on every position; and the median spread that they claim."""
-    rng, wheels = np.random.default_rng(0), drive() @ mount()
+    rng, odom_from_cam = np.random.default_rng(0), drive() @ mount()
     found = [
-        scale_from_odometry(as_map(noisy(wheels, visual_m, rng)), noisy(wheels, wheels_m, rng)) for _ in range(windows)
+        scale_from_odometry(as_map(noisy(odom_from_cam, visual_m, rng)), noisy(odom_from_cam, odometry_m, rng))
+        for _ in range(windows)
     ]
     return np.array([f.log_scale for f in found]) - math.log(SCALE), np.median([f.spread for f in found])
 
@@ -72,9 +73,9 @@ def test_noise_on_both_sides_shifts_nothing():
     assert errors.std() < 1.5 * spread  # it knows how good it is
 
 
-@pytest.mark.parametrize(("visual_m", "wheels_m"), [(0.03, 0.0), (0.0, 0.03)], ids=["map", "odometry"])
-def test_noise_on_one_side_shifts_less_than_the_spread_says(visual_m, wheels_m):
-    errors, spread = scale_errors(visual_m, wheels_m)
+@pytest.mark.parametrize(("visual_m", "odometry_m"), [(0.03, 0.0), (0.0, 0.03)], ids=["map", "odometry"])
+def test_noise_on_one_side_shifts_less_than_the_spread_says(visual_m, odometry_m):
+    errors, spread = scale_errors(visual_m, odometry_m)
     assert abs(errors.mean()) < 0.7 * spread
     assert errors.std() < 1.5 * spread
 
@@ -83,8 +84,8 @@ def test_noise_on_one_side_shifts_less_than_the_spread_says(visual_m, wheels_m):
 def test_one_wrong_frame_of_eight_does_no_harm(side):
     for wrong in range(8):
         rng = np.random.default_rng(wrong)
-        wheels = drive() @ mount()
-        poses = {"map": as_map(noisy(wheels, 0.002, rng)), "odometry": wheels.copy()}
+        odom_from_cam = drive() @ mount()
+        poses = {"map": as_map(noisy(odom_from_cam, 0.002, rng)), "odometry": odom_from_cam.copy()}
         poses[side][wrong, :3, 3] += rng.normal(size=3)
         found = scale_from_odometry(poses["map"], poses["odometry"])
         assert found.log_scale == pytest.approx(math.log(SCALE), abs=0.01)
@@ -100,43 +101,43 @@ def test_the_lever_arm_counts():
 
 
 def test_standing_still_tells_nothing_and_says_so():
-    rng, wheels = np.random.default_rng(0), drive(step_m=0.0, turn=0.0) @ mount()
+    rng, odom_from_cam = np.random.default_rng(0), drive(step_m=0.0, turn=0.0) @ mount()
     standing = NoObservation("odometry", "standing still")
-    assert scale_from_odometry(noisy(as_map(wheels), 0.01, rng), noisy(wheels, 0.003, rng)) == standing
+    assert scale_from_odometry(noisy(as_map(odom_from_cam), 0.01, rng), noisy(odom_from_cam, 0.003, rng)) == standing
     moved = drive(step_m=0.0, turn=0.0) @ mount()
     moved[3, 0, 3] += 0.5  # one message that is wrong is no motion
-    assert isinstance(scale_from_odometry(noisy(as_map(wheels), 0.001, rng), moved), NoObservation)
+    assert isinstance(scale_from_odometry(noisy(as_map(odom_from_cam), 0.001, rng), moved), NoObservation)
 
 
 def test_wheels_that_slip_while_the_camera_stands_tell_nothing():
-    rng, wheels = np.random.default_rng(0), drive() @ mount()
-    standing = np.repeat(wheels[:1], len(wheels), axis=0)
-    found = scale_from_odometry(noisy(as_map(standing), 0.01, rng), wheels)
+    rng, odom_from_cam = np.random.default_rng(0), drive() @ mount()
+    standing = np.repeat(odom_from_cam[:1], len(odom_from_cam), axis=0)
+    found = scale_from_odometry(noisy(as_map(standing), 0.01, rng), odom_from_cam)
     assert isinstance(found, NoObservation)
     assert "move in different ways" in found.reason
 
 
 def test_without_odometry_at_the_stamps_nothing_is_said():
-    wheels = drive() @ mount()
-    seen = as_map(wheels)
-    wheels[2:] = np.nan
-    found = scale_from_odometry(seen, wheels)
+    odom_from_cam = drive() @ mount()
+    seen = as_map(odom_from_cam)
+    odom_from_cam[2:] = np.nan
+    found = scale_from_odometry(seen, odom_from_cam)
     assert found == NoObservation("odometry", "no odometry at the stamps: 2 of 8 frames have it")
 
 
 def test_only_one_stretch_of_the_odometry_is_used():
-    wheels = drive() @ mount()
-    seen, epoch = as_map(wheels), np.array([0, 0, 0, 1, 1, 1, 1, 1])
-    wheels[3:, :3, 3] += 5.0
-    assert scale_from_odometry(seen, wheels, epoch).log_scale == pytest.approx(math.log(SCALE), abs=1e-6)
+    odom_from_cam = drive() @ mount()
+    seen, epoch = as_map(odom_from_cam), np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    odom_from_cam[3:, :3, 3] += 5.0
+    assert scale_from_odometry(seen, odom_from_cam, epoch).log_scale == pytest.approx(math.log(SCALE), abs=1e-6)
 
 
 def test_a_wrong_mount_shows_in_the_residual():
     right, wrong = mount(), mount()
     wrong[:3, :3] = rotation_of(np.array([0, 0, math.radians(25)])) @ wrong[:3, :3]
-    wheels, seen = drive() @ wrong, as_map(drive() @ right)
+    odom_from_cam, seen = drive() @ wrong, as_map(drive() @ right)
     assert scale_from_odometry(seen, drive() @ right).residual < 1e-6
-    assert scale_from_odometry(seen, wheels).residual > ScaleConfig().max_residual
+    assert scale_from_odometry(seen, odom_from_cam).residual > ScaleConfig().max_residual
 
 
 def test_a_known_baseline_tells_the_scale_and_noise_does_not_lengthen_it():

@@ -126,12 +126,12 @@ def test_a_level_camera_begins_a_map_as_it_would_without_gravity():
         np.testing.assert_allclose(ahead, [1, 0, 0], atol=1e-12)
 
 
-# In the engine ------------------------------------------------------------------------------------------------------
+# In the front end ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def make_engine(make_predictor):
-    """Engines with gravity from a function, a walk with its true poses, and what the engine complains of."""
+def make_front_end(make_predictor):
+    """Front ends with gravity from a function, a walk with its true poses, and what the front end complains of."""
 
     def make(look_up, **options):
         complaints, predictor = [], make_predictor()
@@ -143,11 +143,11 @@ def make_engine(make_predictor):
     return make
 
 
-def drive(engine, make_frame, numbers):
+def drive(front_end, make_frame, numbers):
     windows = []
     for number in numbers:
-        engine.admit(make_frame(number))
-        if (window := engine.run()) is not None:
+        front_end.admit(make_frame(number))
+        if (window := front_end.run()) is not None:
             windows.append(window)
     return windows
 
@@ -162,12 +162,12 @@ def tilt_deg(window, poses):
     return degrees(r.map_from_cam[:3, :3].T @ [0, 0, 1], poses[r.stamp_ns][:3, :3].T @ UP_WORLD)
 
 
-def test_a_map_begins_level_though_the_camera_is_not(make_engine, make_frame, make_predictor):
+def test_a_map_begins_level_though_the_camera_is_not(make_front_end, make_frame, make_predictor):
     poses = make_predictor().poses
-    engine, _, _ = make_engine(true_level(poses))
-    windows = drive(engine, make_frame, range(3, 20))  # frame 3 is pitched
-    assert engine.gravity.state == "imu"
-    assert engine.gravity.problem == ""
+    front_end, _, _ = make_front_end(true_level(poses))
+    windows = drive(front_end, make_frame, range(3, 20))  # frame 3 is pitched
+    assert front_end.gravity.state == "imu"
+    assert front_end.gravity.problem == ""
     assert {window.map_id for window in windows} == {0}
     assert max(tilt_deg(window, poses) for window in windows) < 0.1
     plain = FrontEnd(
@@ -176,7 +176,7 @@ def test_a_map_begins_level_though_the_camera_is_not(make_engine, make_frame, ma
     assert tilt_deg(drive(plain, make_frame, range(3, 20))[0], poses) > 0.5
 
 
-def test_a_new_map_waits_for_gravity_and_every_frame_is_accounted_for(make_engine, make_frame, make_predictor):
+def test_a_new_map_waits_for_gravity_and_every_frame_is_accounted_for(make_front_end, make_frame, make_predictor):
     poses = make_predictor().poses
     level = true_level(poses)
 
@@ -185,36 +185,36 @@ def test_a_new_map_waits_for_gravity_and_every_frame_is_accounted_for(make_engin
             raise GravityError("no imu message has arrived")
         return level(stamp_ns, frame_id)
 
-    engine, _, complaints = make_engine(look_up, patience_s=2.0)
-    waiting = drive(engine, make_frame, range(1, 10))
+    front_end, _, complaints = make_front_end(look_up, patience_s=2.0)
+    waiting = drive(front_end, make_frame, range(1, 10))
     assert waiting
     assert not any(window.reconstructions for window in waiting)
-    assert "gravity is known: no imu message has arrived" in worst(engine.health().values()).text
+    assert "gravity is known: no imu message has arrived" in worst(front_end.health().values()).text
     assert any("no imu message has arrived" in complaint for complaint in complaints)
-    assert engine.gravity.state == ""
-    begun = [window for window in drive(engine, make_frame, range(10, 20)) if window.reconstructions]
+    assert front_end.gravity.state == ""
+    begun = [window for window in drive(front_end, make_frame, range(10, 20)) if window.reconstructions]
     assert begun
-    assert worst(engine.health().values()).level == Level.OK
+    assert worst(front_end.health().values()).level == Level.OK
     assert max(tilt_deg(window, poses) for window in begun) < 0.1
-    counts = engine.counters.read()
+    counts = front_end.counters.read()
     assert counts.accepted == 19
     assert counts.dropped + sum(len(window.reconstructions) for window in begun) == 19
 
 
-def test_when_gravity_never_comes_the_map_begins_as_the_camera_stands_and_says_so(make_engine, make_frame):
+def test_when_gravity_never_comes_the_map_begins_as_the_camera_stands_and_says_so(make_front_end, make_frame):
     def look_up(stamp_ns, frame_id):
         raise GravityError("no imu message has arrived")
 
-    engine, _, _ = make_engine(look_up, patience_s=0.5)
-    windows = [window for window in drive(engine, make_frame, range(1, 20)) if window.reconstructions]
+    front_end, _, _ = make_front_end(look_up, patience_s=0.5)
+    windows = [window for window in drive(front_end, make_frame, range(1, 20)) if window.reconstructions]
     assert windows
     first = windows[0].reconstructions[0]
     assert first.stamp_ns >= 5 * FRAME_NS
     assert {window.map_id for window in windows} == {0}
-    assert (engine.gravity.state, engine.gravity.problem) == ("", "no imu message has arrived")
+    assert (front_end.gravity.state, front_end.gravity.problem) == ("", "no imu message has arrived")
 
 
-def test_a_running_map_is_never_tilted(make_engine, make_frame, make_predictor):
+def test_a_running_map_is_never_tilted(make_front_end, make_frame, make_predictor):
     poses = make_predictor().poses
     level, calls = true_level(poses), []
 
@@ -222,12 +222,12 @@ def test_a_running_map_is_never_tilted(make_engine, make_frame, make_predictor):
         calls.append(stamp_ns)
         return turned(np.array([0.1 * len(calls), 0, 0])) @ level(stamp_ns, frame_id)
 
-    engine, _, _ = make_engine(look_up)
-    windows = drive(engine, make_frame, range(1, 20))
+    front_end, _, _ = make_front_end(look_up)
+    windows = drive(front_end, make_frame, range(1, 20))
     assert len(calls) == 1  # it is asked for when a map begins
     assert max(tilt_deg(window, poses) for window in windows) - min(tilt_deg(w, poses) for w in windows) < 0.1
-    engine.begin_anew()
-    again = drive(engine, make_frame, range(20, 30))
+    front_end.begin_anew()
+    again = drive(front_end, make_frame, range(20, 30))
     assert len(calls) == 2
     assert {window.map_id for window in again} == {1}
 

@@ -1,10 +1,20 @@
-"""Wheels that stop, jump, slip or lie, and mounts that are wrong: the camera stays where it is seen, and it is said."""
+"""Odometry that stops, jumps, slips or is wrong, and wrong mounts: the camera keeps its visual pose, with a warning."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from drive import BASE_FROM_CAM, COUNT, LOCKED, assert_true, by_history, numbers_of, placed_by, undisturbed, wheels
+from drive import (
+    BASE_FROM_CAM,
+    COUNT,
+    LOCKED,
+    assert_true,
+    by_history,
+    numbers_of,
+    odometry_messages,
+    placed_by,
+    undisturbed,
+)
 from room import FRAME_NS, pose
 
 from dvlt_ros.mapping.maps.metric_map import MetricMap
@@ -40,7 +50,7 @@ def jumps_and_jumps_back(number, odom_from_base):
 @pytest.mark.parametrize("fault", [stops, is_silent_for_a_while, is_nan_for_a_while, jumps, jumps_and_jumps_back])
 def test_whatever_odometry_does_the_camera_stays_where_it_is_seen(drive, fault):
     predictor, windows = drive
-    look_up, refused = by_history(wheels(predictor, fault))
+    look_up, refused = by_history(odometry_messages(predictor, fault))
     assert len(refused) == (10 if fault is is_nan_for_a_while else 0)
     metric, placed = placed_by(look_up, windows)
     assert numbers_of([window.window for window in placed])[-1] == COUNT
@@ -52,8 +62,8 @@ def test_whatever_odometry_does_the_camera_stays_where_it_is_seen(drive, fault):
 
 def test_wheels_that_stand_while_the_camera_moves_are_named(drive):
     predictor, windows = drive
-    true = dict(wheels(predictor))
-    look_up, _ = by_history(wheels(predictor, lambda number, _: true[min(number, LOCKED)]))
+    true = dict(odometry_messages(predictor))
+    look_up, _ = by_history(odometry_messages(predictor, lambda number, _: true[min(number, LOCKED)]))
     metric = MetricMap(look_up, ScaleConfig())
     said = [metric.disagreement for window in windows if metric.place(window).is_metric]
     assert said[0] == ""
@@ -63,7 +73,7 @@ def test_wheels_that_stand_while_the_camera_moves_are_named(drive):
 @pytest.mark.parametrize("fault", [lambda number, _: None, lambda number, _: np.full((4, 4), np.nan)])
 def test_without_one_good_message_nothing_has_metres_and_the_reason_is_said(drive, fault):
     predictor, windows = drive
-    metric, placed = placed_by(by_history(wheels(predictor, fault))[0], windows)
+    metric, placed = placed_by(by_history(odometry_messages(predictor, fault))[0], windows)
     assert placed == []
     assert metric.status.state == "unknown"
     assert metric.problem == "no odometry has arrived"
@@ -71,7 +81,7 @@ def test_without_one_good_message_nothing_has_metres_and_the_reason_is_said(driv
 
 def test_a_mount_that_becomes_known_late_gives_metres_from_then_on(drive):
     predictor, windows = drive
-    by_odometry, _ = by_history(wheels(predictor))
+    by_odometry, _ = by_history(odometry_messages(predictor))
 
     def look_up(stamp_ns, frame_id):
         if stamp_ns < 20 * FRAME_NS:
@@ -90,7 +100,7 @@ def test_a_mount_that_becomes_known_late_gives_metres_from_then_on(drive):
 @pytest.mark.parametrize(("angle", "is_believed"), [(0.0, True), (0.15, True), (0.6, False)])
 def test_the_residual_shows_a_wrong_mount_and_a_very_wrong_one_gives_no_metres(drive, angle, is_believed):
     predictor, windows = drive
-    look_up, _ = by_history(wheels(predictor), BASE_FROM_CAM @ pose((0, 0, 0), angle))
+    look_up, _ = by_history(odometry_messages(predictor), BASE_FROM_CAM @ pose((0, 0, 0), angle))
     metric, placed = placed_by(look_up, windows)
     assert bool(placed) == is_believed
     if is_believed:

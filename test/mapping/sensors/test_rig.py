@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from room import FRAME_NS, picture, room_depth
-from two_cameras import COUNT, LATER_NS, MOUNTS, TwoCameras, both, feed, frame, make, metric_windows, moment_of
+from two_cameras import COUNT, LATER_NS, MOUNTS, TwoCameras, both, feed, frame, frame_set_of, make, metric_windows
 
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
@@ -16,8 +16,8 @@ from dvlt_ros.mapping.sensors.rig import Rig
 
 def test_moments_stay_together_in_windows_and_overlap():
     predictor = TwoCameras()
-    engine, said = make(predictor, window_size=7, window_overlap=3)
-    windows = feed(engine, both(range(1, COUNT)))
+    front_end, said = make(predictor, window_size=7, window_overlap=3)
+    windows = feed(front_end, both(range(1, COUNT)))
     stamps = [r.stamp_ns for window in windows for r in window.reconstructions]
     assert stamps == sorted(predictor.poses)[: 2 * (COUNT - 1)]
     assert {(r.camera, r.frame_id) for window in windows for r in window.reconstructions} == {
@@ -31,22 +31,22 @@ def test_moments_stay_together_in_windows_and_overlap():
 
 
 def test_the_newest_moments_win_and_every_frame_is_counted():
-    engine, _ = make(window_size=6)
-    feed(engine, both(range(1, 5)))
+    front_end, _ = make(window_size=6)
+    feed(front_end, both(range(1, 5)))
     for shown in both(range(5, 21)):
-        engine.admit(shown)
-    window = engine.run()
-    assert [moment_of(r.stamp_ns) for r in window.reconstructions] == [19, 19, 20, 20]
-    engine.admit(frame(21, "left"))
-    engine.forget()
-    counts = engine.counters.read()
+        front_end.admit(shown)
+    window = front_end.run()
+    assert [frame_set_of(r.stamp_ns) for r in window.reconstructions] == [19, 19, 20, 20]
+    front_end.admit(frame(21, "left"))
+    front_end.forget()
+    counts = front_end.counters.read()
     assert (counts.accepted, counts.dropped) == (41, 29)
 
 
 def test_metres_from_the_distance_of_the_mounts_alone_and_the_map_is_upright():
     predictor = TwoCameras(noise_m=0.004)
-    engine, _ = make(predictor)
-    windows = feed(engine, both(range(1, COUNT)))
+    front_end, _ = make(predictor)
+    windows = feed(front_end, both(range(1, COUNT)))
     metric, placed = metric_windows(windows)
     assert (metric.status.state, metric.status.source) == ("locked", "baseline")
     assert len(placed) > len(windows) / 2
@@ -63,8 +63,8 @@ def test_metres_from_the_distance_of_the_mounts_alone_and_the_map_is_upright():
 
 
 def test_the_mounts_hold_the_cameras_together():
-    engine, _ = make(TwoCameras(noise_m=0.01))
-    windows = feed(engine, both(range(1, COUNT)))
+    front_end, _ = make(TwoCameras(noise_m=0.01))
+    windows = feed(front_end, both(range(1, COUNT)))
     metric, placed = metric_windows(windows)
     expected = inverse(MOUNTS["left_optical"]) @ MOUNTS["right_optical"]
     for window in placed:
@@ -77,40 +77,40 @@ def test_the_mounts_hold_the_cameras_together():
 
 
 def test_a_moment_is_a_keyframe_if_one_camera_sees_something_new():
-    engine, _ = make(keyframes_heartbeat_s=60.0)
+    front_end, _ = make(keyframes_heartbeat_s=60.0)
     still = picture(0)
     frames = [f for n in range(1, 9) for f in (frame(n, "left", shows=still), frame(n, "right"))]
-    assert len([r for w in feed(engine, frames) for r in w.reconstructions]) == 16
-    engine, _ = make(keyframes_heartbeat_s=60.0)
+    assert len([r for w in feed(front_end, frames) for r in w.reconstructions]) == 16
+    front_end, _ = make(keyframes_heartbeat_s=60.0)
     frames = [frame(n, camera, shows=still) for n in range(1, 9) for camera in ("left", "right")]
-    assert len([r for w in feed(engine, frames) for r in w.reconstructions]) == 2
-    assert engine.counters.read().passed_over == 14
+    assert len([r for w in feed(front_end, frames) for r in w.reconstructions]) == 2
+    assert front_end.counters.read().passed_over == 14
 
 
 def test_odometry_and_baseline_are_combined_and_standing_still_is_no_motion():
     predictor = TwoCameras()
 
-    def wheels(stamp_ns, frame_id):
+    def look_up(stamp_ns, frame_id):
         return CameraInOdom(predictor.poses[stamp_ns], 0)
 
-    engine, _ = make(predictor)
-    metric, placed = metric_windows(feed(engine, both(range(1, COUNT))), wheels)
+    front_end, _ = make(predictor)
+    metric, placed = metric_windows(feed(front_end, both(range(1, COUNT))), look_up)
     assert (metric.status.state, set(metric.status.source.split("+"))) == ("locked", {"odometry", "baseline"})
     for r in placed[-1].window.reconstructions:
         np.testing.assert_allclose(r.map_from_cam, predictor.poses[r.stamp_ns], atol=0.01)
     still = {LATER_NS: predictor.poses[FRAME_NS + LATER_NS], 0: predictor.poses[FRAME_NS]}
     predictor.poses = {stamp_ns: still[stamp_ns % FRAME_NS] for stamp_ns in predictor.poses}
-    engine, _ = make(predictor)
-    metric, _ = metric_windows(feed(engine, both(range(1, COUNT))), wheels)
+    front_end, _ = make(predictor)
+    metric, _ = metric_windows(feed(front_end, both(range(1, COUNT))), look_up)
     assert metric.status.source == "baseline"
     assert "odometry: standing still" in metric.status.reason
 
 
 def test_another_visual_map_is_another_map_without_odometry():
-    engine, _ = make()
-    windows = feed(engine, both(range(1, COUNT)))
-    engine.begin_anew()
-    windows += feed(engine, both(range(COUNT, 79)))
+    front_end, _ = make()
+    windows = feed(front_end, both(range(1, COUNT)))
+    front_end.begin_anew()
+    windows += feed(front_end, both(range(COUNT, 79)))
     _, placed = metric_windows(windows)
     ids = [window.window.map_id for window in placed]
     assert ids == sorted(ids)

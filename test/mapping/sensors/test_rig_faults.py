@@ -15,9 +15,9 @@ from two_cameras import (
     both,
     feed,
     frame,
+    frame_set_of,
     make,
     metric_windows,
-    moment_of,
     mount,
 )
 
@@ -28,10 +28,10 @@ from dvlt_ros.mapping.sensors.rig import middle, mount_residual_deg
 
 @pytest.mark.parametrize(("dead", "alive"), [("right", "left"), ("left", "right")])
 def test_a_camera_that_dies_is_left_out_until_it_comes_back(dead, alive):
-    engine, said = make()
+    front_end, said = make()
     alone = [frame(number, alive) for number in range(11, 24)]
-    windows = feed(engine, [*both(range(1, 11)), *alone, *both(range(24, 34))])
-    found = [(moment_of(r.stamp_ns), r.camera) for window in windows for r in window.reconstructions]
+    windows = feed(front_end, [*both(range(1, 11)), *alone, *both(range(24, 34))])
+    found = [(frame_set_of(r.stamp_ns), r.camera) for window in windows for r in window.reconstructions]
     assert found[-18:] == [(n, camera) for n in range(25, 34) for camera in ("left", "right")]
     assert {(n, alive) for n in range(15, 25)} <= set(found)
     assert {window.map_id for window in windows} == {0}
@@ -47,8 +47,8 @@ def test_a_camera_that_dies_is_left_out_until_it_comes_back(dead, alive):
 )
 def test_a_wrong_mount_is_named_and_neither_bends_the_map_nor_locks(wrong):
     predictor = TwoCameras()
-    engine, _ = make(predictor, mounts=MOUNTS | {"right_optical": wrong})
-    windows = feed(engine, both(range(1, COUNT)))
+    front_end, _ = make(predictor, mounts=MOUNTS | {"right_optical": wrong})
+    windows = feed(front_end, both(range(1, COUNT)))
     metric, placed = metric_windows(windows)
     assert placed == []
     assert metric.status.state != "locked"
@@ -63,11 +63,11 @@ def test_a_wrong_mount_is_named_and_neither_bends_the_map_nor_locks(wrong):
 
 def test_a_mount_that_is_knocked_while_driving_shows_and_the_lock_says_so():
     predictor = TwoCameras()
-    engine, _ = make(predictor)
+    front_end, _ = make(predictor)
     for stamp_ns in sorted(predictor.poses):
-        if stamp_ns % FRAME_NS and moment_of(stamp_ns) > 30:
+        if stamp_ns % FRAME_NS and frame_set_of(stamp_ns) > 30:
             predictor.poses[stamp_ns] = predictor.poses[stamp_ns] @ pose((0, 0, 0), 0.2)
-    windows = feed(engine, both(range(1, 70)))
+    windows = feed(front_end, both(range(1, 70)))
     metric, placed = metric_windows(windows)
     assert placed
     assert windows[7].rig.residual_deg < 1 < 5 < windows[-1].rig.residual_deg
@@ -76,14 +76,14 @@ def test_a_mount_that_is_knocked_while_driving_shows_and_the_lock_says_so():
 
 
 def test_cameras_that_are_not_synchronised_say_so_and_are_counted():
-    engine, said = make()
+    front_end, said = make()
     frames = [frame(n, camera, late_ns=30_000_000 * (camera == "right"))
               for n in range(1, 31) for camera in ("left", "right")]  # fmt: skip
-    assert feed(engine, frames) == []
+    assert feed(front_end, frames) == []
     assert len(said) == 1
     assert "not synchronized: their frames are 0.030 s apart or more, cameras.tolerance_s is 0.01" in said[0]
-    engine.forget()
-    counts = engine.counters.read()
+    front_end.forget()
+    counts = front_end.counters.read()
     assert counts.accepted == counts.dropped == 60
 
 
@@ -99,18 +99,18 @@ def test_cameras_that_are_not_synchronised_say_so_and_are_counted():
     ids=["other size", "no camera_info", "covered", "same frame", "no mount"],
 )
 def test_a_camera_that_cannot_be_used_leaves_the_others_alone(changes, reason):
-    engine, said = make()
-    windows = feed(engine, [f for n in range(1, 13) for f in (frame(n, "left"), frame(n, "right", **changes))])
+    front_end, said = make()
+    windows = feed(front_end, [f for n in range(1, 13) for f in (frame(n, "left"), frame(n, "right", **changes))])
     assert [r.camera for window in windows for r in window.reconstructions] == ["left"] * 12
     assert {window.map_id for window in windows} == {0}
     assert len(said) == 12
     assert all(reason in sentence and "of 'right' refused" in sentence for sentence in said)
-    assert engine.counters.read().refused == 12
+    assert front_end.counters.read().refused == 12
 
 
 def test_frames_of_a_clock_that_jumps_back_begin_another_map():
-    engine, said = make()
-    windows = feed(engine, [*both(range(30, 50)), *both(range(1, 21))])
+    front_end, said = make()
+    windows = feed(front_end, [*both(range(30, 50)), *both(range(1, 21))])
     assert {window.map_id for window in windows} == {0, 1}
     assert any("stamps went back" in sentence for sentence in said)
     assert windows[-1].reconstructions[-1].stamp_ns == 20 * FRAME_NS + LATER_NS
@@ -118,8 +118,8 @@ def test_frames_of_a_clock_that_jumps_back_begin_another_map():
 
 def test_out_of_memory_never_leaves_less_than_two_moments():
     predictor = TwoCameras(largest_window=5)
-    engine, said = make(predictor)
-    windows = feed(engine, both(range(1, COUNT)))
+    front_end, said = make(predictor)
+    windows = feed(front_end, both(range(1, COUNT)))
     assert any("out of memory" in sentence for sentence in said)
     assert {len(views) for views in predictor.windows} == {4}
     assert windows[-1].reconstructions[-1].stamp_ns == (COUNT - 1) * FRAME_NS + LATER_NS

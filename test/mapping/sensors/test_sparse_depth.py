@@ -37,17 +37,17 @@ BESIDE = pose((0.3, -0.4, 0.1), 0.2, 0.1)  # cam_from_sensor of another sensor
 
 @pytest.fixture
 def make_windows(make_predictor, make_frame):
-    """Windows of the engine along a walk, in units of their own, and the true poses."""
+    """Windows of the front end along a walk, in units of their own, and the true poses."""
 
     def make(count=COUNT):
         predictor = make_predictor(count)
-        engine = FrontEnd(
+        front_end = FrontEnd(
             predictor, mapper_config(confidence_cut_share=0.0), clock_ns=itertools.count(0, 10**6).__next__
         )
         windows = []
         for number in range(1, count + 1):
-            engine.admit(make_frame(number))
-            if engine.is_full() and (window := engine.run()) is not None:
+            front_end.admit(make_frame(number))
+            if front_end.is_full() and (window := front_end.run()) is not None:
                 windows.append(window)
         return windows, predictor.poses
 

@@ -33,7 +33,7 @@ BLACK = np.full((*SIZE, 3), 3, np.uint8)
 
 
 class Rover:
-    """A robot with wheels, whose network is right up to a gauge per window."""
+    """A robot with odometry, whose network is exact up to a gauge per window."""
 
     def __init__(self, robot, poses):
         self.robot, self.poses = robot, poses
@@ -53,8 +53,8 @@ class Rover:
     def odom_from_base(self, number):
         return ODOM_FROM_WORLD @ self.poses[number * FRAME_NS] @ inverse(BASE_FROM_CAM)
 
-    def say(self, number, odom_from_base=None, wait=True):
-        """A message of the wheels; ``wait`` for its arrival."""
+    def send_odometry(self, number, odom_from_base=None, wait=True):
+        """Publishes odometry; ``wait`` for its arrival."""
         message = Odometry(child_frame_id="base_link")
         message.header.stamp, message.header.frame_id = Time(nanoseconds=number * FRAME_NS).to_msg(), "odom"
         message.pose.pose = pose_message(self.odom_from_base(number) if odom_from_base is None else odom_from_base)
@@ -72,10 +72,10 @@ class Rover:
         message.header.stamp, message.header.frame_id = Time(nanoseconds=stamp_ns).to_msg(), "cam"
         self.robot.camera.publish(message)
 
-    def drive(self, numbers, wheels=say):
-        """Frames one after the other, each when the wheels have spoken and the frame before is published."""
+    def drive(self, numbers, send=send_odometry):
+        """Frames one by one, each after its odometry has arrived and the frame before is published."""
         for number in numbers:
-            wheels(self, number)
+            send(self, number)
             self.show(number * FRAME_NS)
             self.wait_for(number)
 
@@ -146,7 +146,7 @@ def test_what_the_network_does_not_trust_gets_no_place(make_rover):
     rover.drive(range(1, LOCKED))
     assert robot.set(confidence_min=100.0)[0].successful
     for number in range(LOCKED, LOCKED + 6):
-        rover.say(number)
+        rover.send_odometry(number)
         rover.show(number * FRAME_NS)
         robot.until(lambda n=number: robot.parts.mapper.latest_stamp_ns == n * FRAME_NS, "admission")
     robot.until(lambda: robot.parts.mapper.counters.read().dropped == 6, "frames that are dropped")
@@ -166,12 +166,12 @@ def test_a_jump_of_odometry_moves_odom_and_not_the_map(make_rover):
     rover = make_rover()
     jump = pose((5, -3, 0))
 
-    def wheels(rover, number):
-        rover.say(number, jump @ rover.odom_from_base(number) if number >= LOCKED else None)
+    def send_faulty(rover, number):
+        rover.send_odometry(number, jump @ rover.odom_from_base(number) if number >= LOCKED else None)
 
     rover.start()
     rover.stand()
-    rover.drive(range(1, COUNT), wheels)
+    rover.drive(range(1, COUNT), send_faulty)
     rover.assert_true(COUNT - 1)
     assert any("odometry jumped by" in complaint for complaint in rover.robot.complaints)
     rover.robot.until(lambda: rover.robot.messages["/tf"][-1].transform.translation.x < -4.9, "odom at its new place")
@@ -182,15 +182,15 @@ def test_a_jump_of_odometry_moves_odom_and_not_the_map(make_rover):
 def test_odometry_that_is_nan_for_a_while_is_as_good_as_silent(make_rover):
     rover = make_rover()
 
-    def wheels(rover, number):
+    def send_faulty(rover, number):
         is_nan = number in range(LOCKED, LOCKED + 8)
         odom_from_base = rover.odom_from_base(number)
         odom_from_base[:3, 3] = np.nan if is_nan else odom_from_base[:3, 3]
-        rover.say(number, odom_from_base, wait=not is_nan)
+        rover.send_odometry(number, odom_from_base, wait=not is_nan)
 
     rover.start()
     rover.stand()
-    rover.drive(range(1, COUNT), wheels)
+    rover.drive(range(1, COUNT), send_faulty)
     rover.assert_true(COUNT - 1)
     assert rover.numbers("pose")[-15:] == list(range(COUNT - 15, COUNT))
     assert any("odometry refused" in complaint for complaint in rover.robot.complaints)
@@ -224,7 +224,7 @@ def test_what_tf_does_not_know_is_named_and_nothing_gets_a_length(make_rover, so
     rover.start()
     if source == "tf":
         rover.stand()
-    rover.drive(range(1, 12), Rover.say if source == "topic" else lambda *_: None)
+    rover.drive(range(1, 12), Rover.send_odometry if source == "topic" else lambda *_: None)
     status = rover.robot.status()
     assert status["level"] == DiagnosticStatus.WARN
     assert reason in status["message"]

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
 from held import Held
-from lap import EAGER, EXACT, LAP, RecognisingPredictor, lap_poses
+from lap import EAGER, EXACT, LAP, RecognizingPredictor, lap_poses
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from room import FRAME_NS, SIZE
@@ -31,7 +31,7 @@ def make_returning(make_robot, monkeypatch):
     """Robots that go round and round."""
 
     def make(**parameters):
-        predictor = RecognisingPredictor(lap_poses(range(4 * LAP)))
+        predictor = RecognizingPredictor(lap_poses(range(4 * LAP)))
         monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: predictor)
         monkeypatch.setattr("dvlt_ros.mapping.mapper.warm_up", lambda *_: None)
         robot = make_robot(**EAGER | EXACT | parameters)
@@ -127,7 +127,7 @@ def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_i
     assert not answer.success
     newest = Path(answer.message.rpartition(" ")[2])
     assert answer.message.startswith(f"not saved: {tmp_path}")
-    assert "No space left on device; of the newest map all files are there" in answer.message
+    assert "No space left on device; the newest map is saved" in answer.message
     assert set(tmp_path.iterdir()) == {newest.with_suffix(f".{end}") for end in ("ply", "pcd", "txt", PLACES)}
     assert save().success
     (ended,) = tmp_path.glob("*_0.ply")

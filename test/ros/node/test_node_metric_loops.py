@@ -1,4 +1,4 @@
-"""A robot with wheels that loses its map and comes back to it, over real DDS, in metres."""
+"""A robot with odometry that loses its map and comes back to it, over real DDS, in metres."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
 
-from lap import EAGER, EXACT, LAP, RecognisingPredictor, lap_poses
+from lap import EAGER, EXACT, LAP, RecognizingPredictor, lap_poses
 from lifecycle_msgs.msg import Transition
 from rclpy.time import Time
+from robot_odometry import BASE_FROM_CAM, ODOM_FROM_WORLD, add_odometry, await_odometry, drive, number_of, start
 from room import FRAME_NS
 from std_srvs.srv import Trigger
-from wheels import BASE_FROM_CAM, ODOM_FROM_WORLD, add_odometry, await_odometry, drive, number_of, start
 
 from dvlt_ros.ros.messages import matrix_from_pose, matrix_from_transform
 
@@ -26,9 +26,9 @@ STEP_M, STEP_DEG = 0.05, 0.5  # what map -> odom moves by without a loop, at mos
 
 @pytest.fixture
 def robot(make_robot, monkeypatch, tmp_path):
-    """It goes round and round, and its wheels are right until they are started anew."""
+    """It drives laps, and its odometry is exact until it restarts."""
     poses = lap_poses((*BEFORE, *AFTER))
-    monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: RecognisingPredictor(poses))
+    monkeypatch.setattr("dvlt_ros.ros.lifecycle.parts.load_predictor", lambda *_: RecognizingPredictor(poses))
     robot = make_robot(odometry_source="topic", maps_directory=str(tmp_path), **EAGER | EXACT)
     add_odometry(robot, poses)
     return robot
@@ -77,7 +77,7 @@ def steps(poses):
 
 
 def check_that_everything_is_in_the_first_map(robot, last):
-    """Poses, path and what TF makes of the wheels' own poses, as though the wheels had never been started anew."""
+    """Poses, path and the odometry's poses through TF are those of odometry that has never restarted."""
     robot.until(lambda: robot.messages["pose"] and number_of(robot.messages["pose"][-1]) == last, "the last pose")
     true = {number: ODOM_FROM_WORLD @ robot.poses[number * FRAME_NS] for number in (*BEFORE, *AFTER)}
     np.testing.assert_allclose(matrix_from_pose(robot.messages["pose"][-1].pose.pose), true[last], atol=0.05)

@@ -1,4 +1,4 @@
-"""The node with odometry, over real DDS: metres or nothing, map -> odom, and wheels that fail."""
+"""The node with odometry, over real DDS: metres or nothing, map -> odom, and odometry that fails."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ from lap import EXACT
 from nav_msgs.msg import Odometry
 from rclpy.time import Time
 from robot import SETS, as_image
+from robot_odometry import (
+    BASE_FROM_CAM,
+    ODOM_FROM_WORLD,
+    add_odometry,
+    drive,
+    number_of,
+    odom_from_base,
+    send_odometry,
+    start,
+)
 from room import FRAME_NS, SIZE, FakePredictor, pose, room_depth, walk
 from std_srvs.srv import Trigger
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
-from wheels import BASE_FROM_CAM, ODOM_FROM_WORLD, add_odometry, drive, number_of, odom_from_base, say, start
 
 from dvlt_ros.ros.messages import pose_message, transform_message
 
@@ -28,7 +37,7 @@ COUNT = 45
 
 @pytest.fixture
 def make_wheeled(make_robot, monkeypatch):
-    """Robots whose network is right up to a gauge per window, with wheels that are right."""
+    """Robots whose network is exact up to a gauge per window, with exact odometry."""
 
     def make(**parameters):
         poses = defaultdict(lambda: pose((0, 0, 0)), {(i + 1) * FRAME_NS: p for i, p in enumerate(walk(COUNT + 5))})
@@ -93,11 +102,11 @@ def test_odometry_that_is_not_a_pose_is_refused_and_the_work_goes_on(make_wheele
     bad = Odometry()
     bad.pose.pose = pose_message(odom_from_base(robot, 9))
     bad.pose.pose.position.x = float("nan")
-    say(robot, 10, bad)
+    send_odometry(robot, 10, bad)
     robot.until(lambda: any("not finite" in c for c in robot.complaints), "a complaint")
     bad = Odometry()
     bad.pose.pose.orientation.w = 0.0
-    say(robot, 10, bad)
+    send_odometry(robot, 10, bad)
     robot.until(lambda: robot.status().get("last_problem", "").startswith("odometry refused"), "the status")
     drive(robot, range(10, COUNT))
     robot.until(lambda: robot.messages["pose"], "poses")
@@ -147,7 +156,7 @@ def test_odometry_from_tf(make_wheeled):
     robot = make_wheeled(odometry_source="tf")
     broadcaster = TransformBroadcaster(robot.me)
 
-    def wheels(robot, number):
+    def send_faulty(robot, number):
         broadcaster.sendTransform(
             transform_message(odom_from_base(robot, number), "odom", "base_link", number * FRAME_NS)
         )
@@ -155,7 +164,7 @@ def test_odometry_from_tf(make_wheeled):
         robot.until(lambda: look("odom", "cam", Time(nanoseconds=number * FRAME_NS)), "the transform")
 
     start(robot)
-    drive(robot, range(1, COUNT), wheels)
+    drive(robot, range(1, COUNT), send_faulty)
     robot.until(lambda: robot.messages["pose"] and number_of(robot.messages["pose"][-1]) == COUNT - 1, "the last pose")
     ours = [t for t in robot.messages["/tf"] if t.header.frame_id == "map"]
     assert isinstance(ours[-1], TransformStamped)
@@ -189,7 +198,7 @@ def test_a_jump_of_odometry_in_tf_leaves_the_map_where_it_is(make_wheeled):
     robot = make_wheeled(odometry_source="tf")
     broadcaster = TransformBroadcaster(robot.me)
 
-    def wheels(robot, number):
+    def send_faulty(robot, number):
         jump = np.eye(4)
         jump[0, 3] = 5.0 if number >= 35 else 0.0
         broadcaster.sendTransform(
@@ -199,7 +208,7 @@ def test_a_jump_of_odometry_in_tf_leaves_the_map_where_it_is(make_wheeled):
         robot.until(lambda: look("odom", "cam", Time(nanoseconds=number * FRAME_NS)), "the transform")
 
     start(robot)
-    drive(robot, range(1, COUNT), wheels)
+    drive(robot, range(1, COUNT), send_faulty)
     robot.until(lambda: robot.messages["pose"] and number_of(robot.messages["pose"][-1]) == COUNT - 1, "the last pose")
     p = robot.messages["pose"][-1].pose.pose.position
     true = (ODOM_FROM_WORLD @ robot.poses[(COUNT - 1) * FRAME_NS])[:3, 3]

@@ -1,4 +1,4 @@
-"""Wheels below a `Robot`: where its base is at the stamp of a frame, without an error."""
+"""Odometry of a `Robot`: pose of its base at the stamp of a frame, without an error."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def odom_from_base(robot, number):
     return robot.odom_from_world @ robot.poses[number * FRAME_NS] @ np.linalg.inv(BASE_FROM_CAM)
 
 
-def say(robot, number, message=None):
-    """Odometry at the stamp of a frame."""
+def send_odometry(robot, number, message=None):
+    """Publishes odometry at the stamp of a frame."""
     if message is None:
         message = Odometry()
         message.pose.pose = pose_message(odom_from_base(robot, number))
@@ -36,13 +36,13 @@ def say(robot, number, message=None):
     robot.odom.publish(message)
 
 
-def drive(robot, numbers, wheels=say, alone=1):
-    """Frames one after the other, each when the wheels have spoken and the frame before is published.
+def drive(robot, numbers, send=send_odometry, alone=1):
+    """Frames one by one, each after its odometry has arrived and the frame before is published.
 
-    ``alone`` is the one that begins a map: it waits for a second one.
+    ``alone`` is the frame that begins a map: it waits for a second one.
     """
     for number in numbers:
-        wheels(robot, number)
+        send(robot, number)
         robot.until(lambda n=number: has_odometry(robot, n), "the odometry")
         robot.show(stamp_ns=number * FRAME_NS, size=SIZE)
         robot.until(lambda n=number: n == alone or n * FRAME_NS in robot.stamps("rgb/image_rect"), "the frame")
