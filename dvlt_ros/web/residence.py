@@ -39,7 +39,8 @@ class Residence:
         if name not in self._steps:
             with self._lock:
                 predictor = self._resident(name)
-                self._steps[name] = predictor.min_steps, predictor.max_steps
+                most = predictor.max_steps
+                self._steps[name] = most if predictor.has_fixed_steps else predictor.min_steps, most
         return self._steps[name]
 
     def reconstruct(self, name: str, photos: Photos, reference: int = 0, num_steps: int | None = None) -> Scene:
