@@ -250,6 +250,8 @@ class Mapper:
             InputError: no loops are closed; nothing has changed then.
         """
         detector = self._require_loops()
+        if not saved.stored_submaps:  # before anything changes
+            raise InputError("the saved map has no places")
         self._opened.clear()
         self._front_end.begin_anew()
         submaps = detector.load(saved.stored_submaps)
