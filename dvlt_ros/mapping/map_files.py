@@ -112,7 +112,11 @@ def open_map(
 
 def _checked(path: Path, folder: Path, checkpoint: str, is_metric: bool) -> SavedMap:
     """Of a regular file in the folder itself: a pipe would never end, and a link may lead anywhere."""
-    if not path.resolve().is_relative_to(folder):
+    try:
+        is_inside = path.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError) as error:  # a circle of links
+        raise InputError(f"{path}: {error}") from error
+    if not is_inside:
         raise InputError(f"{path}: it is not in the map directory {folder}")
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: not a regular file")

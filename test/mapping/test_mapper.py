@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from configs import mapper_config
-from lap import EAGER, LAP, RecognisingPredictor, lap_poses
+from lap import EAGER, LAP, RecognizingPredictor, lap_poses
 from room import FRAME_NS, SIZE, picture
 
 from dvlt_ros.errors import InputError
@@ -56,7 +56,7 @@ def test_who_follows_the_updates_has_the_path_of_the_map(has_odometry):
     pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
     poses = lap_poses(range(1, 3 * LAP))
     sensors = Sensors(odometry=lambda stamp_ns, _: CameraInOdom(poses[stamp_ns], 0)) if has_odometry else Sensors()
-    mapper = Mapper(mapper_config(**LOOPS), RecognisingPredictor(poses), sensors)
+    mapper = Mapper(mapper_config(**LOOPS), RecognizingPredictor(poses), sensors)
     followed, waiting, corrections = {}, {}, 0  # by stamp: map, submap, map_from_cam
     for update in through(mapper, map(frame, range(1, 3 * LAP))):
         for correction in update.corrections:

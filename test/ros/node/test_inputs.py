@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Pose, TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
@@ -68,7 +69,7 @@ def test_a_stream_of_which_nothing_can_be_read_is_an_error_that_names_the_encodi
         image(robot, "jpeg2000", np.zeros(WIDTH * HEIGHT, np.uint8), WIDTH)
         robot.until(lambda count=count: robot.parts.mapper.counters.read().refused == count, "the refusal")
     robot.until(lambda: "jpeg2000" in robot.status()["message"], "the status")
-    assert robot.status()["level"] == 2
+    assert robot.status()["level"] == DiagnosticStatus.ERROR
 
 
 @pytest.mark.parametrize("what", ["image", "odom", "tf", "imu"])
