@@ -263,13 +263,9 @@ class Mapper:
             InputError: no loops are closed; nothing has changed.
         """
         detector = self._require_loops()
-<<<<<<< HEAD
-        self._drop_opened()
-=======
         if not saved.stored_submaps:  # before anything changes
             raise InputError("the saved map has no places")
-        self._opened.clear()
->>>>>>> src
+        self._drop_opened()
         self._front_end.begin_anew()
         submaps = detector.load(saved.stored_submaps)
         map_id = self._map.load(submaps)
