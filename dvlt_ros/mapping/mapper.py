@@ -91,7 +91,6 @@ class Mapper:
         self._corrections: tuple[Correction, ...] = ()  # for the next update
         self._files: dict[bytes, Path] = {}  # maps that are on disk, by content
         self._latest: MapUpdate | None = None
-        self.status = MapperStatus()  # any thread may read it; replaced as a whole
         self._refresh()
 
     # ---- the algorithm
@@ -241,8 +240,7 @@ class Mapper:
             InputError: nothing to save, or a file cannot be written; no file is left incomplete.
         """
         stored = {} if self.loops.detector is None else self.loops.detector.stored_submaps()
-        is_metric = self.sensors.tell_metres
-        return save_maps(self.snapshots(), stored, folder, self.loops.checkpoint, is_metric, self._files)
+        return save_maps(self.snapshots(), stored, folder, self.loops.checkpoint, self.sensors.tell_metres, self._files)
 
     def open(self, folder: Path, name: str = "") -> tuple[Path, SavedMap]:
         """A saved map that `load` takes: by its name in the folder, or the newest one. Thread-safe.
@@ -299,4 +297,4 @@ class Mapper:
         return self.loops.detector
 
     def _refresh(self) -> None:
-        self.status = status_of(self._front_end, self._map, self._closer, self._latest)
+        self.status: MapperStatus = status_of(self._front_end, self._map, self._closer, self._latest)
