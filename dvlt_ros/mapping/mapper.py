@@ -77,6 +77,7 @@ class Mapper:
         self.predictor = predictor
         self.sensors = sensors or Sensors()
         self._notify = notify
+        predictor.reset()  # it may have seen another stream
         self.loops = prepare_loops(config.loops, predictor, self.sensors.tell_metres)
         self._front_end = FrontEnd(
             predictor, config, notify, clock_ns,

@@ -116,12 +116,17 @@ def _require_bag(args: argparse.Namespace) -> None:
 def _rig(source: RigSource, config: MapperConfig, mounts: RecordedMounts, base_frame: str) -> Rig:
     """Mounts are those at the first images; whoever has none is named at once."""
     stamps_ns: dict[str, int] = {}
-    for camera, images in source.cameras.items():
-        image = next(iter(images))
+    first = {camera: next(iter(images)) for camera, images in source.cameras.items()}
+    for camera, image in first.items():
         if image.frame_id in stamps_ns:
             raise DataError(f"--cameras: '{camera}' and another camera have the same frame_id '{image.frame_id}'")
         mounts.check(base_frame, image.frame_id, f"--cameras: the mount of '{camera}' is not known")
         stamps_ns[image.frame_id] = image.stamp_ns
+    for camera, images in source.cameras.items():
+        if first[camera].lens is None:
+            raise DataError(
+                f"--cameras: '{camera}' needs a camera_info: {images.camera_problem or 'none is beside it'}"
+            )
     first_ns = min(stamps_ns.values())
 
     def base_from_cam(frame_id: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import bags
 from driven_bag import BASE_FROM_CAM, LAP, ReturningPredictor, images, laps, mount, odometry, transform, write_bag
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 from rosbags.highlevel import AnyReader
-from sensor_records import cloud_record, depth_records, imu_record
+from sensor_records import cloud_record, depth_records, imu_record, info_record
 from two_cameras import LATER_NS, MOUNTS, TwoCameras
 
 from dvlt_ros import reconstruct_bag
@@ -59,7 +59,7 @@ def depth_of(output, stamp_ns, camera=""):
 
 def test_two_cameras_of_a_bag_give_metres_by_their_mounts(reconstruct, tmp_path):
     mounts = [transform("/tf_static", "base_link", f"/{name}", 1, pose) for name, pose in MOUNTS.items()]
-    shown = []
+    shown = [info_record(f"/{camera}/image_raw", FRAME_NS) for camera in ("left", "right")]
     for number in range(1, COUNT + 1):
         for camera, late_ns in (("right", LATER_NS), ("left", 0)):
             stamp_ns = number * FRAME_NS + late_ns
@@ -161,6 +161,7 @@ def test_a_recording_finds_itself_in_the_map_of_another_one(reconstruct, tmp_pat
         (("--cameras", "/camera/image_raw"), "--cameras needs two image topics or more"),
         (("--cameras", "/camera/image_raw", "/right/image_raw"), "no messages on /right/image_raw"),
         (("--cameras", "/camera/image_raw", "/lost/image_raw"), "the mount of 'lost' is not known: no transform"),
+        (("--cameras", "/camera/image_raw", "/second/image_raw"), "'camera' needs a camera_info: none is beside it"),
         (("--measured-depth", "/depth"), "no messages on /depth"),
         (("--measured-depth", "/imu"), "/imu is sensor_msgs/msg/Imu, measured depth is one of"),
         (("--measured-depth", "/lost/image_raw"), "--measured-depth /lost/image_raw: it has no camera_info"),
@@ -175,6 +176,7 @@ def test_a_recording_finds_itself_in_the_map_of_another_one(reconstruct, tmp_pat
 def test_what_is_asked_for_and_not_there_is_named_in_one_line(reconstruct, tmp_path, options, reason):
     poses = laps(3)
     lost = [("/lost/image_raw", bags.image(stamp_ns, picture(1).image, frame_id="lost")) for stamp_ns in poses]
+    lost += [("/second/image_raw", bags.image(stamp_ns, picture(2).image, frame_id="base_link")) for stamp_ns in poses]
     imu = imu_record("/imu", FRAME_NS, np.array([0.0, 0.0, 1.0]), "nowhere")
     bag = write_bag(tmp_path / "bag", mount(), *odometry(poses), *images(poses), *lost, imu)
     asked = [*options] if "--odom" in options else [*options, "--odom", "none"]

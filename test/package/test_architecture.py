@@ -43,7 +43,7 @@ ARROWS = {
         "fast",
         "export",
     },
-    "sensing": {"errors", "geometry", "lens", "imaging", "sources", "mapping"},
+    "sensing": {"errors", "geometry", "lens", "frame_names", "imaging", "sources", "mapping"},
     "evaluation": {"errors", "sources", "export"},
     "evaluate_trajectory": {"errors", "evaluation", "export"},
     "checkpoints": set(),

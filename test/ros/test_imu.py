@@ -74,7 +74,7 @@ def feel(robot, number, make=imu_message):
     """What the IMU says in the second before a frame."""
     for late in range(-100, 1):
         robot.imu.publish(make(number * FRAME_NS + late * IMU_NS, up_of_imu(robot, number)))
-    up = robot.sensors.imu._up
+    up = robot.sensors.imu._reader._up
     robot.until(lambda: up._directions and up._directions[-1].stamp_ns >= number * FRAME_NS, "the IMU")
 
 

@@ -96,7 +96,7 @@ def make_measuring(make_robot, monkeypatch):
 
 def tell_camera_info(robot, **changes):
     robot.sensor_info.publish(camera_info(**changes))
-    robot.until(lambda: robot.intake._lens is not None, "the camera_info")
+    robot.until(lambda: robot.intake._reader._lens is not None, "the camera_info")
 
 
 def measure(robot, number, late_ns=0, **changes):
@@ -177,10 +177,10 @@ def test_a_depth_image_is_refused_by_name_until_its_driver_is_mended(make_measur
     robot.show(stamp_ns=FRAME_NS, size=SIZE)
     problem(2, "it has no camera_info on /sparse_depth/camera_info")
     robot.sensor_info.publish(camera_info(size=(48, 64)))
-    robot.until(lambda: robot.intake._lens is not None, "the camera_info")
+    robot.until(lambda: robot.intake._reader._lens is not None, "the camera_info")
     problem(3, "its camera_info is for 64 x 48 pixels, it has 32 x 24")
     robot.sensor_info.publish(camera_info())
-    robot.until(lambda: robot.intake._lens.size == SIZE, "the right camera_info")
+    robot.until(lambda: robot.intake._reader._lens.size == SIZE, "the right camera_info")
     problem(4, "its encoding 'mono16' is not that of depth", encoding="mono16")
     problem(5, "no valid point: all are NaN", encoding="32FC1", factor=np.nan)
     problem(6, "is their unit right? 16UC1 is millimetres", encoding="32FC1", factor=1000.0)

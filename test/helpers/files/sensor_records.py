@@ -14,12 +14,16 @@ from dvlt_ros.mapping.sensors.gravity import STANDARD_GRAVITY
 
 def depth_records(topic: str, stamp_ns: int, depth_m: np.ndarray, encoding: str = "16UC1") -> list[Record]:
     """A depth image (H, W) of the camera `INTRINSICS`, with its camera_info."""
+    stored = (1000 * depth_m).round().astype(np.uint16) if encoding == "16UC1" else depth_m.astype(np.float32)
+    return [info_record(topic, stamp_ns), (topic, bags.image(stamp_ns, stored, encoding))]
+
+
+def info_record(image_topic: str, stamp_ns: int) -> Record:
+    """The camera `INTRINSICS`, beside its images."""
     k = INTRINSICS.copy()
     k[:2, 2] -= 0.5
     p = np.hstack([k, np.zeros((3, 1))])
-    info = bags.camera_info(stamp_ns, SIZE, k=k.ravel(), p=p.ravel())
-    stored = (1000 * depth_m).round().astype(np.uint16) if encoding == "16UC1" else depth_m.astype(np.float32)
-    return [(f"{topic.rpartition('/')[0]}/camera_info", info), (topic, bags.image(stamp_ns, stored, encoding))]
+    return f"{image_topic.rpartition('/')[0]}/camera_info", bags.camera_info(stamp_ns, SIZE, k=k.ravel(), p=p.ravel())
 
 
 def cloud_record(topic: str, stamp_ns: int, points: np.ndarray, frame_id: str) -> Record:
