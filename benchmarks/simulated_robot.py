@@ -152,8 +152,8 @@ def odometry_positions(robot: SimulatedRobot) -> np.ndarray:
 
 def scale_errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Logarithms of found over true length of sections of the path: sums of squared distances within 10 m."""
-    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(true, axis=0), axis=1))])
-    starts = np.searchsorted(way, np.arange(0, way[-1], SECTION_M))
+    path = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(true, axis=0), axis=1))])
+    starts = np.searchsorted(path, np.arange(0, path[-1], SECTION_M))
     return np.array([math.log(_size(found[a:b]) / _size(true[a:b])) for a, b in pairwise(starts)])
 
 

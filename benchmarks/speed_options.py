@@ -36,7 +36,7 @@ from dvlt_ros.training.synthetic import load_benchmark
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of one way through the network, over all windows."""
+    """Accuracy of one option over all windows."""
 
     option: str
     steps: int
