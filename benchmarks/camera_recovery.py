@@ -2,9 +2,9 @@
 
     python benchmarks/camera_recovery.py --views 16 --size 168x126
 
-Both see the same pixels of random cameras' rays, with 1 % noise and 15 % outliers. RANSAC runs 100 rounds of
-four-point homographies per view, then a fit on the inliers. On a CPU both have one thread and its own
-time is counted, so that neither the number of cores nor what else runs on them decides the comparison.
+Both get the same pixels of random cameras' rays, with 1 % noise and 15 % outliers. RANSAC runs 100 rounds of four-point
+homographies per view, then a fit on the inliers. On a CPU both run on one thread and processor time is counted, so that
+neither the number of cores nor other load matters.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def compare_speed(views: int, width: int, height: int, repeats: int, device: tor
 
 
 def compare_accuracy(path: Path) -> None:
-    """Our cameras and the published recovery's on a file of reference rays."""
+    """Cameras of `fit_cameras` and of the published method on a file of reference rays."""
     reference = np.load(path)
     truth = torch.from_numpy(reference["extrinsics_c2w_gt"])[..., :3, :3]
     print(f"{'rays':>12}  {'method':>12}  {'median deg':>10}  {'worst deg':>9}")
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=parse_size, default=(168, 126), help="WIDTHxHEIGHT in pixels")
     parser.add_argument("--repeats", type=parse_count, default=5)
     parser.add_argument("--device", type=parse_device, default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--reference", type=Path, help="rays.npz with the published recovery's own answers")
+    parser.add_argument("--reference", type=Path, help="rays.npz with the cameras of the published method")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     width, height = args.size

@@ -1,4 +1,4 @@
-"""The paper's claims on one loop, at small scale: the same network trained in three ways, judged at several K.
+"""The paper's claims on one loop, at small scale: the same network trained in three ways, evaluated at several K.
 
     python benchmarks/claims.py                                      # an hour of an idle CPU core
     python benchmarks/claims.py recipe=nano total_minutes=8.5 data.augment=false
@@ -7,9 +7,9 @@
     shared, one K       the same, always trained with the largest K
     decoupled           as many blocks with weights of their own, so that a pass costs as much
 
-All of them get the same batches and as many updates. Arguments override fields of the recipe, which is nano_claims
-unless they name another. Judged on scenes that were trained on and on new ones: at each K a full pass, and the pass of
-the largest K stopped after as many steps. A variant whose folder below ``output`` is complete is not trained again.
+All of them get the same batches and number of updates. Arguments override fields of the recipe, by default nano_claims.
+They are evaluated on training scenes and on new ones: at each K a full pass, and the pass of the largest K stopped
+after K steps. A variant whose folder in ``output`` is complete is not trained again.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def stopped_early(model: Dvlt, after: int, images: Tensor) -> Prediction:
 
 
 def judged_windows(config: TrainConfig, device: torch.device) -> dict[Scenes, list[Views]]:
-    """With as many views as training has at most; those that were trained on without augmentation."""
+    """Windows with the largest number of views of training; training scenes without augmentation."""
     views, size = config.shapes.views[1], image_shape(config.shapes.image_size, config.shapes.aspect[0])
     scenes = SyntheticConfig(views=views, height=size[0], width=size[1], augment=None)
     seeds = range(JUDGED_SEED, JUDGED_SEED + NUM_WINDOWS)

@@ -1,12 +1,11 @@
-"""A day's worth of windows: does the time per window stay what it was, and the memory bounded?
+"""Time per window and memory over a day's number of windows.
 
     python benchmarks/endurance.py --windows 100000
     python benchmarks/endurance.py --windows 100000 --no-loops
 
-A robot goes round and round in a room, with odometry; the network is a stub that knows every view beforehand, so that
-what is measured is everything else: admission, registration, scale, places, loops, pose graph and the growing map. One
-window per frame. Times are the processor's, so that other work on the machine does not count; memory is what the
-process holds; each row stands for a part of the drive.
+A robot drives laps in a room, with odometry. The network is a stub that knows every view, so the times are those of
+admission, registration, scale, loop closure, pose graph and the growing map. One window per frame. Times are processor
+times, so that other load on the machine does not count; memory is resident; each row is one part of the drive.
 """
 
 from __future__ import annotations
@@ -33,13 +32,14 @@ from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.mapping.sensors.suite import Sensors
 
-LAP, RADIUS_M = 60, 0.9  # frames, metres
+LAP = 60  # frames
+RADIUS_M = 0.9
 FRAME_NS = 500_000_000
 ROOM = 7  # a place of the building that is the middle of a room
-DRIFT_RAD = 2e-4  # of the wheels' heading, per frame
+DRIFT_RAD = 2e-4  # of the odometry's heading, per frame
 ROWS = 40
-CONFIG = MapperConfig(window=WindowConfig(size=3, overlap=2), map=MapConfig(max_points=100_000))  # soon full
-LOOPS = LoopsConfig(LoopDetectorConfig(rest=30))  # one in two laps; each comes with a solution of the whole graph
+CONFIG = MapperConfig(window=WindowConfig(size=3, overlap=2), map=MapConfig(max_points=100_000))  # the map is full soon
+LOOPS = LoopsConfig(LoopDetectorConfig(rest=30))  # one in two laps; each solves the whole graph
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Row:
 
 
 class Circuit:
-    """Frames without end, from the same few poses; what the wheels say of them drifts."""
+    """Endless frames from the poses of one lap; the odometry drifts."""
 
     def __init__(self, building: Building) -> None:
         (x, y), base_from_cam = building.places[ROOM], mount()
@@ -79,7 +79,7 @@ class Circuit:
 
 
 class Truth(dict[tuple[str, int], np.ndarray]):
-    """world_from_cam by camera and stamp, of any stamp."""
+    """world_from_cam by camera and stamp, for any stamp."""
 
     def __init__(self, circuit: Circuit) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Truth(dict[tuple[str, int], np.ndarray]):
 
 
 class StubPredictor(SimulatedPredictor):
-    """Renders nothing that it has rendered before."""
+    """Renders each pose of the lap once."""
 
     def _depth(self, key: tuple[str, int]) -> np.ndarray:
         return super()._depth((key[0], (key[1] // FRAME_NS - 1) % LAP * FRAME_NS + FRAME_NS))
@@ -109,7 +109,7 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
     took_ms: list[float] = []
     for number in range(num_windows + 1):
         start = time.process_time()
-        mapper.admit(circuit.frame(number))  # one window per frame, as where frames come slowly
+        mapper.admit(circuit.frame(number))  # one window per frame, as with a slow camera
         if (update := mapper.step()) is None:
             continue
         mapper.integrate(update)
@@ -133,7 +133,7 @@ def drive(num_windows: int, has_loops: bool, report: Callable[[Row], None]) -> N
 
 
 def memory_mb() -> float:
-    """What this process holds now, in MiB; Linux."""
+    """Resident memory of this process in MiB; Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 

@@ -1,10 +1,10 @@
-"""The latency budget live: a real model on the CPU whose steps become four times dearer and cheaper while it runs.
+"""The latency budget with a real model on the CPU, whose steps become four times slower and faster while it runs.
 
     python benchmarks/latency_budget.py --plot latency_budget.png
 
-The artificial load repeats every step: 2 times as a rule, 8 times and half a time (every other step is left out) in
-between. Frames arrive at a rate on the real clock; what waits too long is dropped, the newest win. The budget is set
-from the machine's own speed, so that the middle of the range of K just fits.
+The artificial load repeats every step: 2 times normally, 8 times and 0.5 times (every other step is left out) in
+between. Frames arrive at a fixed rate on the real clock; if too many wait, the oldest are dropped. The budget is chosen
+by the machine's speed, so that the middle of the range of K just fits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dvlt_ros.mapping.budget.limits import Limits
 from dvlt_ros.mapping.budget.quality_levels import QualityLevel
 from dvlt_ros.model import Dvlt
 
-REPEATS = (2.0, 8.0, 2.0, 0.5, 2.0)  # of every step, stage by stage: neighbours differ by 4
+REPEATS = (2.0, 8.0, 2.0, 0.5, 2.0)  # of every step, by stage; each changes by a factor of 4
 IGNORED_WINDOWS = 5  # after each change
 
 
@@ -67,7 +67,7 @@ def now_ms() -> float:
 
 @torch.inference_mode()
 def run_window(model: Dvlt, num_views: int, image_size: int, num_steps: int, repeats: float) -> float:
-    """What a window takes, in ms; the encoder sees every view, as nothing is cached here."""
+    """Time of a window in ms; the encoder runs on every view, since nothing is cached here."""
     start_ms = now_ms()
     state = model.begin(model.encode(torch.rand(1, num_views, 3, image_size, image_size)))
     applied = 0.0
@@ -127,7 +127,7 @@ def span(values: list[int]) -> str:
 
 
 def plot(stages: list[list[Row]], budget_ms: float, path: Path) -> None:
-    import matplotlib  # only for those who ask for a picture
+    import matplotlib  # only needed for the plot
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -1,4 +1,4 @@
-"""Where motion is lost: how well patches are found again, and what poses would follow from perfect matches.
+"""Limits of the motion estimate: accuracy of patch matches, and poses from perfect matches.
 
     python benchmarks/motion_limits.py CHECKPOINT --windows 20
 
@@ -159,7 +159,7 @@ def add_poses(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How well patches are found again, and what poses could follow.")
+    parser = argparse.ArgumentParser(description="Accuracy of patch matches, and of poses from them.")
     parser.add_argument("checkpoint")
     parser.add_argument("--windows", type=parse_count, default=20)
     parser.add_argument("--steps", type=parse_count, default=8, help="K")

@@ -1,8 +1,8 @@
-"""What it costs to make the node's messages from a reconstruction, output by output, at 640 x 480.
+"""Time to make the node's messages from a reconstruction, output by output, at 640 x 480.
 
     python benchmarks/node_overhead.py
 
-No model runs: the maps are a recorded answer of 504 x 378 and of 112 x 84. `node_load.py` measures the whole node.
+No model runs: the maps are recorded predictions of 504 x 378 and of 112 x 84. `node_load.py` measures the whole node.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dvlt_ros.ros import messages
 SIZE = (480, 640)
 CAMERA = np.array([[585.0, 0.0, 320.0], [0.0, 585.0, 240.0], [0.0, 0.0, 1.0]])
 UNTRUSTED = 0.1  # share of the pixels
-DISCARDED = 5  # first frames: look-ups are made once
+DISCARDED = 5  # first frames, which fill caches
 MAP_POINTS = 300_000
 
 Make = Callable[[RenderedFrame, Header], Any]
@@ -73,7 +73,7 @@ def reconstruction(image_size: int) -> Reconstruction:
 
 
 def conversion_ms(source: Reconstruction, case: str, count: int) -> list[float]:
-    """Milliseconds per frame; points alone find depth, confidence and colours made by the other outputs."""
+    """Milliseconds per frame; for points, depth, confidence and colours have been computed by the other outputs."""
     head, times = messages.header("cam", source.stamp_ns), []
     for _ in range(count + DISCARDED):
         frame = RenderedFrame(source, SIZE)
@@ -89,7 +89,9 @@ def map_conversion_ms(count: int) -> list[float]:
     rng = np.random.default_rng(0)
     positions = rng.normal(size=(MAP_POINTS, 3)).astype(np.float32)
     colors = rng.integers(0, 255, (MAP_POINTS, 3), dtype=np.uint8)
-    cloud, head, times = Cloud(positions, colors, np.ones(MAP_POINTS, np.float32)), messages.header("map", 1), []
+    cloud = Cloud(positions, colors, np.ones(MAP_POINTS, np.float32))
+    head = messages.header("map", 1)
+    times = []
     for _ in range(count + DISCARDED):
         start_s = time.perf_counter()
         messages.cloud_message(point_records(cloud), head)
@@ -110,7 +112,7 @@ def columns(times: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What it costs to make the node's messages.")
+    parser = argparse.ArgumentParser(description="Time to make the node's messages.")
     parser.add_argument("--frames", type=int, default=200)
     args = parser.parse_args()
     if args.frames < 1:

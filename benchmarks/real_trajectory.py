@@ -1,10 +1,10 @@
-"""The engine with a real checkpoint on recorded and rendered frames, beside pycolmap and odometry alone.
+"""The mapper with a real checkpoint on recorded and rendered frames, beside pycolmap and odometry alone.
 
     python benchmarks/real_trajectory.py --synthetic tabletop:3 corridor:1 --classical
     python benchmarks/real_trajectory.py --folder rgbd_kitchen --intrinsics 585 585 320 240 --rate-hz 7.5 --classical
 
-Every frame goes through engine and metric map as in the node. The odometry is the true poses, which ``--drift`` lets
-walk away at random. Figures are those of ``evaluate_trajectory``: after SE(3) where lengths are metres, else after
+Every frame goes through the mapper as in the node. The odometry is the true trajectory with a random walk of size
+``--drift``. Errors are those of ``evaluate_trajectory``: after SE(3) where lengths are metres, else after
 Sim(3). Needs `pip install 'dvlt_ros[training,evaluation]'`, with ``--classical`` pycolmap too.
 """
 
@@ -49,7 +49,7 @@ SECTIONS = 5  # of the path, whose scales are compared
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a system says of a recording; of several maps that of the most frames."""
+    """Result of a system on a recording; of several maps the one with the most frames."""
 
     system: str
     is_metric: bool
@@ -61,7 +61,7 @@ class Run:
 
 
 def by_mapper(recording: Recording, predictor: DvltPredictor, config: MapperConfig, odom: np.ndarray | None) -> Run:
-    """Through the mapper; with ``odom`` (N, 4, 4) in metres, of which the frames from the lock on count."""
+    """Result of the mapper; with odometry ``odom`` (N, 4, 4) in metres only frames since the scale lock count."""
     predictor.reset()
     height, width = recording.images[0].shape[:2]
     (fx, _, cx), (_, fy, cy) = recording.intrinsics[:2]
@@ -141,7 +141,7 @@ def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figur
 
 
 def standing_still(recording: Recording) -> Figures:
-    """What is no better than this has not seen the motion."""
+    """Error of an estimate without motion, for comparison."""
     positions = recording.world_from_cam[:, :3, 3]
     path_m = float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
     ate_m = float(np.sqrt(np.square(positions - positions.mean(axis=0)).sum(axis=1).mean()))
@@ -161,7 +161,7 @@ def trajectory(name: str, recording: Recording, frames: Sequence[int], poses: Se
 
 
 def depth_error(run: Run) -> float | None:
-    """Mean |found - true| / true over all frames' pixels; lengths that are no metres get one factor first."""
+    """Mean |found - true| / true over all frames' pixels; unscaled depths are multiplied by one factor first."""
     if not any(len(true) for _, true in run.depths):
         return None
     found, true = (np.concatenate(part) for part in zip(*run.depths, strict=True))

@@ -1,11 +1,11 @@
-"""Drift of 200 joined windows along simulated paths, under what networks do wrong.
+"""Drift of 200 registered windows along simulated paths, under typical errors of networks.
 
     python benchmarks/registration_drift.py
     python benchmarks/registration_drift.py --quick
 
-Every window of 8 frames, 3 of them shared with the next, has a gauge of its own. Each section of shared frames sees
-a room of its own, 1 to 8 m deep: no other frames meet, so that a path of any length needs no larger scene.
-Beside `register_points` stands the usual robust fit of the points alone.
+Every window of 8 frames, 3 of them shared with the next, has a gauge of its own. Each section of shared frames sees a
+room of its own, 1 to 8 m deep; other frames share nothing, so a path of any length needs no larger scene. The usual
+robust fit of the points alone is compared with `register_points`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Estimator = Callable[[SharedPoints], Sim3]
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What a window's prediction has wrong; drawn anew for every window."""
+    """Errors of a window's prediction; drawn anew for every window."""
 
     noise: float = 0.01  # of each depth, relative
     outliers: float = 0.1  # share of the pixels, of both sides of a registration independently
@@ -68,7 +68,7 @@ DISTURBANCES = {
 
 @dataclass(frozen=True)
 class Drift:
-    """Of the last frame, after the first window was placed without error."""
+    """Error of the last frame, if the first window is placed without error."""
 
     position: float  # % of the path; of the median depth where there is no path
     rotation_deg: float
@@ -145,7 +145,7 @@ class Simulator:
         return torch.tensor([1.2, 1, 2]) + torch.tensor([1.8, 0.6, 6]) * self.uniform(3)
 
     def window(self, world_from_cam: Tensor, depth: Tensor, wrong: Disturbance) -> Window:
-        """What is predicted for frames (8, 4, 4), of which the first and last three have true depth (6, H, W)."""
+        """Prediction of frames (8, 4, 4), of which the first and last three have true depth (6, H, W)."""
         poses = self._bent(world_from_cam, math.radians(wrong.bend_deg))
         poses = poses @ pose_matrix(
             turned(wrong.jitter * self.normal(WINDOW, 3)), 3 * wrong.jitter * self.normal(WINDOW, 3)

@@ -1,22 +1,22 @@
-"""How soon a robot finds itself in a saved map, and whether it ever does so in the map of another building.
+"""Time until relocalization in a saved map, and false relocalizations in the map of another building.
 
     python benchmarks/relocalization.py
     python benchmarks/relocalization.py --seeds 0 --drives 1 --unscaled
 
-One drive through a simulated building saves its map, through the real file. Another robot is switched on elsewhere in
-that building, with wheels that count from there, and loads it; so does a third one in another building of the same
-plan, with other furniture and half of the same patterns on its walls. A fooled network takes any two submaps in a joint
-window for one place. Robots, wheels and network are those of
-``simulated_robot.py``, engine, loops and maps are the real ones with the node's defaults.
+One drive through a simulated building saves its map to a real file. Another robot starts elsewhere in that building,
+with odometry from there, and loads the map; so does a third one in another building of the same plan, with other
+furniture and half of the same patterns on its walls. A fooled network takes any two submaps in a joint window for one
+place. Robots, odometry and network are those of ``simulated_robot.py``; mapper, loop closure and maps are the real ones
+with the node's defaults.
 
-Seconds and metres are driven ones, until the first window that is published in the saved map. They are counted twice:
-since the map was loaded, and since the first eight images in a row, a window, from within 1 m and 20 degrees of where
-the camera was in the first drive: from elsewhere places look different, and such a drive need not join.
+Seconds and metres of the drive count until the first window in the saved map. They are counted twice: since the map was
+loaded, and since the first window of eight images from within 1 m and 20 degrees of a camera of the first drive. From
+other poses places look different, and such a drive need not be relocalized.
 
-off      of the first frame in the saved map: how far it is from where it should be beside the nearest camera of the
-         saved path, wherever the map has that: what the robot's way to a place on the map would be off by
-error    the camera's distance from where it was, with the saved path aligned as a whole: the saved map's own errors and
-         the drift of the wheels since the robot left known places are in it, too
+off      error of the first frame in the saved map relative to the nearest camera of the saved path: this would be the
+         robot's error on its way to a place on the map
+error    distance of the camera from its true position, with the saved path aligned as a whole, which includes errors of
+         the saved map and drift of the odometry outside of the saved map
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ from dvlt_ros.mapping.sensors.suite import Sensors
 
 CAMERA = "front"
 LATER_NS = 10**13  # when the other drives begin
-ELSEWHERE_M = 100.0  # a multiple of what the patterns on the walls repeat after
-SIMILAR_M, SIMILAR_DEG = 1.0, 20.0  # poses from which a place was seen before
-WRONG_M = 1.0  # error of a join that is a false one
+ELSEWHERE_M = 100.0  # a multiple of the period of the patterns on the walls
+SIMILAR_M = 1.0  # distance and angle of poses from which a place was seen before
+SIMILAR_DEG = 20.0
+WRONG_M = 1.0  # error of a false relocalization
 
 
 @dataclass(frozen=True, eq=False)
 class Drives:
-    """What the network knows: the truth of all that was ever seen."""
+    """Ground truth of all drives, for the simulated network."""
 
     robots: tuple[SimulatedRobot, ...]
 
@@ -66,8 +67,8 @@ class Drives:
         return next(robot for robot in self.robots if key in robot.truth).depth(key)
 
 
-class Session:
-    """A robot from when it is switched on."""
+class RobotRun:
+    """A robot and its mapper, from its start."""
 
     def __init__(self, robot: SimulatedRobot, predictor: SimulatedPredictor, is_metric: bool = True) -> None:
         self.robot, self.is_metric = robot, is_metric
@@ -76,7 +77,7 @@ class Session:
         self.published: dict[int, tuple[int, np.ndarray]] = {}  # map and map_from_cam (4, 4) by stamp
 
     def drive(self) -> None:
-        """Every frame, window by window."""
+        """All frames, window by window."""
         for frame in self.robot.frames():
             if (update := self.mapper.add(frame)) is not None:
                 self.published |= {f.stamp_ns: (f.map_id, f.map_from_cam) for f in update.frames}
@@ -93,7 +94,7 @@ class Session:
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """A map on disk, and how it was made."""
+    """A map on disk, and the drive that made it."""
 
     folder: Path
     robot: SimulatedRobot
@@ -102,7 +103,7 @@ class Saved:
     ate_m: float  # of its path
 
     def as_mapped(self, world_from_cam: np.ndarray) -> np.ndarray:
-        """map_from_cam (4, 4) of a camera beside the nearest one of the path, wherever the map has that."""
+        """map_from_cam (4, 4) of a camera relative to the nearest one of the saved path."""
         path = np.stack([self.robot.truth[CAMERA, stamp_ns] for stamp_ns in self.found.stamps_ns.tolist()])
         nearest = int(np.linalg.norm(path[:, :3, 3] - world_from_cam[:3, 3], axis=1).argmin())
         between = inverse(path[nearest]) @ world_from_cam
@@ -112,10 +113,10 @@ class Saved:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one drive beside a saved map."""
+    """Result of one drive with a saved map."""
 
-    similar_s: float | None  # driven until a window from where the camera had been in the first drive; None: never
-    joined_s: float | None  # until a window is published in the saved map; None: never
+    similar_s: float | None  # until a window from poses of the first drive; None: never
+    joined_s: float | None  # until the first window in the saved map; None: never
     joined_m: float | None
     errors_m: tuple[float, ...]  # of the frames that were published in the saved map
     off_m: float | None  # of the first of them, in the map as it is there
@@ -124,7 +125,7 @@ class Outcome:
 
     @property
     def waited_s(self) -> float | None:
-        """Since that window; less than zero where the robot knew its way sooner."""
+        """Since that window; below zero if relocalization came sooner."""
         return None if self.similar_s is None or self.joined_s is None else self.joined_s - self.similar_s
 
     @property
@@ -134,7 +135,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """Of a saved map."""
+    """One drive with a saved map."""
 
     number: int  # of the drive
     is_same: bool
@@ -142,7 +143,7 @@ class Case:
 
     @classmethod
     def all(cls, num_drives: int) -> list[Case]:
-        """So many in the saved building and one in another; the last of each once more with a fooled network."""
+        """Drives in the saved building and one in another; the last of each also with a fooled network."""
         sound = [cls(number, number < num_drives, False) for number in range(num_drives + 1)]
         return [*sound, *(replace(case, is_fooled=True) for case in sound[-2:])]
 
@@ -161,13 +162,13 @@ class Case:
 
 
 def save(seed: int, length_m: float, folder: Path, is_metric: bool = True) -> Saved:
-    """The map of one drive through a building of its own, in a folder."""
+    """Saves the map of one drive through its own building to a folder."""
     rng = np.random.default_rng(seed)
     robot = send(make_building(rng), rng, length_m)
-    session = Session(robot, SimulatedPredictor(robot, PredictionNoise(), seed), is_metric)
-    session.drive()
-    session.mapper.save(folder)
-    _, saved = session.mapper.open(folder)
+    robot_run = RobotRun(robot, SimulatedPredictor(robot, PredictionNoise(), seed), is_metric)
+    robot_run.drive()
+    robot_run.mapper.save(folder)
+    _, saved = robot_run.mapper.open(folder)
     found = torch.from_numpy(saved.map_from_cam[:, :3, 3].copy())
     true = torch.from_numpy(np.stack([robot.truth[CAMERA, stamp_ns][:3, 3] for stamp_ns in saved.stamps_ns.tolist()]))
     world_from_map = fit_sim3(found, true, scale_estimator="fixed" if is_metric else "umeyama")
@@ -176,7 +177,7 @@ def save(seed: int, length_m: float, folder: Path, is_metric: bool = True) -> Sa
 
 
 def switch_on(saved: Saved, seed: int, case: Case, length_m: float, is_metric: bool = True) -> Outcome:
-    """Another drive, from anywhere in the building of the saved map or in another one."""
+    """Another drive, from a random place in the building of the saved map or in another one."""
     rng = np.random.default_rng((seed, case.number))
     building = saved.robot.building if case.is_same else make_building(rng).moved(ELSEWHERE_M)
     begin = int(rng.integers(1, len(building.places)))
@@ -187,23 +188,23 @@ def switch_on(saved: Saved, seed: int, case: Case, length_m: float, is_metric: b
 def beside(
     saved: Saved, robot: SimulatedRobot, seed: int, error_seed: int, is_fooled: bool = False, is_metric: bool = True
 ) -> Outcome:
-    """A drive from when the map is loaded; the walls are those of the seed that the map was made with."""
+    """A drive after the map was loaded; the patterns on the walls are those of ``seed``, as in the saved map."""
     known = Drives((saved.robot, robot))
     predictor = SimulatedPredictor(known, PredictionNoise(), seed, is_fooled, error_seed=error_seed)
-    session = Session(robot, predictor, is_metric)
-    session.mapper.load(session.mapper.open(saved.folder)[1])
-    session.drive()
-    return judged(saved, session)
+    robot_run = RobotRun(robot, predictor, is_metric)
+    robot_run.mapper.load(robot_run.mapper.open(saved.folder)[1])
+    robot_run.drive()
+    return judged(saved, robot_run)
 
 
-def judged(saved: Saved, session: Session) -> Outcome:
-    robot = session.robot
-    stamps_ns = [stamp_ns for stamp_ns, (map_id, _) in session.published.items() if map_id < 0]
+def judged(saved: Saved, robot_run: RobotRun) -> Outcome:
+    robot = robot_run.robot
+    stamps_ns = [stamp_ns for stamp_ns, (map_id, _) in robot_run.published.items() if map_id < 0]
     similar = first_similar(saved.robot, robot)
     similar_s = None if similar is None else seconds(robot, int(robot.stamps_ns[similar]))
     if not stamps_ns:
-        return Outcome(similar_s, None, None, (), None, None, session.refusal)
-    found = torch.from_numpy(np.stack([session.published[stamp_ns][1] for stamp_ns in stamps_ns]))
+        return Outcome(similar_s, None, None, (), None, None, robot_run.refusal)
+    found = torch.from_numpy(np.stack([robot_run.published[stamp_ns][1] for stamp_ns in stamps_ns]))
     true = torch.from_numpy(np.stack([robot.truth[CAMERA, stamp_ns] for stamp_ns in stamps_ns]))
     errors_m = (saved.world_from_map.apply(found[:, :3, 3]) - true[:, :3, 3]).norm(dim=1)
     off = torch.from_numpy(inverse(saved.as_mapped(true[0].numpy()))) @ found[0]
@@ -261,7 +262,7 @@ def main() -> None:
     parser.add_argument("--drives", type=int, default=3, help="of each seed in the saved building")
     parser.add_argument("--saved-length", type=float, default=80.0, help="metres of the drive whose map is saved")
     parser.add_argument("--length", type=float, default=30.0, help="metres of the others")
-    parser.add_argument("--unscaled", action="store_true", help="without wheels")
+    parser.add_argument("--unscaled", action="store_true", help="without odometry")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{machine(torch.device('cpu'))}\n{HEADER}", flush=True)

@@ -1,4 +1,4 @@
-"""How many images a second the renderer of synthetic scenes makes, plain and compiled.
+"""Images per second of the renderer of synthetic scenes, plain and compiled.
 
     python benchmarks/renderer.py                                   # on a GPU: 64 windows of eight views at once
     python benchmarks/renderer.py --size 112x84 --windows 8 --views 4 --repeats 2

@@ -1,15 +1,15 @@
-"""Trajectory and scale of a robot's drive of 300 m through a building, beside what its wheels alone would give.
+"""Trajectory and scale of a robot's drive of 300 m through a building, beside those of odometry alone.
 
     python benchmarks/simulated_robot.py
     python benchmarks/simulated_robot.py --loops
     python benchmarks/simulated_robot.py --length 60 --seeds 0
 
-Robot and wheels are those of ``simulation/building.py``, the network is the nearly perfect one of
-``simulation/network.py``; everything else is the real pipeline. ATE: root mean square distance of the camera to where
-it really was, in % of the path, after an alignment that may turn and move (SE3) and also scale (Sim3) it.
+Robot and odometry are those of ``simulation/building.py``, the network is the nearly perfect one of
+``simulation/network.py``; everything else is the real pipeline. ATE: root mean square error of the camera's position in
+% of the path, after a rigid alignment (SE3) or one with scale (Sim3).
 
-With ``--loops`` places are recognized by simulated features, and loops closed by the real code; a second ATE is that
-of the path as the last loop has left it. ``--fooled``: a network that takes any two submaps in a joint window for one
+With ``--loops`` places are recognized by simulated features, and loops are closed by the real code; a second ATE is
+that of the path after the last correction. ``--fooled``: a network that takes any two submaps in a joint window for one
 place.
 """
 
@@ -59,7 +59,7 @@ class TrajectoryError:
 
 @dataclass(frozen=True, eq=False)
 class Drive:
-    """What came out along a drive; of a rig the first camera's frames count."""
+    """Results of a drive; of a rig only the first camera's frames count."""
 
     robot: SimulatedRobot
     updates: list[MapUpdate]  # in metres, by odometry or by the distance of two cameras
@@ -77,13 +77,13 @@ class Drive:
 
     @property
     def metric(self) -> tuple[np.ndarray, np.ndarray]:
-        """(M, 4, 4) of the frames from the lock on, as they leave the node, and their truth."""
+        """map_from_cam (M, 4, 4) of the frames since the scale is locked, as published, and their truth."""
         found = self._leading([update.window for update in self.updates if update.is_metric])
         return np.stack([r.map_from_cam for r in found]), self._true(found)
 
     @property
     def corrected(self) -> np.ndarray:
-        """(M, 4, 4) of the frames from the lock on, as the loops after them have moved them."""
+        """map_from_cam (M, 4, 4) of the frames since the scale is locked, after all later corrections."""
         poses, submap_ids = np.empty((0, 4, 4)), np.empty(0, np.int64)
         for update in (update for update in self.updates if update.is_metric):
             for correction in update.corrections:
@@ -96,7 +96,7 @@ class Drive:
 
     @property
     def steps(self) -> np.ndarray:
-        """(W, 2): by how many metres and degrees map -> odom moved the camera, from window to window, but for loops."""
+        """(W, 2): metres and degrees by which map -> odom moved the camera between windows without loop closures."""
         metric = [update for update in self.updates if update.is_metric]
         return np.array([step(before, after) for before, after in pairwise(metric) if not after.corrections])
 
@@ -117,9 +117,9 @@ def run(
     has_loops: bool = False,
     is_fooled: bool = False,
 ) -> Drive:
-    """Through the mapper, window by window; without odometry several cameras tell the metre."""
+    """Runs the mapper, window by window; without odometry several cameras give the metric scale."""
     mounts, history = robot.base_from_cam, robot.odometry
-    said: list[str] = []
+    messages: list[str] = []
 
     def look_up(stamp_ns: int, frame_id: str) -> CameraInOdom:
         found = history.at(stamp_ns)
@@ -128,9 +128,9 @@ def run(
     rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
     sensors = Sensors(rig, look_up if has_odometry else None)
     config = MapperConfig(loops=LoopsConfig(LoopDetectorConfig(mode="always" if has_loops else "never")))
-    mapper = Mapper(config, SimulatedPredictor(robot, noise, seed, is_fooled), sensors, said.append)
+    mapper = Mapper(config, SimulatedPredictor(robot, noise, seed, is_fooled), sensors, messages.append)
     updates = [update for frame in robot.frames() if (update := mapper.add(frame)) is not None]
-    if problems := [sentence for sentence in said if not sentence.startswith("a loop is closed")]:
+    if problems := [message for message in messages if not message.startswith("a loop is closed")]:
         raise RuntimeError(f"the mapper complained: {problems[0]} (and {len(problems) - 1} more)")
     return Drive(robot, updates, mapper.status)
 
@@ -145,20 +145,20 @@ def step(before: MapUpdate, after: MapUpdate) -> tuple[float, float]:
 
 
 def odometry_positions(robot: SimulatedRobot) -> np.ndarray:
-    """(F, 3) of the camera by the wheels alone."""
+    """(F, 3) of the camera by odometry alone."""
     (base_from_cam,), history = robot.base_from_cam.values(), robot.odometry
     return np.stack([(history.at(s).odom_from_base @ base_from_cam)[:3, 3] for s in robot.stamps_ns.tolist()])
 
 
 def scale_errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Logarithms of found over true length of sections of the path: sums of squared distances within 10 m."""
-    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(true, axis=0), axis=1))])
-    starts = np.searchsorted(way, np.arange(0, way[-1], SECTION_M))
+    path = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(true, axis=0), axis=1))])
+    starts = np.searchsorted(path, np.arange(0, path[-1], SECTION_M))
     return np.array([math.log(_size(found[a:b]) / _size(true[a:b])) for a, b in pairwise(starts)])
 
 
 def baseline_scale_errors(robot: SimulatedRobot, noise: PredictionNoise, seed: int = 0) -> np.ndarray:
-    """Of a rig alone, without wheels: relative errors of the lengths that leave, over sections of 10 m."""
+    """Of a rig without odometry: relative errors of the published lengths, over sections of 10 m."""
     found, true = run(robot, noise, seed, has_odometry=False).metric
     return np.expm1(scale_errors(found[:, :3, 3], true[:, :3, 3]))
 
@@ -178,8 +178,8 @@ def judge(
 ) -> str:
     """One row of the table."""
     start = time.perf_counter()
-    robot = make_robot(seed, length_m, wheels=odometry_noise)
-    wheels = TrajectoryError.of(odometry_positions(robot), np.stack(list(robot.truth.values()))[:, :3, 3])
+    robot = make_robot(seed, length_m, odometry_noise=odometry_noise)
+    odometry = TrajectoryError.of(odometry_positions(robot), np.stack(list(robot.truth.values()))[:, :3, 3])
     drive = run(robot, noise, seed, has_loops=has_loops, is_fooled=is_fooled)
     visual = TrajectoryError.of(drive.seen[:, :3, 3], drive.true[:, :3, 3])
     drift = scale_errors(drive.seen[:, :3, 3], drive.true[:, :3, 3])
@@ -187,7 +187,7 @@ def judge(
     error, metric = scale_errors(found, true), TrajectoryError.of(found, true)
     locked = next(i for i, update in enumerate(drive.updates) if update.is_metric)
     corrected = TrajectoryError.of(drive.corrected[:, :3, 3], true)
-    ate = [100 / robot.length_m * value for value in (wheels.se3_m, visual.sim3_m, metric.se3_m, corrected.se3_m)]
+    ate = [100 / robot.length_m * value for value in (odometry.se3_m, visual.sim3_m, metric.se3_m, corrected.se3_m)]
     scale = [100 * value for value in (drift.max() - drift.min(), error.mean(), np.sqrt((error**2).mean()))]
     metres, degrees = drive.steps.max(axis=0)
     closed, refused = (drive.status.values.get(f"loops_{name}", "0") for name in ("closed", "refused"))
@@ -200,7 +200,7 @@ def judge(
 
 
 HEADER = (
-    "seed  path m  frames  windows   wheels   visual   metric     path     drift    scale    scale"
+    "seed  path m  frames  windows odometry   visual   metric     path     drift    scale    scale"
     "     step    step    locked   loops   loops      s\n"
     "                                   SE3     Sim3      SE3      SE3  of scale     mean      rms"
     "       cm     deg  at window  closed refused"
@@ -214,22 +214,29 @@ def main() -> None:
     usual = OdometryNoise().heading_per_metre
     parser.add_argument("--heading-per-metre", type=float, default=usual, help="rad after 1 m driven straight on")
     parser.add_argument("--loops", action="store_true", help="close loops")
-    parser.add_argument("--fooled", action="store_true", help="with a network that a joint window always fools")
+    parser.add_argument(
+        "--fooled",
+        action="store_true",
+        help="with a network that takes any two submaps of a joint window for one place",
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
-    noise, wheels = PredictionNoise(), OdometryNoise(heading_per_metre=args.heading_per_metre)
+    noise = PredictionNoise()
+    odometry_noise = OdometryNoise(heading_per_metre=args.heading_per_metre)
     print(machine(torch.device("cpu")))
     print("ATE in % of the path; drift of the visual scale and error of the metric one in % over sections of 10 m;")
     print("step: largest one of map -> odom between two windows, at the camera")
     print(HEADER)
     for seed in args.seeds:
-        print(judge(seed, args.length, noise, wheels, args.loops, args.fooled), flush=True)
+        print(judge(seed, args.length, noise, odometry_noise, args.loops, args.fooled), flush=True)
     for seed in () if args.loops else args.seeds:
         rig = make_robot(seed, args.length, TWO_CAMERAS)
         errors = 100 * baseline_scale_errors(rig, noise, seed)
-        mean, rms, most = errors.mean(), np.sqrt((errors**2).mean()), np.abs(errors).max()
+        mean = errors.mean()
+        rms = np.sqrt((errors**2).mean())
+        most = np.abs(errors).max()
         print(
-            f"seed {seed}: two cameras 0.3 m apart, no wheels, {rig.length_m:.0f} m: "
+            f"seed {seed}: two cameras 0.3 m apart, no odometry, {rig.length_m:.0f} m: "
             f"scale wrong by {mean:+.2f} % on average, {rms:.2f} % rms, {most:.2f} % at most",
             flush=True,
         )

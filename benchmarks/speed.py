@@ -82,14 +82,14 @@ class Comparison:
         )  # fmt: skip
 
     def steadiness(self, views: int, size: tuple[int, int], steps: int, windows: int) -> Steadiness:
-        """Windows one after the other, and what another K costs beside its steps."""
+        """Times of successive windows, and the overhead of another K besides its steps."""
         window = Window(self.fast, pictures(views, *size), max(size), steps)
         window()
         times, memory = [], []
         for _ in range(windows):
             times.append(timed_ms(window, self.device))
             memory.append(held_mib(self.device))
-        unseen = FastDvlt(self.model, self.args.precision)  # its packing is over before the clock starts
+        unseen = FastDvlt(self.model, self.args.precision)  # weights are packed before the clock starts
         new_k_ms = timed_ms(lambda: unseen.schedule(steps), self.device)
         known_k_ms = statistics.median(timed_ms(lambda: unseen.schedule(steps), self.device) for _ in range(20))
         median = statistics.median(times)
@@ -120,7 +120,7 @@ def reserved_mib(args: argparse.Namespace, size: tuple[int, int], views: int, st
     """The most that PyTorch reserves of a GPU for windows of the fast path alone, weights and graph included."""
     if args.device.type != "cuda":
         return None
-    fast = FastDvlt(network(args), args.precision, args.merged_keys)  # the plain model is let go, as on a robot
+    fast = FastDvlt(network(args), args.precision, args.merged_keys)  # the plain model is freed, as on a robot
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(args.device)
     window = Window(fast, pictures(views, *size), max(size), steps)
@@ -134,7 +134,7 @@ def medians_of(times: dict[str, list[float]]) -> dict[str, float]:
 
 
 def machine_unsteadiness(device: torch.device, milliseconds: float, repeats: int) -> float:
-    """99th percentile over median of products that take about so long together: no program is steadier here."""
+    """99th percentile over median of matrix products of about that time: the steadiness of the machine."""
     a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))
     out = torch.empty_like(a)
     once = statistics.median(timed_ms(lambda: torch.mm(a, b, out=out), device) for _ in range(10))
@@ -195,7 +195,7 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     cases = list(itertools.product(args.size, args.views, args.steps))
-    reserved = [reserved_mib(args, *case) for case in cases]  # before anything else takes room
+    reserved = [reserved_mib(args, *case) for case in cases]  # before anything else takes memory
     comparison = Comparison(args)
     print(f"{machine(args.device)}; {args.config}, {args.precision}; {comparison.rate:.0f} GFLOP/s; medians in ms")
     rows = [comparison.row(views, size, steps, mib) for (size, views, steps), mib in zip(cases, reserved, strict=True)]

@@ -1,4 +1,4 @@
-"""What the fast path's options cost in accuracy, for any checkpoint, and what merged keys gain in time.
+"""Accuracy of the fast path's options for any checkpoint, and speed of merged keys.
 
     python benchmarks/speed_options.py                                          # the embedded checkpoint
     python benchmarks/speed_options.py outputs/mine/best --steps 4 8 --windows 200 --json options.json
@@ -36,7 +36,7 @@ from dvlt_ros.training.synthetic import load_benchmark
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of one way through the network, over all windows."""
+    """Accuracy of one option over all windows."""
 
     option: str
     steps: int
@@ -138,7 +138,7 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    warnings.filterwarnings("ignore", message="num_steps")  # beyond the trained range is a question, too
+    warnings.filterwarnings("ignore", message="num_steps")  # steps beyond the trained range are measured, too
     with torch.inference_mode():
         rows: list[Accuracy] | list[StepTime] = step_times(args) if args.time else checkpoint_accuracies(args)
     print(f"{machine(args.device)}\n{table(rows)}")

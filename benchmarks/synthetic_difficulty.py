@@ -1,4 +1,4 @@
-"""How hard the frozen synthetic benchmark is for predictors that do not look at the image.
+"""Difficulty of the frozen synthetic benchmark: scores of predictors that do not use the image.
 
 python benchmarks/synthetic_difficulty.py --windows 200 --training-windows 200
 """
@@ -25,11 +25,11 @@ def main() -> None:
     benchmark = load_benchmark()
     config = SyntheticConfig(height=benchmark.config.height, width=benchmark.config.width, augment=None)
     seeds = range(args.training_windows)
-    pieces = [
+    batches_of_depth = [
         sample_windows(seeds[i : i + BATCH], config, args.device)
         for i in tqdm(range(0, len(seeds), BATCH), desc="training windows")
     ]
-    depth_map = mean_depth_map(concatenate(pieces))
+    depth_map = mean_depth_map(concatenate(batches_of_depth))
     batches = benchmark.batches(1, args.device, count=args.windows)
     rows = [difficulty(window, depth_map) for window in tqdm(batches, total=args.windows, desc="benchmark")]
     print(f"{len(rows)} windows of {benchmark.config.views} views, {config.width}x{config.height}")

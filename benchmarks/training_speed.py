@@ -1,4 +1,4 @@
-"""What one update of recipe=small_cpu costs a CPU core, and what each way of saving is worth.
+"""Time of one update of recipe=small_cpu on a CPU core, and the gain of each optimization.
 
     python benchmarks/training_speed.py
 
@@ -29,7 +29,7 @@ from dvlt_ros.training.train import losses_of
 
 @dataclass(frozen=True)
 class Saving:
-    """Which ways of saving are on."""
+    """Optimizations that are switched on."""
 
     name: str
     kept_features: bool = False
@@ -87,7 +87,7 @@ def images_per_second(config: TrainConfig, saving: Saving, views: Views, steps: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Images a second of training on a CPU core, way by way of saving.")
+    parser = argparse.ArgumentParser(description="Images a second of training on a CPU core, by optimization.")
     parser.add_argument("--views", type=parse_count, default=4, help="of a scene; 16 images an update")
     parser.add_argument("--steps", type=parse_count, default=4, help="K")
     parser.add_argument("--updates", type=parse_count, default=4)

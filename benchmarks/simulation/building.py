@@ -1,14 +1,14 @@
-"""A robot that drives through a building of corridors and rooms; what its cameras and wheels say of it.
+"""A robot that drives through a building of corridors and rooms, with cameras and odometry.
 
-The building is made of boxes and rendered exactly. The wheels' odometry has "2 % heading and lateral random walk",
-which is taken to mean, with independent steps so that all grow with the square root:
+The building is made of boxes and rendered exactly. The odometry has "2 % heading and lateral random walk",
+which is taken to mean, with independent steps, so that all errors grow with the square root:
 
     heading   0.02 rad after 1 rad turned (2 % of it; 1.4 degrees after a right angle), and 0.002 rad after 1 m driven
     sideways  0.02 m after 1 m driven
     forward   0.005 m after 1 m driven, without bias: the odometry's metre is right
 
-The reading that the heading walks by 0.02 rad per root metre would turn a robot by 20 degrees in a corridor of 300 m:
-no robot's wheels are like that. What these wheels alone come to is printed beside every result.
+With a heading error of 0.02 rad per root metre instead, a robot would turn by 20 degrees in a corridor of 300 m: no
+robot's odometry is that bad. The result of this odometry alone is printed beside every result.
 """
 
 from __future__ import annotations
@@ -27,15 +27,21 @@ SIZE = (24, 32)  # height, width of pictures and maps
 INTRINSICS = np.array([[24.0, 0.0, 16.0], [0.0, 24.0, 12.0], [0.0, 0.0, 1.0]])
 BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
-CORRIDOR_M, ROOM_M, CEILING_M = 2.4, 5.0, 2.8
+CORRIDOR_M = 2.4
+ROOM_M = 5.0
+CEILING_M = 2.8
 COLUMNS, ROWS = "crrcrc", "crrc"  # corridor or room, along x and y
-WALL_M, DOOR_M, LINTEL_M = 0.15, 1.1, 2.1
+WALL_M = 0.15
+DOOR_M = 1.1
+LINTEL_M = 2.1
 
 START_NS = 1_000_000_000
-TICK_NS = 20_000_000  # of the wheels: 50 Hz
+TICK_NS = 20_000_000  # of the odometry: 50 Hz
 TICKS_PER_FRAME = 12  # about 4 frames a second
-FRAME_OFFSET_NS = 7_000_000  # images come between two messages of the wheels
-SPEED, TURN_RATE, LOOKAHEAD_M = 1.0, 0.8, 0.5  # m/s, rad/s
+FRAME_OFFSET_NS = 7_000_000  # images come between two messages of the odometry
+SPEED = 1.0  # m/s
+TURN_RATE = 0.8  # rad/s
+LOOKAHEAD_M = 0.5
 
 
 Point = tuple[float, float, float]
@@ -119,7 +125,7 @@ def _wall(at: float, start: float, end: float, axis: int, has_door: bool) -> lis
 
 
 def _furniture(rng: np.random.Generator, x: float, y: float) -> list[Box]:
-    """A box in every corner of a room, that the way to the doors stays free."""
+    """A box in every corner of a room; the way to the doors stays free."""
     boxes: list[Box] = []
     for right in (0, 1):
         for upper in (0, 1):
@@ -133,7 +139,9 @@ def drive(building: Building, rng: np.random.Generator, length_m: float, begin: 
     """x, y, yaw (T, 3) at every tick of a robot that wanders from place to place, turning on the spot if it must."""
     way = _wander(building, rng, length_m + 10, begin)
     (x, y), yaw = way[0], math.atan2(*(way[1] - way[0])[::-1])
-    ticks, driven_m, ahead = [(x, y, yaw)], 0.0, 0
+    ticks = [(x, y, yaw)]
+    driven_m = 0.0
+    ahead = 0
     while driven_m < length_m:
         while math.hypot(way[ahead][0] - x, way[ahead][1] - y) < LOOKAHEAD_M:
             ahead += 1
@@ -141,14 +149,18 @@ def drive(building: Building, rng: np.random.Generator, length_m: float, begin: 
         error = (bearing - yaw + math.pi) % (2 * math.pi) - math.pi
         step_m = SPEED * max(0.0, math.cos(error)) ** 2 * TICK_NS * 1e-9
         yaw += max(-TURN_RATE, min(TURN_RATE, 2.5 * error)) * TICK_NS * 1e-9
-        x, y, driven_m = x + step_m * math.cos(yaw), y + step_m * math.sin(yaw), driven_m + step_m
+        x += step_m * math.cos(yaw)
+        y += step_m * math.sin(yaw)
+        driven_m += step_m
         ticks.append((x, y, yaw))
     return np.array(ticks)
 
 
 def _wander(building: Building, rng: np.random.Generator, length_m: float, begin: int) -> np.ndarray:
     """Points (N, 2) every 5 cm from place to place; back only where there is no other way."""
-    before, at, points, walked_m = -1, begin, [building.places[begin]], 0.0
+    before, at = -1, begin
+    points = [building.places[begin]]
+    walked_m = 0.0
     while walked_m < length_m:
         ways = [place for place in building.neighbours[at] if place != before] or [before]
         before, at = at, int(rng.choice(ways))
@@ -160,7 +172,7 @@ def _wander(building: Building, rng: np.random.Generator, length_m: float, begin
 
 
 def simulate_odometry(planar: np.ndarray, noise: OdometryNoise, rng: np.random.Generator) -> np.ndarray:
-    """x, y, yaw (T, 3) as the wheels count them, from 0, of a true drive (T, 3)."""
+    """x, y, yaw (T, 3) by odometry, from 0, of a true drive (T, 3)."""
     yaw = planar[:, 2]
     turn, step = np.diff(yaw), np.linalg.norm(np.diff(planar[:, :2], axis=0), axis=1)
     walk = noise.heading_per_turn**2 * np.abs(turn) + noise.heading_per_metre**2 * step
@@ -193,7 +205,7 @@ TWO_CAMERAS: Mapping[str, np.ndarray] = {"left": mount(left=0.15), "right": moun
 
 @dataclass(frozen=True, eq=False)
 class SimulatedRobot:
-    """A drive, what is true of it, and what the wheels say."""
+    """A drive with its ground truth and its odometry."""
 
     building: Building
     base_from_cam: Mapping[str, np.ndarray]  # by the camera's frame
@@ -236,7 +248,7 @@ class SimulatedRobot:
 
     @cached_property
     def odometry(self) -> OdometryHistory:
-        """All messages of the wheels."""
+        """All messages of the odometry."""
         history = OdometryHistory(max_samples=len(self.odometry_stamps_ns))
         for stamp_ns, pose in zip(self.odometry_stamps_ns.tolist(), self.odom_from_base, strict=True):
             history.add(stamp_ns, pose)
@@ -254,11 +266,11 @@ def make_robot(
     seed: int,
     length_m: float,
     cameras: Mapping[str, np.ndarray] = ONE_CAMERA,
-    wheels: OdometryNoise = OdometryNoise(),
+    odometry_noise: OdometryNoise = OdometryNoise(),
 ) -> SimulatedRobot:
     """A drive of ``length_m`` through a building of its own."""
     rng = np.random.default_rng(seed)
-    return send(make_building(rng), rng, length_m, cameras, wheels)
+    return send(make_building(rng), rng, length_m, cameras, odometry_noise)
 
 
 def send(
@@ -266,14 +278,14 @@ def send(
     rng: np.random.Generator,
     length_m: float,
     cameras: Mapping[str, np.ndarray] = ONE_CAMERA,
-    wheels: OdometryNoise = OdometryNoise(),
+    odometry_noise: OdometryNoise = OdometryNoise(),
     begin: int = 0,
     start_ns: int = START_NS,
 ) -> SimulatedRobot:
     """A robot through a building, from one of its places on."""
     planar = drive(building, rng, length_m, begin)
     world_from_base = np.stack([planar_pose(*row) for row in planar])
-    odom_from_base = np.stack([planar_pose(*row) for row in simulate_odometry(planar, wheels, rng)])
+    odom_from_base = np.stack([planar_pose(*row) for row in simulate_odometry(planar, odometry_noise, rng)])
     at = range(0, len(planar) - 1, TICKS_PER_FRAME)
     between = [interpolate(world_from_base[i], world_from_base[i + 1], FRAME_OFFSET_NS / TICK_NS) for i in at]
     return SimulatedRobot(

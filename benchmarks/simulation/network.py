@@ -1,9 +1,9 @@
-"""A network that is nearly perfect: it knows a simulated robot's true poses and depths, and errs by as much as told.
+"""A nearly perfect network: it knows a simulated robot's true poses and depths, and adds errors of chosen size.
 
 Its features are smooth random functions of the surface that a patch sees, as if every wall had a pattern of its own. A
-part of them repeats every ``REPEAT_M`` metres, as doors and tiles do, and each view adds noise: places look alike that
-are not one, and the same place never looks quite the same. A joint window of two look-alike places is nearly perfect,
-too, which no real network can be trusted to be; ``is_fooled`` is the other end: it always makes one place of them.
+part of them repeats every ``REPEAT_M`` metres, as doors and tiles do, and each view adds noise: different places look
+alike, and the same place looks different each time. A joint window of two different places is nearly perfect too, which
+no real network is; with ``is_fooled`` the network takes them for one place.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CPU = torch.device("cpu")
 OUTLIER_DEPTHS_M = (0.1, 20.0)
 PATCH = 4  # pixels
 CHANNELS, REPEATING = 48, 24  # of the features, and those of them that repeat
-PATTERN_M, REPEAT_M = 0.6, 5.0  # size of the patterns on the walls, and after how much some of them come again
+PATTERN_M, REPEAT_M = 0.6, 5.0  # size of the patterns on the walls, and period of those that repeat
 
 
 @dataclass(frozen=True)
 class PredictionNoise:
-    """What a window's prediction has wrong beside its gauge; drawn anew for every window."""
+    """Errors of a window's prediction besides its gauge; drawn anew for every window."""
 
     noise: float = 0.02  # of each depth, and of each step from camera to camera, relative
     outliers: float = 0.1  # share of the pixels whose depth is anything
@@ -43,7 +43,7 @@ class PredictionNoise:
 
 
 class Truth(Protocol):
-    """Of the frames of one drive or several."""
+    """Ground truth of the frames of one or several drives."""
 
     @property
     def truth(self) -> Mapping[tuple[str, int], np.ndarray]:
@@ -60,7 +60,7 @@ class SimulatedPredictor:
     robot: Truth
     noise: PredictionNoise = PredictionNoise()
     seed: int = 0
-    is_fooled: bool = False  # what is shown in one joint window is one place to it, wherever it was
+    is_fooled: bool = False  # it takes the two halves of a joint window for one place
     error_seed: int | None = None  # of its errors alone; None: ``seed``, which the patterns on the walls come from too
     min_steps: int = 2
     max_steps: int = 2

@@ -1,4 +1,4 @@
-"""The two ways through the network that `speed.py` compares, stage by stage and window by window."""
+"""The two implementations that `speed.py` compares, stage by stage and window by window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EAGER_BACKENDS = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBac
 
 
 class Path(Protocol):
-    """What a window needs of a model."""
+    """The methods of a model that a window calls."""
 
     device: torch.device
 
@@ -30,10 +30,13 @@ class Path(Protocol):
 
 
 class Eager:
-    """The baseline: the plain model as it is, everything computed anew, by one attention backend."""
+    """The baseline: the plain model without caches, with one attention backend."""
 
     def __init__(self, model: Dvlt, dtype: torch.dtype, backend: SDPBackend | None = None) -> None:
-        self.model, self.device, self.dtype, self.backend = model, model.camera_token.device, dtype, backend
+        self.model = model
+        self.device = model.camera_token.device
+        self.dtype = dtype
+        self.backend = backend
 
     @contextmanager
     def _settings(self) -> Iterator[None]:
@@ -75,7 +78,7 @@ def timed_ms(function: Callable[[], object], device: torch.device) -> float:
 def interleaved(
     functions: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of each, taken in turns, so that what else the machine does falls on all of them."""
+    """Milliseconds of each, measured in turns, so that other load affects all of them alike."""
     for function in functions.values():
         function()
         function()  # the second call of a shape captures its graph

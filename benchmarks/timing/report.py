@@ -1,4 +1,4 @@
-"""What `speed.py` has measured: as a table, as a plot, as a law of cost."""
+"""Results of `speed.py` as a table, as a plot and as a cost model."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class CostLaw:
 
 
 def cost_law(rows: Sequence[Row]) -> CostLaw | None:
-    """Least squares of relative errors, no coefficient below 0 (what would be is left out).
+    """Least squares of relative errors; terms with a coefficient below 0 are left out.
 
-    With one size, what depends on a view's tokens counts by the views; None with fewer than three numbers of views.
+    With one size the terms of a view's tokens are part of those of views; None with fewer than three numbers of views.
     """
     if len({row.views for row in rows}) < 3:
         return None
@@ -90,15 +90,15 @@ def cost_law(rows: Sequence[Row]) -> CostLaw | None:
         "step_own": [row.steps * n * row.tokens for row, n in zip(rows, tokens, strict=True)],
         "step_all": [row.steps * n**2 for row, n in zip(rows, tokens, strict=True)],
     }
-    if sizes == 1:  # nothing tells them from other terms
+    if sizes == 1:  # they cannot be told from other terms
         del outside["view"], inside["step_own"]
     loop = np.array([row.stages_ms["loop"] for row in rows])
     rest = np.array([sum(row.stages_ms.values()) for row in rows]) - loop
     law = fitted(outside, rest) | fitted(inside, loop)
-    told = sum(law[name] * np.array(values) for name, values in (outside | inside).items())
+    predicted = sum(law[name] * np.array(values) for name, values in (outside | inside).items())
     memory = [row.reserved_mib or row.peak_mib for row in rows]
     held = {} if None in memory else fitted({"held": [1.0] * len(rows), "held_token": tokens}, np.array(memory))
-    return CostLaw(law, held, float(np.abs(told / (rest + loop) - 1).max()))
+    return CostLaw(law, held, float(np.abs(predicted / (rest + loop) - 1).max()))
 
 
 def fitted(terms: dict[str, Any], values: np.ndarray) -> dict[str, float]:

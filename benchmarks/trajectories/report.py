@@ -1,4 +1,4 @@
-"""What ``real_trajectory.py`` has measured, as a table and as a picture."""
+"""Results of ``real_trajectory.py`` as a table and as a plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dvlt_ros.evaluation.trajectory import Alignment, Matched
 
 @dataclass(frozen=True)
 class Figures:
-    """None is what could not be measured."""
+    """None: could not be measured."""
 
     sequence: str
     system: str
@@ -58,7 +58,7 @@ def table(figures: Sequence[Figures]) -> str:
 
 
 def write_plot(path: Path, results: Sequence[tuple[Figures, Matched | None]]) -> None:
-    """Each sequence's paths from where they spread most."""
+    """Plots the paths of each sequence along the two axes of largest extent."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(figures.sequence for figures, _ in results))

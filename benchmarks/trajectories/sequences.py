@@ -72,9 +72,9 @@ def rendered(family: str, seed: int, num_frames: int, rate_hz: float, size: tupl
 
 
 def drifting(world_from_cam: np.ndarray, drift: float, seed: int = 0) -> np.ndarray:
-    """(N, 4, 4) as wheels would count it: rotation and position walk at random, ``drift`` rad and m per root metre.
+    """Odometry (N, 4, 4): rotation and position walk at random, by ``drift`` rad and m per root metre.
 
-    It begins where the truth does; 0 is the truth.
+    It begins with the first true pose; with 0 it is the truth.
     """
     rng = np.random.default_rng(seed)
     odom_from_cam = [world_from_cam[0]]

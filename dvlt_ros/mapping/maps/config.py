@@ -17,7 +17,7 @@ class MapConfig:
         0.0, "edge of the map's voxels in its unit; 0: 1 % of the first median depth", 0.0, 10.0
     )
     max_points: int = parameter(
-        1_000_000, "the map keeps at most this many; far ones leave first", 1000, 50_000_000, expert=True
+        1_000_000, "the map keeps at most this many; the farthest are dropped first", 1000, 50_000_000, expert=True
     )
 
     def __post_init__(self) -> None:
