@@ -73,10 +73,8 @@ class Mapper:
         Raises:
             ConfigError: values that do not fit the checkpoint, or loops that must be closed and cannot be.
         """
-        self.config = config
-        self.predictor = predictor
-        self.sensors = sensors or Sensors()
-        self._notify = notify
+        self.config, self._notify = config, notify
+        self.predictor, self.sensors = predictor, sensors or Sensors()
         predictor.reset()  # it may have seen another stream
         self.loops = prepare_loops(config.loops, predictor, self.sensors.tell_metres)
         self._front_end = FrontEnd(
