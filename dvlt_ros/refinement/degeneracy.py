@@ -10,7 +10,8 @@ from .window import Reason
 
 MIN_TRACKS = 25  # seen in two frames
 STILL = 1.2 / 640  # image widths that half of the tracks move less than
-ROTATION_ROUNDS = 4
+ROTATION_ROUNDS = 3
+ROTATED_TRACKS = 60  # that are looked at
 ROTATION_SPREAD = 2.0  # deviations of a sight, that the median of a rotated track stays within
 ROTATION_TAIL = 4.0  # the same for nine tenths of them
 
@@ -37,7 +38,8 @@ def degenerate(sights: Observations, width: int) -> tuple[Reason, str]:
 def after_rotation(sights: Observations) -> np.ndarray:
     """Largest distance of each track to where the best rotations would have it, in deviations of a sight."""
     reference = int(sights.mask.sum(axis=0).argmax())
-    based = sights.select(sights.mask[:, reference] & (sights.mask.sum(axis=1) >= 2))
+    chosen = np.flatnonzero(sights.mask[:, reference] & (sights.mask.sum(axis=1) >= 2))
+    based = sights.select(chosen[:: max(1, len(chosen) // ROTATED_TRACKS)])
     directions = rays(based.seen)
     base, mask = directions[:, reference], based.mask
     weight = mask.astype(np.float64)

@@ -23,7 +23,8 @@ class Features:
 
 @cache
 def detector() -> Any:
-    return cv2.SIFT_create(MAX_FEATURES, contrastThreshold=MIN_CONTRAST, enable_precise_upscale=True)
+    sift: Any = cv2.SIFT_create  # type: ignore[attr-defined]
+    return sift(MAX_FEATURES, contrastThreshold=MIN_CONTRAST, enable_precise_upscale=True)
 
 
 def describe(gray: np.ndarray) -> Features:

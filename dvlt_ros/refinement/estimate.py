@@ -13,7 +13,7 @@ from .problem import Solution
 from .start import MIN_SUPPORT, Start
 
 FIRST_ROUNDS = 8
-LAST_ROUNDS = 6
+LAST_ROUNDS = 3
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
 MOST_DEVIATION = 2.0
@@ -47,13 +47,13 @@ class Estimate:
         return float(np.nanmedian(self.errors_px))
 
 
-def estimated(sights: Observations, start: Start, rounds: int = FIRST_ROUNDS) -> Estimate:
-    """Adjusted from a start; frames that too few sights agree with are given up.
+def estimated(sights: Observations, start: Start, rounds: int = FIRST_ROUNDS) -> Estimate | None:
+    """Adjusted from a start; frames that too few sights agree with are given up. None: fewer than two are left.
 
     Frames that the start could not place get their chance: often the adjustment draws them in.
     """
     placed = tuple(np.flatnonzero(sights.mask.sum(axis=0) >= MIN_SUPPORT).tolist())
-    while True:
+    while len(placed) >= 2:
         used = sights.within(list(placed))
         used = used.select(used.mask.sum(axis=1) >= 2)
         begin = Solution(start.cam_from_window, used.triangulated(start.cam_from_window))
@@ -62,10 +62,10 @@ def estimated(sights: Observations, start: Start, rounds: int = FIRST_ROUNDS) ->
         found = Estimate(start.name, placed, used, solution, used.errors_px(solution), np.inf)
         support = found.fits[found.fits.sum(axis=1) >= 2].sum(axis=0)
         held = tuple(s for s in placed if support[s] >= MIN_SUPPORT)
-        if len(held) == len(placed) or len(held) < 2:
-            break
+        if held == placed:
+            return replace(found, cost=total_cost(sights, found))
         placed = held
-    return replace(found, placed=held, cost=total_cost(sights, found))
+    return None
 
 
 def total_cost(sights: Observations, found: Estimate) -> float:
@@ -75,19 +75,43 @@ def total_cost(sights: Observations, found: Estimate) -> float:
     return float(inside + np.log1p(9.0) * (sights.mask.sum() - found.sights.mask.sum()))
 
 
-def best_estimate(sights: Observations, likely: Iterable[Start], costly: Iterable[Start], thorough: bool) -> Estimate:
-    """Of all likely starts, and of the costly ones where those explain too little, or if ``thorough``."""
-    found = [estimated(sights, start) for start in likely if len(start.placed) >= 2]
-    best = min(found, key=lambda e: e.cost, default=None)
-    if thorough or best is None or best.inlier_share < GOOD_SHARE or len(best.placed) < sights.mask.shape[1]:
-        found += [estimated(sights, start) for start in costly]
-    return min(found, key=lambda e: e.cost)
+def best_estimate(
+    sights: Observations, likely: Iterable[Start], costly: Iterable[Start], thorough: bool
+) -> Estimate | None:
+    """Of the likely starts up to the first good one, and of the costly ones where none is, or if ``thorough``."""
+    best: Estimate | None = None
+    for start in likely:
+        best = cheaper(best, estimated(sights, start))
+        if best is not None and is_good(best):
+            break
+    if thorough or best is None or not is_good(best):
+        for start in costly:
+            best = cheaper(best, estimated(sights, start))
+    return best
 
 
-def finished(found: Estimate) -> Estimate:
-    """Adjusted once more, by the spread that the sights have shown."""
+def is_good(found: Estimate) -> bool:
+    return found.inlier_share >= GOOD_SHARE and len(found.placed) == found.sights.mask.shape[1]
+
+
+def cheaper(best: Estimate | None, other: Estimate | None) -> Estimate | None:
+    if best is None or other is None:
+        return best or other
+    return min(best, other, key=lambda found: found.cost)
+
+
+def with_poses(found: Estimate, cam_from_window: np.ndarray) -> Estimate:
+    """The same tracks seen from other poses (S, 4, 4), which stay."""
+    points = found.sights.triangulated(cam_from_window)
+    solution = replace(found.solution, cam_from_window=cam_from_window, points=points)
+    return replace(found, solution=solution, errors_px=found.sights.errors_px(solution))
+
+
+def finished(found: Estimate, focal_weight: float) -> Estimate:
+    """Adjusted once more, by the spread that the sights have shown; ``focal_weight`` as in `Problem`."""
     shown = found.residual_px / RAYLEIGH_MEDIAN / found.sights.deviation_px
     deviation = found.sights.deviation_px * float(np.clip(shown, LEAST_DEVIATION, MOST_DEVIATION))
     sights = replace(found.sights, deviation_px=deviation)
-    solution = adjust(sights.problem(found.reference), found.solution, LAST_ROUNDS)
+    problem = replace(sights.problem(found.reference), focal_weight=focal_weight)
+    solution = adjust(problem, found.solution, LAST_ROUNDS)
     return replace(found, sights=sights, solution=solution, errors_px=sights.errors_px(solution))

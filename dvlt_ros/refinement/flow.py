@@ -6,12 +6,13 @@ A stream's tracks go on for as long as they are seen, so that every frame is tra
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 WORKING_WIDTH = 320  # pixels that an image is halved to, at the least
-MAX_TRACKS = 140
+MAX_TRACKS = 130
 REFILL_BELOW = 0.85  # of MAX_TRACKS
 MIN_DISTANCE = 0.03  # of the width, between tracks
 MIN_QUALITY = 0.01  # of the strongest corner
@@ -56,9 +57,10 @@ class FlowTracker:
         return Sights(self._tracks, (self._points[:, 0].astype(np.float64) + 0.5) * scale, continued)
 
     def _follow(self, before: np.ndarray, gray: np.ndarray) -> None:
-        options = {"winSize": (BLOCK, BLOCK), "criteria": CRITERIA}
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(before, gray, self._points, None, maxLevel=LEVELS - 1, **options)
-        back, returned, _ = cv2.calcOpticalFlowPyrLK(
+        options: dict[str, Any] = {"winSize": (BLOCK, BLOCK), "criteria": CRITERIA}
+        follow: Any = cv2.calcOpticalFlowPyrLK
+        moved, found, _ = follow(before, gray, self._points, None, maxLevel=LEVELS - 1, **options)
+        back, returned, _ = follow(
             gray, before, moved, self._points.copy(), maxLevel=BACKWARD_LEVELS,
             flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **options,
         )  # fmt: skip
@@ -75,7 +77,7 @@ class FlowTracker:
         free = np.full(gray.shape, 255, dtype=np.uint8)
         for u, v in np.round(self._points[:, 0]).astype(int):
             cv2.circle(free, (int(u), int(v)), round(distance), 0, -1)
-        corners = cv2.goodFeaturesToTrack(gray, MAX_TRACKS - len(self._points), MIN_QUALITY, distance, mask=free)
+        corners: Any = cv2.goodFeaturesToTrack(gray, MAX_TRACKS - len(self._points), MIN_QUALITY, distance, mask=free)
         if corners is None:
             return
         numbers = np.arange(self._next, self._next + len(corners))

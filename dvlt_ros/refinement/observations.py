@@ -64,7 +64,7 @@ class Observations:
     def errors_px(self, solution: Solution) -> np.ndarray:
         """(P, S) distances in the image, pixels; NaN where a track is not seen."""
         whitened, _ = residuals(self.problem(0), solution)
-        length = np.linalg.norm(whitened[..., :2], axis=-1) * self.deviation_px
+        length = np.linalg.norm(whitened[..., :2], axis=-1).T * self.deviation_px
         return np.where(self.mask, length, np.nan)
 
 
@@ -80,7 +80,9 @@ def parallax(seen: np.ndarray, mask: np.ndarray, solution: Solution) -> np.ndarr
     return np.arccos(np.clip(cosine, -1, 1))
 
 
-def sampled(depth: np.ndarray, pixels: np.ndarray, scale: tuple[float, float], offset: tuple[float, float]) -> np.ndarray:
+def sampled(
+    depth: np.ndarray, pixels: np.ndarray, scale: tuple[float, float], offset: tuple[float, float]
+) -> np.ndarray:
     """Depth maps (S, h, w) at pixels (P, S, 2) of the images, nearest; NaN outside and where it is not above 0."""
     height, width = depth.shape[1:]
     cells = np.floor(pixels * scale + offset).astype(int)

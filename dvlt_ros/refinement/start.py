@@ -28,7 +28,6 @@ SETTLING_ROUNDS = 4
 class Start:
     name: str
     cam_from_window: np.ndarray  # (S, 4, 4)
-    placed: tuple[int, ...]  # frames that the tracks place; the others have poses relative to them as the network's
 
 
 def perspective(points: np.ndarray, flat: np.ndarray, tolerance: float) -> np.ndarray | None:
@@ -36,7 +35,7 @@ def perspective(points: np.ndarray, flat: np.ndarray, tolerance: float) -> np.nd
     if len(points) < MIN_SUPPORT:
         return None
     found, turn, shift, inliers = cv2.solvePnPRansac(
-        points, flat, np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP, reprojectionError=tolerance,
+        points, flat, np.eye(3), None, flags=cv2.SOLVEPNP_AP3P, reprojectionError=tolerance,
         iterationsCount=PNP_ROUNDS, confidence=0.999,
     )  # fmt: skip
     if not found or inliers is None or len(inliers) < MIN_SUPPORT:
@@ -89,7 +88,7 @@ def grown(
         rest = [int(support[s]) for s in left if s != chosen]
         if settle or (rest and min(rest) < ENOUGH_SUPPORT):
             points, known = settled(sights, poses, placed, settle)
-    return Start(name, completed(poses, placed, network), tuple(sorted(placed)))
+    return Start(name, completed(poses, placed, network))
 
 
 def settled(

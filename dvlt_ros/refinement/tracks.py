@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
@@ -16,10 +16,11 @@ from .window import WindowFrame
 
 MIN_CONTINUED = 30  # tracks that two neighbours share, or they are far apart
 MIN_CONTINUED_SHARE = 0.3
-MIN_TEXTURE = 20  # corners of a frame; below it there is nothing to describe either
+MIN_CORNERS = 20  # of a frame; below it there is nothing to describe either
 FLOW_DEVIATION = 0.5 / 640  # of a sight, in image widths
 MATCH_DEVIATION = 1.0 / 640
-LEAST_DEVIATION_PX = 0.5
+LEAST_FLOW_PX, LEAST_MATCH_PX = 0.25, 0.5
+PAIR_TOLERANCE = 1.5  # deviations of a match from its epipolar line
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +28,9 @@ class Tracks:
     pixels: np.ndarray  # (P, S, 2) of the images, pixel (0, 0) centred at (0.5, 0.5); 0 where not seen
     mask: np.ndarray  # (P, S) bool
     numbers: np.ndarray  # (P,) int; of a followed track the same in every window, of a matched one -1
-    far_apart: bool
-    deviation_px: float  # standard deviation of a sight
-    corners: int  # of the frame with fewest: its texture
+    far_apart: bool  # neighbours share too little to be followed
+    textured: bool  # at least two frames show something
+    deviation_px: float  # standard deviation of a sight in each direction
 
 
 class TrackStore:
@@ -46,8 +47,8 @@ class TrackStore:
         self._sights.clear()
         self._features.clear()
 
-    def window(self, frames: Sequence[WindowFrame], intrinsics: Sequence[np.ndarray]) -> Tracks:
-        """Tracks that at least two frames see; ``intrinsics`` are the frames' intrinsics (3, 3)."""
+    def followed(self, frames: Sequence[WindowFrame]) -> Tracks:
+        """Tracks that at least two frames see; frames of windows before are not followed anew."""
         for frame in frames:
             if frame.number not in self._sights:
                 tracker = self._trackers.setdefault(frame.camera, FlowTracker())
@@ -56,39 +57,37 @@ class TrackStore:
         self._sights = {number: sights for number, sights in self._sights.items() if number in inside}
         self._features = {number: found for number, found in self._features.items() if number in inside}
         sights = [self._sights[frame.number] for frame in frames]
-        width, corners = frames[0].image.shape[1], min(len(found.tracks) for found in sights)
-        if not self._are_far_apart(frames, sights) or sum(len(s.tracks) >= MIN_TEXTURE for s in sights) < 2:
-            return Tracks(*joined(sights), False, max(FLOW_DEVIATION * width, LEAST_DEVIATION_PX / 2), corners)
-        deviation_px = max(MATCH_DEVIATION * width, LEAST_DEVIATION_PX)
-        pixels, mask = self._matched(frames, intrinsics, 1.5 * deviation_px)
-        return Tracks(pixels, mask, np.full(len(mask), -1), True, deviation_px, corners)
+        textured = sum(len(found.tracks) >= MIN_CORNERS for found in sights) >= 2
+        deviation_px = max(FLOW_DEVIATION * frames[0].image.shape[1], LEAST_FLOW_PX)
+        return Tracks(*joined(sights), self._are_far_apart(frames, sights), textured, deviation_px)
 
-    def _are_far_apart(self, frames: Sequence[WindowFrame], sights: Sequence[Sights]) -> bool:
-        if len({frame.camera for frame in frames}) > 1:
-            return True
-        for before, after in zip(sights, sights[1:], strict=False):
-            shared = len(np.intersect1d(before.tracks, after.tracks, assume_unique=True))
-            if shared < max(MIN_CONTINUED, MIN_CONTINUED_SHARE * len(before.tracks)):
-                return True
-        return False
-
-    def _matched(
-        self, frames: Sequence[WindowFrame], intrinsics: Sequence[np.ndarray], tolerance_px: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Features of all pairs of frames that fit one epipolar geometry."""
+    def matched(self, frames: Sequence[WindowFrame], intrinsics: np.ndarray) -> Tracks:
+        """Tracks of features that fit their pairs' epipolar geometries; ``intrinsics`` (S, 3, 3) of the images."""
         for frame in frames:
             if frame.number not in self._features:
                 self._features[frame.number] = describe(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY))
         features = [self._features[frame.number] for frame in frames]
         flat = [normalised(f.pixels, k) for f, k in zip(features, intrinsics, strict=True)]
+        deviation_px = max(MATCH_DEVIATION * frames[0].image.shape[1], LEAST_MATCH_PX)
         links = []
         for i, j in combinations(range(len(frames)), 2):
             pairs = match(features[i], features[j])
-            fits, _ = essential_inliers(flat[i][pairs[:, 0]], flat[j][pairs[:, 1]], tolerance_px / intrinsics[i][0, 0])
+            tolerance = PAIR_TOLERANCE * deviation_px / intrinsics[i][0, 0]
+            fits, _ = essential_inliers(flat[i][pairs[:, 0]], flat[j][pairs[:, 1]], tolerance)
             if fits.any():
                 links.append((i, j, pairs[fits]))
         links.sort(key=lambda link: -len(link[2]))  # the surest first: a later match that contradicts is left out
-        return linked([found.pixels for found in features], links)
+        pixels, mask = linked([found.pixels for found in features], links)
+        return Tracks(pixels, mask, np.full(len(mask), -1), True, True, deviation_px)
+
+    def _are_far_apart(self, frames: Sequence[WindowFrame], sights: Sequence[Sights]) -> bool:
+        if len({frame.camera for frame in frames}) > 1:
+            return True
+        for before, after in pairwise(sights):
+            shared = len(np.intersect1d(before.tracks, after.tracks, assume_unique=True))
+            if shared < max(MIN_CONTINUED, MIN_CONTINUED_SHARE * len(before.tracks)):
+                return True
+        return False
 
 
 def normalised(pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:

@@ -10,9 +10,7 @@ from .rotations import inverse
 TRUST_IN_DEPTH = 1e-5  # squared ratio of a ray's error to the network's relative depth error
 
 
-def triangulate(
-    seen: np.ndarray, mask: np.ndarray, cam_from_window: np.ndarray, expected: np.ndarray
-) -> np.ndarray:
+def triangulate(seen: np.ndarray, mask: np.ndarray, cam_from_window: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Points (P, 3) nearest to their rays, and a little to where they are expected.
 
     Args:
