@@ -18,7 +18,7 @@ NEAREST = 1e-6  # depth in the window's unit; what is closer lies behind the cam
 BEHIND = 10.0  # residual in normalised coordinates of a point behind the camera
 POINT_DAMPING = 1e-9  # of a point's own information, so that one without parallax has an inverse
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-9, 1e6
-ENOUGH = 1e-3  # relative decrease of the cost that is not worth another round
+ENOUGH = 3e-4  # relative decrease of the cost that is not worth another round
 DEPTH_LIMIT = 2.0  # standard deviations of the network's depth where an outlier begins
 
 

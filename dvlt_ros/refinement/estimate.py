@@ -12,8 +12,7 @@ from .observations import OUTLIER, RAYLEIGH_MEDIAN, Observations
 from .problem import Solution
 from .start import MIN_SUPPORT, Start
 
-FIRST_ROUNDS = 8
-LAST_ROUNDS = 3
+FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS = 6, 15, 3  # of an adjustment
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
 MOST_DEVIATION = 2.0
@@ -47,7 +46,7 @@ class Estimate:
         return float(np.nanmedian(self.errors_px))
 
 
-def estimated(sights: Observations, start: Start, rounds: int = FIRST_ROUNDS) -> Estimate | None:
+def estimated(sights: Observations, start: Start, rounds: int) -> Estimate | None:
     """Adjusted from a start; frames that too few sights agree with are given up. None: fewer than two are left.
 
     Frames that the start could not place get their chance: often the adjustment draws them in.
@@ -80,13 +79,14 @@ def best_estimate(
 ) -> Estimate | None:
     """Of the likely starts up to the first good one, and of the costly ones where none is, or if ``thorough``."""
     best: Estimate | None = None
+    rounds = THOROUGH_ROUNDS if thorough else FIRST_ROUNDS
     for start in likely:
-        best = cheaper(best, estimated(sights, start))
-        if best is not None and is_good(best):
+        best = cheaper(best, estimated(sights, start, rounds))
+        if best is not None and is_good(best) and not thorough:
             break
     if thorough or best is None or not is_good(best):
         for start in costly:
-            best = cheaper(best, estimated(sights, start))
+            best = cheaper(best, estimated(sights, start, rounds))
     return best
 
 

@@ -21,7 +21,7 @@ from .start import Start, essential_starts, grown
 from .tracks import Tracks, TrackStore
 from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFrame
 
-MAX_FOLLOWED, MAX_MATCHED = 140, 500  # tracks that are adjusted: those with most sights
+MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights
 MOST_STARTS = 2  # essential matrices that are tried
 FITTED_FOCAL = 4.0  # inverse spread of the logarithm of a focal length that nobody knows
 MATCHING_MS = 150.0  # of a frame on one core, about; it is not begun where less is left
