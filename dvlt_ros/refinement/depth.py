@@ -64,9 +64,18 @@ def points_of(
     columns, rows = np.floor(cells).astype(int).T
     around = np.nan_to_num(depth, nan=0.0)
     nearest, furthest = cv2.erode(around, np.ones((3, 3))), cv2.dilate(around, np.ones((3, 3)))
-    here = around[rows, columns]
-    smooth = (here > 0) & (furthest[rows, columns] - nearest[rows, columns] < EDGE * here)
-    return cells[smooth], np.log(found[smooth] / here[smooth]), deviation[smooth]
+    smooth = (nearest[rows, columns] > 0) & (furthest[rows, columns] < (1 + EDGE) * nearest[rows, columns])
+    cells, found, deviation = cells[smooth], found[smooth], deviation[smooth]
+    return cells, np.log(found / between(around, cells)), deviation
+
+
+def between(depth: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Depth (h, w) at places (N, 2), interpolated: pixel (0, 0) is centred at (0.5, 0.5)."""
+    height, width = depth.shape
+    at = np.clip(cells - 0.5, 0, (width - 1.001, height - 1.001))
+    (u, v), (right, down) = np.floor(at).astype(int).T, (at - np.floor(at)).T
+    upper = (1 - right) * depth[v, u] + right * depth[v, u + 1]
+    return (1 - down) * upper + down * ((1 - right) * depth[v + 1, u] + right * depth[v + 1, u + 1])
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
