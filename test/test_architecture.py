@@ -20,6 +20,7 @@ ARROWS = {
     "models": {"errors", "types", "geometry", "cameras", "model", "checkpoints"},
     "fast": {"errors", "types", "geometry", "cameras", "alignment", "model"},
     "lens": {"errors"},
+    "refinement": {"errors"},
     "sources": {"errors", "types", "geometry", "lens"},
     "engine": {"errors", "types", "geometry", "cameras", "alignment", "checkpoints", "model", "models", "fast"},
     "export": {"errors", "types", "geometry"},

@@ -128,7 +128,9 @@ def network(poses, turn=0.0, shift=0.0, scale=0.7, bend=0.0, boxes=BOXES, seed=0
 
 def pose_errors(found, truth):
     """Largest rotation error in degrees, and of the centres after the best similarity, over their spread."""
-    turns = [f[:3, :3].T @ found[0][:3, :3] @ (t[:3, :3].T @ truth[0][:3, :3]).T for f, t in zip(found, truth, strict=True)]
+    turns = [
+        f[:3, :3].T @ found[0][:3, :3] @ (t[:3, :3].T @ truth[0][:3, :3]).T for f, t in zip(found, truth, strict=True)
+    ]
     angles = [np.degrees(np.linalg.norm(cv2.Rodrigues(turn)[0])) for turn in turns]
     local, true = ((np.linalg.inv(poses[0]) @ poses)[:, :3, 3] for poses in (found, truth))
     factor = (local * true).sum() / max((local * local).sum(), 1e-12)

@@ -34,8 +34,8 @@ class Linear:
     point_gradient: np.ndarray  # (P, 3)
 
 
-def adjust(problem: Problem, start: Solution, rounds: int) -> Solution:
-    """At most so many steps downhill from ``start``."""
+def adjust(problem: Problem, start: Solution, rounds: int, enough: float = ENOUGH) -> Solution:
+    """At most so many steps downhill from ``start``, and none after one that gains less than ``enough`` of the cost."""
     held = np.zeros(6 * problem.seen.shape[1] + 1, dtype=bool)
     held[6 * problem.reference : 6 * problem.reference + 6] = True
     held[-1] = np.isinf(problem.focal_weight)
@@ -50,7 +50,7 @@ def adjust(problem: Problem, start: Solution, rounds: int) -> Solution:
             break
         gained = 1 - tried.at.cost / best.at.cost
         best, damping = tried, max(damping / 10, LEAST_DAMPING)
-        if gained < ENOUGH:
+        if gained < enough:
             break
     information, gradient, _ = eliminated(best, 0.0)
     return replace(best.at, information=information, gradient=gradient)

@@ -28,7 +28,7 @@ def answered(
     depths = np.einsum("sj,pj->ps", found.solution.cam_from_window[:, 2, :3], found.solution.points)
     depths += found.solution.cam_from_window[:, 2, 3]
     fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (depths > 0)
-    factor = 1.0 if is_metric else networks_scale(depths, found.sights.depth, fits)
+    factor = 1.0 if is_metric or report.state == "kept" else networks_scale(depths, found.sights.depth, fits)
     poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[reference])
     poses[:, :3, 3] *= factor
     theirs = cam_from_window.copy()

@@ -23,8 +23,8 @@ LARGEST_DEVIATION = 0.25  # of the logarithm of a point's depth; what is known w
 EDGE = 0.12  # relative difference of depth between neighbours, that is an occlusion edge
 SLICED_WIDTH = 84  # pixels at which the field is read from the grid: it is smooth
 MIN_POINTS = 6  # of a frame
-ROUNDS = 2
-OUTLIER = 4.0  # standard deviations
+ROUNDS = 3
+OUTLIER = 6.0  # standard deviations, at which a point counts a quarter
 CONFIRMING = 2.0  # points of weight 1 at a node that support it by half
 MOST_GAIN = 1.0  # of confidence: it doubles where points confirm
 
@@ -98,12 +98,12 @@ def smooth_field(
     place = np.stack([at[:, 0] / width * (GRID[0] - 1), at[:, 1] / height * (GRID[1] - 1),
                       ((own - lowest) / DEPTH_CELL).clip(0, GRID[2] - 1)], axis=1)  # fmt: skip
     basis = interpolation(place)
-    information, weight = 1 / (np.square(spread) + NOISE**2), np.ones(len(ratio))
+    information, weight = 1 / (np.square(spread) + NOISE**2), 1 / np.square(1 + np.square(ratio / SPREAD))
     nodes = np.zeros(basis.shape[1])
     for _ in range(ROUNDS):
         weighted = basis * (information * weight)[:, None]
         nodes = np.linalg.solve(basis.T @ weighted + PRIOR, weighted.T @ ratio)
-        weight = 1 / (1 + np.square(ratio - basis @ nodes) * information / OUTLIER**2)
+        weight = 1 / np.square(1 + np.square(ratio - basis @ nodes) * information / OUTLIER**2)
     confirmed = basis.T @ weight
     every = max(1, round(width / SLICED_WIDTH))
     coarse = cv2.log(np.maximum(np.nan_to_num(depth[::every, ::every], nan=0.0), 1e-6))  # float32, which is quick

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .adjustment import adjust
+from .adjustment import ENOUGH, adjust
 from .observations import OUTLIER, RAYLEIGH_MEDIAN, Observations
 from .problem import Solution
 from .start import MIN_SUPPORT, Start
 
-FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS = 6, 15, 3  # of an adjustment
+FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
 MOST_DEVIATION = 2.0
@@ -26,6 +26,7 @@ class Estimate:
     solution: Solution  # poses of all frames, points of the sights' tracks
     errors_px: np.ndarray  # (P, S); NaN where not seen
     cost: float  # of all sights in all frames, comparable between starts
+    assumed_px: float  # deviation of a sight before the sights have shown theirs
 
     @property
     def reference(self) -> int:
@@ -58,7 +59,7 @@ def estimated(sights: Observations, start: Start, rounds: int) -> Estimate | Non
         begin = Solution(start.cam_from_window, used.triangulated(start.cam_from_window))
         reference = placed[int(used.mask[:, placed].sum(axis=0).argmax())]
         solution = adjust(used.problem(reference), begin, rounds)
-        found = Estimate(start.name, placed, used, solution, used.errors_px(solution), np.inf)
+        found = Estimate(start.name, placed, used, solution, used.errors_px(solution), np.inf, used.deviation_px)
         support = found.fits[found.fits.sum(axis=1) >= 2].sum(axis=0)
         held = tuple(s for s in placed if support[s] >= MIN_SUPPORT)
         if held == placed:
@@ -113,5 +114,7 @@ def finished(found: Estimate, focal_weight: float) -> Estimate:
     deviation = found.sights.deviation_px * float(np.clip(shown, LEAST_DEVIATION, MOST_DEVIATION))
     sights = replace(found.sights, deviation_px=deviation)
     problem = replace(sights.problem(found.reference), focal_weight=focal_weight)
-    solution = adjust(problem, found.solution, LAST_ROUNDS)
+    is_fixed = np.isinf(focal_weight)
+    rounds, enough = (LAST_ROUNDS, ENOUGH) if is_fixed else (FOCAL_ROUNDS, 1e-6)  # the valley of focal lengths is flat
+    solution = adjust(problem, found.solution, rounds, enough)
     return replace(found, sights=sights, solution=solution, errors_px=sights.errors_px(solution))

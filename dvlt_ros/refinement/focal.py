@@ -16,7 +16,7 @@ SUSPECT = 0.12  # logarithm of a factor on the focal length that one Newton step
 WRONG = 0.18
 UNMODELLED = np.radians(0.25)  # over the parallax: rolling shutters and drifting tracks look like a focal length
 FREE_SPREAD = 0.5  # of the logarithm while it is looked for
-ROUNDS = 12
+ROUNDS = 30
 
 
 class FocalEvidence:
@@ -60,5 +60,5 @@ class FocalEvidence:
 def free_focal(found: Estimate) -> tuple[float, float]:
     """As `covariance.focal_estimate`, but of an adjustment that lets the focal length go: far steps are not linear."""
     problem = replace(found.sights.problem(found.reference), focal_weight=1 / FREE_SPREAD)
-    solution = adjust(problem, found.solution, ROUNDS)
+    solution = adjust(problem, found.solution, ROUNDS, enough=1e-6)
     return solution.log_focal, focal_estimate(replace(found, solution=solution))[1]

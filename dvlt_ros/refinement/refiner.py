@@ -23,7 +23,7 @@ from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFra
 
 MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights
 MOST_STARTS = 2  # essential matrices that are tried
-FITTED_FOCAL = 4.0  # inverse spread of the logarithm of a focal length that nobody knows
+FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 MATCHING_MS = 150.0  # of a frame on one core, about; it is not begun where less is left
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects")
 AGREEING: Reason = "the network already agrees"

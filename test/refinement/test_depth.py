@@ -50,7 +50,8 @@ def test_outliers_change_nothing():
     pixels, true = points(), np.full(POINTS, 2.0)
     true[::6] = 9.0
     depth, _ = run(answer(2.0), pixels, true)
-    assert np.abs(depth / 2 - 1).max() < 0.05
+    assert np.median(np.abs(depth / 2 - 1)) < 0.02
+    assert np.abs(depth / 2 - 1).max() < 0.1
 
 
 def test_sights_that_do_not_fit_change_nothing():
@@ -63,7 +64,7 @@ def test_sights_that_do_not_fit_change_nothing():
 
 def test_points_on_an_occlusion_edge_change_nothing():
     steps = np.where(np.arange(WIDTH) < WIDTH // 2, 2.0, 4.0)
-    on_edge = points((0.5, 0.5), count=1).repeat(40, axis=0)
+    on_edge = points(count=40, seed=1)
     on_edge[..., 0] = WIDTH + np.random.default_rng(0).uniform(-1.5, 1.5, (40, 1))
     both = np.concatenate([points((0.0, 0.45)), on_edge])
     true = np.concatenate([np.full(POINTS, 2.0), np.full(40, 2.0)])  # the tracks hang on to the nearer side
