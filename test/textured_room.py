@@ -1,4 +1,4 @@
-"""A room with patterned walls and boxes, photographed by exact ray casting, and a network that is wrong in known ways."""
+"""A room with patterned walls and boxes, photographed by exact ray casting, and a network with known errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def walk(count, step=0.08, turn=0.02, start=0):
 
 
 def pattern(seed, contrast=1.0, period=0):
-    """A square grey image, 0 to 1, that goes on when it is repeated; ``period`` pixels: the same tile again and again."""
+    """A square grey image, 0 to 1, that goes on when it is repeated; ``period``: its size in pixels."""
     rng = np.random.default_rng(seed)
     size = period or 1024
     layers = [cv2.GaussianBlur(np.tile(rng.random((size, size)), (3, 3)), (0, 0), s) for s in (1.5, 4, 10)]

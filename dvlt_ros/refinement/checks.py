@@ -16,8 +16,8 @@ from .window import Reason
 MIN_SHARE = 0.65  # of the sights that fit
 MOST_RESIDUAL = 2.2  # times the deviation that sights of their kind are assumed to have
 MIN_PARALLAX = 5.0  # deviations of a sight that half of the points' rays differ by
-FLAT, FLAT_SHARE = 3.0, 0.9  # deviations of a sight that this share of a flat scene's sights stay within
-LEAST_SHOWN_PX = 0.03  # deviation of a sight in images without noise
+FLAT, FLAT_SHARE = 7.0, 0.9  # deviations of a sight that this share of a flat scene's sights stay within
+LEAST_SHOWN_PX = 0.02  # deviation of a sight in images without noise
 PLANE_ROUNDS = 3
 AGREES = 1.15  # times the refined residual that the network's may be
 
