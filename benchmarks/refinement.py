@@ -173,7 +173,8 @@ def line(r: Row) -> str:
 
 def summary(title: str, rows: Sequence[Row]) -> str:
     spent = np.array([r.process_ms for r in rows])
-    means = np.nanmean([(*r.auc, r.classical, *r.abs_rel) for r in rows], axis=0)
+    columns = np.array([(*r.auc, r.classical, *r.abs_rel) for r in rows]).T
+    means = [np.nanmean(column) if np.isfinite(column).any() else np.nan for column in columns]
     worse = [r.name for r in rows if r.auc[1] < r.auc[0] - NOISE]
     return (
         f"{title}: {len(rows)} windows; AUC@30 network {100 * means[0]:.1f}, refined {100 * means[1]:.1f}, "
