@@ -8,6 +8,7 @@ from ..errors import ConfigError
 from ..parameters import group
 from .budget.config import BudgetConfig, WindowConfig
 from .inference.config import ModelConfig
+from .inference.refining import RefinementConfig
 from .keyframes.config import KeyframeConfig
 from .loops.config import LoopsConfig
 from .maps.config import MapConfig
@@ -29,6 +30,7 @@ class MapperConfig:
     keyframes: KeyframeConfig = group(KeyframeConfig)
     confidence: ConfidenceConfig = group(ConfidenceConfig)
     registration: RegistrationConfig = group(RegistrationConfig)
+    refinement: RefinementConfig = group(RefinementConfig)
     map: MapConfig = group(MapConfig)
     odometry: OdometryConfig = group(OdometryConfig)
     scale: ScaleConfig = group(ScaleConfig)

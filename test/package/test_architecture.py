@@ -27,6 +27,7 @@ ARROWS = {
     "parameters": {"errors"},
     "robust": {"errors", "geometry"},
     "health": set(),
+    "refinement": {"errors"},
     "export": {"errors", "types", "geometry", "frame_names"},
     "mapping": {
         "errors",
@@ -42,6 +43,7 @@ ARROWS = {
         "backends",
         "fast",
         "export",
+        "refinement",
     },
     "sensing": {"errors", "geometry", "lens", "frame_names", "imaging", "sources", "mapping"},
     "evaluation": {"errors", "sources", "export"},

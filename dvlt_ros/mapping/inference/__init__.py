@@ -9,6 +9,7 @@ from .dvlt_predictor import DvltPredictor, choose_device, digest_of
 from .loading import load_predictor
 from .model_predictor import WindowPredictor
 from .prediction import DeviceMemoryError, PlaceRecognizer, Predictor, Preparable, WindowPrediction
+from .refining import RefinementConfig, RefiningPredictor
 
 __all__ = [
     "DeviceMemoryError",
@@ -16,6 +17,8 @@ __all__ = [
     "PlaceRecognizer",
     "Predictor",
     "Preparable",
+    "RefinementConfig",
+    "RefiningPredictor",
     "WindowPrediction",
     "WindowPredictor",
     "choose_device",

@@ -1,0 +1,97 @@
+"""Any predictor, its poses and depths corrected by what tracks of points say: see `dvlt_ros.refinement`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from ...parameters import check_parameters, parameter
+from ...refinement import NetworkAnswer, Report, WindowFrame, WindowRefiner
+from ..data.views import View
+from .prediction import Predictor, WindowPrediction
+
+RefinementMode = Literal["off", "tracks", "auto"]
+
+
+@dataclass(frozen=True)
+class RefinementConfig:
+    """Whether windows are refined by bundle adjustment."""
+
+    GROUP: ClassVar[str] = "refinement"
+    mode: RefinementMode = parameter(
+        "off",
+        "bundle adjustment of each window; tracks: over points that are followed from frame to frame; auto: also over "
+        "descriptors where frames are far apart and there is no latency budget",
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+
+class RefiningPredictor:
+    """A `Predictor` around another one; places are recognized as the other one does."""
+
+    def __init__(self, predictor: Predictor, has_descriptors: bool) -> None:
+        """``has_descriptors``: match them where frames are far apart, which takes some 150 ms a frame on a CPU."""
+        self._predictor = predictor
+        self._budget_ms = math.inf if has_descriptors else 0.0
+        self._refiner = WindowRefiner()
+        self.report: Report | None = None  # of the latest window
+
+    def __getattr__(self, name: str) -> Any:
+        """`PlaceRecognizer` and `Preparable`, if the other one is."""
+        if name == "_predictor":  # before it is set
+            raise AttributeError(name)
+        return getattr(self._predictor, name)
+
+    @property
+    def device(self) -> torch.device:
+        return self._predictor.device
+
+    @property
+    def min_steps(self) -> int:
+        return self._predictor.min_steps
+
+    @property
+    def max_steps(self) -> int:
+        return self._predictor.max_steps
+
+    @property
+    def has_fixed_steps(self) -> bool:
+        return self._predictor.has_fixed_steps
+
+    @property
+    def image_size(self) -> int:
+        return self._predictor.image_size
+
+    def reset(self) -> None:
+        """Forgets the stream, tracks included."""
+        self._predictor.reset()
+        self._refiner.reset()
+        self.report = None
+
+    def predict(
+        self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
+    ) -> WindowPrediction:
+        """All views are decoded, because tracks go through all of them; see `Predictor.predict`."""
+        found = self._predictor.predict(views, num_steps, image_size, range(len(views)))
+        frames = [WindowFrame(v.number, v.picture.image, v.picture.intrinsics, v.frame.camera) for v in views]
+        answer = NetworkAnswer(
+            found.depth, found.confidence, found.window_from_cam, found.intrinsics, found.mapping.scale,
+            found.mapping.offset,
+        )  # fmt: skip
+        refined = self._refiner.refine(frames, answer, budget_ms=self._budget_ms)
+        self.report = refined.report
+        chosen = np.asarray(decoded)
+        return replace(
+            found,
+            depth=refined.depth[chosen],
+            confidence=refined.confidence[chosen],
+            window_from_cam=refined.window_from_cam[chosen],
+            intrinsics=refined.intrinsics[chosen],
+        )

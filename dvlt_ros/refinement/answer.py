@@ -1,0 +1,61 @@
+"""From an adjustment back to the window's answer: the network's gauge and scale, its maps corrected."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .covariance import pose_covariances
+from .depth import corrected
+from .estimate import Estimate
+from .observations import parallax
+from .rotations import inverse
+from .start import completed
+from .window import NetworkAnswer, Refined, Report
+
+
+def kept(network: NetworkAnswer, report: Report) -> Refined:
+    """The network's answer as it is."""
+    unknown = np.full((len(network.depth), 6, 6), np.nan)
+    return Refined(network.depth, network.confidence, network.window_from_cam, unknown, network.intrinsics, report)
+
+
+def answered(
+    network: NetworkAnswer, found: Estimate, cam_from_window: np.ndarray, report: Report, metres_per_unit: float
+) -> Refined:
+    """``cam_from_window``: the network's (S, 4, 4), all finite; ``metres_per_unit`` is NaN where nothing tells it."""
+    is_metric = bool(np.isfinite(metres_per_unit))
+    placed, reference = list(found.placed), found.reference
+    depths = np.einsum("sj,pj->ps", found.solution.cam_from_window[:, 2, :3], found.solution.points)
+    depths += found.solution.cam_from_window[:, 2, 3]
+    fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (depths > 0)
+    factor = 1.0 if is_metric or report.state == "kept" else networks_scale(depths, found.sights.depth, fits)
+    poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[reference])
+    poses[:, :3, 3] *= factor
+    theirs = cam_from_window.copy()
+    theirs[:, :3, 3] *= metres_per_unit if is_metric else 1.0
+    poses = completed(poses, placed, theirs)
+    covariance = pose_covariances(found)
+    covariance[:, 3:] *= factor
+    covariance[..., 3:] *= factor
+    depth, confidence = corrected(
+        network, found.sights.pixels, factor * depths, fits, deviations(found), metres_per_unit if is_metric else 1.0
+    )
+    intrinsics = network.intrinsics.copy()
+    intrinsics[:, [0, 1], [0, 1]] *= np.exp(found.solution.log_focal)
+    gauge = inverse(theirs[reference])
+    points = factor * (found.solution.points @ found.solution.cam_from_window[reference, :3, :3].T
+                       + found.solution.cam_from_window[reference, :3, 3])  # fmt: skip
+    points = points[fits.any(axis=1)] @ gauge[:3, :3].T + gauge[:3, 3]
+    return Refined(depth, confidence, gauge @ inverse(poses), covariance, intrinsics, report, reference, points)
+
+
+def networks_scale(depths: np.ndarray, expected: np.ndarray, fits: np.ndarray) -> float:
+    """What (P, S) depths have to be multiplied by to be the network's on the whole."""
+    both = fits & np.isfinite(expected)
+    return float(np.median(expected[both] / depths[both])) if both.any() else 1.0
+
+
+def deviations(found: Estimate) -> np.ndarray:
+    """(P,) standard deviations of the logarithms of the points' depths: what a sight's error is to the parallax."""
+    angles = parallax(found.sights.seen, found.sights.mask, found.solution)
+    return found.sights.deviation_px / found.sights.focal / np.maximum(angles, 1e-4)

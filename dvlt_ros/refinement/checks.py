@@ -1,0 +1,83 @@
+"""Whether an adjustment's answer may replace the network's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .estimate import Estimate
+from .focal import FocalEvidence
+from .observations import RAYLEIGH_MEDIAN, parallax
+from .problem import Solution
+from .rotations import inverse
+from .window import Reason
+
+MIN_SHARE = 0.65  # of the sights that fit
+MOST_RESIDUAL = 2.2  # times the deviation that sights of their kind are assumed to have
+MIN_PARALLAX = 5.0  # deviations of a sight that half of the points' rays differ by
+FLAT, FLAT_SHARE = 7.0, 0.9  # deviations of a sight that this share of a flat scene's sights stay within
+LEAST_SHOWN_PX = 0.02  # deviation of a sight in images without noise
+PLANE_ROUNDS = 3
+AGREES = 1.15  # times the refined residual that the network's may be
+
+
+@dataclass(frozen=True)
+class Verdict:
+    reason: Reason = ""  # why the network's answer stays; empty: it does not
+    detail: str = ""
+    focal_factor: float = np.nan
+    focal_deviation: float = np.nan
+    parallax_deg: float = np.nan
+    network_residual_px: float = np.nan
+
+
+def judged(found: Estimate, network: np.ndarray, followed: bool, focal: FocalEvidence | None) -> Verdict:
+    """``network``: its cam_from_window (S, 4, 4); ``followed``: the tracks are flow, not matches; None: no camera
+    claims a focal length."""
+    fitting = found.fits.sum(axis=1) >= 2
+    angles = parallax(found.sights.seen, found.sights.mask, found.solution)[fitting]
+    angle = float(np.median(angles)) if len(angles) else 0.0
+    before = found.sights.errors_px(Solution(network, found.sights.triangulated(network)))
+    verdict = Verdict(parallax_deg=float(np.degrees(angle)), network_residual_px=float(np.nanmedian(before)))
+    deviation = found.sights.deviation_px
+    if focal is not None and angle * found.sights.focal >= MIN_PARALLAX * deviation:
+        focal.add(found, angle)
+        verdict = replace(verdict, focal_factor=focal.factor, focal_deviation=focal.deviation)
+        if focal.is_wrong:
+            told = found.sights.focal * focal.factor
+            detail = f"focal length {found.sights.focal:.0f} pixels, the tracks say {told:.0f}"
+            return replace(verdict, reason="wrong intrinsics", detail=f"{detail} ± {told * focal.deviation:.0f}")
+    if found.inlier_share < MIN_SHARE or found.residual_px > MOST_RESIDUAL * found.assumed_px:
+        reason: Reason = "moving objects" if followed else "the tracks do not agree"
+        detail = f"{found.inlier_share:.0%} of the sights fit one rigid motion, within {found.residual_px:.2f} pixels"
+        return replace(verdict, reason=reason, detail=detail)
+    if angle * found.sights.focal < MIN_PARALLAX * deviation:
+        return replace(verdict, reason="pure rotation", detail=f"rays differ by {np.degrees(angle):.2f} degrees")
+    flat = from_plane(found, fitting)
+    if flat < FLAT * max(found.residual_px / RAYLEIGH_MEDIAN, LEAST_SHOWN_PX):
+        return replace(verdict, reason="planar scene", detail=f"one plane leaves {flat:.2f} pixels")
+    if verdict.network_residual_px < AGREES * found.residual_px:
+        detail = f"{verdict.network_residual_px:.2f} pixels, adjusted {found.residual_px:.2f}"
+        return replace(verdict, reason="the network already agrees", detail=detail)
+    return verdict
+
+
+def from_plane(found: Estimate, fitting: np.ndarray) -> float:
+    """What nine tenths of the fitting sights stay within, pixels, if all points are moved onto one plane."""
+    points, sights = found.solution.points[fitting], found.sights.select(fitting)
+    weight = np.ones(len(points))
+    normal, middle = np.zeros(3), np.zeros(3)
+    for _ in range(PLANE_ROUNDS):
+        middle = (weight[:, None] * points).sum(axis=0) / weight.sum()
+        away = points - middle
+        normal = np.linalg.eigh((weight[:, None] * away).T @ away)[1][:, 0]
+        distance = away @ normal
+        weight = 1 / (1 + np.square(distance / max(2 * float(np.median(np.abs(distance))), 1e-9)))
+    eye = inverse(found.solution.cam_from_window[found.reference])[:3, 3]
+    rays = points - eye
+    along = rays @ normal
+    along = np.where(np.abs(along) > 1e-9, along, 1e-9)
+    flattened = eye + rays * (((middle - eye) @ normal) / along)[:, None]
+    errors = sights.errors_px(replace(found.solution, points=flattened))
+    return float(np.quantile(errors[found.fits[fitting]], FLAT_SHARE))

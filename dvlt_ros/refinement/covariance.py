@@ -1,0 +1,45 @@
+"""How exactly the tracks tell the poses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .estimate import Estimate
+
+LEAST_INFORMATION = 1e-9  # of the largest eigenvalue; what is told less is not told
+
+
+def pose_covariances(found: Estimate) -> np.ndarray:
+    """(S, 6, 6) of each camera's turn (rad) and shift (window unit) in its own frame, against the reference.
+
+    Points and, where it is free, the focal length are marginalised out. 0 for the reference, NaN for frames that
+    are not placed. The adjustment's weights are inverse deviations as the sights have shown them, so that no factor
+    is left to estimate; outliers have lost their weight.
+    """
+    information, frames = found.solution.information, found.sights.mask.shape[1]
+    result = np.full((frames, 6, 6), np.nan)
+    result[found.reference] = 0.0
+    free = [s for s in found.placed if s != found.reference]
+    rows = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in free])
+    if found.solution.log_focal:  # it was let go
+        rows = np.append(rows, 6 * frames)
+    values, vectors = np.linalg.eigh(information[np.ix_(rows, rows)])
+    covariance = (vectors / np.maximum(values, LEAST_INFORMATION * values[-1])) @ vectors.T
+    for k, s in enumerate(free):
+        result[s] = covariance[6 * k : 6 * k + 6, 6 * k : 6 * k + 6]
+    return result
+
+
+def focal_estimate(found: Estimate) -> tuple[float, float]:
+    """Logarithm of what the tracks would multiply the focal length by, and its standard deviation.
+
+    One Newton step from the solution, all poses and points going along: no second adjustment is needed to see
+    that an intrinsic matrix is wrong.
+    """
+    frames = found.sights.mask.shape[1]
+    rows = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in found.placed if s != found.reference])
+    rows = np.append(rows, 6 * frames)
+    information = found.solution.information[np.ix_(rows, rows)]
+    information[np.diag_indices_from(information)] *= 1 + LEAST_INFORMATION
+    told = np.linalg.solve(information, np.stack([found.solution.gradient[rows], np.eye(len(rows))[-1]], axis=1))[-1]
+    return found.solution.log_focal - float(told[0]), float(np.sqrt(max(told[1], 0.0)))

@@ -1,0 +1,120 @@
+"""The poses and points that explain the tracks best, from the start that leads there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .adjustment import ENOUGH, adjust
+from .observations import OUTLIER, RAYLEIGH_MEDIAN, Observations
+from .problem import Solution
+from .start import MIN_SUPPORT, Start
+
+FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
+GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
+LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
+MOST_DEVIATION = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    start: str
+    placed: tuple[int, ...]  # frames whose poses the tracks tell
+    sights: Observations  # in the placed frames, tracks that two of them see
+    solution: Solution  # poses of all frames, points of the sights' tracks
+    errors_px: np.ndarray  # (P, S); NaN where not seen
+    cost: float  # of all sights in all frames, comparable between starts
+    assumed_px: float  # deviation of a sight before the sights have shown theirs
+
+    @property
+    def reference(self) -> int:
+        return self.placed[int(self.sights.mask[:, self.placed].sum(axis=0).argmax())]
+
+    @property
+    def fits(self) -> np.ndarray:
+        """(P, S) sights that agree with the solution."""
+        return np.nan_to_num(self.errors_px, nan=np.inf) < OUTLIER * self.sights.deviation_px
+
+    @property
+    def inlier_share(self) -> float:
+        return float(self.fits.sum() / max(self.sights.mask.sum(), 1))
+
+    @property
+    def residual_px(self) -> float:
+        """Median over the sights."""
+        return float(np.nanmedian(self.errors_px))
+
+
+def estimated(sights: Observations, start: Start, rounds: int) -> Estimate | None:
+    """Adjusted from a start; frames that too few sights agree with are given up. None: fewer than two are left.
+
+    Frames that the start could not place get their chance: often the adjustment draws them in.
+    """
+    placed = tuple(np.flatnonzero(sights.mask.sum(axis=0) >= MIN_SUPPORT).tolist())
+    while len(placed) >= 2:
+        used = sights.within(list(placed))
+        used = used.select(used.mask.sum(axis=1) >= 2)
+        begin = Solution(start.cam_from_window, used.triangulated(start.cam_from_window))
+        reference = placed[int(used.mask[:, placed].sum(axis=0).argmax())]
+        solution = adjust(used.problem(reference), begin, rounds)
+        found = Estimate(start.name, placed, used, solution, used.errors_px(solution), np.inf, used.deviation_px)
+        support = found.fits[found.fits.sum(axis=1) >= 2].sum(axis=0)
+        held = tuple(s for s in placed if support[s] >= MIN_SUPPORT)
+        if held == placed:
+            return replace(found, cost=total_cost(sights, found))
+        placed = held
+    return None
+
+
+def total_cost(sights: Observations, found: Estimate) -> float:
+    """Cauchy's cost of all sights; those in frames that are not placed count as outliers."""
+    limit = OUTLIER * sights.deviation_px
+    inside = np.log1p(np.square(found.errors_px[found.sights.mask] / limit)).sum()
+    return float(inside + np.log1p(9.0) * (sights.mask.sum() - found.sights.mask.sum()))
+
+
+def best_estimate(
+    sights: Observations, likely: Iterable[Start], costly: Iterable[Start], thorough: bool
+) -> Estimate | None:
+    """Of the likely starts up to the first good one, and of the costly ones where none is, or if ``thorough``."""
+    best: Estimate | None = None
+    rounds = THOROUGH_ROUNDS if thorough else FIRST_ROUNDS
+    for start in likely:
+        best = cheaper(best, estimated(sights, start, rounds))
+        if best is not None and is_good(best) and not thorough:
+            break
+    if thorough or best is None or not is_good(best):
+        for start in costly:
+            best = cheaper(best, estimated(sights, start, rounds))
+    return best
+
+
+def is_good(found: Estimate) -> bool:
+    return found.inlier_share >= GOOD_SHARE and len(found.placed) == found.sights.mask.shape[1]
+
+
+def cheaper(best: Estimate | None, other: Estimate | None) -> Estimate | None:
+    if best is None or other is None:
+        return best or other
+    return min(best, other, key=lambda found: found.cost)
+
+
+def with_poses(found: Estimate, cam_from_window: np.ndarray) -> Estimate:
+    """The same tracks seen from other poses (S, 4, 4), which stay."""
+    points = found.sights.triangulated(cam_from_window)
+    solution = replace(found.solution, cam_from_window=cam_from_window, points=points)
+    return replace(found, solution=solution, errors_px=found.sights.errors_px(solution))
+
+
+def finished(found: Estimate, focal_weight: float) -> Estimate:
+    """Adjusted once more, by the spread that the sights have shown; ``focal_weight`` as in `Problem`."""
+    shown = found.residual_px / RAYLEIGH_MEDIAN / found.sights.deviation_px
+    deviation = found.sights.deviation_px * float(np.clip(shown, LEAST_DEVIATION, MOST_DEVIATION))
+    sights = replace(found.sights, deviation_px=deviation)
+    problem = replace(sights.problem(found.reference), focal_weight=focal_weight)
+    is_fixed = np.isinf(focal_weight)
+    rounds, enough = (LAST_ROUNDS, ENOUGH) if is_fixed else (FOCAL_ROUNDS, 1e-6)  # the valley of focal lengths is flat
+    solution = adjust(problem, found.solution, rounds, enough)
+    return replace(found, sights=sights, solution=solution, errors_px=sights.errors_px(solution))

@@ -1,0 +1,92 @@
+"""The window's tracks as arrays, with what the network says of their depth, and the adjustment problem they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .adjustment import residuals
+from .problem import Problem, Solution
+from .rotations import inverse
+from .triangulation import expected_points, triangulate
+
+DEPTH_DEVIATION = 0.3  # of the logarithm of the network's depth: it holds points that have no parallax
+OUTLIER = 3.0  # standard deviations
+RAYLEIGH_MEDIAN = 1.1774  # of the length of two normal errors, in their standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """P tracks in S frames."""
+
+    pixels: np.ndarray  # (P, S, 2) of the images
+    mask: np.ndarray  # (P, S) bool, where a track is seen
+    seen: np.ndarray  # (P, S, 2) normalised coordinates; 0 where not seen
+    depth: np.ndarray  # (P, S) the network's; NaN where it has none
+    focal: float  # pixels of the images
+    deviation_px: float  # standard deviation of a sight in each direction
+
+    def select(self, tracks: np.ndarray) -> Observations:
+        """Some tracks, by index or (P,) bool."""
+        chosen = (self.pixels[tracks], self.mask[tracks], self.seen[tracks], self.depth[tracks])
+        return Observations(*chosen, self.focal, self.deviation_px)
+
+    def within(self, frames: list[int]) -> Observations:
+        """Sights in some frames alone; the arrays keep their shapes."""
+        mask = np.zeros_like(self.mask)
+        mask[:, frames] = self.mask[:, frames]
+        return replace(self, mask=mask, depth=np.where(mask, self.depth, np.nan))
+
+    @property
+    def tolerance(self) -> float:
+        """Of a sight, in normalised coordinates."""
+        return OUTLIER * self.deviation_px / self.focal
+
+    def triangulated(self, cam_from_window: np.ndarray) -> np.ndarray:
+        """Points (P, 3)."""
+        expected = expected_points(self.seen, self.mask, self.depth, cam_from_window)
+        return triangulate(self.seen, self.mask, cam_from_window, expected)
+
+    def problem(self, reference: int, log_scale: float = 0.0) -> Problem:
+        """``log_scale`` takes the network's unit to that of the poses."""
+        known = self.mask & np.isfinite(self.depth)
+        share = np.sqrt(np.maximum(known.sum(axis=1, keepdims=True), 1))  # errors within a track are the same error
+        return Problem(
+            seen=self.seen,
+            weight=self.mask * (self.focal / self.deviation_px),
+            log_depth=np.log(np.where(known, self.depth, 1.0)) + log_scale,
+            depth_weight=known / (DEPTH_DEVIATION * share),
+            limit=OUTLIER,
+            reference=reference,
+        )
+
+    def errors_px(self, solution: Solution) -> np.ndarray:
+        """(P, S) distances in the image, pixels; NaN where a track is not seen."""
+        whitened, _ = residuals(self.problem(0), solution)
+        length = np.linalg.norm(whitened[..., :2], axis=-1).T * self.deviation_px
+        return np.where(self.mask, length, np.nan)
+
+
+def parallax(seen: np.ndarray, mask: np.ndarray, solution: Solution) -> np.ndarray:
+    """(P,) largest angle in radians at each point between the first ray of its track and another."""
+    centres = inverse(solution.cam_from_window)[:, :3, 3]
+    rays = solution.points[:, None] - centres
+    rays /= np.maximum(np.linalg.norm(rays, axis=-1, keepdims=True), 1e-12)
+    first = rays[np.arange(len(rays)), mask.argmax(axis=1)]
+    cosine = np.where(mask, np.einsum("psi,pi->ps", rays, first), 1.0)
+    widest = rays[np.arange(len(rays)), cosine.argmin(axis=1)]
+    cosine = np.where(mask, np.einsum("psi,pi->ps", rays, widest), 1.0).min(axis=1)
+    return np.arccos(np.clip(cosine, -1, 1))
+
+
+def sampled(
+    depth: np.ndarray, pixels: np.ndarray, scale: tuple[float, float], offset: tuple[float, float]
+) -> np.ndarray:
+    """Depth maps (S, h, w) at pixels (P, S, 2) of the images, nearest; NaN outside and where it is not above 0."""
+    height, width = depth.shape[1:]
+    cells = np.floor(pixels * scale + offset).astype(int)
+    inside = ((cells >= 0) & (cells < (width, height))).all(axis=-1)
+    columns, rows = cells[..., 0].clip(0, width - 1), cells[..., 1].clip(0, height - 1)
+    found = depth[np.arange(len(depth)), rows, columns].astype(np.float64)
+    return np.where(inside & (found > 0), found, np.nan)

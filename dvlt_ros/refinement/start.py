@@ -1,0 +1,136 @@
+"""Where a bundle adjustment may begin: pairs by essential matrices, the other frames by perspective-n-point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import cv2
+import numpy as np
+
+from .adjustment import adjust
+from .epipolar import pair_geometry
+from .observations import Observations
+from .problem import Solution
+from .rotations import inverse
+
+MIN_SUPPORT = 10  # sights of known points that place a frame
+ENOUGH_SUPPORT = 40
+PNP_ROUNDS = 200
+LOOSE = 1.5  # tolerances, for points that are not adjusted yet
+GOOD_PARALLAX = np.radians(4.0)
+MOST_RESCALE = 5.0
+SETTLING_ROUNDS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    name: str
+    cam_from_window: np.ndarray  # (S, 4, 4)
+
+
+def perspective(points: np.ndarray, flat: np.ndarray, tolerance: float) -> np.ndarray | None:
+    """cam_from_window (4, 4) of points (N, 3) and their sights (N, 2); None: too few agree."""
+    if len(points) < MIN_SUPPORT:
+        return None
+    found, turn, shift, inliers = cv2.solvePnPRansac(
+        points, flat, np.eye(3), None, flags=cv2.SOLVEPNP_AP3P, reprojectionError=tolerance,
+        iterationsCount=PNP_ROUNDS, confidence=0.999,
+    )  # fmt: skip
+    if not found or inliers is None or len(inliers) < MIN_SUPPORT:
+        return None
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(turn)[0], shift.ravel()
+    return pose if np.isfinite(pose).all() else None
+
+
+def essential_starts(sights: Observations, network: np.ndarray, most: int) -> Iterator[Start]:
+    """From the pairs with most matches and parallax; ``network`` is its cam_from_window (S, 4, 4)."""
+    ranked = []
+    for i, j in combinations(range(sights.mask.shape[1]), 2):
+        both = sights.mask[:, i] & sights.mask[:, j]
+        if both.sum() >= MIN_SUPPORT:
+            away = np.median(np.linalg.norm(sights.seen[both, i] - sights.seen[both, j], axis=-1))
+            ranked.append((both.sum() * min(away / 0.15, 1.0), i, j))
+    given = 0
+    for _, i, j in sorted(ranked, reverse=True)[: 2 * most]:
+        both = sights.mask[:, i] & sights.mask[:, j]
+        pair = pair_geometry(sights.seen[both, i], sights.seen[both, j], sights.tolerance / 2)
+        if pair is None:
+            continue
+        poses = network.copy()
+        poses[i], poses[j] = np.eye(4), pair.b_from_a
+        yield grown(f"frames {i} and {j}", sights, poses, [i, j], network, settle=True)
+        given += 1
+        if given == most:
+            return
+
+
+def grown(
+    name: str, sights: Observations, poses: np.ndarray, placed: list[int], network: np.ndarray, settle: bool
+) -> Start:
+    """The other frames, each placed by the points that those before it see; ``settle``: adjusted in between."""
+    poses, placed = in_networks_unit(sights, poses, placed), list(placed)
+    points, known = settled(sights, poses, placed, settle)
+    tried: set[int] = set()
+    while left := [s for s in range(len(poses)) if s not in placed and s not in tried]:
+        support = (sights.mask & known[:, None]).sum(axis=0)
+        chosen = max(left, key=lambda s: int(support[s]))
+        usable = known & sights.mask[:, chosen]
+        pose = perspective(points[usable], sights.seen[usable, chosen], LOOSE * sights.tolerance)
+        tried.add(chosen)
+        if pose is None:
+            continue
+        poses[chosen] = pose
+        placed.append(chosen)
+        tried.clear()
+        rest = [int(support[s]) for s in left if s != chosen]
+        if settle or (rest and min(rest) < ENOUGH_SUPPORT):
+            points, known = settled(sights, poses, placed, settle)
+    return Start(name, completed(poses, placed, network))
+
+
+def settled(
+    sights: Observations, poses: np.ndarray, placed: list[int], adjusted: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (P, 3) of the placed frames, and which are known (P,); with ``adjusted`` poses change in place."""
+    inner = sights.within(placed)
+    known = inner.mask.sum(axis=1) >= 2
+    points, used = np.zeros((len(known), 3)), inner.select(known)
+    solution = Solution(poses, used.triangulated(poses))
+    if adjusted and known.any():
+        solution = adjust(used.problem(placed[0]), solution, SETTLING_ROUNDS)
+        poses[placed] = solution.cam_from_window[placed]
+    points[known] = solution.points
+    fits = np.nanmax(used.errors_px(solution), axis=1, initial=0.0) < 2 * LOOSE * 3 * sights.deviation_px
+    known[known] = fits
+    return points, known
+
+
+def in_networks_unit(sights: Observations, poses: np.ndarray, placed: list[int]) -> np.ndarray:
+    """Shifts between the placed frames made so long that points are as deep as the network says."""
+    inner, poses = sights.within(placed), poses.copy()
+    inner = inner.select(inner.mask.sum(axis=1) >= 2)
+    first_from_window = poses[placed[0]].copy()
+    poses[placed] = poses[placed] @ inverse(first_from_window)
+    for _ in range(4):
+        points = inner.triangulated(poses)
+        local = np.einsum("sj,pj->ps", poses[:, 2, :3], points) + poses[:, 2, 3]
+        ratio = (inner.depth / local)[inner.mask & (local > 0) & np.isfinite(inner.depth)]
+        if not len(ratio):
+            break
+        factor = float(np.clip(np.median(ratio), 1 / MOST_RESCALE, MOST_RESCALE))
+        poses[placed, :3, 3] *= factor
+        if abs(factor - 1) < 0.02:
+            break
+    return poses
+
+
+def completed(poses: np.ndarray, placed: list[int], network: np.ndarray) -> np.ndarray:
+    """Frames that are not placed get the network's pose relative to the nearest that is."""
+    poses = poses.copy()
+    for s in set(range(len(poses))) - set(placed):
+        nearest = min(placed, key=lambda p: abs(p - s))
+        poses[s] = network[s] @ inverse(network[nearest]) @ poses[nearest]
+    return poses

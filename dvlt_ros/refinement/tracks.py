@@ -1,0 +1,126 @@
+"""The tracks of a window: those that go on from the windows before, or features compared where frames are far apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+import cv2
+import numpy as np
+
+from .descriptors import Features, describe, match
+from .epipolar import essential_inliers
+from .flow import FlowTracker, Sights
+from .window import WindowFrame
+
+MIN_CONTINUED = 30  # tracks that two neighbours share, or they are far apart
+MIN_CONTINUED_SHARE = 0.3
+MIN_CORNERS = 20  # of a frame; below it there is nothing to describe either
+FLOW_DEVIATION = 0.5 / 640  # of a sight, in image widths
+MATCH_DEVIATION = 1.0 / 640
+LEAST_FLOW_PX, LEAST_MATCH_PX = 0.25, 0.5
+PAIR_TOLERANCE = 1.5  # deviations of a match from its epipolar line
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    pixels: np.ndarray  # (P, S, 2) of the images, pixel (0, 0) centred at (0.5, 0.5); 0 where not seen
+    mask: np.ndarray  # (P, S) bool
+    numbers: np.ndarray  # (P,) int; of a followed track the same in every window, of a matched one -1
+    far_apart: bool  # neighbours share too little to be followed
+    textured: bool  # at least two frames show something
+    deviation_px: float  # standard deviation of a sight in each direction
+
+
+class TrackStore:
+    """Owns what is kept from window to window: each frame is followed, and described, once."""
+
+    def __init__(self) -> None:
+        self._trackers: dict[str, FlowTracker] = {}
+        self._sights: dict[int, Sights] = {}
+        self._features: dict[int, Features] = {}
+
+    def reset(self) -> None:
+        """Forgets the stream."""
+        self._trackers.clear()
+        self._sights.clear()
+        self._features.clear()
+
+    def followed(self, frames: Sequence[WindowFrame]) -> Tracks:
+        """Tracks that at least two frames see; frames of windows before are not followed anew."""
+        for frame in frames:
+            if frame.number not in self._sights:
+                tracker = self._trackers.setdefault(frame.camera, FlowTracker())
+                self._sights[frame.number] = tracker.track(frame.image)
+        inside = {frame.number for frame in frames}
+        self._sights = {number: sights for number, sights in self._sights.items() if number in inside}
+        self._features = {number: found for number, found in self._features.items() if number in inside}
+        sights = [self._sights[frame.number] for frame in frames]
+        textured = sum(len(found.tracks) >= MIN_CORNERS for found in sights) >= 2
+        deviation_px = max(FLOW_DEVIATION * frames[0].image.shape[1], LEAST_FLOW_PX)
+        return Tracks(*joined(sights), self._are_far_apart(frames, sights), textured, deviation_px)
+
+    def matched(self, frames: Sequence[WindowFrame], intrinsics: np.ndarray) -> Tracks:
+        """Tracks of features that fit their pairs' epipolar geometries; ``intrinsics`` (S, 3, 3) of the images."""
+        for frame in frames:
+            if frame.number not in self._features:
+                self._features[frame.number] = describe(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY))
+        features = [self._features[frame.number] for frame in frames]
+        flat = [normalised(f.pixels, k) for f, k in zip(features, intrinsics, strict=True)]
+        deviation_px = max(MATCH_DEVIATION * frames[0].image.shape[1], LEAST_MATCH_PX)
+        links = []
+        for i, j in combinations(range(len(frames)), 2):
+            pairs = match(features[i], features[j])
+            tolerance = PAIR_TOLERANCE * deviation_px / intrinsics[i][0, 0]
+            fits, _ = essential_inliers(flat[i][pairs[:, 0]], flat[j][pairs[:, 1]], tolerance)
+            if fits.any():
+                links.append((i, j, pairs[fits]))
+        links.sort(key=lambda link: -len(link[2]))  # the surest first: a later match that contradicts is left out
+        pixels, mask = linked([found.pixels for found in features], links)
+        return Tracks(pixels, mask, np.full(len(mask), -1), True, True, deviation_px)
+
+    def _are_far_apart(self, frames: Sequence[WindowFrame], sights: Sequence[Sights]) -> bool:
+        if len({frame.camera for frame in frames}) > 1:
+            return True
+        for before, after in pairwise(sights):
+            shared = len(np.intersect1d(before.tracks, after.tracks, assume_unique=True))
+            if shared < max(MIN_CONTINUED, MIN_CONTINUED_SHARE * len(before.tracks)):
+                return True
+        return False
+
+
+def normalised(pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Pixels (..., 2) -> x / z and y / z."""
+    return (pixels - intrinsics[..., [0, 1], 2]) / intrinsics[..., [0, 1], [0, 1]]
+
+
+def joined(sights: Sequence[Sights]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels (P, S, 2), mask (P, S) and numbers (P,) of followed tracks that at least two frames see."""
+    numbers, counts = np.unique(np.concatenate([found.tracks for found in sights]), return_counts=True)
+    numbers = numbers[counts >= 2]
+    pixels, mask = np.zeros((len(numbers), len(sights), 2)), np.zeros((len(numbers), len(sights)), dtype=bool)
+    for s, found in enumerate(sights):
+        _, rows, places = np.intersect1d(numbers, found.tracks, assume_unique=True, return_indices=True)
+        pixels[rows, s], mask[rows, s] = found.pixels[places], True
+    return pixels, mask, numbers
+
+
+def linked(pixels: Sequence[np.ndarray], links: Sequence[tuple[int, int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Pairwise matches (i, j, (M, 2)) as tracks: pixels (P, S, 2) and mask (P, S); no track is twice in a frame."""
+    track_of: dict[tuple[int, int], dict[int, int]] = {}  # a feature's (frame, index): its track's features by frame
+    for i, j, pairs in links:
+        for a, b in pairs.tolist():
+            first = track_of.setdefault((i, a), {i: a})
+            second = track_of.setdefault((j, b), {j: b})
+            if first is second or first.keys() & second.keys():
+                continue
+            first.update(second)
+            for node in second.items():
+                track_of[node] = first
+    tracks = [t for t in {id(track): track for track in track_of.values()}.values() if len(t) > 1]
+    found, mask = np.zeros((len(tracks), len(pixels), 2)), np.zeros((len(tracks), len(pixels)), dtype=bool)
+    for p, track in enumerate(tracks):
+        for s, index in track.items():
+            found[p, s], mask[p, s] = pixels[s][index], True
+    return found, mask
