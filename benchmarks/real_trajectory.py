@@ -34,6 +34,7 @@ from dvlt_ros.lens import Lens
 from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor, choose_device
+from dvlt_ros.mapping.inference.refining import RefinementConfig
 from dvlt_ros.mapping.keyframes.config import KeyframeConfig
 from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
 from dvlt_ros.mapping.mapper import Mapper
@@ -181,6 +182,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--refinement", choices=("off", "tracks", "auto"), default="off", help="default: off")
     parser.add_argument("--max-registration-residual", type=float, default=RegistrationConfig().max_residual)
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--threads", type=int, default=2, help="of pycolmap and of PyTorch (default: 2)")
@@ -193,6 +195,7 @@ def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredicto
     registration = RegistrationConfig(max_residual=args.max_registration_residual)
     loops = LoopsConfig(LoopDetectorConfig(mode="never"))
     config = MapperConfig(keyframes=KeyframeConfig(min_change=0.0), registration=registration, loops=loops)
+    config = replace(config, refinement=RefinementConfig(mode=args.refinement))
     found = [by_mapper(recording, predictor, config, None)]
     for drift in args.drift:
         odom = drifting(recording.world_from_cam, drift)

@@ -36,8 +36,8 @@ from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.model import Dvlt
 from dvlt_ros.refinement import NetworkAnswer, Refined, WindowFrame, WindowRefiner
-from dvlt_ros.training.evaluation import MIN_BASELINE
-from dvlt_ros.training.metrics import area_under_curve, depth_metrics, pair_errors
+from dvlt_ros.training.evaluation.metrics import area_under_curve, depth_metrics, pair_errors
+from dvlt_ros.training.evaluation.windows import MIN_BASELINE
 from dvlt_ros.training.synthetic import load_benchmark
 
 FAR_VIEWS, FAR_STRIDE = 6, 10

@@ -36,6 +36,7 @@ from .data.frames import Frame
 from .front_end.front_end import FrontEnd
 from .front_end.warm_up import warm_up
 from .inference.prediction import Predictor
+from .inference.refining import refining
 from .keyframes.admission import Opened
 from .loop_closer import LoopCloser, prepare_loops
 from .loops.detector import LoopDetector
@@ -74,8 +75,9 @@ class Mapper:
             ConfigError: values that do not fit the checkpoint, or loops that must be closed and cannot be.
         """
         self.config, self._notify = config, notify
-        self.predictor, self.sensors = predictor, sensors or Sensors()
         predictor.reset()  # it may have seen another stream
+        self.predictor, self.sensors = predictor, sensors or Sensors()
+        predictor = refining(predictor, config.refinement, has_budget=config.budget.latency_ms > 0)
         self.loops = prepare_loops(config.loops, predictor, self.sensors.tell_metres)
         self._front_end = FrontEnd(
             predictor, config, notify, clock_ns,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..health import Health
 from .front_end.front_end import FrontEnd
+from .inference.refining import RefiningPredictor
 from .loop_closer import LoopCloser
 from .maps.map_update import MapUpdate
 from .maps.metric_map import MetricMap
@@ -28,6 +29,8 @@ def status_of(
     if isinstance(placed, MetricMap):
         health |= placed.health()
     values |= scale_values(placed) | gravity_values(front_end, placed) | closer.values(latest)
+    if isinstance(front_end.predictor, RefiningPredictor):
+        health["refinement"] = front_end.predictor.health()
     health["loops"] = closer.health()
     return MapperStatus(health, values)
 
@@ -48,6 +51,8 @@ def window_values(front_end: FrontEnd, latest: MapUpdate | None) -> dict[str, st
             "registration_residual": number(window.registration.residual, 4),
             "quality_level": front_end.quality_level,
         }
+    if isinstance(front_end.predictor, RefiningPredictor):
+        values["refinement"] = front_end.predictor.described()
     if (rig := front_end.rig) is not None:
         values |= {
             "cameras": ", ".join(rig.cameras),

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from ...health import Health
 from ...parameters import check_parameters, parameter
 from ...refinement import NetworkAnswer, Report, WindowFrame, WindowRefiner
 from ..data.views import View
@@ -48,6 +49,23 @@ class RefiningPredictor:
         if name == "_predictor":  # before it is set
             raise AttributeError(name)
         return getattr(self._predictor, name)
+
+    def health(self) -> Health:
+        """Tracks that contradict the intrinsics are worth a look."""
+        report = self.report
+        is_wrong = report is not None and report.reason == "wrong intrinsics"
+        return Health.warn(f"intrinsics: {report.detail}") if report is not None and is_wrong else Health.ok()
+
+    def described(self) -> str:
+        """What became of the latest window."""
+        report = self.report
+        if report is None:
+            return "no window yet"
+        if report.state == "kept":
+            return f"the network's answer stays: {report.reason} ({report.detail})"
+        return (
+            f"refined: {report.tracks} tracks, residual {report.residual_px:.2f} pixels, {report.milliseconds:.0f} ms"
+        )
 
     @property
     def device(self) -> torch.device:
@@ -95,3 +113,10 @@ class RefiningPredictor:
             window_from_cam=refined.window_from_cam[chosen],
             intrinsics=refined.intrinsics[chosen],
         )
+
+
+def refining(predictor: Predictor, config: RefinementConfig, has_budget: bool) -> Predictor:
+    """The predictor as ``config`` asks; ``has_budget``: of latency, which matching of descriptors does not fit."""
+    if config.mode == "off":
+        return predictor
+    return RefiningPredictor(predictor, has_descriptors=config.mode == "auto" and not has_budget)
