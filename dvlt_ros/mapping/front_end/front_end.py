@@ -63,9 +63,7 @@ class FrontEnd:
         self.gravity = gravity
         self.loops = loops
         self.counters = Counters()
-        self.overhead_ms = (
-            0.0  # from the end of a window to the publication of its frames, as measured by the publisher
-        )
+        self.overhead_ms = 0.0  # from the end of a window to the publication of its frames
         self._config = config
         self._notify = notify
         self._clock_ns = clock_ns

@@ -23,9 +23,7 @@ from ..inputs.tf_tree import CameraAnchor, OdomAnchor, TfTree, TreeError
 from .frame_outputs import QUEUE, FrameOutputs, may_be_unscaled, wanted
 from .live_view import LiveView
 
-UNJOINED_RESIDUAL = (
-    0.1  # of a map's first window, which has no registration: the largest one that a registration may have
-)
+UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no registration: the largest that is accepted
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
