@@ -33,9 +33,9 @@ def node_poses(robot):
         may_go_on, is_held = threading.Event(), threading.Event()
         held = mapping.request(lambda held=is_held, go=may_go_on: held.set() or go.wait(60))
         assert is_held.wait(60)
-        for _ in range(count):
+        for number in range(1, count + 1):  # one by one: the subscription's queue is shorter than a window
             robot.show()
-        robot.until(lambda n=count: len(mapping._frames) == n, "the frames of a window")
+            robot.until(lambda n=number: len(mapping._frames) == n, "a frame")
         may_go_on.set()
         held.result(60)
         robot.until(lambda: robot.stamp_ns in robot.stamps("pose"), "the window's poses")
