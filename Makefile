@@ -1,6 +1,7 @@
 # `make` lists the targets. The environment is made on first use, with or without a ROS 2 distribution.
 
 VENV ?= .venv
+JOBS ?= 2# processes that share the tests
 # Expanded only when the environment is made: the Python of a sourced ROS 2, else the one that the ROS wheels are for.
 PYTHON ?= $(shell python3 -c 'import rclpy' 2>/dev/null && echo python3 || echo python3.11)
 RUN := $(VENV)/bin/python
@@ -26,7 +27,7 @@ $(STAMP): $(INPUTS)
 	$(PYTHON) tools/make_venv.py $(VENV)
 	@touch $@
 
-test: $(STAMP)  ## every test (ARGS="-k name" passes options to pytest; JOBS=2 shares the files among two processes)
+test: $(STAMP)  ## every test (ARGS="-k name" passes options to pytest; JOBS= runs them in one process)
 	$(DDS) ROS_PYTHON_CHECK_FIELDS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST $(RUN) -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile) $(ARGS)
 
 lint: $(STAMP)  ## ruff and mypy
