@@ -1,4 +1,4 @@
-"""A bag, a video or a folder of images as a map, without ROS: the node's engine, every frame, always the same result.
+"""A bag, a video or a folder of images as a map, without ROS: the node's mapper, every frame, always the same result.
 
     ros2 run dvlt_ros reconstruct_bag recording.mcap --output out
     python -m dvlt_ros.reconstruct_bag photos/ --weights nvidia/dvlt

@@ -1,4 +1,4 @@
-"""All parameters of the mapper, each group in the dataclass of the room that reads it."""
+"""All parameters of the mapper, each group in the dataclass of the stage that reads it."""
 
 from __future__ import annotations
 

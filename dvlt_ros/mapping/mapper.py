@@ -1,4 +1,4 @@
-"""The mapper: frames in, map updates out. The whole pipeline on one screen; every stage has its package here.
+"""The mapper: frames in, map updates out. The algorithm is `add`, `step` and `_next`; the stages are packages here.
 
     mapper = Mapper(MapperConfig(), load_predictor(...), Sensors(odometry=look_up))
     for frame in frames:
@@ -112,7 +112,7 @@ class Mapper:
         while (update := self._next(flush=True)) is not None:
             yield update
         if self._corrections:
-            update = MapUpdate(None, None, False, True, self._take_corrections())
+            update = MapUpdate(None, None, is_metric=False, is_placed=True, corrections=self._take_corrections())
             self.integrate(update)
             yield update
 
@@ -167,7 +167,7 @@ class Mapper:
         return update
 
     def _drop_opened(self) -> None:
-        """Frame sets that no window has taken yet."""
+        """Frame sets that no window has taken yet: accepted, and dropped."""
         count = sum(map(len, self._opened))
         self._opened.clear()
         self.counters.add(accepted=count, dropped=count)
@@ -177,7 +177,7 @@ class Mapper:
         corrections, self._corrections = self._corrections, ()
         return corrections
 
-    # ---- for a stream in real time, where another thread feeds this one: see `MappingThread`
+    # ---- the parts of `add` for a stream in real time: see `MappingThread`
 
     def admit(self, frame: Frame) -> None:
         """Adds a frame to the next window; if there is no room, the oldest new frames are dropped and counted."""

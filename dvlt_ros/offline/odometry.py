@@ -22,7 +22,7 @@ class Link(NamedTuple):
 
 
 class CameraOdometry:
-    """Where the camera was by the wheels and its mount."""
+    """Where the camera was, from odometry and its mount."""
 
     def __init__(self, recorded: RecordedOdometry, config: OdometryConfig, notify: Callable[[str], None]) -> None:
         """``notify`` gets what cannot be used, and where odometry starts anew.

@@ -19,7 +19,7 @@ OPTION = "--odom"
 
 @dataclass(frozen=True, eq=False)
 class RecordedOdometry:
-    """Where the robot's base was by its wheels, and where on it the camera is."""
+    """Where the robot's base was, and where on it the camera is."""
 
     name: str  # a topic, "TF", or a file
     odom_frame: str

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import ConfigError, DvltError
+from .model_host import ModelHost
 from .offline import Job, report, run_job
-from .residence import Residence
 from .scene import ShowOptions
 
 PORT = 7860
@@ -28,11 +28,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        residence = Residence(args.device)
+        model_host = ModelHost(args.device)
         if not args.offline:
-            serve(args, residence)
+            serve(args, model_host)
             return
-        failures = run_job(job(args), residence, print)
+        failures = run_job(job(args), model_host, print)
     except DvltError as error:
         sys.exit(f"dvlt_ros.web: {error}")
     if failures:
@@ -76,12 +76,12 @@ def job(args: argparse.Namespace) -> Job:
     return Job(inputs, tuple(names), args.output_root, options, args.max_views, args.steps, args.overwrite)
 
 
-def serve(args: argparse.Namespace, residence: Residence) -> None:
+def serve(args: argparse.Namespace, model_host: ModelHost) -> None:
     try:
         from .server import run_page
     except ImportError as error:
         raise ConfigError(f"the page needs NiceGUI ({error}): pip install 'dvlt_ros[web]'") from error
-    run_page(residence, args.host, args.port, open_browser=not args.no_open)
+    run_page(model_host, args.host, args.port, open_browser=not args.no_open)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import get_args
 
 from ..errors import DvltError, InputError
 from .files import Kind, write_scene
+from .model_host import ModelHost
 from .photos import read_photos
-from .residence import Residence
 from .scene import ShowOptions
 
 SOURCE = "source.txt"  # in each sequence's folder: which input it is of
@@ -29,7 +29,7 @@ class Job:
     overwrite: bool = False
 
 
-def run_job(job: Job, residence: Residence, say: Callable[[str], object]) -> list[str]:
+def run_job(job: Job, model_host: ModelHost, say: Callable[[str], object]) -> list[str]:
     """Writes ``<root>/<sequence>/<model>.{glb,ply,rrd}``; returns what failed, and goes on to the next.
 
     One model after the other is loaded; what exists is skipped unless told otherwise.
@@ -47,7 +47,7 @@ def run_job(job: Job, residence: Residence, say: Callable[[str], object]) -> lis
             say(f"{folder / model}: there already")
             continue
         try:
-            scene = residence.reconstruct(model, read_photos([path], job.max_views), 0, job.num_steps)
+            scene = model_host.reconstruct(model, read_photos([path], job.max_views), 0, job.num_steps)
             for kind in missing:
                 write_scene(folder / f"{model}.{kind}", scene, job.options)
         except Exception as error:  # whatever a model does with one input, the others have their turn

@@ -11,8 +11,8 @@ from nicegui import events, run, ui
 
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import DvltError
+from .model_host import ModelHost
 from .panels import downloads, how_to_install, pictures_of, sliders, step, thumbnails
-from .residence import Residence
 from .scene import ShowOptions
 from .session import Session
 from .viewer import Viewer
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 class Page:
     """One visitor's page."""
 
-    def __init__(self, residence: Residence, held_by_others: Callable[[Session], int] = lambda _: 0) -> None:
+    def __init__(self, model_host: ModelHost, held_by_others: Callable[[Session], int] = lambda _: 0) -> None:
         """``held_by_others``: bytes that the other visitors' uploads take."""
-        self.session = Session(residence)
+        self.session = Session(model_host)
         self._held_by_others = held_by_others
-        self._residence = residence
+        self._residence = model_host
         self._reference = 0
         self._busy = False
         self._notice: ui.notification | None = None

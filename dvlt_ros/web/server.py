@@ -13,8 +13,8 @@ from nicegui import app, ui
 from ..backends import DEFAULT_MODEL
 from ..errors import DvltError
 from .files import WRITERS
+from .model_host import ModelHost
 from .page import Page
-from .residence import Residence
 from .session import Session
 from .visitors.guard import Guard
 from .visitors.uploads import MAX_BYTES, MAX_VISITORS
@@ -57,11 +57,11 @@ def held_by_others(session: Session) -> int:
     return sum(other.upload_bytes for other in list(sessions.values()) if other is not session)
 
 
-def run_page(residence: Residence, host: str, port: int, open_browser: bool) -> None:
+def run_page(model_host: ModelHost, host: str, port: int, open_browser: bool) -> None:
     """Serves until it is stopped. Everything that a browser needs comes from this process."""
 
     app.add_middleware(Guard, host=host, max_body_bytes=MAX_BYTES + FORM_BYTES)
-    limits = residence.steps(DEFAULT_MODEL)  # before the first visitor: loading takes its time
+    limits = model_host.steps(DEFAULT_MODEL)  # before the first visitor: loading takes its time
 
     @ui.page("/")
     def visit() -> None:
@@ -70,7 +70,7 @@ def run_page(residence: Residence, host: str, port: int, open_browser: bool) -> 
         if len(sessions) >= MAX_VISITORS:
             ui.label(f"{MAX_VISITORS} visitors are here already: please come back later.").classes("dvlt-empty")
             return
-        page = Page(residence, held_by_others)
+        page = Page(model_host, held_by_others)
         sessions[page.session.token] = page.session
         ui.context.client.on_delete(lambda: leave(page.session))
         page.show_steps(*limits)
@@ -79,6 +79,6 @@ def run_page(residence: Residence, host: str, port: int, open_browser: bool) -> 
         host=host, port=port, title="dvlt_ros", show=open_browser, reload=False, show_welcome_message=True,
         favicon="🧊", reconnect_timeout=30.0, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip
-    if residence.is_busy:  # nothing is left to do, and the network cannot be interrupted
+    if model_host.is_busy:  # nothing is left to do, and the network cannot be interrupted
         sys.stdout.flush()
         os._exit(0)

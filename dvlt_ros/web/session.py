@@ -13,8 +13,8 @@ from pathlib import Path
 from ..demo import DEMO_SEQUENCE
 from ..errors import DvltError, InputError
 from .files import Kind, write_scene
+from .model_host import ModelHost
 from .photos import Photos
-from .residence import Residence
 from .scene import Scene, ShowOptions
 from .visitors.reader import Reader
 
@@ -26,14 +26,14 @@ NAME_LENGTH = 60  # characters, of at most 4 bytes: file systems take 255
 class Session:
     """Lives in a folder of its own that goes with it. Its methods may take their time: call them from a thread."""
 
-    def __init__(self, residence: Residence, reader: Reader | None = None) -> None:
+    def __init__(self, model_host: ModelHost, reader: Reader | None = None) -> None:
         self.token = secrets.token_urlsafe(16)  # part of the addresses of its files
         self.name = ""
         self.photos: Photos | None = None
         self.scene: Scene | None = None
         self.scene_name, self.scene_number = "", 0
         self.options = ShowOptions()
-        self._residence = residence
+        self._residence = model_host
         self._reader = reader or Reader(slots=READINGS)
         self._folder = Path(tempfile.mkdtemp(prefix="dvlt_web_"))
         self._paths: list[Path] = []

@@ -7,9 +7,9 @@ from wall import Wall
 
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
+from dvlt_ros.web.model_host import ModelHost
 from dvlt_ros.web.photos import read_photos
 from dvlt_ros.web.reconstruction import reconstruct
-from dvlt_ros.web.residence import Residence
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,8 @@ def wall():
 
 
 @pytest.fixture
-def residence(wall):
-    return Residence("cpu", load=lambda _: WindowPredictor(wall))
+def model_host(wall):
+    return ModelHost("cpu", load=lambda _: WindowPredictor(wall))
 
 
 @pytest.fixture(scope="module")

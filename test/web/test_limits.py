@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from dvlt_ros.errors import DataError, InputError
+from dvlt_ros.web.model_host import MAX_WAITING, ModelHost
 from dvlt_ros.web.offline import claim_folder
-from dvlt_ros.web.residence import MAX_WAITING, Residence
 from dvlt_ros.web.session import Session
 from dvlt_ros.web.visitors.reader import Limits, Reader
 
@@ -116,12 +116,12 @@ def test_who_leaves_ends_what_is_read(tmp_path):
 
 
 @pytest.fixture
-def residence():
-    return Residence("cpu", load=lambda _: None)
+def model_host():
+    return ModelHost("cpu", load=lambda _: None)
 
 
-def test_a_closed_session_takes_nothing(residence, folder):
-    session = Session(residence)
+def test_a_closed_session_takes_nothing(model_host, folder):
+    session = Session(model_host)
     session.close()
     for act in (
         lambda: session.take(sorted(folder.iterdir()), 3),
@@ -134,7 +134,7 @@ def test_a_closed_session_takes_nothing(residence, folder):
     assert not session._folder.exists()
 
 
-def test_photos_that_come_after_the_visitor_has_left_are_not_kept(residence, folder):
+def test_photos_that_come_after_the_visitor_has_left_are_not_kept(model_host, folder):
     class Slow(Reader):
         def read(self, paths, max_views):
             photos = super().read(paths, max_views)
@@ -142,7 +142,7 @@ def test_photos_that_come_after_the_visitor_has_left_are_not_kept(residence, fol
             session._folder.mkdir()  # as an upload does that goes on
             return photos
 
-    session = Session(residence, Slow())
+    session = Session(model_host, Slow())
     with pytest.raises(InputError, match="has left"):
         session.take(sorted(folder.iterdir()), 3)
     assert session.photos is None
@@ -157,13 +157,13 @@ def test_only_so_many_wait_for_the_device(folder):
         assert go_on.wait(60)
         raise InputError("enough")
 
-    residence = Residence("cpu", load=load)
+    model_host = ModelHost("cpu", load=load)
     photos = Reader().read(sorted(folder.iterdir()), 1)
     refusals = []
 
     def reconstruct():
         try:
-            residence.reconstruct("dvlt", photos)
+            model_host.reconstruct("dvlt", photos)
         except InputError as error:
             refusals.append(str(error))
 
@@ -172,16 +172,16 @@ def test_only_so_many_wait_for_the_device(folder):
         thread.start()
     assert started.acquire(timeout=60)
     deadline = time.monotonic() + 60
-    while residence._places._value and time.monotonic() < deadline:
+    while model_host._places._value and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert residence.is_busy
+    assert model_host.is_busy
     reconstruct()  # one too many: told at once
     assert refusals == [f"{MAX_WAITING} others wait for the device: please try again in a moment"]
     go_on.set()
     for thread in threads:
         thread.join(60)
     assert len(refusals) == 2 + MAX_WAITING
-    assert not residence.is_busy
+    assert not model_host.is_busy
 
 
 # Files

@@ -11,9 +11,9 @@ from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
 from dvlt_ros.web import __main__ as command
+from dvlt_ros.web.model_host import ModelHost
 from dvlt_ros.web.offline import SOURCE, Job, claim_folder, run_job
 from dvlt_ros.web.photos import read_photos
-from dvlt_ros.web.residence import Residence
 from dvlt_ros.web.scene import ShowOptions
 
 PHOTOS = sorted(DEMO_SEQUENCE.glob("*.jpg"))[:3]
@@ -28,16 +28,16 @@ def make_inputs(root):
     return root / "a/room", root / "b/room"
 
 
-def test_offline_writes_what_is_missing_and_only_that(tmp_path, residence, wall):
+def test_offline_writes_what_is_missing_and_only_that(tmp_path, model_host, wall):
     pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install 'dvlt_ros[rerun]'")
     inputs = make_inputs(tmp_path)
     job = Job(inputs, ("dvlt",), tmp_path / "out", ShowOptions(), max_views=2)
-    assert run_job(job, residence, lambda _: None) == []
+    assert run_job(job, model_host, lambda _: None) == []
     written = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("dvlt.*")}
     assert written == {f"{folder}/dvlt.{kind}" for folder in ("room", "room_2") for kind in ("glb", "ply", "rrd")}
     (tmp_path / "out/room/dvlt.ply").unlink()
     before = (tmp_path / "out/room/dvlt.glb").stat().st_mtime_ns
-    assert run_job(job, residence, lambda _: None) == []
+    assert run_job(job, model_host, lambda _: None) == []
     assert (tmp_path / "out/room/dvlt.ply").exists()
     assert (tmp_path / "out/room/dvlt.glb").stat().st_mtime_ns == before
     assert len(wall.asked) == 3
@@ -55,7 +55,7 @@ def test_one_model_at_a_time_and_failures_at_the_end(tmp_path):
 
     inputs = (*make_inputs(tmp_path), tmp_path / "not there")
     job = Job(inputs, ("pi3", "dvlt"), tmp_path / "out", ShowOptions(), max_views=2)
-    failures = run_job(job, Residence("cpu", load=load), lambda _: None)
+    failures = run_job(job, ModelHost("cpu", load=load), lambda _: None)
     assert len(failures) == 3
     assert "not there: no such file or folder" in failures[0]
     assert sum("pip install pi3" in failure for failure in failures) == 2
@@ -73,9 +73,9 @@ def test_the_model_before_has_left_when_the_next_one_loads():
         loaded.append(weakref.ref(predictor))
         return predictor
 
-    residence = Residence("cpu", load=load)
+    model_host = ModelHost("cpu", load=load)
     for name in ("dvlt", "vggt", "dvlt"):
-        residence.reconstruct(name, read_photos(PHOTOS, 1))
+        model_host.reconstruct(name, read_photos(PHOTOS, 1))
     assert len(loaded) == 3
 
 

@@ -8,7 +8,7 @@ from wall import Wall
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import DataError, InputError
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
-from dvlt_ros.web.residence import Residence
+from dvlt_ros.web.model_host import ModelHost
 from dvlt_ros.web.scene import ShowOptions
 from dvlt_ros.web.session import Session
 
@@ -26,8 +26,8 @@ PHOTOS = sorted(DEMO_SEQUENCE.glob("*.jpg"))[:3]
         ({"old.bag": b"#ROSBAG V2.0\n"}, "a bag of ROS 1"),
     ],
 )
-def test_bad_uploads_are_refused_by_name_and_cause(files, message, residence):
-    session = Session(residence)
+def test_bad_uploads_are_refused_by_name_and_cause(files, message, model_host):
+    session = Session(model_host)
     paths = session.new_upload(list(files))
     for path, data in zip(paths, files.values(), strict=True):
         path.write_bytes(data)
@@ -54,8 +54,8 @@ HOSTILE = [
 ]
 
 
-def test_uploads_stay_in_their_folder_whatever_a_browser_calls_them(residence):
-    session = Session(residence)
+def test_uploads_stay_in_their_folder_whatever_a_browser_calls_them(model_host):
+    session = Session(model_host)
     paths = session.new_upload(HOSTILE)
     for path in paths:
         path.write_bytes(b"x")  # takes every name
@@ -75,7 +75,7 @@ def test_who_leaves_leaves_nothing_behind():
                 session.close()
             return super().predict(images, num_steps)
 
-    session = Session(Residence("cpu", load=lambda _: WindowPredictor(leaving)))
+    session = Session(ModelHost("cpu", load=lambda _: WindowPredictor(leaving)))
     leaving = Leaving()
     session.take(list(PHOTOS), 12)
     session.reconstruct("dvlt", 0, None)
@@ -87,8 +87,8 @@ def test_who_leaves_leaves_nothing_behind():
     assert not folder.exists()
 
 
-def test_a_scene_keeps_its_name_when_other_photos_come(residence):
-    session = Session(residence)
+def test_a_scene_keeps_its_name_when_other_photos_come(model_host):
+    session = Session(model_host)
     session.take(list(PHOTOS), 12)
     session.reconstruct("dvlt", 0, None)
     session.take_example(2)
@@ -96,8 +96,8 @@ def test_a_scene_keeps_its_name_when_other_photos_come(residence):
     session.close()
 
 
-def test_sliders_do_not_run_the_network_again(residence, wall):
-    session = Session(residence)
+def test_sliders_do_not_run_the_network_again(model_host, wall):
+    session = Session(model_host)
     session.take(list(PHOTOS), 12)
     session.reconstruct("dvlt", 0, None)
     sizes = []

@@ -19,7 +19,7 @@ from .features import FeatureCache
 from .sampling import image_shape
 from .stored import StoredWindows, StoreSpec, render_beside
 
-LOOK_EVERY = 50  # batches between looks for windows that were rendered meanwhile
+LOOK_EVERY = 50  # batches between checks for windows that were rendered meanwhile
 FIRST_PIECES = 1  # rendered here when the folder is empty
 
 

@@ -111,7 +111,7 @@ class BudgetController:
             if self.quality_levels.index > self.quality_levels.top:
                 self.quality_levels.move(self.quality_levels.top, "no latency budget")
         elif self._model.is_settled and self._model.num_windows >= LEARNING:
-            self._climb()
+            self._change_level()
 
     def expect(self, num_views: int, num_steps: int, image_size: int, window_ms: float) -> None:
         """Learns from a window before the stream began; replaces what was learned before."""
@@ -129,7 +129,7 @@ class BudgetController:
         self._calm = 0.0
         self._patience = PATIENCE
 
-    def _climb(self) -> None:
+    def _change_level(self) -> None:
         """Moves by one change per window at most: down at once, up after `_patience` windows with headroom."""
         if self._model.num_loads > self._known_loads:  # tries under another load do not count
             self._known_loads = self._model.num_loads

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             change_state(observer, executor, processes[0], transition)
         camera = [f"source:={args.source}", f"rate_hz:={args.rate_hz}", "frame_id:=camera_optical_frame"]
-        processes.append(start("play_camera", camera, without=TRANSPORT))
+        processes.append(start("tools.play_camera", camera, without=TRANSPORT))
         watch(observer, executor, processes, total)
     finally:
         for process in processes:

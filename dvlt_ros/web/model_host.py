@@ -21,7 +21,7 @@ MAX_WAITING = 4  # reconstructions that wait for the device: each keeps a thread
 Load = Callable[[ModelConfig], Predictor]
 
 
-class Residence:
+class ModelHost:
     """Loads a model when it is asked for, after the one before has left. Several threads may ask."""
 
     def __init__(self, device: str, load: Load = load_predictor) -> None:
