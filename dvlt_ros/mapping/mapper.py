@@ -194,11 +194,6 @@ class Mapper:
         """Latest time from the end of a window to its publication, part of the latency budget. Thread-safe."""
         self._front_end.overhead_ms = overhead_ms
 
-    @property
-    def window_size(self) -> int:
-        """The most frames that may wait for a window."""
-        return self.config.window.size
-
     # ---- the map
 
     @property

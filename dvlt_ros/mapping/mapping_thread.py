@@ -50,7 +50,7 @@ class MappingThread:
         """Never blocks. If there is no room, the oldest frame is dropped and counted."""
         with self._changed:
             self._frames.append(frame)
-            if len(self._frames) > self.mapper.window_size:
+            if len(self._frames) > self.mapper.config.window.size:
                 self._frames.popleft()
                 self.mapper.counters.add(accepted=1, dropped=1)
             self._changed.notify()
