@@ -91,7 +91,7 @@ def _check_memory(updates: Sequence[MapUpdate], mapper: Mapper, num_views: int) 
     Raises:
         InputError: it did so.
     """
-    together = min(mapper.counters.read().accepted, mapper.window_size)
+    together = min(mapper.counters.read().accepted, mapper.config.window.size)
     if updates and updates[0].window is not None and updates[0].window.num_views < together:
         raise InputError(f"no memory for {num_views} views: use fewer")
 
