@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .covariance import pose_covariances
+from .adjusting.covariance import pose_covariances
+from .adjusting.estimate import Estimate
+from .adjusting.rotations import inverse
+from .adjusting.start import completed
 from .depth import corrected
-from .estimate import Estimate
-from .observations import parallax
-from .rotations import inverse
-from .start import completed
+from .tracking.observations import parallax
 from .window import NetworkAnswer, Refined, Report
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .estimate import Estimate
+from .adjusting.estimate import Estimate
+from .adjusting.problem import Solution
+from .adjusting.rotations import inverse
 from .focal import FocalEvidence
-from .observations import RAYLEIGH_MEDIAN, parallax
-from .problem import Solution
-from .rotations import inverse
+from .tracking.observations import RAYLEIGH_MEDIAN, parallax
 from .window import Reason
 
 MIN_SHARE = 0.65  # of the sights that fit

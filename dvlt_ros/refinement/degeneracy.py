@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .epipolar import rays
-from .observations import Observations
+from .tracking.epipolar import rays
+from .tracking.observations import Observations
 from .window import Reason
 
 MIN_TRACKS = 25  # seen in two frames

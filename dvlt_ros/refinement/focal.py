@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .adjustment import adjust
-from .covariance import focal_estimate
-from .estimate import GOOD_SHARE, Estimate
+from .adjusting.adjustment import adjust
+from .adjusting.covariance import focal_estimate
+from .adjusting.estimate import GOOD_SHARE, Estimate
 
 REMEMBERED_WINDOWS, MIN_WINDOWS = 9, 2
 SUSPECT = 0.12  # logarithm of a factor on the focal length that one Newton step sees

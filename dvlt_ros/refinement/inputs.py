@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
-from .observations import Observations, sampled
-from .tracks import Tracks, normalised
+from .tracking.observations import Observations, sampled
+from .tracking.tracks import Tracks, normalised
 from .window import NetworkAnswer, PosePrior, WindowFrame
 
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, with_poses
+from .adjusting.metric import in_metres
+from .adjusting.rotations import inverse
+from .adjusting.start import Start, essential_starts, grown
 from .answer import answered, kept
 from .checks import Verdict, judged
 from .degeneracy import degenerate
-from .estimate import GOOD_SHARE, Estimate, best_estimate, finished, with_poses
 from .focal import FocalEvidence
 from .inputs import check, image_intrinsics, nearest_finite, observed
-from .metric import in_metres
-from .observations import Observations
-from .rotations import inverse
-from .start import Start, essential_starts, grown
-from .tracks import Tracks, TrackStore
+from .tracking.observations import Observations
+from .tracking.tracks import Tracks, TrackStore
 from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFrame
 
 MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dvlt_ros.refinement.adjustment import adjust, linearised
-from dvlt_ros.refinement.problem import KnownPose, Problem, Solution
-from dvlt_ros.refinement.rotations import inverse, rotation_from_vector, turn_between, vector_from_rotation
+from dvlt_ros.refinement.adjusting.adjustment import adjust, linearised
+from dvlt_ros.refinement.adjusting.problem import KnownPose, Problem, Solution
+from dvlt_ros.refinement.adjusting.rotations import inverse, rotation_from_vector, turn_between, vector_from_rotation
 
 FOCAL = 500.0
 

@@ -22,7 +22,7 @@ from textured_room import (
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.refinement import PosePrior, WindowFrame, WindowRefiner
-from dvlt_ros.refinement.rotations import inverse
+from dvlt_ros.refinement.adjusting.rotations import inverse
 
 POSES = walk(6, step=0.1)
 

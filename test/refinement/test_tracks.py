@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from textured_room import INTRINSICS, PATTERNS, SIZE, cast, frames, pose, walk
 
-from dvlt_ros.refinement.flow import FlowTracker
-from dvlt_ros.refinement.tracks import TrackStore, linked, normalised
+from dvlt_ros.refinement.tracking.flow import FlowTracker
+from dvlt_ros.refinement.tracking.tracks import TrackStore, linked, normalised
 from dvlt_ros.refinement.window import WindowFrame
 
 

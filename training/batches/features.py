@@ -1,7 +1,7 @@
 """Features of a frozen encoder, computed once per stored image and kept on disk.
 
 Every stored window has several variants with photometric augmentation of their own, every second one mirrored. With one
-variant, every second piece of windows is mirrored.
+variant, every second chunk of windows is mirrored.
 Files are memory-mapped; the system keeps in memory what fits.
 """
 
@@ -22,7 +22,7 @@ from dvlt_ros.model.config import PATCH_SIZE
 from ..data.types import Views
 from ..synthetic import AugmentConfig, augment
 from .rendering import mirror
-from .stored import PIECE, StoredWindows, opened, tensor_digest, write_whole
+from .stored import CHUNK, StoredWindows, opened, tensor_digest, write_whole
 
 FORMAT = 1
 INDEX = "features.json"
@@ -63,24 +63,24 @@ class FeatureCache:
         """Views ``order`` (S,) of a window, without images, and their features (1, S, h*w, (taps + 1) * C)."""
         number, row = self.store.place(index)
         self._ensure(number)
-        with opened(self.path(number)) as piece:
-            features = piece.get_slice("features")[variant, row][order][None].float()
+        with opened(self.path(number)) as chunk:
+            features = chunk.get_slice("features")[variant, row][order][None].float()
         views = self.store.window(index, order, images=False)
         return (mirror(views, torch.tensor([True])) if is_mirrored(number, variant) else views), features
 
     def path(self, number: int) -> Path:
-        return self.folder / f"piece-{number:06d}.safetensors"
+        return self.folder / f"chunk-{number:06d}.safetensors"
 
     def _ensure(self, number: int) -> None:
-        """The features of a piece are there, and are those of its images."""
+        """The features of a chunk are there, and are those of its images."""
         if number in self._checked:
             return
         images = self.store.digest(number)
         if not self.path(number).exists():
             features = torch.stack([self._encoded(number, variant) for variant in range(self.variants)])
             write_whole(self.path(number), {"features": features}, {"images": images})
-        with opened(self.path(number)) as piece:
-            if piece.metadata().get("images") != images:
+        with opened(self.path(number)) as chunk:
+            if chunk.metadata().get("images") != images:
                 raise DataError(
                     f"{self.path(number)}: features of other images than {self.store.path(number)} has; "
                     "remove the folder, or name another one"
@@ -95,7 +95,7 @@ class FeatureCache:
         device = self.encoder.cls_token.device
         with torch.inference_mode():
             if self.photometric is not None:
-                seeds = torch.arange(PIECE * number, PIECE * (number + 1)) + VARIANT_SEEDS * variant
+                seeds = torch.arange(CHUNK * number, CHUNK * (number + 1)) + VARIANT_SEEDS * variant
                 images = augment(images, seeds, self.photometric)
             found = [self.encoder.frozen(window.to(device)).half().cpu() for window in images]
         return torch.stack(found)

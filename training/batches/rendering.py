@@ -63,17 +63,17 @@ class SyntheticWindows:
         return [views[i : i + 1] for i in range(len(seeds))]
 
     def _rendered(self, seeds: Sequence[int], num_views: int, size: Size, photometric: AugmentConfig | None) -> Views:
-        """Windows (B, num_views, ...), in pieces; a compiled renderer gets whole ones, filled up with the last seed."""
+        """Windows (B, num_views, ...), in chunks; a compiled renderer gets whole ones, filled up with the last seed."""
         missing = -len(seeds) % RENDERED_AT_ONCE if self.render is not None else 0
         padded = [*seeds, *[seeds[-1]] * missing]
         config = SyntheticConfig(augment=photometric)
-        pieces = [
+        chunks = [
             sample_windows(
                 padded[i : i + RENDERED_AT_ONCE], config, self.device, None, num_views, size, self.photos, self.render
             )
             for i in range(0, len(padded), RENDERED_AT_ONCE)
         ]
-        return concatenate(pieces)[: len(seeds)]
+        return concatenate(chunks)[: len(seeds)]
 
     def _varied(self, seeds: Sequence[int], num_views: int, size: Size) -> Views:
         if size not in self._kept:
@@ -82,7 +82,7 @@ class SyntheticWindows:
         indices = [seed % len(self.own_seeds) for seed in seeds]
         missing = sorted({i for i in indices if i not in kept})
         if missing:
-            if self.render is not None:  # it makes whole pieces: what is needed next rather than one window twice
+            if self.render is not None:  # it makes whole chunks: what is needed next rather than one window twice
                 missing += kept.missing(-len(missing) % RENDERED_AT_ONCE, besides=set(missing))
             kept.add(missing, self._rendered([self.own_seeds[i] for i in missing], self.most_views, size, None))
         draws = [np.random.default_rng(seed) for seed in seeds]

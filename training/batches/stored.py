@@ -2,7 +2,7 @@
 
     python -m dvlt_ros.training.batches.stored FOLDER --windows 4000 --views 6 --size 168x126
 
-A folder holds ``windows.json`` and pieces of eight windows. A piece appears whole or not at all.
+A folder holds ``windows.json`` and chunks of eight windows. A chunk appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dvlt_ros.errors import DataError, DvltError
 from ..data.types import Views
 from ..synthetic import Photos, SyntheticConfig, compiled_renderer, load_atlas, sample_windows
 
-PIECE = 8  # windows of a file; a compiled renderer is compiled for this number alone
+CHUNK = 8  # windows of a file; a compiled renderer is compiled for this number alone
 FORMAT = 1
 INDEX = "windows.json"
 GEOMETRY = ("world_from_cam", "intrinsics", "depth", "valid")
@@ -58,7 +58,7 @@ class StoredWindows:
 
     def __init__(self, folder: str | Path, spec: StoreSpec) -> None:
         self.folder, self.spec = Path(folder).expanduser(), spec
-        self._ready: list[int] = []  # pieces in order of their numbers
+        self._ready: list[int] = []  # chunks in order of their numbers
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._check_index(self.folder / INDEX)
@@ -67,51 +67,51 @@ class StoredWindows:
 
     def __len__(self) -> int:
         """Windows that are there now."""
-        return PIECE * len(self._ready)
+        return CHUNK * len(self._ready)
 
     def refresh(self, limit: int | None = None) -> int:
-        """Looks for new pieces, those of seeds below ``limit``; how many windows there are."""
-        names = (path.stem.removeprefix("piece-") for path in self.folder.glob("piece-*.safetensors"))
+        """Looks for new chunks, those of seeds below ``limit``; how many windows there are."""
+        names = (path.stem.removeprefix("chunk-") for path in self.folder.glob("chunk-*.safetensors"))
         numbers = sorted(int(name) for name in names if name.isdecimal())
-        self._ready = [number for number in numbers if limit is None or PIECE * (number + 1) <= limit]
+        self._ready = [number for number in numbers if limit is None or CHUNK * (number + 1) <= limit]
         return len(self)
 
     def path(self, number: int) -> Path:
-        return self.folder / f"piece-{number:06d}.safetensors"
+        return self.folder / f"chunk-{number:06d}.safetensors"
 
     def place(self, index: int) -> tuple[int, int]:
-        """Piece and row of the window of this index among those that are there."""
-        return self._ready[index // PIECE], index % PIECE
+        """Chunk and row of the window of this index among those that are there."""
+        return self._ready[index // CHUNK], index % CHUNK
 
     def window(self, index: int, order: Tensor, images: bool = True) -> Views:
         """Views ``order`` (S,) of one window (1, S, ...); without images, these have no channels."""
         number, row = self.place(index)
-        with opened(self.path(number)) as piece:
-            chosen = {name: piece.get_slice(name)[row][order][None] for name in GEOMETRY}
+        with opened(self.path(number)) as chunk:
+            chosen = {name: chunk.get_slice(name)[row][order][None] for name in GEOMETRY}
             if images:
-                pixels = piece.get_slice("images")[row][order][None].float() / 255
+                pixels = chunk.get_slice("images")[row][order][None].float() / 255
             else:
                 pixels = torch.empty(1, len(order), 0, self.spec.height, self.spec.width)
         chosen["depth"] = chosen["depth"].float()
         return Views(images=pixels, **chosen, is_synthetic=torch.ones(1, dtype=torch.bool))
 
     def images(self, number: int) -> Tensor:
-        """All images (8, S, 3, H, W), uint8, of a piece."""
-        with opened(self.path(number)) as piece:
-            return piece.get_tensor("images")
+        """All images (8, S, 3, H, W), uint8, of a chunk."""
+        with opened(self.path(number)) as chunk:
+            return chunk.get_tensor("images")
 
     def digest(self, number: int) -> str:
-        """Of the images of a piece, as it was written."""
-        with opened(self.path(number)) as piece:
-            return piece.metadata()["images"]
+        """Of the images of a chunk, as it was written."""
+        with opened(self.path(number)) as chunk:
+            return chunk.metadata()["images"]
 
     def render(self, numbers: Sequence[int], render: Callable | None, photos: Photos | None) -> Iterator[int]:
-        """Renders the pieces of these numbers that are not there, one after the other."""
+        """Renders the chunks of these numbers that are not there, one after the other."""
         size, spec = (self.spec.height, self.spec.width), self.spec
         for number in numbers:
             if self.path(number).exists():
                 continue
-            seeds = range(PIECE * number, PIECE * (number + 1))
+            seeds = range(CHUNK * number, CHUNK * (number + 1))
             windows = sample_windows(
                 seeds, SyntheticConfig(augment=None), "cpu", None, spec.views, size, photos, render
             )
@@ -166,7 +166,7 @@ def opened(path: Path) -> Any:
     try:
         return safe_open(path, "pt")
     except (OSError, SafetensorError) as cause:
-        raise DataError(f"{path}: not a readable piece of windows: {cause}") from cause
+        raise DataError(f"{path}: not a readable chunk of windows: {cause}") from cause
 
 
 def render_beside(store: StoredWindows, windows: int, compiled: bool) -> subprocess.Popen[bytes]:
@@ -197,9 +197,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         spec = StoreSpec(args.views, args.size[1], args.size[0], tuple(args.photos))
         store = StoredWindows(args.folder, spec)
         photos = Photos(load_atlas(spec.photos)) if spec.photos else None
-        numbers = range(-(-args.windows // PIECE))
+        numbers = range(-(-args.windows // CHUNK))
         for number in store.render(numbers, compiled_renderer() if args.compiled else None, photos):
-            print(f"{args.folder}: {PIECE * (number + 1)} of {args.windows} windows", flush=True)
+            print(f"{args.folder}: {CHUNK * (number + 1)} of {args.windows} windows", flush=True)
             if args.parent is not None and os.getppid() != args.parent:
                 return
     except DvltError as error:

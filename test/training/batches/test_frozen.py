@@ -20,7 +20,7 @@ from dvlt_ros.training.batches import stored
 from dvlt_ros.training.batches.features import FeatureCache, is_mirrored
 from dvlt_ros.training.batches.frozen import FrozenWindows
 from dvlt_ros.training.batches.rendering import mirror
-from dvlt_ros.training.batches.stored import PIECE, StoredWindows, StoreSpec
+from dvlt_ros.training.batches.stored import CHUNK, StoredWindows, StoreSpec
 from dvlt_ros.training.config import TrainConfig, from_hydra
 from dvlt_ros.training.optimisation.descriptors import start_descriptors
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
@@ -31,7 +31,7 @@ SPEC = StoreSpec(views=3, height=SIZE[0], width=SIZE[1])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with two pieces of windows."""
+    """A folder with two chunks of windows."""
     path = tmp_path_factory.mktemp("store")
     assert list(StoredWindows(path, SPEC).render(range(2), None, None)) == [0, 1]
     return path
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def store(folder):
     store = StoredWindows(folder, SPEC)
-    assert store.refresh() == 2 * PIECE
+    assert store.refresh() == 2 * CHUNK
     return store
 
 
@@ -64,16 +64,16 @@ def test_stored_windows_are_the_rendered_ones(store):
     assert torch.equal(stored.world_from_cam, rendered.world_from_cam[:, order])
     assert torch.equal(stored.valid, rendered.valid[:, order])
     assert list(store.render(range(2), None, None)) == []  # all of them are there
-    assert store.refresh(limit=PIECE) == PIECE
+    assert store.refresh(limit=CHUNK) == CHUNK
 
 
 def test_the_renderers_command_fills_a_folder_and_ends_with_its_parent(tmp_path, capsys):
     command = [str(tmp_path), "--windows", "24", "--views", "2", "--size", "42x28"]
-    stored.main([*command, "--parent", "-1"])  # a parent that is gone: it ends after the first piece
+    stored.main([*command, "--parent", "-1"])  # a parent that is gone: it ends after the first chunk
     store = StoredWindows(tmp_path, StoreSpec(views=2, height=28, width=42))
-    assert store.refresh() == PIECE
+    assert store.refresh() == CHUNK
     stored.main(command)
-    assert store.refresh() == 3 * PIECE
+    assert store.refresh() == 3 * CHUNK
     assert "24 of 24 windows" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="holds windows with views 2, not 3"):
         stored.main([str(tmp_path), "--windows", "8", "--views", "3", "--size", "42x28"])
@@ -90,7 +90,7 @@ def test_features_are_those_of_the_images_augmented_and_mirrored_or_not(store, n
     for index, variant in ((3, 0), (3, 1), (12, 0)):
         views, features = cache.window(index, variant, order)
         window = store.window(index, order)
-        if is_mirrored(index // PIECE, variant):
+        if is_mirrored(index // CHUNK, variant):
             window = mirror(window, torch.tensor([True]))
         with torch.no_grad():
             expected = network.patch_embed_encoder.frozen(window.images[0])[None]

@@ -58,7 +58,7 @@ def test_processes_keep_windows_of_their_own():
         SyntheticWindows(Data(synthetic_windows=2), 2, CPU, 2, world_size=3)
 
 
-def test_a_compiled_renderer_fills_its_pieces_with_windows_that_are_needed_next():
+def test_a_compiled_renderer_fills_its_chunks_with_windows_that_are_needed_next():
     plain, ahead = source(synthetic_windows=10, augment=False), source(synthetic_windows=10, augment=False)
     sizes = []
 
@@ -67,7 +67,7 @@ def test_a_compiled_renderer_fills_its_pieces_with_windows_that_are_needed_next(
         return render_views(scenes, poses, *rest)
 
     ahead.render = render
-    first = [ahead.windows([seed], 2, SIZE)[0] for seed in range(9)]  # of a piece of eight, then of what is left
+    first = [ahead.windows([seed], 2, SIZE)[0] for seed in range(9)]  # of a chunk of eight, then of what is left
     assert sizes == [RENDERED_AT_ONCE, RENDERED_AT_ONCE]
     for seed, window in enumerate(first):
         torch.testing.assert_close(window.images, plain.windows([seed], 2, SIZE)[0].images, atol=1 / 255, rtol=0)

@@ -9,9 +9,9 @@ from itertools import combinations
 import cv2
 import numpy as np
 
+from ..tracking.epipolar import pair_geometry
+from ..tracking.observations import Observations
 from .adjustment import adjust
-from .epipolar import pair_geometry
-from .observations import Observations
 from .problem import Solution
 from .rotations import inverse
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..tracking.observations import OUTLIER, RAYLEIGH_MEDIAN, Observations
 from .adjustment import ENOUGH, adjust
-from .observations import OUTLIER, RAYLEIGH_MEDIAN, Observations
 from .problem import Solution
 from .start import MIN_SUPPORT, Start
 

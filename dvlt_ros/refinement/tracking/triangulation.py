@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..adjusting.rotations import inverse
 from .epipolar import rays
-from .rotations import inverse
 
 TRUST_IN_DEPTH = 1e-5  # squared ratio of a ray's error to the network's relative depth error
 

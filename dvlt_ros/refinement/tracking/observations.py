@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .adjustment import residuals
-from .problem import Problem, Solution
-from .rotations import inverse
+from ..adjusting.adjustment import residuals
+from ..adjusting.problem import Problem, Solution
+from ..adjusting.rotations import inverse
 from .triangulation import expected_points, triangulate
 
 DEPTH_DEVIATION = 0.3  # of the logarithm of the network's depth: it holds points that have no parallax

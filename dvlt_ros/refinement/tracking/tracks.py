@@ -9,10 +9,10 @@ from itertools import combinations, pairwise
 import cv2
 import numpy as np
 
+from ..window import WindowFrame
 from .descriptors import Features, describe, match
 from .epipolar import essential_inliers
 from .flow import FlowTracker, Sights
-from .window import WindowFrame
 
 MIN_CONTINUED = 30  # tracks that two neighbours share, or they are far apart
 MIN_CONTINUED_SHARE = 0.3

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..window import PosePrior
 from .adjustment import adjust
 from .estimate import Estimate
 from .problem import KnownPose, Problem, Solution
 from .rotations import inverse
-from .window import PosePrior
 
 ROUNDS = 8
 SIGNIFICANCE = 5.0  # standard deviations that the known shifts must exceed together, to tell a scale

@@ -1,0 +1,1 @@
+"""Bundle adjustment: its starts, the problem, its solution, covariances and metres."""
