@@ -7,8 +7,6 @@ Files are memory-mapped; the system keeps in memory what fits.
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from dvlt_ros.model.config import PATCH_SIZE
 from ..data.types import Views
 from ..synthetic import AugmentConfig, augment
 from .rendering import mirror
-from .stored import CHUNK, StoredWindows, opened, tensor_digest, write_whole
+from .stored import CHUNK, StoredWindows, difference, opened, tensor_digest, write_whole
 
 FORMAT = 1
 INDEX = "features.json"
@@ -55,9 +53,13 @@ class FeatureCache:
         }  # fmt: skip
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._check_index(self.folder / INDEX, index)
+            differs = difference(self.folder / INDEX, index)
         except OSError as cause:
             raise DataError(f"{self.folder}: features cannot be kept here: {cause}") from cause
+        if differs is not None:
+            name, there, wanted = differs
+            what = "of another encoder" if name == "encoder" else f"with {name} {there}, not {wanted}"
+            raise DataError(f"{self.folder}: holds features {what}; remove the folder, or name another one")
 
     def window(self, index: int, variant: int, order: Tensor) -> tuple[Views, Tensor]:
         """Views ``order`` (S,) of a window, without images, and their features (1, S, h*w, (taps + 1) * C)."""
@@ -99,22 +101,6 @@ class FeatureCache:
                 images = augment(images, seeds, self.photometric)
             found = [self.encoder.frozen(window.to(device)).half().cpu() for window in images]
         return torch.stack(found)
-
-    def _check_index(self, path: Path, wanted: dict[str, object]) -> None:
-        if not path.exists():
-            partial = path.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(wanted, indent=2) + "\n")
-            os.replace(partial, path)
-            return
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as cause:
-            raise DataError(f"{path}: not a readable JSON file: {cause}") from cause
-        for name, value in wanted.items():
-            there = found.get(name) if isinstance(found, dict) else None
-            if there != value:
-                what = "of another encoder" if name == "encoder" else f"with {name} {there}, not {value}"
-                raise DataError(f"{path.parent}: holds features {what}; remove the folder, or name another one")
 
 
 def is_mirrored(number: int, variant: int) -> bool:

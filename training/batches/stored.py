@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,12 @@ class StoredWindows:
         self._ready: list[int] = []  # chunks in order of their numbers
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._check_index(self.folder / INDEX)
+            differs = difference(self.folder / INDEX, asdict(self.spec))
         except OSError as cause:
             raise DataError(f"{self.folder}: windows cannot be kept here: {cause}") from cause
+        if differs is not None:
+            name, there, wanted = differs
+            raise DataError(f"{self.folder}: holds windows with {name} {there}, not {wanted}")
 
     def __len__(self) -> int:
         """Windows that are there now."""
@@ -124,21 +127,28 @@ class StoredWindows:
         tensors["images"] = (255 * windows.images).round().to(torch.uint8).contiguous()
         write_whole(self.path(number), tensors, {"images": tensor_digest(tensors["images"])})
 
-    def _check_index(self, path: Path) -> None:
-        wanted = json.loads(json.dumps(asdict(self.spec)))  # lists for tuples
-        if not path.exists():
-            partial = path.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(wanted, indent=2) + "\n")
-            os.replace(partial, path)
-            return
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as cause:
-            raise DataError(f"{path}: not a readable JSON file: {cause}") from cause
-        for name in (field.name for field in fields(StoreSpec)):
-            there = found.get(name) if isinstance(found, dict) else None
-            if there != wanted[name]:
-                raise DataError(f"{path.parent}: holds windows with {name} {there}, not {wanted[name]}")
+
+def difference(path: Path, wanted: dict[str, Any]) -> tuple[str, object, object] | None:
+    """Name, present and wanted value of the first entry of a folder's index that differs; a missing index is written.
+
+    Raises:
+        DataError: a file that is not JSON.
+    """
+    wanted = json.loads(json.dumps(wanted))  # lists for tuples, as in the file
+    if not path.exists():
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(wanted, indent=2) + "\n")
+        os.replace(partial, path)
+        return None
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as cause:
+        raise DataError(f"{path}: not a readable JSON file: {cause}") from cause
+    for name, value in wanted.items():
+        there = found.get(name) if isinstance(found, dict) else None
+        if there != value:
+            return name, there, value
+    return None
 
 
 def write_whole(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
