@@ -85,8 +85,10 @@ def open_sensors(args: argparse.Namespace, config: MapperConfig, source: Source,
 
     Raises:
         DataError: what is asked for by its name is not there, or cannot be used.
-        ConfigError: gravity beside odometry, which has its own.
+        ConfigError: gravity beside odometry, which has its own, or an IMU that nothing uses.
     """
+    if args.imu and args.gravity != "imu":
+        raise ConfigError(f"--imu {args.imu} needs --gravity imu, got --gravity {args.gravity}")
     first = next(iter(source))
     odometry = _odometry(args, config.odometry, first.frame_id, notify)
     look_up = None if odometry is None else odometry.camera

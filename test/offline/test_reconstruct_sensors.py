@@ -167,6 +167,7 @@ def test_a_recording_finds_itself_in_the_map_of_another_one(reconstruct, tmp_pat
         (("--measured-depth", "/lost/image_raw"), "--measured-depth /lost/image_raw: it has no camera_info"),
         (("--gravity", "mount", "--base-frame", "chassis"), "--gravity mount: no transform connects 'chassis'"),
         (("--gravity", "imu", "--imu", "/imu/data"), "no messages on /imu/data"),
+        (("--imu", "/imu"), "--imu /imu needs --gravity imu, got --gravity auto"),
         (("--gravity", "imu"), "--gravity imu /imu: no transform connects 'cam' and 'nowhere'"),
         (("--gravity", "mount", "--odom", "/odom"), "--gravity must be auto beside odometry (/odom)"),
         (("--load-map", "nowhere"), "--load-map nowhere: "),
