@@ -126,9 +126,7 @@ def add_window(figures: Figures, model: Dvlt, views: Views, steps: int) -> None:
     truth, seen = matches.displacement[0], matches.in_first[0]
     features = model.encode(views.images)
     grid, width = features.grid, views.images.shape[-1]
-    state = model.begin(features)
-    for step in model.schedule(steps):
-        state = model.step(state, step)
+    state = model.run(model.begin(features), steps)
     prediction = model.decode(state)
     figures.add_matches("the same place", torch.zeros_like(truth), truth, seen, width)
     for number, tokens in enumerate(block_tokens(model, views.images[0]), start=1):

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ..model import Dvlt, Features, Prediction, State, Step
 from ..model.checks import check_image_shape, checked_views
 from ..model.config import PATCH_SIZE
-from ..model.dvlt import MAX_LOG_DEPTH, NUM_SPECIAL, require_state
+from ..model.dvlt import MAX_LOG_DEPTH, NUM_SPECIAL
 from ..model.layers import Rope
 from ..model.loop import LoopBlock
+from ..model.stages import Looped, require_state
 from .attention import Attention
 from .block import FastBlock, Recipe
 from .decoders import FastDepth, FastRays
@@ -43,7 +44,7 @@ class Tables:
     merging: Merging | None  # of global attention's keys
 
 
-class FastDvlt:
+class FastDvlt(Looped):
     """Inference with a copy of a model's present weights; the model is not changed and may be deleted.
 
     The stages have the names of `Dvlt` and its results within rounding. Call them under ``torch.inference_mode()`` and
@@ -107,12 +108,9 @@ class FastDvlt:
     def run(self, state: State, num_steps: int) -> State:
         """The state after K steps; on a GPU by replaying a graph, after `prepare` or a first window of the shape."""
         require_state(state, "run")
-        steps = self.schedule(num_steps)
-        if self._graphs is not None and self.config.recurrence_mode != "none":
-            return State(self._graphs.run(state.tokens, state.grid, self.tables(state.grid), steps), state.grid)
-        for step in steps:
-            state = self.step(state, step)
-        return state
+        if self._graphs is None or self.config.recurrence_mode == "none" or not self._graphs.has_seen(state):
+            return super().run(state, num_steps)
+        return self._graphs.run(state, self.tables(state.grid), self.schedule(num_steps))
 
     def prepare(self, num_views: int, height: int, width: int) -> None:
         """Selects kernels, computes tables and, on a GPU, captures the step of this shape, before a stream begins.

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ..model import Step
+from ..model import State, Step
 
 REMEMBERED_SHAPES = 16
 T = TypeVar("T")  # the tables of a size
@@ -29,17 +29,17 @@ class StepGraphs(Generic[T]):
         self._graphs: dict[tuple[object, ...], StepGraph[T]] = {}  # the most recently used one last
         self._place: Place | None = None
 
-    def run(self, tokens: Tensor, grid: tuple[int, int], tables: T, steps: Sequence[Step]) -> Tensor:
-        """Tokens (B, S, P, C) after all steps; ``tables`` depend on the grid only."""
-        key = (*tokens.shape, grid)
-        if key not in self._seen:
-            for step in steps:
-                tokens = self._apply(tokens, tables, step)
-            self._seen.add(key)
-            return tokens
-        graph = self._graphs.pop(key, None) or self._captured(tokens, tables, steps[0])
-        self._graphs[key] = graph
-        return graph.run(tokens, steps)
+    def has_seen(self, state: State) -> bool:
+        """Whether a window of this shape was asked for before."""
+        has_seen = key_of(state) in self._seen
+        self._seen.add(key_of(state))
+        return has_seen
+
+    def run(self, state: State, tables: T, steps: Sequence[Step]) -> State:
+        """The state after all steps; ``tables`` depend on the grid only."""
+        graph = self._graphs.pop(key_of(state), None) or self._captured(state.tokens, tables, steps[0])
+        self._graphs[key_of(state)] = graph
+        return State(graph.run(state.tokens, steps), state.grid)
 
     def clear(self) -> None:
         """Frees all graphs and their memory."""
@@ -61,6 +61,11 @@ class StepGraphs(Generic[T]):
         except Exception:
             self.clear()  # PyTorch refuses a pool whose only graph has failed
             raise
+
+
+def key_of(state: State) -> tuple[object, ...]:
+    """Windows with the same key can share a graph."""
+    return (*state.tokens.shape, state.grid)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,10 @@
 
 from .checks import check_images
 from .config import DvltConfig
-from .dvlt import Dvlt, Features, Prediction, State
+from .dvlt import Dvlt
 from .images import PixelMapping, PreparedImages, prepare_images
 from .loop import Step
+from .stages import Features, Prediction, State
 
 __all__ = [
     "Dvlt",

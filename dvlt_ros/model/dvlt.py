@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -19,10 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..cameras import fit_cameras
 from ..checkpoints import EMBEDDED_WEIGHTS
 from ..errors import InputError
-from ..types import Cameras
 from .checks import check_image_shape, check_images, checked_views, require_float32
 from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
 from .correlation import Correlation
@@ -30,73 +27,14 @@ from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecod
 from .encoder import IMAGE_MEAN, IMAGE_STD, Encoder
 from .layers import Rope
 from .loop import LoopBlock, Step
+from .stages import Features, Looped, Prediction, State, require_state
 from .weights import check_tensors, read_checkpoint, write_checkpoint
 
 NUM_SPECIAL = 1 + NUM_REGISTERS  # camera token and registers come before the patches
 MAX_LOG_DEPTH = 15.0
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says of S views of one scene, up to one unknown scale per scene.
-
-    The world is the camera frame of the first view (OpenCV axes). Directions are not normalised: with z-depth
-    d a pixel's point is ``origin + d * direction`` (paper, ray maps).
-    """
-
-    depth: Tensor  # (B, S, H, W), along the optical axis
-    depth_confidence: Tensor  # (B, S, H, W), from 1 upwards
-    ray_directions: Tensor  # (B, S, H, W, 3), world frame
-    ray_origins: Tensor  # (B, S, H, W, 3), world frame
-    pose_encoding: Tensor  # (B, S, 9): translation, quaternion xyzw, vertical and horizontal field of view
-
-    @property
-    def points(self) -> Tensor:
-        """World points (B, S, H, W, 3)."""
-        return self.ray_origins + self.ray_directions * self.depth.unsqueeze(-1)
-
-    def cameras(self, intrinsics: Tensor | None = None) -> Cameras:
-        """Cameras (B, S) that explain the rays; ``intrinsics`` (B, S, 3, 3) in pixels, where they are known."""
-        return fit_cameras(self.ray_directions, self.ray_origins, intrinsics=intrinsics)
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the encoder says of each view on its own; it can be kept and put together anew."""
-
-    tokens: Tensor  # (B, S, h*w, C): patches in row order; a network that matches by descriptors has them behind
-    grid: tuple[int, int]  # patches (rows, columns)
-
-    def views(self, indices: Sequence[int]) -> Features:
-        """The features of some views."""
-        return Features(self.tokens[:, checked_views(indices, self.tokens.shape[1])], self.grid)
-
-    @staticmethod
-    def concatenate(parts: Sequence[Features]) -> Features:
-        """Views one after the other.
-
-        Raises:
-            InputError: nothing to concatenate, or views of several sizes.
-        """
-        grids = {part.grid for part in parts}
-        if len(grids) != 1:
-            raise InputError(f"features of one window must have one grid of patches, got {sorted(grids)}")
-        return Features(torch.cat([part.tokens for part in parts], dim=1), parts[0].grid)
-
-
-@dataclass(frozen=True)
-class State:
-    """Tokens of every view between the steps; frozen, so that it can be kept and reused."""
-
-    tokens: Tensor  # (B, S, P, C): camera token, registers, patches in row order
-    grid: tuple[int, int]  # patches (rows, columns)
-
-    @property
-    def num_views(self) -> int:
-        return self.tokens.shape[1]
-
-
-class Dvlt(nn.Module):
+class Dvlt(nn.Module, Looped):
     """The model. ``model(images, num_steps=K)`` runs all stages; each stage is public for streaming.
 
     Inference in bfloat16 is ``with torch.autocast(device, torch.bfloat16):`` around a float32 model; what
@@ -167,24 +105,12 @@ class Dvlt(nn.Module):
         """One of the K steps of `schedule`."""
         require_state(state, "step")
         rope = self._rope(state, self.config.embed_dim // self.config.num_heads)
-        tokens = self.recurrent_blocks[step.block](state.tokens, rope, step)
+        block = self.recurrent_blocks[step.block]
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            tokens = checkpoint(block, state.tokens, rope, step, use_reentrant=False)
+        else:
+            tokens = block(state.tokens, rope, step)
         return State(tokens, state.grid)
-
-    def states(self, state: State, num_steps: int) -> Iterator[State]:
-        """The state after each of the K steps."""
-        require_state(state, "states")
-        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
-        apply = partial(checkpoint, self.step, use_reentrant=False) if recompute else self.step
-        for step in self.schedule(num_steps):
-            state = apply(state, step)
-            yield state
-
-    def run(self, state: State, num_steps: int) -> State:
-        """The state after K steps."""
-        require_state(state, "run")
-        for after in self.states(state, num_steps):
-            state = after
-        return state
 
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
         """Depth, rays and camera encoding of the chosen views (all by default), float32."""
@@ -261,8 +187,3 @@ def _users_level() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__") in (__name__, nn.Module.__module__):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def require_state(state: State, stage: str) -> None:
-    if not isinstance(state, State):
-        raise InputError(f"{stage} takes a State, which begin and step give, got {type(state).__name__}")

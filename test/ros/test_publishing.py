@@ -23,6 +23,7 @@ from dvlt_ros.mapping.maps.map_update import MapUpdate
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.ros.config import NodeConfig
 from dvlt_ros.ros.outputs.publishing import QUEUED_WINDOWS, PublishingThread
+from dvlt_ros.ros.status_board import StatusBoard
 
 LOOP = Correction(0, np.array([0]), np.array([0]), stacked([IDENTITY]))
 
@@ -44,6 +45,11 @@ class FakeMapper:
     told: list = field(default_factory=list)
     is_broken: bool = False
     counters: Counters = field(default_factory=Counters)
+
+    overhead_ms: float = 0.0
+
+    def observe_overhead(self, overhead_ms):
+        self.overhead_ms = overhead_ms
 
     def integrate(self, update):
         if update.corrections and self.is_broken:
@@ -73,8 +79,9 @@ class SlowOutputs:
 def publisher():
     outputs, mapper, errors, done = SlowOutputs(), FakeMapper(), [], threading.Semaphore(0)
     mapper.counters.add(accepted=QUEUED_WINDOWS + 2)
-    thread = PublishingThread(outputs, mapper, NodeConfig, lambda: 0.0, lambda: 0, errors.append, done.release)
-    thread.errors, thread.done = errors, done
+    board = StatusBoard()
+    thread = PublishingThread(outputs, mapper, NodeConfig, lambda: 0.0, lambda: 0, errors.append, done.release, board)
+    thread.errors, thread.done, thread.board = errors, done, board
     yield thread
     outputs.may_go_on.set()
     thread.stop()
@@ -117,4 +124,7 @@ def test_placing_counts_as_the_nodes_own_time(publisher):
     publisher.start()
     publisher.deliver(window(1, age_ns=10**9))
     assert publisher.done.acquire(timeout=60)
-    assert publisher.latency.overhead_ms >= 1000
+    assert publisher._mapper.overhead_ms >= 1000
+    assert float(publisher.board.read()["latency"].values["overhead_ms"]) == pytest.approx(
+        publisher._mapper.overhead_ms, abs=1.0
+    )

@@ -16,12 +16,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ...errors import InputError
 from ...frame_names import frame_name
+from ...health import Health
 from ...imaging import ImageDecoder, View
 from ...lens import Lens, lens_of_camera_info
 from ...mapping.data.frames import Frame, Picture
 from ...sources.messages import stamp_ns_of
 from ..complaints import Complaints, Guard
 from ..config import NodeConfig, Reliability
+from ..status_board import StatusBoard
 
 QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)
 MAX_CAMERAS = 16  # frames and sizes whose camera_info is kept
@@ -91,14 +93,16 @@ class FollowingSubscription:
 class Intake:
     """Turns image messages of one camera into frames, which the mapper decodes when it needs them."""
 
-    def __init__(self, node: Node, config: NodeConfig, offer: Callable[[Frame], None], camera: str = "") -> None:
-        """The topics of a rig's ``camera`` begin with its name."""
+    def __init__(
+        self, node: Node, config: NodeConfig, offer: Callable[[Frame], None], board: StatusBoard, camera: str = ""
+    ) -> None:
+        """The topics of a rig's ``camera`` begin with its name; problems of its camera_info go to ``board``."""
         self._camera = camera
         self._config, self._offer = config, offer
         self._lenses: dict[tuple[str, tuple[int, int]], Lens] = {}
         self._decoder = ImageDecoder()  # used by the worker alone
         self._last_ns = time.monotonic_ns()
-        self.camera_info_problem = ""
+        self._board = board
         topics = f"{camera}/" if camera else ""
         kind, topic = Image, node.resolve_topic_name(f"{topics}image")
         if config.input.transport == "compressed":
@@ -136,7 +140,7 @@ class Intake:
         try:
             lens = lens_of_camera_info(message, self._config.input.is_rectified)
         except InputError as error:
-            self.camera_info_problem = str(error)
+            self._post_camera_info(str(error))
             return
         key = frame_name(message.header.frame_id), lens.size
         lenses = {known: lens for known, lens in self._lenses.items() if known != key} | {key: lens}
@@ -165,19 +169,22 @@ class Intake:
         """The camera_info of an image's frame, else the only one of its size: it came on the topic beside it."""
         lenses = self._lenses
         if (lens := lenses.get((frame, size))) is not None:
-            self.camera_info_problem = ""
+            self._post_camera_info("")
             return lens
         others = [(other, lens) for (other, its_size), lens in lenses.items() if its_size == size]
         if len(others) == 1:
             (other, lens) = others[0]
-            self.camera_info_problem = (
-                f"its frame_id is '{other}', that of the images '{frame}'; it is used all the same"
-            )
+            self._post_camera_info(f"its frame_id is '{other}', that of the images '{frame}'; it is used all the same")
             return lens
         if lenses:
             known = ", ".join(f"'{other}' {size[1]} x {size[0]}" for other, size in lenses)
-            self.camera_info_problem = f"none for '{frame}' {size[1]} x {size[0]}, only for {known}"
+            self._post_camera_info(f"none for '{frame}' {size[1]} x {size[0]}, only for {known}")
         return None
+
+    def _post_camera_info(self, problem: str) -> None:
+        """An empty text: there is no problem."""
+        text = f"camera_info: {problem}" if problem else ""
+        self._board.post("camera_info", Health.unless(text), source=self._camera)
 
 
 def receive_time_ns(info: dict[str, int]) -> int:

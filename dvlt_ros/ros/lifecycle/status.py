@@ -10,7 +10,6 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ...health import Health, Level, worst
-from ...mapping.status import number
 from ..config import Settings
 from ..inputs.intake import Intake
 from .parts import Parts
@@ -69,13 +68,10 @@ def components(condition: Condition) -> dict[str, Health]:
     mapper = parts.mapper.status.health
     found = {
         "camera": cameras_health([intake_health(intake, output.stale_after_s) for intake in stream.intakes]),
-        "mapping": stream.health(),
-        "publication": stream.publishing.health(),
         "tf": parts.outputs.tf_health(worst(mapper.values())),
         "output": Health.ok(),
-        "camera_info": Health.unless(
-            next((f"camera_info: {i.camera_info_problem}" for i in stream.intakes if i.camera_info_problem), "")
-        ),
+        **dict.fromkeys(("mapping", "publication", "camera_info"), Health.ok()),  # until they post a notice
+        **{component: notice.health for component, notice in stream.board.read().items()},
         **mapper,
     }
     if not (parts.mapper.sensors.tell_metres or output.publish_unscaled):
@@ -130,16 +126,10 @@ def stream_values(condition: Condition) -> dict[str, str]:
     stream, parts = condition.stream, condition.parts
     if stream is None or parts is None:
         return {}
-    counts, latency = parts.mapper.counters.read(), stream.publishing.latency
+    counts = parts.mapper.counters.read()
     values = {name: str(getattr(counts, name)) for name in counts.__dataclass_fields__}
     values |= {"in_flight": str(counts.in_flight), **parts.mapper.status.values}
-    if latency is not None:
-        values |= {
-            "latency_ms": number(latency.reception_to_publication_ms),
-            "stamp_to_publication_ms": number(latency.stamp_to_publication_ms),
-            "overhead_ms": number(latency.overhead_ms),
-            "budget_misses": str(latency.misses),
-        }
-    if (published_ns := stream.publishing.last_published_ns) is not None:
-        values["since_publication_s"] = f"{(time.monotonic_ns() - published_ns) * 1e-9:.1f}"
+    if (latency := stream.board.read().get("latency")) is not None:
+        values |= latency.values
+        values["since_publication_s"] = f"{(time.monotonic_ns() - latency.posted_ns) * 1e-9:.1f}"
     return values

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 
 from rclpy.lifecycle import LifecycleNode
 
-from ...health import Health, Level
+from ...health import Health
 from ...mapping.data.frames import Frame
 from ...mapping.mapping_thread import MappingThread
 from ...mapping.maps.map_update import MapUpdate
@@ -17,6 +17,7 @@ from ..complaints import Complaints
 from ..inputs.intake import Intake
 from ..outputs.publishing import PublishingThread
 from ..parameters import Parameters
+from ..status_board import StatusBoard
 from .parts import Parts
 
 
@@ -29,7 +30,7 @@ class Stream:
     ) -> None:  # fmt: skip
         """The publishing thread calls ``published`` after each window."""
         self.paused = False
-        self._problem = ""  # of the latest window; empty: none
+        self.board = StatusBoard()
         self._mapper = parts.mapper
         self._complain = complain
         self.publishing = PublishingThread(
@@ -39,12 +40,16 @@ class Stream:
             now_ns=lambda: node.get_clock().now().nanoseconds,
             fail=lambda error: complain(f"publication failed: {describe_error(error)}"),
             published=published,
+            board=self.board,
         )  # fmt: skip
         self.mapping = MappingThread(parts.mapper, self._deliver, self._on_failure, self._on_loop_failure)
         config = parameters.current.node
         cameras = config.cameras.names or ("",)
         with ExitStack() as opened:  # if one subscription fails, the others are closed
-            self.intakes = [opened.enter_context(closing(Intake(node, config, self._offer, c))) for c in cameras]
+            self.intakes = [
+                opened.enter_context(closing(Intake(node, config, self._offer, self.board, camera)))
+                for camera in cameras
+            ]
             self._subscribed = opened.pop_all()
         self.publishing.start()
         self.mapping.start()
@@ -59,10 +64,6 @@ class Stream:
         """Follows the publishers' reliability, see `FollowingSubscription`."""
         for intake in self.intakes:
             intake.follow()
-
-    def health(self) -> Health:
-        """Health of the latest window."""
-        return Health.unless(self._problem, Level.ERROR)
 
     @property
     def intake(self) -> Intake:
@@ -87,17 +88,16 @@ class Stream:
             self.mapping.offer(frame)
 
     def _deliver(self, update: MapUpdate) -> None:
-        if (latency := self.publishing.latency) is not None:
-            self._mapper.observe_overhead(latency.overhead_ms)
         self.publishing.deliver(update)
-        self._problem = ""
+        self.board.post("mapping", Health.ok())
 
     def _on_loop_failure(self, error: Exception) -> None:
         self._complain(f"a loop could not be checked: {describe_error(error)}")
 
     def _on_failure(self, error: Exception) -> None:
-        self._problem = f"a window failed: {describe_error(error)}"
-        self._complain(self._problem)
+        problem = f"a window failed: {describe_error(error)}"
+        self.board.post("mapping", Health.error(problem))
+        self._complain(problem)
 
 
 def describe_error(error: Exception) -> str:

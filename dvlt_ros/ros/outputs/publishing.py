@@ -6,26 +6,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ...health import Health, Level
+from ...health import Health
 from ...mapping.data.frames import Reconstruction
 from ...mapping.mapper import Mapper
 from ...mapping.maps.map_update import MapUpdate
+from ...mapping.status import number
 from ..config import NodeConfig
+from ..status_board import StatusBoard
 from .topics import Outputs
 
 QUEUED_WINDOWS = 2
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Latency of the frames published last, in ms."""
-
-    reception_to_publication_ms: float  # of the oldest frame of the last window
-    stamp_to_publication_ms: float  # on the node's clock
-    overhead_ms: float  # from the end of the window's computation to its last publication
-    misses: int  # windows published later than the budget allows, since activation
 
 
 class PublishingThread:
@@ -34,15 +26,14 @@ class PublishingThread:
     def __init__(
         self, outputs: Outputs, mapper: Mapper,
         config: Callable[[], NodeConfig], budget_ms: Callable[[], float], now_ns: Callable[[], int],
-        fail: Callable[[Exception], None], published: Callable[[], None],
+        fail: Callable[[Exception], None], published: Callable[[], None], board: StatusBoard,
     ) -> None:  # fmt: skip
         """``now_ns`` is the clock of the stamps; ``fail`` gets unexpected errors, after which the thread goes on.
 
-        ``published`` is called after each window.
+        ``published`` is called after each window. The health of the latest frame and the latency of the latest window
+        go to ``board``.
         """
-        self.latency: Latency | None = None
-        self._problem = ""  # of the latest frame; empty: it was published
-        self.last_published_ns: int | None = None
+        self._board = board
         self._outputs, self._mapper = outputs, mapper
         self._config = config
         self._budget_ms = budget_ms
@@ -59,9 +50,6 @@ class PublishingThread:
 
     def start(self) -> None:
         self._thread.start()
-
-    def health(self) -> Health:
-        return Health.unless(self._problem, Level.ERROR)
 
     def deliver(self, update: MapUpdate) -> None:
         """Never blocks."""
@@ -129,10 +117,10 @@ class PublishingThread:
             except Exception as error:
                 self._mapper.counters.add(dropped=1)
                 self._fail(error)
-                self._problem = f"publication failed: {error}"
+                self._board.post("publication", Health.error(f"publication failed: {error}"))
             else:
                 self._mapper.counters.add(published=1)
-                self._problem = ""
+                self._board.post("publication", Health.ok())
                 published.append(frame)
         if update.window is not None and update.frames:
             self._measure(update.frames[0], update.window.finished_ns)
@@ -140,11 +128,19 @@ class PublishingThread:
         return published
 
     def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:
-        now_ns = time.monotonic_ns()
-        latency_ms, budget_ms = (now_ns - oldest.received_ns) * 1e-6, self._budget_ms()
+        """Posts the latencies of a window in ms; the budget learns the overhead."""
+        now_ns, budget_ms = time.monotonic_ns(), self._budget_ms()
+        latency_ms = (now_ns - oldest.received_ns) * 1e-6
+        overhead_ms = (now_ns - finished_ns) * 1e-6  # from the end of the computation to the last publication
         self._misses += bool(budget_ms) and latency_ms > budget_ms
-        stamp_ms, overhead_ms = (self._now_ns() - oldest.stamp_ns) * 1e-6, (now_ns - finished_ns) * 1e-6
-        self.latency, self.last_published_ns = Latency(latency_ms, stamp_ms, overhead_ms, self._misses), now_ns
+        self._mapper.observe_overhead(overhead_ms)
+        values = {
+            "latency_ms": number(latency_ms),
+            "stamp_to_publication_ms": number((self._now_ns() - oldest.stamp_ns) * 1e-6),
+            "overhead_ms": number(overhead_ms),
+            "budget_misses": str(self._misses),
+        }
+        self._board.post("latency", Health.ok(), values)
 
 
 def with_frames(update: MapUpdate, frames: Sequence[Reconstruction]) -> MapUpdate:

@@ -45,7 +45,7 @@ def test_camera_info_beside_the_images_is_used_whatever_its_frame_is_called(make
     robot.until(lambda: robot.node._stream.intake._lenses, "the camera_info")
     robot.show_and_wait(3)
     assert robot.messages["depth/camera_info"][-1].k[0] == pytest.approx(60, rel=0.2)
-    problem = robot.node._stream.intake.camera_info_problem
+    problem = robot.node._stream.board.read()["camera_info"].health.text
     assert ("it is used all the same" in problem) == is_odd
 
 

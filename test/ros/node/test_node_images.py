@@ -91,7 +91,8 @@ def test_camera_info_fixes_the_intrinsics_and_undistorts(make_robot):
     zero = CameraInfo(height=HEIGHT, width=WIDTH)
     zero.header.frame_id = "cam"
     robot.camera_info.publish(zero)
-    robot.until(lambda: "not calibrated" in robot.node._stream.intake.camera_info_problem, "the zero camera_info")
+    board = robot.node._stream.board
+    robot.until(lambda: "not calibrated" in str(board.read().get("camera_info")), "the zero camera_info")
     robot.show_and_wait(3)
     info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[-0.2, 0.05, 0.0, 0.0, 0.0])
     info.header.frame_id = "cam"
