@@ -1,5 +1,6 @@
 """The package as ROS 2 users build it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COLCON = Path(sys.executable).with_name("colcon")
+
+# The files themselves, in one process: a process of its own would import PyTorch anew for each.
+HELP_OF_EACH = """
+import contextlib, io, json, runpy, sys
+
+helps = {}
+for path in sys.argv[1:]:
+    sys.argv = [path, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as written, contextlib.suppress(SystemExit):
+        runpy.run_path(path, run_name="__main__")
+    helps[path] = written.getvalue()
+print(json.dumps(helps))
+"""
 
 
 @pytest.mark.skipif(not COLCON.exists(), reason="colcon is not in this environment; `make test` brings it")
@@ -28,8 +42,10 @@ def test_colcon_builds_and_the_installed_executables_start(tmp_path, options):
     code = "import dvlt_ros, dvlt_ros.demo; print(dvlt_ros.__file__)"
     imported = run_installed(tmp_path, [sys.executable, "-c", code])
     assert imported.startswith(str(tmp_path))
+    assert "usage: reconstruct_bag" in run_installed(tmp_path, [installed / "lib/dvlt_ros/reconstruct_bag", "--help"])
+    helps = json.loads(run_installed(tmp_path, [sys.executable, "-c", HELP_OF_EACH, *executables]))
     for executable in executables:
-        assert executable.name in run_installed(tmp_path, [executable, "--help"])
+        assert executable.name in helps[str(executable)]
 
 
 def run_installed(workspace: Path, command: list) -> str:
