@@ -42,7 +42,7 @@ from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.mapping.maps.saved_map import SavedMap
-from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
+from dvlt_ros.mapping.sensors.odometry import inverse
 from dvlt_ros.mapping.sensors.suite import Sensors
 
 CAMERA = "front"
@@ -73,7 +73,7 @@ class RobotRun:
     def __init__(self, robot: SimulatedRobot, predictor: SimulatedPredictor, is_metric: bool = True) -> None:
         self.robot, self.is_metric = robot, is_metric
         config = MapperConfig(map=MapConfig(voxel_size=0.1), loops=LoopsConfig(LoopDetectorConfig(mode="always")))
-        self.mapper = Mapper(config, predictor, Sensors(odometry=self._camera if is_metric else None))
+        self.mapper = Mapper(config, predictor, Sensors(odometry=robot.camera_in_odom if is_metric else None))
         self.published: dict[int, tuple[int, np.ndarray]] = {}  # map and map_from_cam (4, 4) by stamp
 
     def drive(self) -> None:
@@ -86,10 +86,6 @@ class RobotRun:
     def refusal(self) -> str:
         """Why the latest loop was refused."""
         return self.mapper.status.values["loop_refusal"].replace("none", "")
-
-    def _camera(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
-        found = self.robot.odometry.at(stamp_ns)
-        return CameraInOdom(found.odom_from_base @ self.robot.base_from_cam[frame_id], found.epoch)
 
 
 @dataclass(frozen=True, eq=False)

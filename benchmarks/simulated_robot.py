@@ -36,7 +36,7 @@ from dvlt_ros.mapping.front_end.window_result import WindowResult
 from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.maps.map_update import MapUpdate
-from dvlt_ros.mapping.sensors.odometry import CameraInOdom, inverse
+from dvlt_ros.mapping.sensors.odometry import inverse
 from dvlt_ros.mapping.sensors.rig import Rig
 from dvlt_ros.mapping.sensors.suite import Sensors
 from dvlt_ros.mapping.status import MapperStatus
@@ -118,15 +118,10 @@ def run(
     is_fooled: bool = False,
 ) -> Drive:
     """Runs the mapper, window by window; without odometry several cameras give the metric scale."""
-    mounts, history = robot.base_from_cam, robot.odometry
+    mounts = robot.base_from_cam
     messages: list[str] = []
-
-    def look_up(stamp_ns: int, frame_id: str) -> CameraInOdom:
-        found = history.at(stamp_ns)
-        return CameraInOdom(found.odom_from_base @ mounts[frame_id], found.epoch)
-
     rig = Rig(tuple(mounts), mounts.__getitem__) if len(mounts) > 1 else None
-    sensors = Sensors(rig, look_up if has_odometry else None)
+    sensors = Sensors(rig, robot.camera_in_odom if has_odometry else None)
     config = MapperConfig(loops=LoopsConfig(LoopDetectorConfig(mode="always" if has_loops else "never")))
     mapper = Mapper(config, SimulatedPredictor(robot, noise, seed, is_fooled), sensors, messages.append)
     updates = [update for frame in robot.frames() if (update := mapper.add(frame)) is not None]

@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from dvlt_ros.mapping.data.frames import Frame, Picture
-from dvlt_ros.mapping.sensors.odometry import OdometryHistory, interpolate
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom, OdometryHistory, interpolate
 
 SIZE = (24, 32)  # height, width of pictures and maps
 INTRINSICS = np.array([[24.0, 0.0, 16.0], [0.0, 24.0, 12.0], [0.0, 0.0, 1.0]])
@@ -245,6 +245,11 @@ class SimulatedRobot:
             return Picture(image, INTRINSICS)
 
         return Frame(stamp_ns, name, stamp_ns, load, camera=name)
+
+    def camera_in_odom(self, stamp_ns: int, frame_id: str) -> CameraInOdom:
+        """Odometry and mount."""
+        found = self.odometry.at(stamp_ns)
+        return CameraInOdom(found.odom_from_base @ self.base_from_cam[frame_id], found.epoch)
 
     @cached_property
     def odometry(self) -> OdometryHistory:

@@ -14,7 +14,7 @@ from dvlt_ros.model import Dvlt, DvltConfig
 from dvlt_ros.model.encoder import Encoder
 from dvlt_ros.model.encoder_weights import EMBEDDINGS, IN_A_LAYER, load_encoder
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "dinov2_small"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "dinov2_small"
 VITS = {"embed_dim": 384, "num_heads": 6, "patch_embed": "dinov2_vits14", "encoder_registers": 0}
 
 
