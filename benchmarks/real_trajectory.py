@@ -5,7 +5,7 @@
 
 Every frame goes through the mapper as in the node. The odometry is the true trajectory with a random walk of size
 ``--drift``. Errors are those of ``evaluate_trajectory``: after SE(3) where lengths are metres, else after
-Sim(3). Needs `pip install 'dvlt_ros[training,evaluation]'`, with ``--classical`` pycolmap too.
+Sim(3). Needs `pip install '.[training,evaluation]'`, with ``--classical`` pycolmap too.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Windows of six frames 10 apart, with everything anew for each; then the recording as a stream, windows of eight that
 share three. Times are of the process on one thread, so that what else runs there counts less. AUC@30 is of the pairs
 with a baseline above 5 % of the median depth; frames that pycolmap does not place count as wrong. Depth is compared
-after one median scale per window. Needs `pip install 'dvlt_ros[training]'`, with ``--classical`` pycolmap too.
+after one median scale per window. Needs `pip install '.[training]'`, with ``--classical`` pycolmap too.
 """
 
 from __future__ import annotations

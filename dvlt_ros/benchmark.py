@@ -1,6 +1,6 @@
 """Time, operations and memory of every stage of the model, for chosen views, sizes and K.
 
-    ros2 run dvlt_ros benchmark --views 8 16 --size 504x378 --steps 8 12 16
+    ros2 run dvlt_ros dvlt_benchmark --views 8 16 --size 504x378 --steps 8 12 16
     python -m dvlt_ros.benchmark --help
 
 Needs neither ROS nor weights (times do not depend on their values), and runs on CPU and GPU.
@@ -24,11 +24,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .cameras import fit_cameras
+from .checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
 from .errors import DvltError, InputError
 from .model import Dvlt, DvltConfig
 from .model.config import PATCH_SIZE
+from .model.weights import CONFIG_NAME, PUBLISHED_REPO
 
 T = TypeVar("T")
+RELEASED = "released"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -181,9 +184,20 @@ def parse_image_size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def parse_config(text: str) -> DvltConfig:
+@dataclass(frozen=True)
+class Network:
+    """What is timed; its weights are random, which take the same time."""
+
+    name: str
+    config: DvltConfig
+
+
+def parse_config(text: str) -> Network:
+    if text == RELEASED:
+        return Network(f"the architecture of {PUBLISHED_REPO}", DvltConfig())
+    path = EMBEDDED_WEIGHTS / CONFIG_NAME if text == EMBEDDED else Path(text)
     try:
-        return DvltConfig.from_file(Path(text))
+        return Network(f"the architecture of {path.parent.name or path.name}", DvltConfig.from_file(path))
     except DvltError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -208,7 +222,9 @@ def parse_output(text: str) -> Path:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     on_gpu = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(prog="benchmark", description="Time, operations and memory of the model's stages.")
+    parser = argparse.ArgumentParser(
+        prog="dvlt_benchmark", description="Time, operations and memory of the model's stages."
+    )
     parser.add_argument("--views", type=parse_count, nargs="+", default=[8, 16] if on_gpu else [2, 4])
     parser.add_argument("--size", type=parse_image_size, nargs="+", default=[(504, 378) if on_gpu else (168, 126)])
     parser.add_argument("--steps", type=parse_count, nargs="+", default=[8, 12, 16] if on_gpu else [8, 16], metavar="K")
@@ -217,14 +233,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--config",
         type=parse_config,
-        default=DvltConfig(),
-        help="config.json of a checkpoint; the released model by default",
+        default=RELEASED,
+        help=f"{RELEASED}, {EMBEDDED}, or config.json of a checkpoint (default: {RELEASED})",
     )
     parser.add_argument("--repeats", type=parse_count, default=10 if on_gpu else 3)
     parser.add_argument("--json", type=parse_output, help="also write the figures to this file")
     args = parser.parse_args(argv)
-    if args.config.recurrence_mode == "none" and set(args.steps) != {args.config.num_steps}:
-        parser.error(f"argument --steps: decoupled weights run at K = {args.config.num_steps} alone, got {args.steps}")
+    config: DvltConfig = args.config.config
+    if config.recurrence_mode == "none" and set(args.steps) != {config.num_steps}:
+        parser.error(f"argument --steps: decoupled weights run at K = {config.num_steps} alone, got {args.steps}")
     return args
 
 
@@ -233,18 +250,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run(args)
     except (DvltError, OSError) as error:
-        raise SystemExit(f"benchmark: {error}") from error
+        raise SystemExit(f"dvlt_benchmark: {error}") from error
 
 
 def run(args: argparse.Namespace) -> None:
     device: torch.device = args.device
-    config: DvltConfig = args.config
+    network: Network = args.config
     products = itertools.product(args.views, args.size, args.steps)
     cases = [Case(views, width, height, steps) for views, (width, height), steps in products]
-    gflops = [count_gflop(config, case) for case in cases]
-    model = Dvlt(config).eval().to(device)
+    gflops = [count_gflop(network.config, case) for case in cases]
+    model = Dvlt(network.config).eval().to(device)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    print(f"{machine(device)}; {args.dtype}; {parameters:.2f} M parameters; median of {args.repeats}")
+    print(f"{network.name}, {parameters:.2f} M parameters, random weights")
+    print(f"{machine(device)}; {args.dtype}; median of {args.repeats}")
     rows: list[Measurement] = []
     for case, gflop in zip(cases, gflops, strict=True):
         try:
@@ -254,8 +272,8 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"{case.views} views of {case.width}x{case.height} do not fit into {device}") from error
     print(table(rows))
     if args.json is not None:
-        report = {"machine": machine(device), "dtype": args.dtype, "rows": [asdict(row) for row in rows]}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        report = {"network": network.name, "machine": machine(device), "dtype": args.dtype}
+        args.json.write_text(json.dumps(report | {"rows": [asdict(row) for row in rows]}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Compares a trajectory and its map with ground truth: ATE, RPE, scale drift, accuracy, completeness.
 
-    ros2 run dvlt_ros evaluate_trajectory out/trajectory_0.txt truth.txt --output evaluation
+    ros2 run dvlt_ros dvlt_evaluate_trajectory out/trajectory_0.txt truth.txt --output evaluation
     python -m dvlt_ros.evaluate_trajectory out/recording truth.txt --map out/map_0.ply --true-map room.ply
 
 Writes evaluation.json and evaluation.png to the output folder and prints a table. Needs evo, but no ROS.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .errors import DvltError, InputError
 
-INSTALL = "pip install 'dvlt_ros[evaluation]'"
+INSTALL = "pip install 'evo>=1.31,<2' scipy"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,12 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run(args)
     except DvltError as error:
-        sys.exit(f"evaluate_trajectory: {error}")
+        sys.exit(f"dvlt_evaluate_trajectory: {error}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="evaluate_trajectory", description="Compares a trajectory and its map with ground truth."
+        prog="dvlt_evaluate_trajectory", description="Compares a trajectory and its map with ground truth."
     )
     parser.add_argument("estimate", type=Path, help="TUM file, or a bag with camera poses")
     parser.add_argument("truth", type=Path, help="TUM file of the same body's true poses")

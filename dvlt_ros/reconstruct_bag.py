@@ -1,6 +1,6 @@
 """A bag, a video or a folder of images as a map, without ROS: the node's mapper, every frame, always the same result.
 
-    ros2 run dvlt_ros reconstruct_bag recording.mcap --output out
+    ros2 run dvlt_ros dvlt_reconstruct_bag recording.mcap --output out
     python -m dvlt_ros.reconstruct_bag photos/ --weights nvidia/dvlt
     python -m dvlt_ros.reconstruct_bag photos/ --odom camera_poses.txt
 
@@ -48,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run(args)
     except DvltError as error:
-        sys.exit(f"reconstruct_bag: {error}")
+        sys.exit(f"dvlt_reconstruct_bag: {error}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="reconstruct_bag", description="A bag, a video or a folder of images as a map."
+        prog="dvlt_reconstruct_bag", description="A bag, a video or a folder of images as a map."
     )
     parser.add_argument("source", type=Path, help="MCAP or db3 bag, video, or folder of images")
     parser.add_argument("--output", type=Path, default=Path("reconstruction"), help="folder (default: reconstruction)")

@@ -151,7 +151,7 @@ def player(params_file: Path, values: dict[str, Any], given: dict[str, Any], com
         "use_sim_time": False,
     }
     return Node(
-        executable="play_camera",
+        executable="dvlt_play_camera",
         name="camera",
         parameters=[str(params_file), camera],
         on_exit=OpaqueFunction(function=ended, kwargs={"is_needed": False}),
@@ -163,7 +163,7 @@ def reconstruction(
     params_file: Path, values: dict[str, Any], given: dict[str, Any], common: dict[str, Any]
 ) -> list[Action]:
     node = LifecycleNode(
-        executable="reconstruct",
+        executable="dvlt_reconstruct",
         name="dvlt",
         parameters=[str(params_file), given],
         on_exit=OpaqueFunction(function=ended, kwargs={"is_needed": True}),

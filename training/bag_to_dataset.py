@@ -1,6 +1,6 @@
 """Turns a robot's recording into a training sequence: colour, depth, cameras and poses of a bag.
 
-    ros2 run dvlt_ros bag_to_dataset BAG OUT
+    ros2 run dvlt_ros dvlt_bag_to_dataset BAG OUT
     python -m dvlt_ros.training.bag_to_dataset BAG OUT
 
 Needs no ROS. OUT is a folder in nerfstudio's layout (transforms.json, images/, depth/ in millimetres) with a
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(convert(bag, out, BagOptions(topics=topics, **values)).table())
     except (DvltError, ImportError) as error:
-        print(f"bag_to_dataset: {error}", file=sys.stderr)
+        print(f"dvlt_bag_to_dataset: {error}", file=sys.stderr)
         return 1
     print(f"written to {out}")
     return 0
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     default = BagOptions()
-    parser = argparse.ArgumentParser(prog="bag_to_dataset", description="A recording as a training sequence.")
+    parser = argparse.ArgumentParser(prog="dvlt_bag_to_dataset", description="A recording as a training sequence.")
     parser.add_argument("bag", help="bag folder, or a single .mcap or .db3 file")
     parser.add_argument("out", help="folder to write")
     topics = parser.add_argument_group("topics", "found where only one fits")

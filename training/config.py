@@ -15,7 +15,6 @@ from dvlt_ros.model import DvltConfig
 from .losses.config import LossConfig
 
 MIXTURE_TEMPERATURE = 2.0
-EMBEDDED = "embedded"  # the checkpoint that ships with the package
 FinetuneMode = Literal[
     "depth_output", "depth_decoder", "depth_decoder_and_loop", "heads", "all_but_encoder", "everything"
 ]
@@ -46,7 +45,7 @@ class ModelSource:
         None  # of a DINOv2, for a new network: Hugging Face id, directory or .safetensors file
     )
     head_weights: str | None = None  # for the rest of a new network: a .safetensors file with all of it, no encoder
-    checkpoint: str | None = None  # directory, .safetensors file, Hugging Face id or "embedded"; its config wins
+    checkpoint: str | None = None  # directory, .safetensors file, Hugging Face id, "embedded"; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
     new_matching: bool = False  # start queries and keys of global attention anew on a checkpoint, alike
     gradient_checkpointing: bool = False
@@ -118,8 +117,7 @@ class FolderSource:
 
     path: str
     layout: str = "auto"
-    first: int = 0  # frames of each sequence to use, [first, last)
-    last: int | None = None
+    frames: tuple[int, int | None] = (0, None)  # of each sequence: [first, behind the last), null: to its end
     like: str | None = None  # a set of the published mixture, whose rules for views and depth then hold here
     ranking: Literal["index", "pose"] = "index"  # without `like`
     window_ratio: float = 4.0  # without `like`

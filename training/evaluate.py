@@ -1,9 +1,9 @@
 """Checkpoints beside each other: depth, poses, points, time and memory on synthetic scenes or recordings.
 
-ros2 run dvlt_ros evaluate outputs/nano/best --steps 4 8 16
-ros2 run dvlt_ros evaluate outputs/mine/best --data recordings/kitchen --first 75 --pictures grid.png
-ros2 run dvlt_ros evaluate outputs/new/best --gate outputs/old/best     # exit status 1 when new is worse
-ros2 run dvlt_ros evaluate outputs/mine/best da3-base vggt=WEIGHTS --data kitchen    # docs/how-to/other-models.md
+dvlt_evaluate embedded --steps 4 8
+dvlt_evaluate outputs/mine/best --data recordings/kitchen --frames 75 --pictures grid.png
+dvlt_evaluate outputs/mine/best --gate embedded    # exit status 1 where it is worse
+dvlt_evaluate outputs/mine/best da3-base vggt=WEIGHTS --data kitchen    # how-to/other-models.md
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from .synthetic import load_benchmark
 COLUMNS = ("abs_rel", "delta1", "rel_l2", "inlier_ratio", "auc@3", "auc@30")  # what the gate compares
 MOTION = {"rotation_error_deg": "rotation °", "translation_error_deg": "direction °"}  # of relative poses; printed, too
 SMALLER_IS_BETTER = ("abs_rel", "rel_l2")
+Verdict = Literal["better", "worse", "no clear difference"]
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,18 @@ class Comparison:
     margin: float  # relative to the baseline; less than that is no difference
 
     @property
-    def worse(self) -> bool:
-        """The whole interval lies on the bad side, further away than the margin."""
+    def verdict(self) -> Verdict:
+        """Better or worse where the whole interval lies on that side, further away than the margin."""
         margin = self.margin * max(abs(self.old), 0.1)  # near 0 a relative margin would let nothing pass
-        return self.low > margin if self.metric in SMALLER_IS_BETTER else self.high < -margin
+        if self.low > margin:
+            return "worse" if self.metric in SMALLER_IS_BETTER else "better"
+        if self.high < -margin:
+            return "better" if self.metric in SMALLER_IS_BETTER else "worse"
+        return "no clear difference"
 
     def __str__(self) -> str:
-        verdict = "worse" if self.worse else "not worse"
         interval = f"{self.difference:+.4f}  [{self.low:+.4f}, {self.high:+.4f}]"
-        return f"{self.metric:>14}  {self.old:.4f}  {interval}  {verdict}"
+        return f"{self.metric:>14}  {self.old:.4f}  {interval}  {self.verdict}"
 
 
 def compare(new: Result, old: Result, margin: float) -> list[Comparison]:
@@ -116,6 +121,16 @@ def compare(new: Result, old: Result, margin: float) -> list[Comparison]:
             Comparison(metric, float(before[known].mean()), change.value, change.low, change.high, margin)
         )
     return comparisons
+
+
+def gate_line(comparisons: Sequence[Comparison], checkpoint: str, baseline: str) -> str:
+    """What the gate found, in a sentence."""
+    better, worse = (
+        [comparison.metric for comparison in comparisons if comparison.verdict == verdict]
+        for verdict in ("better", "worse")
+    )
+    outcome = f"worse in {', '.join(worse)}" if worse else "worse in nothing"
+    return f"gate: {checkpoint} against {baseline}: better in {', '.join(better) or 'nothing'}, {outcome}"
 
 
 def contrasts(
@@ -137,12 +152,19 @@ def contrasts(
     return lines
 
 
+def frame_range(given: Sequence[int]) -> tuple[int, int | None]:
+    """(first, behind the last). Raises ConfigError: more than two numbers, or a negative one."""
+    if len(given) > 2 or min(given) < 0:
+        raise ConfigError(f"--frames takes the first frame and the one behind the last, got {given}")
+    return given[0], given[1] if len(given) == 2 else None
+
+
 def load_windows(args: argparse.Namespace, image_size: int, patch_size: int, device: torch.device) -> list[Views]:
     if args.data is None:
         windows = load_benchmark().batches(batch=1, device=device, count=args.windows)
     else:
         options = {} if args.intrinsics is None else {"intrinsics": args.intrinsics}
-        sequences = open_dataset(args.data, args.layout, first=args.first, last=args.last, **options)
+        sequences = open_dataset(args.data, args.layout, frames=frame_range(args.frames), **options)
         windows = chain.from_iterable(
             recording_windows(s, image_size, args.views, args.stride, patch_size) for s in sequences
         )
@@ -150,17 +172,25 @@ def load_windows(args: argparse.Namespace, image_size: int, patch_size: int, dev
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Evaluate checkpoints on windows with ground truth.")
+    parser = argparse.ArgumentParser(
+        prog="dvlt_evaluate", description="Evaluate checkpoints on windows with ground truth."
+    )
     parser.add_argument(
-        "checkpoints", nargs="+", help="directory, .safetensors file or Hugging Face id; or MODEL[=WEIGHTS]"
+        "checkpoints", nargs="+", help="embedded, directory, .safetensors file or Hugging Face id; or MODEL[=WEIGHTS]"
     )
     parser.add_argument("--data", type=Path, help="posed RGB-D folder; the frozen synthetic benchmark by default")
     parser.add_argument("--layout", default="auto", help="layout of --data")
     parser.add_argument(
         "--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="where --data has none"
     )
-    parser.add_argument("--first", type=int, default=0, help="first frame of --data to use")
-    parser.add_argument("--last", type=int, help="frame of --data to stop before")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar=("FIRST", "BEHIND_LAST"),
+        help="of every sequence of --data: `75` from frame 75 to the end, `0 75` the first 75",
+    )
     parser.add_argument("--stride", type=int, default=1, help="frames of --data between the views of a window")
     parser.add_argument(
         "--steps", type=int, nargs="+", metavar="K", help="of Déjà View; the checkpoint's own K by default"
@@ -174,7 +204,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=Path, help="write a PNG grid of images, true and predicted depth, error")
     parser.add_argument("--sparsification", type=Path, help="write a PNG: does confidence know where depth is wrong?")
     parser.add_argument("--rrd", type=Path, help="write windows beside their truth for Rerun (extra: rerun)")
-    parser.add_argument("--gate", metavar="BASELINE", help="fail when the checkpoint is worse than this one")
+    parser.add_argument(
+        "--gate", metavar="BASELINE", help="say where it is better or worse than this one; fail if worse"
+    )
     parser.add_argument("--margin", type=float, default=0.01, help="relative difference that the gate lets pass")
     return parser.parse_args(argv)
 
@@ -183,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         failed = run(parse_arguments(argv))
     except DvltError as error:
-        raise SystemExit(f"evaluate: {error}") from error
+        raise SystemExit(f"dvlt_evaluate: {error}") from error
     raise SystemExit(1 if failed else 0)
 
 
@@ -224,7 +256,8 @@ def run(args: argparse.Namespace) -> bool:
     ours, baseline = (found * count if len(found) == 1 else found for found in per_candidate)
     comparisons = [c for new, old in zip(ours, baseline, strict=True) for c in compare(new, old, args.margin)]
     print("metric, baseline, difference to it with its 95 % interval over windows", *comparisons, sep="\n")
-    return any(comparison.worse for comparison in comparisons)
+    print(gate_line(comparisons, candidates[0].label, candidates[1].label))
+    return any(comparison.verdict == "worse" for comparison in comparisons)
 
 
 if __name__ == "__main__":

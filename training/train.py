@@ -1,6 +1,6 @@
 """Train or fine-tune Déjà View with the published recipe, on synthetic scenes or a robot's own recordings.
 
-    ros2 run dvlt_ros train recipe=nano output=outputs/nano
+    dvlt_train recipe=nano output=outputs/nano
     accelerate launch -m dvlt_ros.training.train recipe=stage1    # several processes, GPUs or nodes
 
 Everything random in a batch is a function of (seed, batch, process), so that a run that was stopped and resumed
@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dvlt_ros.errors import ConfigError, DvltError
 from dvlt_ros.model import Dvlt, Prediction
@@ -53,6 +53,7 @@ from .optimisation.forward import (
 from .optimisation.parameters import build_model, freeze, groups
 from .optimisation.schedule import make_scheduler
 from .optimisation.state import Progress, restore_latest, save_latest, save_weights
+from .optimisation.terminal import ProgressBar, next_commands
 from .synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
 
 logger = logging.getLogger(__name__)
@@ -67,9 +68,10 @@ class DivergedError(DvltError):
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(hydra_config: DictConfig) -> None:
     try:
-        train(from_hydra(hydra_config))
+        with logging_redirect_tqdm():
+            train(from_hydra(hydra_config))
     except DvltError as error:
-        raise SystemExit(f"train: {error}") from error
+        raise SystemExit(f"dvlt_train: {error}") from error
 
 
 @dataclass
@@ -108,7 +110,7 @@ def train(config: TrainConfig) -> Dvlt:
     accelerator, progress, output = run.accelerator, run.progress, Path(config.output)
     before = progress.minutes
     windows = validation_windows(config.validation, accelerator)
-    bar = tqdm(total=config.total_steps, initial=progress.step, disable=not accelerator.is_main_process, unit="step")
+    bar = ProgressBar(config, progress, is_shown=accelerator.is_main_process)
     run.model.train()
     while not progress.finished(config.total_steps, config.total_minutes):
         terms, gradient_norm = update(run, config)
@@ -117,11 +119,11 @@ def train(config: TrainConfig) -> Dvlt:
         if finite:
             run.averaged.update_parameters(run.network)
         run.scheduler.step()
-        report(accelerator, config, bar, progress, terms, gradient_norm, run.scheduler)
         if progress.bad_in_a_row >= config.max_bad_steps:
             save_latest(accelerator, output, progress.step)
             raise DivergedError(f"{progress.bad_in_a_row} updates in a row had no finite gradient; state saved")
         progress.minutes = before + minutes_since(started, accelerator)
+        report(accelerator, config, bar, progress, terms, gradient_norm, run.scheduler)
         last = progress.finished(config.total_steps, config.total_minutes)
         if config.validation.windows and (last or progress.step % config.validation.every == 0):
             validate(accelerator, config, run.averaged_network, windows, progress)
@@ -130,6 +132,8 @@ def train(config: TrainConfig) -> Dvlt:
             save_weights(accelerator, run.averaged_network, output / "last", notice_of(config))
     bar.close()
     accelerator.end_training()
+    if accelerator.is_main_process:
+        logger.info(next_commands(config))
     return run.averaged_network.eval()
 
 
@@ -178,7 +182,7 @@ def default_device() -> torch.device:
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     if config.log_with == "wandb" and not is_wandb_available():  # accelerate would log nothing and say nothing
-        raise ConfigError("log_with=wandb needs Weights & Biases: pip install 'dvlt_ros[wandb]'")
+        raise ConfigError("log_with=wandb needs Weights & Biases: pip install 'wandb>=0.31,<0.32'")
     accelerator = Accelerator(
         mixed_precision=resolved_precision(config.precision, default_device()),
         gradient_accumulation_steps=config.accumulation,
@@ -275,19 +279,19 @@ def validate(
 def report(
     accelerator: Accelerator,
     config: TrainConfig,
-    bar: tqdm,
+    bar: ProgressBar,
     progress: Progress,
     terms: dict[str, Tensor],
     gradient_norm: float,
     scheduler: LambdaLR,
 ) -> None:
-    bar.update()
     if progress.step % config.log_every:
+        bar.update(progress)
         return
     values = {f"train/{name}": value.item() for name, value in terms.items()}
     values |= {"train/gradient_norm": gradient_norm, "train/learning_rate": float(scheduler.get_last_lr()[-1])}
     accelerator.log(values | {"train/skipped_updates": progress.bad_updates}, step=progress.step)
-    bar.set_postfix(loss=f"{values['train/total']:.4f}", skipped=progress.bad_updates)
+    bar.update(progress, {"loss": f"{values['train/total']:.4f}", "skipped": progress.bad_updates})
 
 
 if __name__ == "__main__":

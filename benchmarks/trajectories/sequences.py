@@ -43,7 +43,7 @@ def from_folder(folder: Path, intrinsics: Sequence[float] | None, rate_hz: float
         DataError: nothing usable there.
     """
     options: dict[str, Any] = {} if intrinsics is None else {"intrinsics": tuple(intrinsics)}
-    sequence = open_dataset(folder, last=last, **options)[0]
+    sequence = open_dataset(folder, frames=(0, last), **options)[0]
     frames = [sequence.frame(index) for index in range(len(sequence))]
     stamps_ns = np.round((1 + np.arange(len(frames))) * 1e9 / rate_hz).astype(np.int64)
     return Recording(

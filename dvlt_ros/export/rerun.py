@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ConfigError, InputError
 
-INSTALL = "pip install 'dvlt_ros[rerun]'"
+INSTALL = "pip install 'rerun-sdk>=0.41,<0.42'"
 SPAWN = "spawn"
 ADDRESS = re.compile(r"(rerun\+)?https?://\S+|rerun://\S+|[\w.-]+:\d{1,5}")
 JPEG_QUALITY = 85

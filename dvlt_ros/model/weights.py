@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
 from ..errors import ConfigError, WeightsError
 from .claims import check_claims
 from .config import DINOV2_SIZES, NUM_REGISTERS, DvltConfig
@@ -96,8 +97,11 @@ def _write_files(directory: Path, tensors: dict[str, Tensor], config: str) -> No
 
 
 def locate_checkpoint(source: str | Path, revision: str | None = None) -> Path:
-    """The ``.safetensors`` file of a directory, a file, or a Hugging Face repository (downloaded if needed)."""
-    path = Path(os.path.expanduser(source))
+    """The ``.safetensors`` file of a directory, a file or a Hugging Face repository (downloaded if needed).
+
+    "embedded" is the checkpoint that ships with the package.
+    """
+    path = EMBEDDED_WEIGHTS if source == EMBEDDED else Path(os.path.expanduser(source))
     if path.is_dir():
         if os.path.lexists(path / WEIGHTS_NAME):
             return path / WEIGHTS_NAME

@@ -1,4 +1,4 @@
-"""`ros2 run dvlt_ros reconstruct`: a lifecycle node from camera images to depth, points, poses and a map.
+"""`ros2 run dvlt_ros dvlt_reconstruct`: a lifecycle node from camera images to depth, points, poses and a map.
 
 configure   loads the weights, warms up, makes the publishers
 activate    subscribes, starts the mapping and the publishing thread

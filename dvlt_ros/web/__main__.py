@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m dvlt_ros.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="dvlt_web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     shown = ShowOptions()
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
@@ -80,7 +80,7 @@ def serve(args: argparse.Namespace, model_host: ModelHost) -> None:
     try:
         from .server import run_page
     except ImportError as error:
-        raise ConfigError(f"the page needs NiceGUI ({error}): pip install 'dvlt_ros[web]'") from error
+        raise ConfigError(f"the page needs NiceGUI ({error}): pip install 'nicegui>=3.18,<4'") from error
     run_page(model_host, args.host, args.port, open_browser=not args.no_open)
 
 

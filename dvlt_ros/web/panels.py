@@ -93,7 +93,7 @@ def downloads(address: str) -> None:
             with button:
                 if kind == "rrd" and importlib.util.find_spec("rerun") is None:
                     button.disable()
-                    hint = "needs Rerun: pip install 'dvlt_ros[rerun]'"
+                    hint = "needs Rerun: pip install 'rerun-sdk>=0.41,<0.42'"
                 ui.tooltip(hint)
 
 

@@ -19,11 +19,17 @@ def test_it_prints_a_row_per_case_and_writes_json(make_model, tmp_path, capsys):
     arguments = f"--config {config} --views 1 2 --size 28x42 --steps 2 3 --repeats 1 --device cpu --json {report}"
     benchmark.main(arguments.split())
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 2 + 4
-    assert "float32" in printed[0]
+    assert len(printed) == 3 + 4
+    assert printed[0].startswith(f"the architecture of {tmp_path.name}, ")
+    assert "float32" in printed[1]
     rows = json.loads(report.read_text())["rows"]
     assert [(row["views"], row["steps"]) for row in rows] == [(1, 2), (1, 3), (2, 2), (2, 3)]
     assert all(row["size"] == "28x42" and row["gflop"] > 0 and row["total_ms"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(("asked", "named"), [("embedded", "dvlt-nano"), ("released", "nvidia/dvlt")])
+def test_networks_have_names(asked, named):
+    assert benchmark.parse_config(asked).name == f"the architecture of {named}"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +78,6 @@ def test_too_little_memory_shows_what_was_measured_before(make_model, tmp_path, 
 
     monkeypatch.setattr(benchmark, "measure", measure_on_a_small_gpu)
     arguments = f"--config {tmp_path / 'config.json'} --views 1 2 --size 28x28 --steps 2 --repeats 1 --device cpu"
-    with pytest.raises(SystemExit, match="benchmark: 2 views of 28x28 do not fit into cpu"):
+    with pytest.raises(SystemExit, match="dvlt_benchmark: 2 views of 28x28 do not fit into cpu"):
         benchmark.main(arguments.split())
-    assert len(capsys.readouterr().out.splitlines()) == 2 + 1
+    assert len(capsys.readouterr().out.splitlines()) == 3 + 1

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-pytest.importorskip("evo", reason="evo is not here; pip install 'dvlt_ros[evaluation]' brings it and runs this")
+pytest.importorskip("evo", reason="evo is not here; pip install '.[evaluation]' brings it and runs this")
 
 import real_trajectory
 import torch

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("evo", reason="evo is an extra; pip install 'dvlt_ros[evaluation]' runs this")
+pytest.importorskip("evo", reason="evo is an extra; pip install '.[evaluation]' runs this")
 
 from evo.core import metrics
 from evo.core.units import Unit
@@ -252,7 +252,7 @@ def test_the_command_leaves_figures_and_a_picture(walk, tmp_path, capsys, monkey
 def test_the_command_names_what_is_wrong(walk, tmp_path, capsys):
     truth = tmp_path / "truth.txt"
     write_walk(truth, walk)
-    with pytest.raises(SystemExit, match=r"evaluate_trajectory: .*nowhere\.txt: cannot be read"):
+    with pytest.raises(SystemExit, match=r"dvlt_evaluate_trajectory: .*nowhere\.txt: cannot be read"):
         main([str(tmp_path / "nowhere.txt"), str(truth)])
     with pytest.raises(SystemExit, match=r"truth\.txt: cannot be made"):
         main([str(truth), str(truth), "--output", str(truth)])

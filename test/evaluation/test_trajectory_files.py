@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("evo", reason="evo is an extra; pip install 'dvlt_ros[evaluation]' runs this")
+pytest.importorskip("evo", reason="evo is an extra; pip install '.[evaluation]' runs this")
 
 
 from walks import COUNT, STAMPS_S, write_walk

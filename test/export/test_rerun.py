@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install 'dvlt_ros[rerun]'")
+pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install '.[rerun]'")
 
 from rerun.chunk import RrdReader
 

@@ -140,7 +140,7 @@ def test_heic_without_its_decoder_says_what_is_missing(monkeypatch):
 
 @pytest.mark.parametrize("quality", [50, 90, -1])
 def test_heic_gives_the_picture(quality):
-    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is an extra; pip install 'dvlt_ros[heif]' runs this")
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is an extra; pip install '.[heif]' runs this")
     smooth = cv2.resize(picture()[:4, :6], SIZE[::-1] * np.array([4, 4]))
     file = io.BytesIO()
     heif.from_pillow(Image.fromarray(smooth)).save(file, quality=quality)

@@ -53,7 +53,7 @@ def test_frames_before_a_break_are_not_dropped_and_the_next_ones_begin_another_m
 @pytest.mark.parametrize("has_odometry", [False, True], ids=["unscaled", "metres"])
 def test_who_follows_the_updates_has_the_path_of_the_map(has_odometry):
     """Corrections, frames that waited for the scale, new frames: nothing else moves the map."""
-    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
     poses = lap_poses(range(1, 3 * LAP))
     sensors = Sensors(odometry=lambda stamp_ns, _: CameraInOdom(poses[stamp_ns], 0)) if has_odometry else Sensors()
     mapper = Mapper(mapper_config(**LOOPS), RecognizingPredictor(poses), sensors)

@@ -48,7 +48,7 @@ class Drive:
     """
 
     def __init__(self, max_places=500, odom_from_world=None):
-        pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+        pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
         self.predictor = PlaceRecognizer({n * FRAME_NS: on_the_lap(n) for n in range(1, 9 * LAP)})
         config = mapper_config(
             keyframes_min_change=0.0, confidence_cut_share=0.0, map_voxel_size=0.05, loops_check_every=1,
@@ -212,7 +212,7 @@ def the_way_again(seed, length_m, building=None):
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
-    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
     return relocalization.save(0, 24.0, tmp_path_factory.mktemp("maps"))
 
 

@@ -246,7 +246,7 @@ def test_odometry_that_stands_still_in_tf_is_none(reconstruct, tmp_path):
 
 
 def test_loops_move_everything_that_was_written_before(reconstruct, tmp_path):
-    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
     poses = laps(2 * LAP)
     bag = write_bag(tmp_path / "bag", *images(poses))
     options = {"poses": poses, "bend": np.radians(0.3)}
@@ -276,7 +276,7 @@ def apart(output):
 
 
 def test_with_wheels_that_drift_a_loop_brings_the_lap_together_in_metres(reconstruct, tmp_path):
-    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
     poses = laps(2 * LAP)
 
     def drifting(number, odom_from_base):

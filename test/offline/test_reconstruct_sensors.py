@@ -130,7 +130,7 @@ def test_a_map_is_level_by_an_imu_or_a_mount(reconstruct, tmp_path, source):
 
 
 def test_a_recording_finds_itself_in_the_map_of_another_one(reconstruct, tmp_path):
-    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
     poses = laps(4 * LAP)
     first = [stamp_ns for stamp_ns in poses if stamp_ns <= 2 * LAP * FRAME_NS]
     second = [stamp_ns for stamp_ns in poses if stamp_ns > (2 * LAP + 10) * FRAME_NS]

@@ -49,6 +49,7 @@ ARROWS = {
     "evaluation": {"errors", "sources", "export"},
     "evaluate_trajectory": {"errors", "evaluation", "export"},
     "checkpoints": set(),
+    "old_names": set(),
     "demo": set(),
     "viewing": {"mapping", "export"},
     "offline": {
@@ -66,7 +67,7 @@ ARROWS = {
     },
     "web": {"errors", "geometry", "imaging", "backends", "mapping", "sources", "export", "demo"},
     "reconstruct_bag": {"errors", "lens", "imaging", "backends", "mapping", "sources", "offline", "checkpoints"},
-    "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "model", "mapping"},
+    "benchmark": {"errors", "types", "geometry", "cameras", "alignment", "checkpoints", "model", "mapping"},
     "ros": {
         "errors",
         "types",

@@ -36,13 +36,14 @@ def test_colcon_builds_and_the_installed_executables_start(tmp_path, options):
 
     installed = tmp_path / "install" / "dvlt_ros"
     executables = sorted(installed.glob("lib/dvlt_ros/*"))
-    assert {executable.name for executable in executables} >= {"benchmark", "evaluate", "bag_to_dataset", "train"}
+    assert {executable.name for executable in executables} >= {"dvlt_train", "dvlt_evaluate", "dvlt_web", "train"}
     assert (installed / "share/ament_index/resource_index/packages/dvlt_ros").exists()
     assert (installed / "share/dvlt_ros/config/fastdds.xml").exists()
     code = "import dvlt_ros, dvlt_ros.demo; print(dvlt_ros.__file__)"
     imported = run_installed(tmp_path, [sys.executable, "-c", code])
     assert imported.startswith(str(tmp_path))
-    assert "usage: reconstruct_bag" in run_installed(tmp_path, [installed / "lib/dvlt_ros/reconstruct_bag", "--help"])
+    for name in ("dvlt_reconstruct_bag", "reconstruct_bag"):
+        assert "usage: dvlt_reconstruct_bag" in run_installed(tmp_path, [installed / "lib/dvlt_ros" / name, "--help"])
     helps = json.loads(run_installed(tmp_path, [sys.executable, "-c", HELP_OF_EACH, *executables]))
     for executable in executables:
         assert executable.name in helps[str(executable)]

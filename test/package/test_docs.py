@@ -120,15 +120,17 @@ def assert_is_a_file_here(name: str) -> None:
 def test_commands_name_what_is_there(page, setup_arguments, launch_arguments):
     text = blocks(page) + "\n" + "\n".join(inline(page))
     scripts = {entry.split(" ")[0] for entry in setup_arguments["entry_points"]["console_scripts"]}
+    scripts = {name for name in scripts if name.startswith("dvlt_")}
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     recipes = {path.stem for path in (ROOT / "training" / "configs" / "recipe").glob("*.yaml")}
     unknown = [name for name in re.findall(r"ros2 run dvlt_ros (\w+)", text) if name not in scripts | {"NAME"}]
+    unknown += [name for name in re.findall(r"^(dvlt_(?!ros)\w+)", text, re.MULTILINE) if name not in scripts]
     unknown += [name for name in re.findall(r"^make ([a-z]+)", text, re.MULTILINE) if name not in targets]
     unknown += [name for name in re.findall(r"python3? -m (dvlt_ros[.\w]*)", text) if not module_exists(name)]
     unknown += [name for name in re.findall(r"python3? ([\w/]+\.py)", text) if not re.fullmatch(r".*NAME.py", name)
                 and not (ROOT / name).is_file()]  # fmt: skip
     unknown += [name for name in re.findall(r"\brecipe=(\w+)", text) if name not in recipes]
-    for extras in re.findall(r"dvlt_ros\[([\w,]+)\]", text):
+    for extras in re.findall(r"'\.\[([\w,]+)\]'", text):
         unknown += [name for name in extras.split(",") if name not in setup_arguments["extras_require"]]
     for file, arguments in re.findall(r"ros2 launch dvlt_ros (\S+)(.*)", text):
         assert file in launch_arguments, f"{file} is not a launch file"

@@ -8,10 +8,13 @@ import re
 import runpy
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import setuptools
+
+from dvlt_ros import old_names
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
@@ -90,6 +93,30 @@ def test_entry_points_import(setup_arguments):
     for entry in setup_arguments["entry_points"]["console_scripts"]:
         module, function = re.fullmatch(r"\S+ = ([\w.]+):(\w+)", entry).groups()
         assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_every_executable_has_our_name_and_those_with_an_older_one_say_so(setup_arguments, monkeypatch, capsys):
+    entries = dict(entry.split(" = ") for entry in setup_arguments["entry_points"]["console_scripts"])
+    assert {name for name in entries if not name.startswith("dvlt_")} <= {name[5:] for name in entries}
+    assert {target for name, target in entries.items() if not name.startswith("dvlt_")} == {"dvlt_ros.old_names:main"}
+
+    installed = [EntryPoint("dvlt_evaluate", entries["dvlt_evaluate"], "console_scripts")]
+    monkeypatch.setattr(old_names, "entry_points", lambda group, name: [e for e in installed if e.name == name])
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/evaluate", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        old_names.main()
+    assert ended.value.code == 0
+    written = capsys.readouterr()
+    assert "usage: dvlt_evaluate" in written.out
+    assert written.err == "evaluate: this command is called dvlt_evaluate now; the old name will be removed\n"
+
+
+def test_what_messages_say_to_install_is_what_the_extras_ask_for(setup_arguments):
+    asked = {requirement for extra in setup_arguments["extras_require"].values() for requirement in extra}
+    for path in [*python_files(), *(ROOT / "training").rglob("*.py")]:
+        for line in re.findall(r"pip install ([^(\n]*)", path.read_text()):
+            quoted = re.findall(r"'([a-zA-Z][\w-]*[<>=][^']*)'", line)
+            assert set(quoted) <= asked, f"{path}: {quoted}"
 
 
 def test_launch_files_start_what_is_installed_and_find_what_is_configured(setup_arguments):

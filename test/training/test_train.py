@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytest.importorskip("accelerate", reason="needs the training extra: pip install 'dvlt_ros[training]'")
-pytest.importorskip("hydra", reason="needs the training extra: pip install 'dvlt_ros[training]'")
+pytest.importorskip("accelerate", reason="needs the training extra: pip install '.[training]'")
+pytest.importorskip("hydra", reason="needs the training extra: pip install '.[training]'")
 
 from hydra import compose, initialize_config_module
 

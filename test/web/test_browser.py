@@ -25,7 +25,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The page of the real command, with the embedded checkpoint."""
-    pytest.importorskip("nicegui", reason="the extra `web` is not installed; pip install 'dvlt_ros[web]'")
+    pytest.importorskip("nicegui", reason="the extra `web` is not installed; pip install '.[web]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

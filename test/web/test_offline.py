@@ -29,7 +29,7 @@ def make_inputs(root):
 
 
 def test_offline_writes_what_is_missing_and_only_that(tmp_path, model_host, wall):
-    pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install 'dvlt_ros[rerun]'")
+    pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install '.[rerun]'")
     inputs = make_inputs(tmp_path)
     job = Job(inputs, ("dvlt",), tmp_path / "out", ShowOptions(), max_views=2)
     assert run_job(job, model_host, lambda _: None) == []

@@ -1,6 +1,6 @@
 """Any model on public data sets, after the published protocol, beside the published table.
 
-    ros2 run dvlt_ros evaluate_benchmarks --data-root data/test --preset benchmark_lite
+    ros2 run dvlt_ros dvlt_evaluate_benchmarks --data-root data/test --preset benchmark_lite
     python -m dvlt_ros.training.benchmarking --data-root data/test --model vggt --datasets eth3d --half-pixel consistent
 
 Leaves <out>/<experiment>/<time>/report.md, and beside it metrics.json and page.png of each data set. Exit status
@@ -40,7 +40,7 @@ from .sets import PRESETS, RULES, SetRule, Thresholds, chosen_sets
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="evaluate_benchmarks", description="A model on public data sets, beside the published table."
+        prog="dvlt_evaluate_benchmarks", description="A model on public data sets, beside the published table."
     )
     parser.add_argument("--data-root", type=Path, required=True, help="folder with one folder per data set")
     sets = parser.add_mutually_exclusive_group()
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with logging_redirect_tqdm():
             complete = run(args)
     except DvltError as error:
-        print(f"evaluate_benchmarks: {error}", file=sys.stderr)
+        print(f"dvlt_evaluate_benchmarks: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     raise SystemExit(0 if complete else 1)
 

@@ -126,7 +126,7 @@ def open_recordings(
     """
     datasets = []
     for folder in folders:
-        sequences = open_dataset(folder.path, folder.layout, first=folder.first, last=folder.last, **folder.options)
+        sequences = open_dataset(folder.path, folder.layout, frames=folder.frames, **folder.options)
         views, depth = ViewRule(ranking=folder.ranking, window_ratio=folder.window_ratio), DepthRule()
         if folder.like is not None:
             known = mixture_set(folder.like)

@@ -11,7 +11,7 @@ from dvlt_ros.model import Dvlt, DvltConfig
 from dvlt_ros.model.encoder_weights import load_encoder
 from dvlt_ros.model.weights import check_tensors, locate_checkpoint, read_tensors
 
-from ..config import EMBEDDED, FinetuneMode, ModelSource, Optimizer
+from ..config import FinetuneMode, ModelSource, Optimizer
 from .start import restart_matching, start_weights
 
 MATCHED = ("correlation.", "patch_embed_encoder.descriptors.")  # what matches with the first view, on a frozen encoder
@@ -45,7 +45,7 @@ def build_model(source: ModelSource) -> Dvlt:
         if source.head_weights is not None:
             load_heads(model, source.head_weights)
     else:
-        model = Dvlt.from_pretrained(None if source.checkpoint == EMBEDDED else source.checkpoint)
+        model = Dvlt.from_pretrained(source.checkpoint)
         if source.new_depth_head:
             model = _with_depth_head(model, source.dvlt)
         if source.new_matching:

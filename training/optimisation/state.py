@@ -33,8 +33,12 @@ class Progress:
         """Share of the time, 0 without a limit."""
         return 0.0 if total_minutes is None else self.minutes / total_minutes
 
+    def done(self, total_steps: int, total_minutes: float | None) -> float:
+        """Share of the updates or of the time, whichever is further along, at most 1."""
+        return min(1.0, max(self.step / total_steps, self.spent(total_minutes)))
+
     def finished(self, total_steps: int, total_minutes: float | None) -> bool:
-        return self.step >= total_steps or self.spent(total_minutes) >= 1
+        return self.done(total_steps, total_minutes) >= 1
 
     def count(self, finite: bool) -> None:
         self.step += 1

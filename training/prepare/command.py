@@ -1,7 +1,7 @@
 """Makes of a benchmark's published files what its loader reads, and looks at the result.
 
-    ros2 run dvlt_ros prepare eth3d data/test --source downloads/eth3d
-    ros2 run dvlt_ros prepare eth3d data/test --check
+    ros2 run dvlt_ros dvlt_prepare eth3d data/test --source downloads/eth3d
+    ros2 run dvlt_ros dvlt_prepare eth3d data/test --check
     python -m dvlt_ros.training.prepare ...
 
 Stopped work is taken up where it was. A sequence that cannot be made is named with its cause, the next one
@@ -160,7 +160,7 @@ def _write_report(path: Path, outcomes: dict[str, Outcome]) -> None:
 def _parser() -> argparse.ArgumentParser:
     sources = "\n".join(f"{name}: {(module.__doc__ or '').strip()}\n" for name, module in PREPARED.items())
     parser = argparse.ArgumentParser(
-        prog="prepare",
+        prog="dvlt_prepare",
         description="Makes of a benchmark's published files what its loader reads. Stopped work is taken up.",
         epilog=f"--source of each data set:\n\n{sources}\ndtu: {BENCHMARKS['dtu'].looked_for}, as it is downloaded.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcomes = prepare(args.dataset, args.data_root, args.source, args.check, args.sequences, args.half_pixel)
     except DvltError as error:
-        print(f"prepare: {error}", file=sys.stderr)
+        print(f"dvlt_prepare: {error}", file=sys.stderr)
         return 2
     for name, outcome in outcomes.items():
         print(f"{name}: {outcome.as_text()}")

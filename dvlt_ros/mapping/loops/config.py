@@ -16,7 +16,7 @@ class LoopDetectorConfig:
 
     GROUP: ClassVar[str] = "loops"
     mode: LoopMode = parameter(
-        "auto", "whether loops are closed; auto: where GTSAM is installed (pip install 'dvlt_ros[loops]'); "
+        "auto", "whether loops are closed; auto: where GTSAM is installed (pip install 'gtsam>=4.3,<5'); "
         "always: do not start without it",
     )  # fmt: skip
     check_every: int = parameter(

@@ -45,7 +45,7 @@ def library() -> Any:
     try:
         return importlib.import_module("gtsam")
     except ImportError as error:
-        raise ConfigError(f"loops need GTSAM: pip install 'dvlt_ros[loops]' ({error})") from error
+        raise ConfigError(f"loops need GTSAM: pip install 'gtsam>=4.3,<5' ({error})") from error
 
 
 def from_sim3(a_from_b: Sim3) -> Similarity:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run(args)
     except DvltError as error:
-        sys.exit(f"demo: {error}")
+        sys.exit(f"dvlt_demo: {error}")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
-"""`ros2 run dvlt_ros play_camera`: a folder of images, a video or a bag as a camera with camera_info.
+"""`ros2 run dvlt_ros dvlt_play_camera`: a folder of images, a video or a bag as a camera with camera_info.
 
-    ros2 run dvlt_ros play_camera --ros-args -p source:=recording.mcap -p speed:=0.5
+    ros2 run dvlt_ros dvlt_play_camera --ros-args -p source:=recording.mcap -p speed:=0.5
 
 Waits for a subscriber, plays, waits until the last image has been received, and ends.
 """

@@ -13,7 +13,7 @@ from dvlt_ros.training.prepare.eth3d import thin_prism_fisheye
 from dvlt_ros.training.prepare.seven_scenes import COLOUR_FROM_DEPTH
 
 for package in ("OpenEXR", "h5py", "trimesh", "embreex"):
-    pytest.importorskip(package, reason=f"prepare needs {package}: pip install 'dvlt_ros[benchmarks]'")
+    pytest.importorskip(package, reason=f"prepare needs {package}: pip install '.[benchmarks]'")
 
 
 FACTOR = 3  # of the scene's 80 x 60, so that depth of the nearest raw pixel is within 1 %

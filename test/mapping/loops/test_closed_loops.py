@@ -20,7 +20,7 @@ from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
 from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
 
 @pytest.fixture(scope="module")

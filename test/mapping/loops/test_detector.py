@@ -31,7 +31,7 @@ from dvlt_ros.mapping.pose_graph.config import LoopClosure
 from dvlt_ros.mapping.pose_graph.factors import library
 from dvlt_ros.model import Dvlt
 
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'gtsam>=4.3,<5'` runs this")
 
 RARE = config(LoopsConfig, loops_place_distance=0.1, loops_check_every=4, loops_rest=10)
 
@@ -207,7 +207,7 @@ def test_without_gtsam_loops_are_off_unless_they_must_be_closed(monkeypatch):
     off = prepare_loops(LoopsConfig(), predictor, True)
     assert off.detector is None
     assert off.graph is None
-    assert "pip install 'dvlt_ros[loops]'" in off.reason
+    assert "pip install 'gtsam>=4.3,<5'" in off.reason
     with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[loops\]'"):
         prepare_loops(config(LoopsConfig, loops_mode="always"), predictor, True)
     library.cache_clear()

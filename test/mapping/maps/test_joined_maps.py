@@ -13,7 +13,7 @@ from dvlt_ros.mapping.maps.builder import MAX_KEPT, MapBuilder
 from dvlt_ros.mapping.maps.config import MapConfig
 from dvlt_ros.model import PixelMapping
 
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
 
 def test_points_and_poses_move_with_the_submap_before_them():

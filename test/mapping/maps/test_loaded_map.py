@@ -26,7 +26,7 @@ def moved_by(x, scale=1.0):
 
 
 def test_one_loop_joins_nothing_to_a_saved_map_and_two_never_move_it():
-    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
     graph = SubmapGraph(is_metric=False)
     assert graph.load([5, 6, 7]) == graph.saved_id == -1
     for number in (8, 9):
@@ -44,7 +44,7 @@ def test_one_loop_joins_nothing_to_a_saved_map_and_two_never_move_it():
 
 
 def test_a_saved_map_stays_known_however_far_the_robot_drives():
-    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+    pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
     graph = SubmapGraph(is_metric=True, config=PoseGraphConfig(max_submaps=12, max_loops=3))
     graph.load([0, 1, 2])
     for number in range(3, 60):

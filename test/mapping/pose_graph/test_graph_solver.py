@@ -10,7 +10,7 @@ from dvlt_ros.mapping.pose_graph.factors import Edge, between_factor, prior_fact
 from dvlt_ros.mapping.pose_graph.odometry import OdometryTerms
 from dvlt_ros.mapping.pose_graph.solver import CONVERGED, minimize
 
-gtsam = pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+gtsam = pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
 COUNT = 30
 SPREAD = np.array([0.01] * 3 + [0.03] * 3 + [0.01])

@@ -11,7 +11,7 @@ from dvlt_ros.mapping.pose_graph.config import LoopClosure, PoseGraphConfig
 from dvlt_ros.mapping.pose_graph.graph import PoseGraph
 from dvlt_ros.mapping.pose_graph.hypotheses import LoopHypotheses
 
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
 
 def test_a_loop_that_contradicts_the_rest_is_refused_and_changes_nothing():

@@ -17,7 +17,7 @@ from dvlt_ros.mapping.pose_graph.graph import PoseGraph
 from dvlt_ros.mapping.pose_graph.hypotheses import LoopHypotheses
 from dvlt_ros.mapping.pose_graph.merging import shrink
 
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
 
 @pytest.fixture(scope="module")

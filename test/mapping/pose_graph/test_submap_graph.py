@@ -14,7 +14,7 @@ from dvlt_ros.mapping.pose_graph.graph import PoseGraphConfig
 from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
 
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
 
 def test_submaps_that_the_graph_has_merged_can_still_be_returned_to():

@@ -11,7 +11,7 @@ from dvlt_ros.errors import InputError
 from dvlt_ros.mapping.data.frames import Picture
 from dvlt_ros.mapping.submaps.submap import StoredView, stride_of, thinned_intrinsics
 
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
 
 def test_a_stored_views_pixels_look_where_they_did():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
-pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'dvlt_ros[loops]'` runs this")
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'gtsam>=4.3,<5'` runs this")
 
 from held import Held
 from lap import EAGER, EXACT, LAP, RecognizingPredictor, lap_poses
@@ -190,7 +190,7 @@ def test_without_gtsam_the_node_does_not_start_if_loops_must_be_closed(make_retu
     monkeypatch.setitem(sys.modules, "gtsam", None)
     robot = make_returning()
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
-    assert "pip install 'dvlt_ros[loops]'" in capfd.readouterr().err
+    assert "pip install 'gtsam>=4.3,<5'" in capfd.readouterr().err
     automatic = make_returning(loops_mode="auto", namespace="/automatic")
     assert automatic.change(Transition.TRANSITION_CONFIGURE)
     assert "GTSAM" in automatic.status()["loops"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
-pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install 'dvlt_ros[rerun]'")
+pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install '.[rerun]'")
 
 from lifecycle_msgs.msg import Transition
 from rerun.chunk import RrdReader

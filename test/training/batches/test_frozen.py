@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("accelerate", reason="needs the training extra: pip install 'dvlt_ros[training]'")
-pytest.importorskip("hydra", reason="needs the training extra: pip install 'dvlt_ros[training]'")
+pytest.importorskip("accelerate", reason="needs the training extra: pip install '.[training]'")
+pytest.importorskip("hydra", reason="needs the training extra: pip install '.[training]'")
 
 from frozen_runs import DESCRIBED, SIZE
 from hydra import compose, initialize_config_module

@@ -29,8 +29,8 @@ def test_unknown_options_and_splits_are_refused(tmp_path, box_scene):
         open_dataset(tmp_path, focal=3)
     with pytest.raises(DataError, match="nerfstudio layout has no splits"):
         open_dataset(tmp_path, split="train")
-    with pytest.raises(DataError, match="frames 5 to None are none of its 2"):
-        open_dataset(tmp_path, first=5)
+    with pytest.raises(DataError, match=r"frames \[5, end\) are none of its 2"):
+        open_dataset(tmp_path, frames=(5, None))
 
 
 def test_a_bad_sequence_among_good_ones_is_left_out(tmp_path, box_scene, caplog):

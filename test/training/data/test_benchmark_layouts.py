@@ -17,10 +17,10 @@ from dvlt_ros.training.data.benchmark_sequence import evenly
 from dvlt_ros.training.data.benchmarks import BENCHMARKS
 from dvlt_ros.training.data.readers.dtu import middle_first
 
-pytest.importorskip("OpenEXR", reason="ETH3D's depth needs OpenEXR: pip install 'dvlt_ros[benchmarks]'")
+pytest.importorskip("OpenEXR", reason="ETH3D's depth needs OpenEXR: pip install '.[benchmarks]'")
 
 
-h5py = pytest.importorskip("h5py", reason="nuScenes needs h5py: pip install 'dvlt_ros[benchmarks]'")
+h5py = pytest.importorskip("h5py", reason="nuScenes needs h5py: pip install '.[benchmarks]'")
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,7 +140,7 @@ def test_recordings_of_the_trainer(tmp_path, box_scene):
     write(tmp_path / "kitchen", box_scene, box_scene.poses(5))
     write(tmp_path / "hall", box_scene, box_scene.poses(3))
     kitchen, hall = str(tmp_path / "kitchen"), str(tmp_path / "hall")
-    first, second = open_recordings([FolderSource(kitchen, last=3), FolderSource(hall, like="replica")], SIZE)
+    first, second = open_recordings([FolderSource(kitchen, frames=(0, 3)), FolderSource(hall, like="replica")], SIZE)
     assert (first.num_images, second.num_images) == (3, 3)
     assert (first.views.ranking, second.views.ranking, second.depth.max_depth) == ("index", "pose", 100)
     assert second[Item(2, 0, 2, 0.6, seed=3)].images.shape == (1, 2, 3, 28, SIZE)

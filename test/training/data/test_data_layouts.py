@@ -125,4 +125,4 @@ def test_numbered(tmp_path, box_scene):
     (sequence,) = open_dataset(tmp_path, intrinsics=(FX, FY, CX, CY))
     box_scene.check(sequence, poses)
     np.savetxt(tmp_path / "camera-intrinsics.txt", box_scene.intrinsics)
-    box_scene.check(open_dataset(tmp_path, first=1, last=3)[0], poses[1:3])
+    box_scene.check(open_dataset(tmp_path, frames=(1, 3))[0], poses[1:3])

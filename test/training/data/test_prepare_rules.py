@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path, capsys, arguments, me
     (tmp_path / "file").touch()  # where a folder would be
     assert main([argument.format(root=tmp_path) for argument in arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("prepare: ")
+    assert error.startswith("dvlt_prepare: ")
     assert message in error
     assert "Traceback" not in error
 

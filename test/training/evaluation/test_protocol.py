@@ -248,7 +248,7 @@ def plane():
 
 
 def needs_small_gicp():
-    pytest.importorskip("small_gicp", reason="needs small_gicp: pip install 'dvlt_ros[benchmarks]'")
+    pytest.importorskip("small_gicp", reason="needs small_gicp: pip install '.[benchmarks]'")
 
 
 def test_clouds_by_hand(plane):

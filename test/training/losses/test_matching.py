@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch._dynamo.testing import CompileCounter
 
-pytest.importorskip("accelerate", reason="needs the training extra: pip install 'dvlt_ros[training]'")
-pytest.importorskip("hydra", reason="needs the training extra: pip install 'dvlt_ros[training]'")
+pytest.importorskip("accelerate", reason="needs the training extra: pip install '.[training]'")
+pytest.importorskip("hydra", reason="needs the training extra: pip install '.[training]'")
 
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.geometry import pose_matrix, transform_points, unproject

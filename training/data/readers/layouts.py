@@ -44,15 +44,14 @@ def open_dataset(
     path: str | Path,
     format: str = "auto",
     split: str | None = None,
-    first: int = 0,
-    last: int | None = None,
+    frames: tuple[int, int | None] = (0, None),
     **options: Any,
 ) -> list[FolderSequence]:
     """The sequences in a folder or up to two levels below it, sorted by path.
 
     ``format`` is "auto" or a key of `LAYOUTS`; ``split`` names the data set's own list (7-Scenes: train or
-    test; ScanNet++: a text file's name); [first, last) are the frames of each sequence to use; other options
-    go to the layout's ``read``. A sequence that cannot be used is left out with a warning.
+    test; ScanNet++: a text file's name); ``frames`` (first, behind the last or None) are those of each sequence
+    to use; other options go to the layout's ``read``. A sequence that cannot be used is left out with a warning.
 
     Raises:
         DataError: no such folder, layout or option; nothing found, or nothing of it usable.
@@ -75,7 +74,7 @@ def open_dataset(
         if split is not None and not _in_split(layout, name, folder, split):
             continue
         try:
-            sequences.append(_part(layout.read(folder, **options), first, last))
+            sequences.append(_part(layout.read(folder, **options), *frames))
         except DataError as error:
             logger.warning("sequence left out: %s", error)
             causes.append(error)
@@ -107,7 +106,8 @@ def _in_split(layout: Layout, name: str, folder: Path, split: str) -> bool:
 def _part(sequence: FolderSequence, first: int, last: int | None) -> FolderSequence:
     part = sequence.part(first, last)
     if not len(part):
-        raise DataError(f"{sequence.name}: frames {first} to {last} are none of its {len(sequence)}")
+        asked = f"frames [{first}, {'end' if last is None else last})"
+        raise DataError(f"{sequence.name}: {asked} are none of its {len(sequence)}")
     return part
 
 

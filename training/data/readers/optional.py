@@ -7,7 +7,7 @@ from typing import Any
 
 from dvlt_ros.errors import ConfigError
 
-INSTALL = "pip install 'dvlt_ros[benchmarks]'"
+INSTALL = "pip install OpenEXR embreex h5py scipy 'small-gicp>=1.0.1,<2' trimesh"
 
 
 def optional_package(name: str, purpose: str) -> Any:
