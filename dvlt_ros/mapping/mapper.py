@@ -109,6 +109,7 @@ class Mapper:
 
     def finish(self) -> Iterator[MapUpdate]:
         """Runs the frames that still wait, at the end of a stream; the last update has the last loop corrections."""
+        self._opened += self._front_end.open_last()
         while (update := self._next(flush=True)) is not None:
             yield update
         if self._corrections:

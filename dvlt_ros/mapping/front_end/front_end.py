@@ -71,6 +71,7 @@ class FrontEnd:
         self._admission = Admission(rig, self.counters, notify)
         self._gate = KeyframeGate()
         self._buffer = WindowBuffer()
+        self._taken_ns: deque[int] = deque(maxlen=2)  # stamps of the last frame sets, keyframes or not
         self._placer = WindowPlacer(rig, gravity, self.counters, notify)
         self._arrivals_ns: deque[int] = deque(maxlen=REMEMBERED_ARRIVALS)
         self._number = 0
@@ -137,8 +138,15 @@ class FrontEnd:
             self.take(opened)
 
     def open(self, frame: Frame) -> list[Sequence[Opened]]:
-        """The frame sets that a frame completes, decoded; images without content are refused and counted."""
-        frame_sets = deque(self._admission.frame_sets(frame))
+        """The frame sets that go on with this frame, decoded; images without content are refused and counted."""
+        return self._decoded(self._admission.frame_sets(frame, self._config.window.max_gap_s))
+
+    def open_last(self) -> list[Sequence[Opened]]:
+        """At the end of a stream: the frame set that waits for another one, because its stamp has jumped."""
+        return self._decoded(self._admission.release())
+
+    def _decoded(self, sets: Sequence[tuple[Frame, ...]]) -> list[Sequence[Opened]]:
+        frame_sets = deque(sets)
         try:
             opened: list[Sequence[Opened]] = []
             while frame_sets:
@@ -153,7 +161,8 @@ class FrontEnd:
         return bool(self._buffer.num_waiting) and self._reason_for_a_new_map(opened) is not None
 
     def _reason_for_a_new_map(self, opened: Sequence[Opened]) -> str | None:
-        return reason_for_a_new_map(self._buffer.latest, opened[0], self._config.window.max_gap_s)
+        gap_s = self._config.window.max_gap_s
+        return reason_for_a_new_map(self._buffer.latest, self._taken_ns, opened[0], gap_s)
 
     def take(self, opened: Sequence[Opened]) -> None:
         """Adds the images of one frame set to the next window, all of them or none."""
@@ -161,6 +170,7 @@ class FrontEnd:
         if reason is not None:
             self._clear()
             self._notify(f"a new map begins: {reason}")
+        self._taken_ns.append(opened[0].frame.stamp_ns)
         thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
         if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config.keyframes):
             self.counters.add(passed_over=len(opened))
@@ -175,12 +185,14 @@ class FrontEnd:
     def begin_anew(self) -> None:
         """Begins another map, which no loop joins to earlier ones; frames that still wait count as dropped."""
         self._clear()
+        self._admission.forget()
         if self.loops is not None:
             self.loops.forget()
 
     def forget(self) -> None:
         """Ends the stream: frames that still wait count as dropped, and the next stream looks up the mounts again."""
         self._clear()
+        self._admission.forget()
         if self.rig is not None:
             waiting = self.rig.forget()
             self.counters.add(accepted=waiting, dropped=waiting)
@@ -189,6 +201,7 @@ class FrontEnd:
         self.counters.add(dropped=len(self._buffer.clear()))
         self.predictor.reset()
         self._gate = KeyframeGate()
+        self._taken_ns.clear()
         self._placer.restart()
         self._arrivals_ns.clear()
 

@@ -12,6 +12,7 @@ from ..data.frames import OUT_OF_ORDER_S, Frame, Picture
 from ..data.views import View
 from ..sensors.rig import Rig
 from .gate import Thumbnail
+from .stamps import StampOrder, step_back_s
 
 BLANK = "the image shows nothing; is the camera covered?"
 REFUSED_IN_ROW = 5  # images of which none is taken: no longer a passing fault
@@ -33,6 +34,8 @@ class Admission:
         self._counters = counters
         self._notify = notify
         self._latest_ns: dict[str, int] = {}  # stamps by camera
+        self._late_ns: dict[str, int] = {}  # of a camera's last frame, if that was refused as late
+        self._order = StampOrder()
         self._reported = ""  # the last report about silent or unsynchronized cameras
         self.covered: frozenset[str] = frozenset()  # cameras whose latest image is blank
         self._refused_in_row = 0
@@ -43,12 +46,33 @@ class Admission:
         """Of all cameras; 0: there was no frame."""
         return max(self._latest_ns.values(), default=0)
 
-    def frame_sets(self, frame: Frame) -> list[tuple[Frame, ...]]:
-        """The frame sets that this frame completes."""
+    def frame_sets(self, frame: Frame, max_gap_s: float) -> list[tuple[Frame, ...]]:
+        """The frame sets that are known to go on after this frame; one whose stamp jumps waits for the next one."""
         if (problem := self._out_of_order(frame)) is not None:
             self.refuse(frame, problem)
             return []
         self._latest_ns[frame.camera] = frame.stamp_ns
+        believed: list[tuple[Frame, ...]] = []
+        for frames in self._completed(frame):
+            checked = self._order.put(frames, max_gap_s)
+            believed += checked.believed
+            for odd in checked.odd:
+                self.refuse(odd, checked.reason)
+        return believed
+
+    def release(self) -> list[tuple[Frame, ...]]:
+        """The frame set whose stamp has jumped, if one waits: no other frame comes."""
+        held = self._order.release()
+        return [held] if held else []
+
+    def forget(self) -> None:
+        """Another stream begins; a frame set that waits counts as dropped."""
+        waiting = len(self._order.release())
+        self._counters.add(accepted=waiting, dropped=waiting)
+        self._order = StampOrder()
+
+    def _completed(self, frame: Frame) -> list[tuple[Frame, ...]]:
+        """The frame sets that a frame completes; with one camera, itself."""
         if self._rig is None:
             return [(frame,)]
         if frame.camera not in self._rig.cameras:
@@ -118,9 +142,11 @@ class Admission:
         if frame.stamp_ns == 0:
             return "its stamp is zero; the driver must set it"
         back_s = (self._latest_ns.get(frame.camera, 0) - frame.stamp_ns) * 1e-9
-        if 0 <= back_s < OUT_OF_ORDER_S:
-            return f"its stamp is {back_s:.3f} s behind the frame before it"
-        return None
+        late_ns = self._late_ns.pop(frame.camera, None)
+        if not 0 <= back_s < OUT_OF_ORDER_S or (late_ns is not None and frame.stamp_ns > late_ns):
+            return None  # two late ones in their order: it was the stamp before them that was too far ahead
+        self._late_ns[frame.camera] = frame.stamp_ns
+        return f"its stamp is {back_s:.3f} s behind the frame before it"
 
     def _report(self, rig: Rig) -> None:
         """Reports silent or unsynchronized cameras, once per change."""
@@ -132,16 +158,23 @@ class Admission:
         self._notify(f"cameras: {said or 'all are here again'}")
 
 
-def reason_for_a_new_map(latest: View | None, opened: Opened, max_gap_s: float) -> str | None:
-    """Why a frame cannot continue the map of the latest view (None at the start); None: it can."""
+def reason_for_a_new_map(
+    latest: View | None, taken_ns: Sequence[int], opened: Opened, max_gap_s: float
+) -> str | None:
+    """Why a frame cannot continue the map; None: it can.
+
+    Args:
+        latest: newest view of the map or of the next window; None: there is none.
+        taken_ns: stamps of the last frame sets, oldest first, even if nothing has come of them.
+    """
+    frame = opened.frame
+    if (back_s := step_back_s(frame.stamp_ns, taken_ns)) >= OUT_OF_ORDER_S:
+        return f"stamps went back by {back_s:.1f} s"
     if latest is None:
         return None
-    frame = opened.frame
     size = opened.picture.image.shape[:2]
     before = latest.picture.image.shape[:2]
     elapsed_s = (frame.stamp_ns - latest.frame.stamp_ns) * 1e-9
-    if elapsed_s <= -OUT_OF_ORDER_S:
-        return f"stamps went back by {-elapsed_s:.1f} s"
     if elapsed_s > max_gap_s:
         return f"no frame for {elapsed_s:.1f} s"
     if frame.camera == latest.frame.camera and frame.frame_id != latest.frame.frame_id:

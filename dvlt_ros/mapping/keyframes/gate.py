@@ -54,7 +54,7 @@ class KeyframeGate:
 
     def passes(self, stamp_ns: int, thumbnails: Mapping[str, Thumbnail], config: KeyframeConfig) -> bool:
         """Whether these images (by camera) are keyframes; if so, the next ones are compared with them."""
-        if self._last is not None:
+        if self._last is not None and stamp_ns > self._last[0]:  # stamps that go back open it
             last_ns, before = self._last
             elapsed_s = (stamp_ns - last_ns) * 1e-9
             changes = [shown.change(before[camera]) for camera, shown in thumbnails.items() if camera in before]
