@@ -6,11 +6,13 @@ Everything is in the map's own frame and unit. The file is safetensors: arrays a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -37,7 +39,7 @@ class SavedMap:
     stored_submaps: tuple[StoredSubmap, ...]  # oldest first
 
     def __post_init__(self) -> None:
-        if not (len(self.stored_submaps) and len(self.cloud.points) and self.voxel_size > 0):
+        if not (len(self.stored_submaps) and len(self.cloud.points) and 0 < self.voxel_size < math.inf):
             raise InputError("a saved map needs submaps and voxels")
         anchors = [view.anchor for stored_submap in self.stored_submaps for view in stored_submap.views]
         shape = self.stored_submaps[0].descriptor.shape
@@ -110,6 +112,12 @@ class SavedMap:
 
 
 RIGID = 1e-3  # by which a rotation may miss R R^T = 1
+KINDS = {  # NumPy's kinds of numbers: float, signed and unsigned integer
+    "points": "f", "colors": "u", "confidence": "f", "stamps_ns": "i", "map_from_cam": "f", "descriptors": "f",
+    "image_formats": "i", "num_views": "i", "view_stamps_ns": "i", "view_jpeg": "u", "view_jpeg_size": "i",
+    "view_picture_intrinsics": "f", "view_depth": "f", "view_depth_size": "i", "view_confidence": "f",
+    "view_intrinsics": "f", "view_map_from_cam": "f",
+}  # fmt: skip
 
 
 def read_saved_map(path: Path) -> SavedMap:
@@ -126,13 +134,29 @@ def read_saved_map(path: Path) -> SavedMap:
         raise InputError(f"{path}: its format is {words.get('format')!r}, this version reads {FORMAT!r}")
     try:
         _check_values(tensors)
-        return _decoded(words, tensors)
-    except (ArithmeticError, IndexError, KeyError, MemoryError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a whole map: {error}") from error
+        saved = _decoded(words, tensors)
+        _check_pictures(saved)
+    except KeyError as error:
+        raise InputError(f"{path}: not a whole map: {error} is missing") from error
+    except Exception as error:  # whatever the libraries raise at damaged numbers
+        raise InputError(f"{path}: not a whole map: {' '.join(str(error).split())}") from error
+    return saved
 
 
 def _check_values(tensors: Mapping[str, np.ndarray]) -> None:
     """What `SavedMap` itself does not look at. Raises ValueError: poses that are not rigid, depths that are none."""
+    for name, kind in KINDS.items():
+        if tensors[name].dtype.kind != kind:
+            raise ValueError(f"{name}: numbers of type {tensors[name].dtype}")
+    for name in ("stamps_ns", "view_stamps_ns", "num_views", "view_jpeg_size"):
+        if tensors[name].ndim != 1 or (tensors[name] < 0).any():
+            raise ValueError(f"{name}: not a row of numbers from 0 upwards")
+    if tensors["image_formats"].ndim != 2 or (tensors["image_formats"] < 1).any():
+        raise ValueError("image_formats: not rows of sizes")
+    if np.isinf(tensors["view_picture_intrinsics"]).any():
+        raise ValueError("view_picture_intrinsics: a value that is infinite")
+    if not (tensors["confidence"] > 0).all():
+        raise ValueError("confidence: a value that is not above 0")
     for name in ("map_from_cam", "view_map_from_cam"):
         poses = tensors[name]
         if poses.shape[1:] == (4, 4) and np.isfinite(poses).all() and not is_rigid(poses).all():
@@ -140,6 +164,18 @@ def _check_values(tensors: Mapping[str, np.ndarray]) -> None:
     for name in ("view_depth", "view_confidence"):
         if not np.isfinite(tensors[name]).all():
             raise ValueError(f"{name}: a value that is not finite")
+
+
+def _check_pictures(saved: SavedMap) -> None:
+    """Raises ValueError: pictures or depth maps that a loop could not be checked with."""
+    if saved.stored_submaps[0].descriptor.ndim != 2:
+        raise ValueError(f"descriptors: of shape {saved.stored_submaps[0].descriptor.shape}, not (cells, channels)")
+    for stored_submap in saved.stored_submaps:
+        for view in stored_submap.views:
+            if view.anchor.depth.ndim != 2 or view.anchor.depth.shape != view.anchor.confidence.shape:
+                raise ValueError(f"view_depth: of shape {view.anchor.depth.shape}")
+            if cv2.imdecode(view.jpeg, cv2.IMREAD_REDUCED_GRAYSCALE_8) is None:  # the fastest
+                raise ValueError("view_jpeg: a picture that cannot be decoded")
 
 
 def is_rigid(poses: np.ndarray) -> np.ndarray:
@@ -165,7 +201,7 @@ def _decoded(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Sav
     )
     cloud = Cloud(tensors["points"], tensors["colors"], tensors["confidence"])
     return SavedMap(
-        words["checkpoint"], json.loads(words["is_metric"]), cloud, json.loads(words["voxel_size"]),
+        words["checkpoint"], {"true": True, "false": False}[words["is_metric"]], cloud, float(words["voxel_size"]),
         tensors["stamps_ns"], tensors["map_from_cam"], stored_submaps,
     )  # fmt: skip
 
@@ -176,7 +212,7 @@ def _views(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Itera
     depths, confidences = (_parts(tensors[name], sizes) for name in ("view_depth", "view_confidence"))
     jpegs = _parts(tensors["view_jpeg"], tensors["view_jpeg_size"][:, None])
     columns = (
-        tensors["view_stamps_ns"].tolist(), json.loads(words["frame_ids"]), json.loads(words["cameras"]), jpegs,
+        tensors["view_stamps_ns"].tolist(), _names(words["frame_ids"]), _names(words["cameras"]), jpegs,
         tensors["view_picture_intrinsics"], depths, confidences, tensors["view_intrinsics"],
         tensors["view_map_from_cam"],
     )  # fmt: skip
@@ -185,6 +221,13 @@ def _views(words: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Itera
         frame = Frame(stamp_ns, frame_id, 0, has_been_loaded, camera)
         known = None if np.isnan(picture_intrinsics).any() else picture_intrinsics
         yield StoredView(jpeg, known, Anchor(without_pixels(-1 - i, frame, frame_set=-1 - i), *maps))
+
+
+def _names(words: str) -> list[str]:
+    names = json.loads(words)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"not a list of names: {words[:40]}")
+    return names
 
 
 def _parts(values: np.ndarray, sizes: np.ndarray) -> Sequence[np.ndarray]:
