@@ -86,6 +86,11 @@ def choices_of(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
+def meant(value: Any, choices: tuple[Any, ...]) -> Any:
+    """The choice that a value spells, as 90 is spelt '90' on command lines; the value itself if it is none of them."""
+    return next((choice for choice in choices if str(choice) == str(value)), value)
+
+
 def check_parameters(config: Any) -> None:
     """Types, ranges and choices of a dataclass of `parameter` fields.
 

@@ -28,7 +28,7 @@ from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
 from .mapping.inference.loading import load_predictor
 from .mapping.mapper import Mapper
-from .offline.options import add_options, from_options
+from .offline.options import add_options, from_options, with_new_names
 from .offline.results import RECORDING, Results
 from .offline.saved_maps import check_places, load_map, save_map
 from .offline.sensors import add_sensor_options, open_images, open_sensors, set_camera_names
@@ -75,7 +75,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_sensor_options(parser)
     add_options(parser, MapperConfig, without=WITHOUT)
-    return parser.parse_args(argv)
+    words, warnings = with_new_names(sys.argv[1:] if argv is None else argv, parser._option_string_actions)
+    for warning in warnings:
+        print(f"reconstruct_bag: {warning}", file=sys.stderr)
+    return parser.parse_args(words)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,9 +16,9 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from dvlt_ros.parameter_names import LAUNCH_ARGUMENTS
 from dvlt_ros.parameters import choices_of, parameters_of
 from dvlt_ros.ros.config import Settings
-from dvlt_ros.ros.names import LAUNCH_ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "parameters.md"  # it has the marks below

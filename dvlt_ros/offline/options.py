@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar, get_type_hints
+from functools import partial
+from typing import Any, TypeVar
 
-from ..parameters import choices_of, from_groups, group_types, parameter_name, parameters_of
+from ..parameter_names import RENAMED
+from ..parameters import choices_of, from_groups, group_types, held, meant, parameter_name, parameters_of
 
 T = TypeVar("T")
 
@@ -21,12 +23,30 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], without: Seq
             continue
         if group_name not in groups:
             groups[group_name] = parser.add_argument_group(group_name.replace("_", " "))
-        choices, kind_of_value = choices_of(get_type_hints(kind)[field.name]) or None, type(field.default)
+        choices, kind_of_value = choices_of(held(kind)[field.name]) or None, type(field.default)
         groups[group_name].add_argument(
-            f"--{destination(name).replace('_', '-')}", type=kind_of_value, default=field.default, choices=choices,
+            f"--{destination(name).replace('_', '-')}", default=field.default, choices=choices,
+            type=partial(meant, choices=choices) if choices else kind_of_value,
             metavar=None if choices else kind_of_value.__name__,
             help=f"{field.metadata['description'].replace('%', '%%')} (default: {field.default})",
         )  # fmt: skip
+
+
+def with_new_names(words: Sequence[str], known: Collection[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line with old names of options replaced, and a warning for each that was.
+
+    ``known``: the options that there are; what is one of them is not old.
+    """
+    found, warnings = [], []
+    for word in words:
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--") and option not in known and name in RENAMED:
+            new = f"--{destination(RENAMED[name]).replace('_', '-')}"
+            warnings.append(f"{option} is now {new}")
+            option = new
+        found.append(option + equals + value)
+    return found, warnings
 
 
 def destination(name: str) -> str:

@@ -14,7 +14,7 @@ from ..export.atomic import Outputs, clear_unfinished
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.map_update import MapUpdate
-from ..mapping.outputs.rendering import RenderedFrame
+from ..mapping.outputs.rendering import RenderedFrame, size_beside
 from ..mapping.sensors.suite import Sensors
 from ..viewing import StreamRecording
 from .depth_files import DepthFiles, clear_depths, depth_files
@@ -112,7 +112,8 @@ class Results:
 
     def _add(self, reconstruction: Reconstruction, is_placed: bool, submap_id: int) -> None:
         height, width = reconstruction.picture.image.shape[:2]
-        frame = RenderedFrame(reconstruction, self._sizes.setdefault(reconstruction.camera, (height, width)))
+        first = self._sizes.setdefault(reconstruction.camera, (height, width))
+        frame = RenderedFrame(reconstruction, size_beside(first, (height, width)))
         logged = self._log.add(reconstruction, submap_id, is_placed)
         self._gallery.add(logged, frame)
         depths, recording, viewed = self._depths, self._recording, self._viewed

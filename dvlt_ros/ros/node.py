@@ -29,6 +29,7 @@ from rclpy.parameter import Parameter
 
 from ..errors import ConfigError, DvltError
 from ..health import Health
+from ..parameter_names import renamed
 from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import Settings
@@ -36,7 +37,6 @@ from .lifecycle.parts import Parts, assemble
 from .lifecycle.services import Services
 from .lifecycle.status import COMPONENTS, Condition, components, status_message
 from .lifecycle.stream import Stream
-from .names import renamed
 from .parameters import Parameters, unknown_parameters
 from .process import settle_process
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import Field, fields, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..errors import ConfigError
-from ..parameters import choices_of, from_groups, group_types, groups_of, parameter_name, parameters_of
+from ..parameter_names import renamed
+from ..parameters import choices_of, from_groups, group_types, groups_of, held, meant, parameter_name, parameters_of
 from .config import Settings
-from .names import renamed
 
 Config = TypeVar("Config", bound=Any)
 OF_OTHERS = ("qos_overrides.", "diagnostic_updater.")  # declared elsewhere, later or never
@@ -49,7 +49,11 @@ class Parameters:
 
     def _updated(self, config: Config, values: dict[str, Any]) -> Config:
         known = {parameter_name(config, field): field for field in fields(config)}
-        own = {name: _converted(known[name], values[name]) for name in values.keys() & known.keys()}
+        hints = held(type(config))
+        own = {
+            name: _converted(known[name], hints[known[name].name], values[name])
+            for name in values.keys() & known.keys()
+        }
         own = {name: value for name, value in own.items() if value != getattr(config, known[name].name)}
         if self._is_live() and (fixed := [name for name in own if not known[name].metadata["live"]]):
             raise ConfigError(f"{', '.join(sorted(fixed))} can only change before the node is configured")
@@ -75,14 +79,16 @@ def unknown_parameters(node: Node) -> Iterator[str]:
 def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
     """Description, range and choices of a parameter."""
     text = field.metadata["description"]
-    if choices := choices_of(get_type_hints(config_type)[field.name]):
+    if choices := choices_of(held(config_type)[field.name]):
         text += f" (one of {', '.join(map(str, choices))})"
     if field.metadata["live"]:
         text += "; may change at any time"
     if field.metadata["expert"]:
         text += "; for experts"
-    # Numbers may be written without a decimal point, and an empty list has no type; the dataclass checks it.
-    found = ParameterDescriptor(description=text, dynamic_typing=isinstance(field.default, float | tuple))
+    # Numbers may be written without a decimal point, an empty list has no type, and choices may be words and numbers;
+    # the dataclass checks it.
+    is_mixed = len({type(choice) for choice in choices}) > 1
+    found = ParameterDescriptor(description=text, dynamic_typing=isinstance(field.default, float | tuple) or is_mixed)
     low, high = field.metadata["low"], field.metadata["high"]
     if low is not None and isinstance(field.default, float):
         found.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
@@ -100,11 +106,16 @@ def declare(node: Node, config_type: type[Config]) -> Config:
     names = {field.name: parameter_name(config_type, field) for field in fields(config_type)}
     for field in fields(config_type):
         node.declare_parameter(names[field.name], field.default, descriptor(field, config_type))
-    values = {f.name: _converted(f, node.get_parameter(names[f.name]).value) for f in fields(config_type)}
+    hints = held(config_type)
+    values = {
+        f.name: _converted(f, hints[f.name], node.get_parameter(names[f.name]).value) for f in fields(config_type)
+    }
     return config_type(**values)
 
 
-def _converted(field: Field[Any], value: Any) -> Any:
+def _converted(field: Field[Any], hint: Any, value: Any) -> Any:
+    if choices := choices_of(hint):
+        return meant(value, choices)
     if isinstance(field.default, tuple) and isinstance(value, list | tuple):
         return tuple(value)
     return float(value) if isinstance(field.default, float) and type(value) is int else value

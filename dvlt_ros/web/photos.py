@@ -12,6 +12,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..imaging import View
+from ..mapping.data.frames import Picture
+from ..mapping.data.turn import Turn
 from ..sources import open_source
 from ..sources.containers import IMAGE_SUFFIXES as SUFFIXES
 from ..sources.folder import natural_order, read_image
@@ -38,7 +40,7 @@ class Photos:
 
 
 class FittedPhoto(NamedTuple):
-    """A photo that is as large as the others, with a black border where it is narrower."""
+    """A photo that is as large as the others, or lies as they stand, with a black border where it is narrower."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     intrinsics: np.ndarray | None  # (3, 3), pixels; None: unknown
@@ -46,21 +48,29 @@ class FittedPhoto(NamedTuple):
 
 
 def fit_together(photos: Photos, longest_edge: int) -> list[FittedPhoto]:
-    """All in one size. Photos of one size stay as they are; others are scaled to ``longest_edge`` pixels first."""
-    sizes = {image.shape[:2] for image in photos.images}
-    scaled = list(photos.images)
-    if len(sizes) > 1:
-        scaled = [View(image, None).scaled(*_scaled_size(image, longest_edge)).image for image in photos.images]
+    """All in one size, which portraits have in portrait format: the mapper turns them.
+
+    Photos of one size stay as they are; others are scaled to ``longest_edge`` pixels first.
+    """
+    turns = [Turn.of("auto", image.shape[:2]) for image in photos.images]
+    turned = [turn.image(image) for turn, image in zip(turns, photos.images, strict=True)]
+    scaled = turned
+    if len({image.shape for image in turned}) > 1:
+        scaled = [View(image, None).scaled(*_scaled_size(image, longest_edge)).image for image in turned]
     height, width = (max(image.shape[axis] for image in scaled) for axis in (0, 1))
     fitted: list[FittedPhoto] = []
-    for photo, image, intrinsics in zip(photos.images, scaled, photos.intrinsics, strict=True):
+    for turn, photo, image, intrinsics in zip(turns, turned, scaled, photos.intrinsics, strict=True):
         top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
         border = top, height - image.shape[0] - top, left, width - image.shape[1] - left
         padded = cv2.copyMakeBorder(image, *border, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         inside = cv2.copyMakeBorder(np.full(image.shape[:2], 255, np.uint8), *border, cv2.BORDER_CONSTANT, value=0)
-        by_y, by_x = image.shape[0] / photo.shape[0], image.shape[1] / photo.shape[1]
-        moved = np.array([[by_x, 0.0, left], [0.0, by_y, top], [0.0, 0.0, 1.0]]) @ intrinsics
-        fitted.append(FittedPhoto(padded, moved if np.isfinite(intrinsics).all() else None, inside))
+        known = None
+        if np.isfinite(intrinsics).all():
+            by_y, by_x = image.shape[0] / photo.shape[0], image.shape[1] / photo.shape[1]
+            moved = np.array([[by_x, 0.0, left], [0.0, by_y, top], [0.0, 0.0, 1.0]])
+            known = moved @ turn.intrinsics(intrinsics, turn.restored(photo[..., 0]).shape)
+        whole = turn.restored_picture(Picture(padded, known))
+        fitted.append(FittedPhoto(whole.image, whole.intrinsics, turn.restored(inside)))
     return fitted
 
 

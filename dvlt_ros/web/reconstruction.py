@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -108,19 +109,20 @@ def _scene(
     kept = sorted(index for index, frame in found.items() if frame.map_id == found[reference].map_id)
     lost = [title for index, title in enumerate(titles) if index not in kept]
     frames = [found[index] for index in kept]
-    inside = np.stack([_on_maps(fitted[i].inside, frame) == 255 for i, frame in zip(kept, frames, strict=True)])
-    depth = np.stack([frame.depth for frame in frames])
+    canvas = Canvas.around([frame.depth for frame in frames])
+    inside = canvas.stack([_on_maps(fitted[i].inside, frame) for i, frame in zip(kept, frames, strict=True)]) == 255
+    depth = canvas.stack([frame.depth for frame in frames])
     usable = np.isfinite(depth) & inside
     depth = np.where(usable, depth, np.float32(np.nan))
-    intrinsics = np.stack([frame.intrinsics for frame in frames])
+    intrinsics = np.stack([canvas.intrinsics(frame.intrinsics, frame.depth) for frame in frames])
     world_from_cam = np.linalg.inv(found[reference].map_from_cam) @ np.stack([frame.map_from_cam for frame in frames])
     in_cameras = unproject(torch.from_numpy(depth), torch.from_numpy(intrinsics).float())
     return Scene(
         titles=tuple(titles[index] for index in kept),
-        images=np.stack([_on_maps(frame.picture.image, frame) for frame in frames]),
+        images=canvas.stack([_on_maps(frame.picture.image, frame) for frame in frames]),
         usable=usable,
         depth=depth,
-        confidence=np.stack([frame.confidence for frame in frames]),
+        confidence=canvas.stack([frame.confidence for frame in frames]),
         points=transform_points(torch.from_numpy(world_from_cam).float(), in_cameras).numpy(),
         intrinsics=intrinsics,
         world_from_cam=world_from_cam,
@@ -130,6 +132,33 @@ def _scene(
         num_steps=num_steps,
         remark=f"left out: {', '.join(lost)} ({causes})" if lost else "",
     )
+
+
+class Canvas(NamedTuple):
+    """One size for the maps of portraits and of landscape photos, each in the middle of it."""
+
+    height: int
+    width: int
+
+    @classmethod
+    def around(cls, maps: Sequence[np.ndarray]) -> Canvas:
+        return cls(*(max(map_.shape[axis] for map_ in maps) for axis in (0, 1)))
+
+    def stack(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        """(S, height, width, ...) of S maps (h, w, ...), with zeros around them."""
+        found = np.zeros((len(maps), self.height, self.width, *maps[0].shape[2:]), maps[0].dtype)
+        for place, map_ in zip(found, maps, strict=True):
+            top, left = self._corner(map_)
+            place[top : top + map_.shape[0], left : left + map_.shape[1]] = map_
+        return found
+
+    def intrinsics(self, intrinsics: np.ndarray, map_: np.ndarray) -> np.ndarray:
+        """Intrinsics (3, 3) of a map (h, w) in pixels of the canvas."""
+        top, left = self._corner(map_)
+        return np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]]) @ intrinsics
+
+    def _corner(self, map_: np.ndarray) -> tuple[int, int]:
+        return (self.height - map_.shape[0]) // 2, (self.width - map_.shape[1]) // 2
 
 
 def _on_maps(values: np.ndarray, frame: Reconstruction) -> np.ndarray:

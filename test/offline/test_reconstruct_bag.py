@@ -127,6 +127,35 @@ def test_a_camera_info_that_cannot_be_used_is_said(tmp_path, capsys):
     assert "without camera_info: /camera/camera_info: it is 64 x 48, the camera" in capsys.readouterr().out
 
 
+def test_old_names_of_options_are_taken_with_a_warning(photos, capsys):
+    words = ["--image-size=56", "--k-max", "2", "--loops", "never", "--model", "dvlt", "--window-size", "4"]
+    args = reconstruct_bag.parse([str(photos), *words])
+    assert (args.model_image_size, args.budget_k_max, args.loops_mode, args.window_size) == (56, 2, "never", 4)
+    assert capsys.readouterr().err.splitlines() == [
+        "reconstruct_bag: --image-size is now --model-image-size", "reconstruct_bag: --k-max is now --budget-k-max",
+        "reconstruct_bag: --loops is now --loops-mode",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit):
+        reconstruct_bag.parse([str(photos), "--never-was", "1"])
+
+
+@pytest.mark.parametrize("portraits", [{1, 3}, {0}, {0, 1, 2, 3, 4}])
+def test_portraits_among_photos_stay_in_one_map_in_their_own_format(photos, tmp_path, portraits, capsys):
+    (tmp_path / "mixed").mkdir()
+    for i, path in enumerate(sorted(photos.glob("*.jpg"))[:5]):
+        image = cv2.imread(str(path))
+        cv2.imwrite(str(tmp_path / "mixed" / path.name), cv2.rotate(image, 0) if i in portraits else image)
+    reconstruct_bag.main([str(tmp_path / "mixed"), "--output", str(tmp_path / "out"), *QUICK])
+    assert "5 frames in" in (said := capsys.readouterr().out)
+    assert "maps: 1" in said
+    shapes = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape for path in sorted((tmp_path / "out/depth").iterdir())]
+    assert shapes == [(256, 192) if i in portraits else (192, 256) for i in range(5)]
+    with AnyReader([tmp_path / "out" / "recording"]) as reader:
+        for connection, _, raw in reader.messages(c for c in reader.connections if c.topic == "/rgb/image_rect"):
+            message = reader.deserialize(raw, connection.msgtype)
+            assert (message.height, message.width) in shapes
+
+
 def test_errors_name_what_is_wrong(photos, tmp_path):
     with pytest.raises(SystemExit, match=r"nowhere"):
         reconstruct_bag.main([str(tmp_path / "nowhere"), "--output", str(tmp_path)])

@@ -9,9 +9,9 @@ pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `
 from rclpy.parameter import Parameter
 
 from dvlt_ros.errors import ConfigError
+from dvlt_ros.parameter_names import LAUNCH_ARGUMENTS, RENAMED
 from dvlt_ros.parameters import parameters_of
 from dvlt_ros.ros.config import NodeConfig, Settings
-from dvlt_ros.ros.names import LAUNCH_ARGUMENTS, RENAMED
 from dvlt_ros.ros.node import ReconstructNode
 from dvlt_ros.ros.parameters import unknown_parameters
 
@@ -90,6 +90,18 @@ def test_groups_are_checked_together(make_node):
     assert refused.reason == "tf.mode map_to_odom needs odometry: set odometry.source to topic or tf"
     cameras = node.set_parameters_atomically([Parameter("cameras.names", value=["left", "right"])])
     assert cameras.reason == ("window.size must be at least 4, two frame sets of 2 cameras (cameras.names), got 3")
+
+
+@pytest.mark.parametrize("value", [90, "90"])
+def test_a_rotation_may_be_a_word_or_a_number(make_node, value):
+    node = make_node()
+    assert node.get_parameter("model.image_rotation").value == "auto"
+    assert make_node(**{"model.image_rotation": value})._settings.current.mapper.model.image_rotation == 90
+    for given, rotation in ((value, 90), ("auto", "auto"), (0, 0)):
+        assert node.set_parameters_atomically([Parameter("model.image_rotation", value=given)]).successful
+        assert node._settings.current.mapper.model.image_rotation == rotation
+    refused = node.set_parameters_atomically([Parameter("model.image_rotation", value=45)])
+    assert refused.reason == "model.image_rotation must be one of ('auto', 0, 90, 180, 270), got 45"
 
 
 def test_the_node_knows_what_metres_come_from():

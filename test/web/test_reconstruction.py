@@ -154,18 +154,39 @@ def test_photos_of_other_sizes_are_fitted_and_their_border_is_not_shown(wall, pa
 
 def test_a_known_lens_moves_with_the_pixels():
     photos = read_photos([DEMO_SEQUENCE], 2)
-    tall = Photos(
-        (photos.images[0], np.ascontiguousarray(photos.images[1][:, 32:160])), ("a", "b"), 2,
-        np.stack([photos.intrinsics[0], np.array([[1.0, 0, -32], [0, 1, 0], [0, 0, 1]]) @ photos.intrinsics[1]]),
+    narrow = Photos(
+        (photos.images[0], np.ascontiguousarray(photos.images[1][24:168])), ("a", "b"), 2,
+        np.stack([photos.intrinsics[0], np.array([[1.0, 0, 0], [0, 1, -24], [0, 0, 1]]) @ photos.intrinsics[1]]),
     )  # fmt: skip
-    first, second = fit_together(tall, 192)
-    assert first.image.shape == second.image.shape == (192, 192, 3)
-    scale = 192 / photos.images[0].shape[1]
-    border = (192 - 144) / 2
-    wanted = np.array([[scale, 0, 0], [0, scale, border], [0, 0, 1]]) @ photos.intrinsics[0]
-    np.testing.assert_allclose(first.intrinsics, wanted, atol=1e-9)
-    # The second one lost as much at the left as its border is wide.
-    np.testing.assert_allclose(second.intrinsics, photos.intrinsics[1], atol=1e-9)
+    first, second = fit_together(narrow, 192)
+    assert first.image.shape == second.image.shape == (144, 192, 3)
+    for fitted, whole in zip((first, second), photos.intrinsics, strict=True):
+        # The second one lost as much at the top as its border is wide.
+        np.testing.assert_allclose(fitted.intrinsics, np.diag([0.75, 0.75, 1]) @ whole, atol=1e-9)
+
+
+def test_portraits_among_landscape_photos_are_one_scene_as_they_were_taken(wall, paths):
+    photos = read_photos(paths, 3)
+    tall = np.ascontiguousarray(np.rot90(photos.images[1]))
+    mixed = Photos((photos.images[0], tall, photos.images[2]), photos.titles, 3, np.full((3, 3, 3), np.nan))
+    fitted = fit_together(mixed, wall.image_size)
+    for photo, image in zip(fitted, mixed.images, strict=True):
+        np.testing.assert_array_equal(photo.image, image)
+        assert photo.inside.all()
+    scene = reconstruct(WindowPredictor(wall), "dvlt", mixed)
+    assert [images.shape[-2:] for images, _ in wall.asked] == [(42, 56)]  # no border
+    assert scene.titles == photos.titles
+    assert scene.size == (56, 56)
+    assert [usable.any(axis=1).sum() for usable in scene.usable] == [42, 56, 42]
+    shown = scene.images[1][:, 7:49]
+    smaller = cv2.resize(tall, (42, 56), interpolation=cv2.INTER_AREA)
+    assert np.abs(shown.astype(int) - smaller).mean() < 3
+    # The wall is two units before every camera, and each point is seen at its own pixel.
+    assert scene.points[1][scene.usable[1]][:, 2] == pytest.approx(2, abs=1e-4)
+    seen = (scene.points[1] - scene.world_from_cam[1, :3, 3]) @ scene.world_from_cam[1, :3, :3] @ scene.intrinsics[1].T
+    rows, columns = np.mgrid[:56, :56] + 0.5
+    pixels = (seen[..., :2] / seen[..., 2:])[scene.usable[1]]
+    np.testing.assert_allclose(pixels, np.stack([columns, rows], axis=-1)[scene.usable[1]], atol=1e-2)
 
 
 # What cannot be placed

@@ -7,6 +7,7 @@ corrections by loop closures. Views and anchors are what both are between admiss
 from .corrections import Correction
 from .counters import Counters, FrameCounts
 from .frames import OUT_OF_ORDER_S, Cloud, Frame, Picture, Reconstruction, RegistrationReport, RegistrationState
+from .turn import ImageRotation, Turn
 from .views import Anchor, View, Window, last_frame_sets
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "Counters",
     "Frame",
     "FrameCounts",
+    "ImageRotation",
     "Picture",
     "Reconstruction",
     "RegistrationReport",
     "RegistrationState",
+    "Turn",
     "View",
     "Window",
     "last_frame_sets",

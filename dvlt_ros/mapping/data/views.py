@@ -9,21 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from .frames import Frame, Picture
+from .turn import UNTURNED, Turn
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """An admitted frame with its pixels."""
+    """An admitted frame with its pixels, turned for the network."""
 
     number: int  # increases over the life of the mapper
     frame: Frame
     picture: Picture
     frame_set: int = 0  # increases; the same for views of several cameras that were taken together
+    turn: Turn = UNTURNED
 
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """A view that is in the map; later windows are registered to it."""
+    """A view that is in the map; later windows are registered to it. Its camera is the turned one."""
 
     view: View
     depth: np.ndarray  # (h, w) float32, map unit, untrusted pixels included

@@ -68,7 +68,7 @@ class FrontEnd:
         self._notify = notify
         self._clock_ns = clock_ns
         self._budget = BudgetController(self.limits)
-        self._admission = Admission(rig, self.counters, notify)
+        self._admission = Admission(rig, self.counters, notify, config.model.image_rotation)
         self._gate = KeyframeGate()
         self._buffer = WindowBuffer()
         self._taken_ns: deque[int] = deque(maxlen=2)  # stamps of the last frame sets, keyframes or not
@@ -171,14 +171,14 @@ class FrontEnd:
             self._clear()
             self._notify(f"a new map begins: {reason}")
         self._taken_ns.append(opened[0].frame.stamp_ns)
-        thumbnails = {frame.camera: thumbnail for frame, _, thumbnail in opened}
+        thumbnails = {o.frame.camera: o.thumbnail for o in opened}
         if not self._gate.passes(opened[0].frame.stamp_ns, thumbnails, self._config.keyframes):
             self.counters.add(passed_over=len(opened))
             return
         self.counters.add(accepted=len(opened))
-        self._arrivals_ns += [frame.received_ns for frame, _, _ in opened]
-        numbers = range(self._number, self._number + len(opened))
-        self._buffer.put(*(View(n, o.frame, o.picture, self._number) for n, o in zip(numbers, opened, strict=True)))
+        self._arrivals_ns += [o.frame.received_ns for o in opened]
+        first = self._number
+        self._buffer.put(*(View(n, o.frame, o.picture, first, o.turn) for n, o in enumerate(opened, start=first)))
         self._number += len(opened)
         self._make_room()
 

@@ -9,8 +9,8 @@ from ...backends import DEFAULT_MODEL, model_card
 from ...errors import ConfigError
 from ...model.config import PATCH_SIZE
 from ...parameters import check_parameters, parameter
+from ..data.turn import ImageRotation
 
-ImageRotation = Literal[0, 90, 180, 270]
 ModelPrecision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
@@ -30,7 +30,10 @@ class ModelConfig:
     image_size: int = parameter(
         0, "network's longest edge in pixels, a multiple of 14; 0: the checkpoint's own", 0, 2044
     )
-    image_rotation: ImageRotation = parameter(0, "clockwise degrees that turn the image upright for the network")
+    image_rotation: ImageRotation = parameter(
+        "auto",
+        "clockwise degrees that turn images for the network; auto: those in portrait format, which it knows least",
+    )
     max_gpu_memory_mb: int = parameter(
         0, "what this process may take of the GPU's memory; 0: all", 0, 1_000_000, expert=True
     )

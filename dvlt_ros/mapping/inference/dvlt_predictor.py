@@ -17,7 +17,6 @@ from ...fast import FastDvlt, Precision
 from ...model import Dvlt, Features, PixelMapping, prepare_images
 from ...model.weights import locate_checkpoint
 from ..data.views import View
-from .config import ImageRotation
 from .descriptors import describe
 from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
@@ -28,7 +27,7 @@ class Encoded:
     """Encoder features of one view, on the device."""
 
     features: Features
-    mapping: PixelMapping  # from the upright picture's pixels to the network's
+    mapping: PixelMapping  # from the picture's pixels to the network's
 
 
 class DvltPredictor:
@@ -42,7 +41,6 @@ class DvltPredictor:
         self,
         model: Dvlt,
         device: torch.device | str,
-        image_rotation: ImageRotation = 0,
         precision: Precision | None = None,
         weights: str = "",
     ) -> None:
@@ -54,7 +52,7 @@ class DvltPredictor:
             self.model: Dvlt | FastDvlt = model
         else:
             self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"))
-        self._cameras = WindowCameras(self.device, image_rotation)
+        self._cameras = WindowCameras(self.device)
         self._weights = weights
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
 
@@ -133,7 +131,7 @@ class DvltPredictor:
             if known is None:
                 known = self._cameras.shared_fit(prediction.cameras().intrinsics[0])
             cameras = prediction.cameras(known.expand(1, -1, -1, -1))
-            return self._cameras.restored(
+            return self._cameras.on_cpu(
                 prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
             )
 

@@ -30,5 +30,5 @@ def load_predictor(config: ModelConfig) -> Predictor:
         torch.cuda.set_per_process_memory_fraction(min(1.0, config.max_gpu_memory_mb * 2**20 / total), device)
     if config.name == DEFAULT_MODEL:
         network = Dvlt.from_pretrained(config.weights or None)
-        return DvltPredictor(network, device, config.image_rotation, precision, weights=config.weights)
-    return WindowPredictor(load_model(config.name, config.weights, device), config.image_rotation)
+        return DvltPredictor(network, device, precision, weights=config.weights)
+    return WindowPredictor(load_model(config.name, config.weights, device))

@@ -12,7 +12,6 @@ from ...backends.images import prepare_for
 from ...cameras import fit_cameras, rays_from_cameras
 from ...model.config import PATCH_SIZE
 from ..data.views import View
-from .config import ImageRotation
 from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
 
@@ -20,9 +19,9 @@ from .window_cameras import WindowCameras
 class WindowPredictor:
     """A `Predictor` without a cache; `DvltPredictor` is faster for Déjà View."""
 
-    def __init__(self, model: MultiViewModel, image_rotation: ImageRotation = 0) -> None:
+    def __init__(self, model: MultiViewModel) -> None:
         self.model = model
-        self._cameras = WindowCameras(model.device, image_rotation)
+        self._cameras = WindowCameras(model.device)
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +72,6 @@ class WindowPredictor:
             known = self._cameras.shared_fit(found.intrinsics[chosen])
         directions, origins = rays_from_cameras(found.cameras[chosen], *found.depth.shape[-2:])
         cameras = fit_cameras(directions, origins, intrinsics=known)
-        return self._cameras.restored(
+        return self._cameras.on_cpu(
             found.depth[chosen], found.confidence[chosen], cameras.world_from_cam, known, mapping
         )

@@ -20,7 +20,7 @@ class DeviceMemoryError(DvltError):
 
 @dataclass(frozen=True, eq=False)
 class WindowPrediction:
-    """The D decoded views of a window, on the CPU, in the cameras' own orientation, up to one scale per window."""
+    """The D decoded views of a window, on the CPU, of turned cameras, up to one scale per window."""
 
     depth: np.ndarray  # (D, h, w) float32, along the optical axis
     confidence: np.ndarray  # (D, h, w) float32, from 1 upwards

@@ -9,6 +9,7 @@ from ...errors import InputError
 from ...health import Health
 from ..data.counters import Counters
 from ..data.frames import OUT_OF_ORDER_S, Frame, Picture
+from ..data.turn import ImageRotation, Turn
 from ..data.views import View
 from ..sensors.rig import Rig
 from .gate import Thumbnail
@@ -22,17 +23,21 @@ class Opened(NamedTuple):
     """A loaded frame that is not blank."""
 
     frame: Frame
-    picture: Picture
+    picture: Picture  # turned
     thumbnail: Thumbnail
+    turn: Turn
 
 
 class Admission:
     """Counts refused frames, and frames of a rig that match no others. ``rig`` is None with one camera."""
 
-    def __init__(self, rig: Rig | None, counters: Counters, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self, rig: Rig | None, counters: Counters, notify: Callable[[str], None], rotation: ImageRotation
+    ) -> None:
         self._rig = rig
         self._counters = counters
         self._notify = notify
+        self._rotation = rotation
         self._latest_ns: dict[str, int] = {}  # stamps by camera
         self._late_ns: dict[str, int] = {}  # of a camera's last frame, if that was refused as late
         self._order = StampOrder()
@@ -119,9 +124,11 @@ class Admission:
         self.covered = self.covered | {frame.camera} if thumbnail.is_blank else self.covered - {frame.camera}
         if thumbnail.is_blank:
             raise InputError(BLANK)
+        turn = Turn.of(self._rotation, picture.image.shape[:2])
+        picture = turn.picture(picture)
         if self._rig is None:
             self._refused_in_row = 0
-            return Opened(frame, picture, thumbnail)
+            return Opened(frame, picture, thumbnail, turn)
         if picture.intrinsics is None:
             raise InputError("cameras of a rig need a camera_info, and none has come that fits this image")
         height, width = picture.image.shape[:2]
@@ -134,7 +141,7 @@ class Admission:
             )
         self._rig.learn(frame)
         self._refused_in_row = 0
-        return Opened(frame, picture, thumbnail)
+        return Opened(frame, picture, thumbnail, turn)
 
     def _out_of_order(self, frame: Frame) -> str | None:
         if frame.stamp_ns < 0:
@@ -158,9 +165,7 @@ class Admission:
         self._notify(f"cameras: {said or 'all are here again'}")
 
 
-def reason_for_a_new_map(
-    latest: View | None, taken_ns: Sequence[int], opened: Opened, max_gap_s: float
-) -> str | None:
+def reason_for_a_new_map(latest: View | None, taken_ns: Sequence[int], opened: Opened, max_gap_s: float) -> str | None:
     """Why a frame cannot continue the map; None: it can.
 
     Args:

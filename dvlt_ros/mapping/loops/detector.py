@@ -123,12 +123,12 @@ class LoopDetector:
         if depth is None or not self._has_moved(reference, map_id, depth):
             return None
         is_joined = self._latest is not None and self._latest.map_id == map_id
-        frame = reference.view.frame
+        frame, map_from_cam = reference.view.frame, reference.view.turn.restored_poses(reference.map_from_cam)
         known = frozenset(self._stored)
         self._latest_component = self._latest_component if is_joined else self._number
         self._remember(reference, anchors, image_size)
         submap = Submap(
-            self._number, map_id, frame.stamp_ns, frame.frame_id, reference.map_from_cam, depth,
+            self._number, map_id, frame.stamp_ns, frame.frame_id, map_from_cam, depth,
             self._num_registrations if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
         )  # fmt: skip
         self._latest = submap
@@ -174,7 +174,7 @@ class LoopDetector:
         latest = self._latest
         if latest is None or latest.map_id != map_id:
             return True
-        moved = np.linalg.inv(latest.map_from_cam) @ reference.map_from_cam
+        moved = np.linalg.inv(latest.map_from_cam) @ reference.view.turn.restored_poses(reference.map_from_cam)
         turned = float(rotation_angle(torch.from_numpy(moved[:3, :3])))
         far = float(np.linalg.norm(moved[:3, 3])) >= self.config.place_distance * depth
         return far or turned >= np.radians(self.config.place_turn_deg)

@@ -88,6 +88,12 @@ class RenderedFrame:
         return sampled
 
 
+def size_beside(first: Size, picture: Size) -> Size:
+    """Output size (height, width) of a picture in a stream whose first one had ``first``: that, standing or lying."""
+    is_other_way = (picture[0] > picture[1]) != (first[0] > first[1])
+    return first[::-1] if is_other_way else first
+
+
 class _Lookup(NamedTuple):
     columns: np.ndarray  # (H, W) float32, source of each output pixel as OpenCV counts (pixel centres at integers)
     rows: np.ndarray

@@ -133,12 +133,13 @@ def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_w
 
 
 def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: ConfidenceConfig) -> Reconstruction:
-    """A view as it is published: depth that is not trusted is NaN."""
-    frame = anchor.view.frame
+    """A view as it is published, as its camera took it: depth that is not trusted is NaN."""
+    frame, turn = anchor.view.frame, anchor.view.turn
+    depth = turn.restored(np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan)))
     return Reconstruction(
-        frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, anchor.view.picture,
-        np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan)),
-        anchor.confidence, anchor.intrinsics, anchor.map_from_cam, mapping, frame.camera,
+        frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, turn.restored_picture(anchor.view.picture),
+        depth, turn.restored(anchor.confidence), turn.restored_intrinsics(anchor.intrinsics, depth.shape),
+        turn.restored_poses(anchor.map_from_cam), turn.restored_mapping(mapping), frame.camera,
     )  # fmt: skip
 
 

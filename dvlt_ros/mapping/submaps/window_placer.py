@@ -9,7 +9,7 @@ import numpy as np
 
 from ...health import Health
 from ..data.counters import Counters
-from ..data.frames import Frame, RegistrationReport
+from ..data.frames import RegistrationReport
 from ..data.views import Anchor, View, Window
 from ..inference.prediction import WindowPrediction
 from ..sensors.gravity import Gravity, GravityError
@@ -78,7 +78,7 @@ class WindowPlacer:
         prediction, fit = self._constrained(views, prediction)
         try:
             map_from_window, registration = self._map.place(
-                prediction, shared, joining.max_residual, lambda index: self._axes(views[index].frame)
+                prediction, shared, joining.max_residual, lambda index: self._axes(views[index])
             )
         except GravityError as error:
             self.problem = f"a new map cannot begin before gravity is known: {error}"
@@ -112,10 +112,21 @@ class WindowPlacer:
         """Replaces the cameras of a rig by the nearest ones that the mounts allow."""
         if self._rig is None:
             return prediction, None
-        fit = self._rig.fit(views, prediction.window_from_cam)
-        return replace(prediction, window_from_cam=fit.window_from_cam), fit
+        turns = np.stack([view.turn.turned_from_cam for view in views])
+        fit = self._rig.fit(views, _turned(prediction.window_from_cam, turns))
+        return replace(prediction, window_from_cam=_turned(fit.window_from_cam, turns.swapaxes(-2, -1))), fit
 
-    def _axes(self, frame: Frame) -> np.ndarray:
-        """map_from_cam rotation (3, 3) of a map that begins at this frame. Raises GravityError: not known yet."""
-        standing = MAP_FROM_OPTICAL if self._rig is None else self._rig.base_from_cam(frame.camera)[:3, :3]
-        return standing if self._gravity is None else self._gravity.map_from_cam(frame, standing)
+    def _axes(self, view: View) -> np.ndarray:
+        """map_from_turned rotation (3, 3) of a map that begins at this view. Raises GravityError: not known yet."""
+        camera = view.frame.camera
+        map_from_cam = MAP_FROM_OPTICAL if self._rig is None else self._rig.base_from_cam(camera)[:3, :3]
+        if self._gravity is not None:
+            map_from_cam = self._gravity.map_from_cam(view.frame, map_from_cam)
+        return map_from_cam @ view.turn.turned_from_cam.T
+
+
+def _turned(poses: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Poses (N, 4, 4) of cameras that are turned by rotations (N, 3, 3) in their own frames."""
+    turned = poses.copy()
+    turned[:, :3, :3] = poses[:, :3, :3] @ rotations
+    return turned

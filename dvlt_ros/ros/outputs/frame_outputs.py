@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from ...errors import InputError
 from ...mapping.data.frames import Reconstruction
 from ...mapping.outputs.obstacles import obstacle_points
-from ...mapping.outputs.rendering import RenderedFrame
+from ...mapping.outputs.rendering import RenderedFrame, size_beside
 from .. import messages
 from ..config import NodeConfig
 from ..inputs.tf_tree import TfTree, TreeError
@@ -33,6 +33,7 @@ class FrameOutputs:
         self._tree = tree
         self._prefix = config.frames.prefix
         self._size = (config.output.height, config.output.width) if config.output.height else None
+        self._first_size: tuple[int, int] | None = None  # of the stream's pictures, if no size is asked for
         topics = f"{camera}/" if camera else ""
         self._depth = self._publisher(Image, f"{topics}depth/image", QUEUE)
         self._camera_info = self._publisher(CameraInfo, f"{topics}depth/camera_info", QUEUE)
@@ -43,10 +44,7 @@ class FrameOutputs:
 
     def publish_frame(self, reconstruction: Reconstruction, is_metric: bool, config: NodeConfig) -> None:
         """All topics with the image's stamp; lengths only in metres, or if they may be unscaled."""
-        if self._size is None:
-            height, width = reconstruction.picture.image.shape[:2]
-            self._size = height, width
-        frame = RenderedFrame(reconstruction, self._size)
+        frame = RenderedFrame(reconstruction, self._size or self._size_of(reconstruction))
         head = messages.header(self._prefixed(reconstruction.frame_id), reconstruction.stamp_ns)
         if wanted(self._rgb):
             self._rgb.publish(messages.image_message(frame.rgb, "rgb8", head))
@@ -62,6 +60,11 @@ class FrameOutputs:
         if wanted(self._points):
             cloud = frame.points(config.output.points_stride, config.output.points_organized)
             self._points.publish(messages.cloud_message(cloud, head))
+
+    def _size_of(self, reconstruction: Reconstruction) -> tuple[int, int]:
+        height, width = reconstruction.picture.image.shape[:2]
+        self._first_size = self._first_size or (height, width)
+        return size_beside(self._first_size, (height, width))
 
     def close(self) -> None:
         for publisher in vars(self).copy().values():

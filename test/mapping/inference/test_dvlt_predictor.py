@@ -80,25 +80,6 @@ def test_unknown_intrinsics_are_one_camera_for_all_views(predictor, views):
     assert (found.intrinsics == found.intrinsics[0]).all()
 
 
-def test_a_turned_camera_gets_its_own_orientation_back(make_model, views):
-    upright, turned = DvltPredictor(make_model(), "cpu"), DvltPredictor(make_model(), "cpu", image_rotation=90)
-    sideways = [
-        View(v.number, v.frame, Picture(np.ascontiguousarray(np.rot90(v.picture.image)), None)) for v in views[:3]
-    ]
-    expected = upright.predict(views[:3], 2, IMAGE_SIZE, range(3))
-    found = turned.predict(sideways, 2, IMAGE_SIZE, range(3))
-    np.testing.assert_array_equal(found.depth, np.rot90(expected.depth, axes=(1, 2)))
-    points = [unproject(p.depth, p.intrinsics, p.window_from_cam) for p in (expected, found)]
-    np.testing.assert_allclose(points[1], np.rot90(points[0], axes=(1, 2)), rtol=1e-4, atol=1e-5)
-
-
-def unproject(depth, intrinsics, window_from_cam):
-    rows, columns = np.mgrid[: depth.shape[1], : depth.shape[2]] + 0.5
-    directions = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(intrinsics[0]).T
-    points = directions * depth[..., None]
-    return np.einsum("vij,vhwj->vhwi", window_from_cam[:, :3, :3], points) + window_from_cam[:, None, None, :3, 3]
-
-
 def test_no_memory_is_an_error_of_its_own_and_the_next_window_works(predictor, views, monkeypatch):
     step = predictor.model.step
 

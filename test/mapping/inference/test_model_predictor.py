@@ -99,15 +99,6 @@ def test_a_view_without_a_camera_is_not_a_number_and_the_others_stay():
     assert np.isfinite(found.intrinsics).all()
 
 
-def test_a_turned_camera_gets_its_own_orientation_back():
-    scene = make_scene((28, 42))
-    upright = WindowPredictor(Seeing(scene)).predict(views_of(3), 1, 42, range(3))
-    turned = WindowPredictor(Seeing(scene), image_rotation=90).predict(views_of(3, (42, 28)), 1, 42, range(3))
-    np.testing.assert_array_equal(turned.depth, np.rot90(upright.depth, axes=(1, 2)))
-    for i in range(3):
-        np.testing.assert_allclose(points_of(turned, i), np.rot90(points_of(upright, i)), atol=1e-4)
-
-
 def test_every_rung_of_the_ladder_is_a_size_that_the_model_takes():
     for name in ("da3-base", "vggt", "vggt-omega"):
         patch = model_card(name).patch_size

@@ -118,6 +118,21 @@ def test_another_size_in_the_middle_of_the_stream_begins_another_map_of_the_same
     assert any("images are now 90 x 60" in complaint for complaint in robot.complaints)
 
 
+def test_portraits_among_landscape_images_stay_in_the_map_and_come_out_as_they_are(make_robot):
+    robot = make_robot()
+    robot.start()
+    robot.show_and_wait(3)
+    robot.show(size=(WIDTH, HEIGHT))
+    robot.until(lambda: robot.stamp_ns in robot.stamps("depth/image"), "the portrait's depth")
+    for topic in ("depth/image", "rgb/image_rect", "confidence/image", "depth/camera_info"):
+        message = next(m for m in robot.messages[topic] if Time.from_msg(m.header.stamp).nanoseconds == robot.stamp_ns)
+        assert (message.height, message.width) == (WIDTH, HEIGHT), topic
+    robot.show_and_wait(2)
+    assert (robot.messages["depth/image"][-1].height, robot.messages["depth/image"][-1].width) == (HEIGHT, WIDTH)
+    assert robot.status()["map_id"] == "0"
+    assert robot.complaints == []
+
+
 def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_map(make_robot):
     robot = make_robot(output_stale_after_s=0.2)
     robot.start()

@@ -21,8 +21,8 @@ from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 
 from dvlt_ros import parameters
+from dvlt_ros.parameter_names import LAUNCH_ARGUMENTS
 from dvlt_ros.ros.config import NodeConfig, Settings
-from dvlt_ros.ros.names import LAUNCH_ARGUMENTS
 from dvlt_ros.ros.outputs.topics import Outputs
 from dvlt_ros.ros.tools.play_camera import PlayConfig
 
