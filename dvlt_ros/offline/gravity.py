@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..sources.recording import open_recording
 from .mounts import RecordedMounts
 
 IMU = "sensor_msgs/msg/Imu"
+AHEAD_NS = 10**9  # a stamp that is ahead by more must be agreed with by the one after it
 BACKWARDS_NS = 10**9  # an image whose stamp goes back by more is of another run of the clock
 
 
@@ -55,7 +56,7 @@ class RecordedImu:
 
     def _begin(self) -> None:
         self._reader.clear()
-        self._messages, self._latest_ns = self._read(), 0
+        self._messages, self._latest_ns = without_odd_stamps(self._read()), 0
 
     def _add(self, message: Any) -> None:
         self._latest_ns = stamp_ns_of(message.header)
@@ -69,6 +70,22 @@ class RecordedImu:
         with open_recording(self._path) as recording:
             for _, message in recording.messages(self._topic):
                 yield message
+
+
+def without_odd_stamps(messages: Iterable[Any]) -> Iterator[Any]:
+    """Messages without single ones whose stamp is far ahead of those before and after it."""
+    before_ns, held = None, None
+    for message in messages:
+        stamp_ns = stamp_ns_of(message.header)
+        if held is not None:
+            held_ns = stamp_ns_of(held.header)
+            is_odd = before_ns is not None and held_ns - before_ns > AHEAD_NS and before_ns < stamp_ns < held_ns
+            if not is_odd:
+                before_ns = held_ns
+                yield held
+        held = message
+    if held is not None:
+        yield held
 
 
 def gravity_of_mount(config: GravityConfig, mounts: RecordedMounts, base_frame: str, camera_frame: str) -> Gravity:

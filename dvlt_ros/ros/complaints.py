@@ -49,6 +49,7 @@ class Guard:
 
     def __init__(self, topic: str, complain: Callable[[str], None]) -> None:
         self.refused = 0
+        self.refusal = ""  # of the latest message that was refused
         self._topic, self._complain = topic, complain
 
     def __call__(self, callback: Callable[..., None], *arguments: Any) -> None:
@@ -57,4 +58,5 @@ class Guard:
         except Exception as error:
             self.refused += 1
             name = "" if isinstance(error, DvltError) else f"{type(error).__name__}: "
-            self._complain(f"{self._topic}: message {self.refused} refused: {name}{error}")
+            self.refusal = f"{name}{error}"
+            self._complain(f"{self._topic}: message {self.refused} refused: {self.refusal}")

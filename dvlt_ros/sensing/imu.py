@@ -23,9 +23,17 @@ class ImuReader:
         """``look_up`` gives cam_from_imu (4, 4) by the names of the frames."""
         self._look_up, self._up = look_up, UpFilter(averaging_s)
         self._frame = ""
+        self._refusal = ""  # of the latest message that was refused
 
     def add(self, message: Any) -> None:
         """Raises GravityError: the message cannot be used."""
+        try:
+            self._add(message)
+        except GravityError as error:
+            self._refusal = str(error)
+            raise
+
+    def _add(self, message: Any) -> None:
         if not (frame := frame_name(message.header.frame_id)):
             raise GravityError("imu refused: it has no frame_id; the driver must set it")
         if frame != self._frame:
@@ -48,6 +56,8 @@ class ImuReader:
         Raises:
             GravityError: the IMU does not tell, or its mount is not known.
         """
+        if self._up.is_empty and self._refusal:
+            raise GravityError(f"all that has arrived of the imu was refused: {self._refusal}")
         up_imu = self._up.at(stamp_ns)
         try:
             cam_from_imu = self._look_up(frame_id, self._frame, stamp_ns)

@@ -10,7 +10,7 @@ from room import FRAME_NS, SIZE, picture
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.health import Level, worst
-from dvlt_ros.mapping.data.frames import Frame
+from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.mapping.sensors.suite import Sensors
@@ -90,6 +90,36 @@ def test_a_stream_of_which_every_image_is_refused_is_an_error_until_one_is_taken
     assert "9 images were all refused: encoding nv42 is unknown" in found.text
     mapper.add(frame(10))
     assert worst(mapper.status.health.values()).level == Level.OK
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 20])
+def test_as_long_as_no_image_was_ever_taken_the_reason_is_said(make_predictor, count):
+    def unreadable():
+        raise InputError("encoding 'h264' is not read")
+
+    mapper = Mapper(mapper_config(**NO_LOOPS), make_predictor())
+    assert worst(mapper.status.health.values()).level == Level.OK
+    for number in range(1, count + 1):
+        mapper.add(Frame(number * FRAME_NS, "cam", number * FRAME_NS, unreadable))
+    found = worst(mapper.status.health.values())
+    assert found.level == (Level.ERROR if count >= 5 else Level.WARN)
+    assert "encoding 'h264' is not read" in found.text
+    mapper.add(frame(count + 1))
+    mapper.add(Frame((count + 2) * FRAME_NS, "cam", 0, unreadable))  # one bad image among good ones is no news
+    assert worst(mapper.status.health.values()).level == Level.OK
+
+
+def test_an_encoding_is_not_taken_for_a_hand_before_the_lens(make_predictor):
+    def unreadable():
+        raise InputError("encoding '32FC1' is not read")
+
+    black = Picture(np.zeros((*SIZE, 3), np.uint8), None)
+    mapper = Mapper(mapper_config(**NO_LOOPS), make_predictor())
+    mapper.add(Frame(FRAME_NS, "cam", 0, lambda: black))
+    assert "is the camera covered?" in worst(mapper.status.health.values()).text
+    for number in range(2, 9):
+        mapper.add(Frame(number * FRAME_NS, "cam", 0, unreadable))
+    assert "encoding '32FC1' is not read" in worst(mapper.status.health.values()).text
 
 
 def test_a_map_that_is_not_kept_and_those_at_the_end_are_handed_over(make_predictor):

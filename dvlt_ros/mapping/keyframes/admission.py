@@ -44,6 +44,7 @@ class Admission:
         self._reported = ""  # the last report about silent or unsynchronized cameras
         self.covered: frozenset[str] = frozenset()  # cameras whose latest image is blank
         self._refused_in_row = 0
+        self._has_taken = False
         self._refusal = ""  # of the latest frame that was refused
 
     @property
@@ -103,12 +104,14 @@ class Admission:
 
     def health(self) -> Health:
         """Of the images that come; a stream of which nothing is taken is an error."""
+        if self._refused_in_row >= REFUSED_IN_ROW and self._refusal != BLANK:
+            return Health.error(f"the last {self._refused_in_row} images were all refused: {self._refusal}")
         if self.covered:
             names = ", ".join(sorted(filter(None, self.covered)))
             is_all = len(self.covered) == (1 if self._rig is None else len(self._rig.cameras))
             return Health.warn(f"the map waits: {BLANK}" if is_all else f"cameras: {names}: {BLANK}")
-        if self._refused_in_row >= REFUSED_IN_ROW:
-            return Health.error(f"the last {self._refused_in_row} images were all refused: {self._refusal}")
+        if self._refused_in_row and not self._has_taken:
+            return Health.warn(f"no image could be used yet: {self._refusal}")
         return Health.ok()
 
     def refuse(self, frame: Frame, problem: str) -> None:
@@ -127,8 +130,7 @@ class Admission:
         turn = Turn.of(self._rotation, picture.image.shape[:2])
         picture = turn.picture(picture)
         if self._rig is None:
-            self._refused_in_row = 0
-            return Opened(frame, picture, thumbnail, turn)
+            return self._taken(Opened(frame, picture, thumbnail, turn))
         if picture.intrinsics is None:
             raise InputError("cameras of a rig need a camera_info, and none has come that fits this image")
         height, width = picture.image.shape[:2]
@@ -140,8 +142,11 @@ class Admission:
                 "the images of a rig must be of one size"
             )
         self._rig.learn(frame)
-        self._refused_in_row = 0
-        return Opened(frame, picture, thumbnail, turn)
+        return self._taken(Opened(frame, picture, thumbnail, turn))
+
+    def _taken(self, opened: Opened) -> Opened:
+        self._refused_in_row, self._has_taken = 0, True
+        return opened
 
     def _out_of_order(self, frame: Frame) -> str | None:
         if frame.stamp_ns < 0:

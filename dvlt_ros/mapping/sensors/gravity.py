@@ -111,6 +111,10 @@ class UpFilter:
         self._directions: deque[_Direction] = deque(maxlen=REMEMBERED)
         self._begun_ns = self._count = 0
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._directions
+
     def clear(self) -> None:
         """Forgets all messages."""
         with self._lock:

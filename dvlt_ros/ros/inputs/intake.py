@@ -73,6 +73,11 @@ class FollowingSubscription:
             self._subscription = self._subscribe()
 
     @property
+    def refusal(self) -> str:
+        """Why the latest message was refused that was; empty: none was."""
+        return self._guard.refusal
+
+    @property
     def num_publishers(self) -> int:
         return self._node.count_publishers(self.topic)
 

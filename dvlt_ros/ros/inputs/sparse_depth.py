@@ -66,6 +66,8 @@ class SparseDepthIntake:
             DepthError: there is no measurement at that stamp, it cannot be used, or the sensor's pose is not known.
         """
         sensor, messages = self._subscriptions[0], self._messages
+        if not messages and sensor.refusal:
+            raise DepthError(f"all that has arrived on {sensor.topic} was refused: {sensor.refusal}")
         if not messages:
             publishers = "" if sensor.num_publishers else ", which has no publisher"
             raise DepthError(f"nothing has arrived on {sensor.topic}{publishers}")
