@@ -55,7 +55,7 @@ setup(
         "heif": ["pillow-heif>=1.1,<2"],
         "loops": ["gtsam>=4.3,<5"],
         "rerun": ["rerun-sdk>=0.41,<0.42"],
-        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist>=3.6,<4"],
+        "test": ["hypothesis", "plyfile", "pycolmap", "pytest", "pytest-timeout", "pytest-xdist>=3.6,<4"],
         "training": [
             "accelerate",
             "dacite",

@@ -5,7 +5,8 @@
     python -m dvlt_ros.reconstruct_bag photos/ --odom camera_poses.txt
 
 Leaves in the output folder: map_N.ply, trajectory_N.txt (TUM format) and page_N.png of every map N, depth/ (one TIFF
-per frame, named by its stamp) and recording/ (MCAP with the node's topics), all as the last closed loop has left them.
+per frame, named by its stamp) and recording/ (MCAP with the node's topics), all as the last closed loop has left them;
+with --export also scene_N/ for COLMAP, nerfstudio or splat viewers.
 Lengths are metres with odometry, measured depth or several cameras of the bag, else up to one unknown factor; frames
 whose metres are not known even so are in files that begin with unscaled_.
 """
@@ -31,6 +32,7 @@ from .mapping.mapper import Mapper
 from .offline.options import add_options, from_options, with_new_names
 from .offline.results import RECORDING, Results
 from .offline.saved_maps import check_places, load_map, save_map
+from .offline.scenes import add_export_option
 from .offline.sensors import add_sensor_options, open_images, open_sensors, set_camera_names
 from .offline.summary import cameras_of, gravity_of, lengths_of, loops_of, refusals_of, relocalization_of
 from .sources import Source, SourceImage
@@ -68,6 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", dest="model_device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--no-recording", action="store_true", help="leave out the MCAP recording")
     parser.add_argument("--rrd", type=Path, help="also write this file for Rerun (extra: rerun)")
+    add_export_option(parser)
     parser.add_argument("--points-stride", type=int, default=2, help="of the recording's points (default: 2)")
     parser.add_argument("--save-map", type=Path, metavar="DIR", help="also save it as the node's ~/save_map does")
     parser.add_argument(
@@ -100,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     predictor = load_predictor(config.model)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
-    with Results(args.output, stride, args.rrd, recorded) as results:
+    with Results(args.output, stride, args.rrd, recorded, args.export) as results:
         mapper = Mapper(config, predictor, recorded.sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
         with closing(mapper):
             reconstruct(mapper, source, results, args.load_map, args.save_map)

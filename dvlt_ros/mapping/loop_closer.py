@@ -20,6 +20,7 @@ from .maps.map_update import MapUpdate
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
 from .pose_graph.submap_graph import SubmapGraph
+from .submaps.submap import StoredSubmap
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,10 @@ class LoopParts:
     graph: SubmapGraph | None = None
     reason: str = ""  # why no loops are closed
     checkpoint: str = ""  # digest of the network that computes the place descriptors
+
+    def stored_submaps(self) -> dict[int, StoredSubmap]:
+        """All that can be recognized, by number. Thread-safe."""
+        return {} if self.detector is None else self.detector.stored_submaps()
 
 
 def prepare_loops(config: LoopsConfig, predictor: Predictor, is_metric: bool) -> LoopParts:

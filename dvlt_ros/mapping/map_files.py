@@ -16,9 +16,11 @@ from ..export import write_pcd, write_ply, write_tum
 from ..export.files import write_atomically
 from .maps.map_part import MapSnapshot
 from .maps.saved_map import SavedMap, read_saved_map
+from .maps.saved_scene import SceneExport, write_saved_scene
 from .submaps.submap import StoredSubmap
 
 PLACES = ".places.safetensors"
+SCENE = ".scene"  # a folder
 
 
 def save_maps(
@@ -28,6 +30,7 @@ def save_maps(
     checkpoint: str,
     is_metric: bool,
     files: MutableMapping[bytes, Path],
+    export: SceneExport | None = None,
 ) -> Path:
     """Saves the current map, and ended ones that no loop has joined to it; returns the PLY of the newest.
 
@@ -36,6 +39,7 @@ def save_maps(
         stored: submaps with their place descriptors; a map without any cannot be loaded again.
         checkpoint: digest of the network that computed the place descriptors.
         files: PLYs by content, kept from call to call: ended maps that have not changed are not written again.
+        export: also leave a scene for other programs beside each map; None: no.
 
     Raises:
         InputError: nothing to save, or a file cannot be written; no file is left incomplete.
@@ -46,12 +50,12 @@ def save_maps(
     if not filled:
         raise InputError("the map is empty")
     newest, *others = filled
-    path = files[content_of(newest)] = save_map(newest, stored, folder, checkpoint, is_metric)
+    path = files[content_of(newest)] = save_map(newest, stored, folder, checkpoint, is_metric, export)
     try:
         for snapshot in others:
             content = content_of(snapshot)
             if content not in files or not files[content].exists():
-                files[content] = save_map(snapshot, stored, folder, checkpoint, is_metric)
+                files[content] = save_map(snapshot, stored, folder, checkpoint, is_metric, export)
     except InputError as error:
         raise InputError(f"{error}; the newest map is saved: {path}") from error
     finally:
@@ -69,8 +73,9 @@ def content_of(snapshot: MapSnapshot) -> bytes:
 
 
 def save_map(
-    snapshot: MapSnapshot, stored: Mapping[int, StoredSubmap], folder: Path, checkpoint: str, is_metric: bool
-) -> Path:
+    snapshot: MapSnapshot, stored: Mapping[int, StoredSubmap], folder: Path, checkpoint: str, is_metric: bool,
+    export: SceneExport | None = None,
+) -> Path:  # fmt: skip
     """Writes files named by time and map id; returns the PLY. See `save_maps`."""
     folder = folder.expanduser()
     try:
@@ -81,10 +86,23 @@ def save_map(
     write_ply(base.with_suffix(".ply"), *snapshot.cloud)
     write_pcd(base.with_suffix(".pcd"), *snapshot.cloud)
     write_tum(base.with_suffix(".txt"), snapshot.stamps_ns, snapshot.map_from_cam)
+    saved = None
     if stored.keys() & snapshot.map_from_visual.keys():
         saved = SavedMap.of(snapshot, stored, checkpoint, is_metric)
         write_atomically(base.with_suffix(PLACES), saved.encoded())
+    if export is not None:
+        _export(base.with_suffix(SCENE), saved, export)
     return base.with_suffix(".ply")
+
+
+def _export(folder: Path, saved: SavedMap | None, export: SceneExport) -> None:
+    """Raises InputError: no image of the map is kept, or it cannot be written; the map is there nevertheless."""
+    try:
+        if saved is None:
+            raise InputError(f"{folder}: no image of this map is kept, as no loops are closed in it")
+        write_saved_scene(folder, saved, export)
+    except InputError as error:
+        raise InputError(f"{error}; the map is saved: {folder.with_suffix('.ply')}") from error
 
 
 def open_map(

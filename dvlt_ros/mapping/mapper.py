@@ -29,6 +29,7 @@ from pathlib import Path
 
 from ..alignment import IDENTITY
 from ..errors import InputError
+from ..export.scenes import SceneFormat
 from .config import MapperConfig
 from .data.corrections import Correction
 from .data.counters import Counters
@@ -47,6 +48,7 @@ from .maps.map_update import MapUpdate
 from .maps.metric_map import MetricMap
 from .maps.placed_map import PlacedMap
 from .maps.saved_map import SavedMap
+from .maps.saved_scene import SceneExport
 from .maps.unscaled_map import UnscaledMap
 from .sensors.suite import Sensors
 from .status import MapperStatus, status_of
@@ -228,16 +230,17 @@ class Mapper:
         self._front_end.forget()
         self._refresh()
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: Path, scene_formats: Sequence[SceneFormat] = ()) -> Path:
         """Saves the current map, and ended ones that no loop has joined to it; returns the PLY of the newest.
 
-        Thread-safe: all maps are those of the same time.
+        Thread-safe: all maps are those of the same time. ``scene_formats``: scenes that are left beside each map.
 
         Raises:
             InputError: nothing to save, or a file cannot be written; no file is left incomplete.
         """
-        stored = {} if self.loops.detector is None else self.loops.detector.stored_submaps()
-        return save_maps(self.snapshots(), stored, folder, self.loops.checkpoint, self.sensors.tell_metres, self._files)
+        stored, network = self.loops.stored_submaps(), self.loops.checkpoint
+        export = SceneExport(tuple(scene_formats), self.config.confidence) if scene_formats else None
+        return save_maps(self.snapshots(), stored, folder, network, self.sensors.tell_metres, self._files, export)
 
     def open(self, folder: Path, name: str = "") -> tuple[Path, SavedMap]:
         """A saved map that `load` takes: by its name in the folder, or the newest one. Thread-safe.

@@ -28,7 +28,7 @@ class DepthFiles:
 
     def write(self, depth: np.ndarray, frame: LoggedFrame) -> None:
         """(H, W) float32, before anything has moved the frame."""
-        path = self._path(frame)
+        path = self.path_of(frame)
         if path.parent.name == UNPLACED:
             self._make(UNPLACED)
         write_depth(path, depth)
@@ -37,7 +37,7 @@ class DepthFiles:
     def finish(self) -> None:
         """In the units and folders in which they belong now."""
         for written, frame in self._written.values():
-            path = self._path(frame)
+            path = self.path_of(frame)
             if frame.scale != 1 or path != written:
                 write_depth(path, np.float32(frame.scale) * read_depth(written))
             if path != written:
@@ -45,9 +45,9 @@ class DepthFiles:
         with suppress(OSError):  # it is not there, or not empty
             (self._folder / UNPLACED).rmdir()
 
-    def _path(self, frame: LoggedFrame) -> Path:
-        camera = f"_{frame.camera.replace('/', '_')}" if frame.camera else ""
-        return self._folder / (PLACED if frame.is_placed else UNPLACED) / f"{seconds(frame.stamp_ns)}{camera}.tiff"
+    def path_of(self, frame: LoggedFrame) -> Path:
+        """Where its depth image belongs now; after `finish` it is there."""
+        return self._folder / (PLACED if frame.is_placed else UNPLACED) / f"{file_stem(frame)}.tiff"
 
     def _make(self, name: str) -> None:
         try:
@@ -74,6 +74,12 @@ def read_depth(path: Path) -> np.ndarray:
     if depth is None:
         raise InputError(f"{path}: cannot be read")
     return np.asarray(depth, np.float32)
+
+
+def file_stem(frame: LoggedFrame) -> str:
+    """Of a frame's files: its stamp and camera."""
+    camera = f"_{frame.camera.replace('/', '_')}" if frame.camera else ""
+    return f"{seconds(frame.stamp_ns)}{camera}"
 
 
 def seconds(stamp_ns: int) -> str:

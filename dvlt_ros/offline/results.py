@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import DvltError, InputError
 from ..export import write_page, write_ply, write_tum
 from ..export.atomic import Outputs, clear_unfinished
+from ..export.scenes import SceneFormat
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.map_update import MapUpdate
@@ -21,6 +22,7 @@ from .depth_files import DepthFiles, clear_depths, depth_files
 from .frame_log import FrameLog, LoggedFrame
 from .gallery import Gallery
 from .recording import FrameRecording, clear_recording
+from .scenes import SceneFiles, clear_scenes
 from .sensors import RecordedSensors
 
 METRES, UNSCALED = "lengths in metres", "lengths up to one unknown factor"
@@ -39,11 +41,11 @@ class Results:
 
     def __init__(
         self, folder: Path, points_stride: int | None, rrd: Path | None = None,
-        recorded: RecordedSensors | None = None,
+        recorded: RecordedSensors | None = None, scenes: Sequence[SceneFormat] = (),
     ) -> None:  # fmt: skip
         """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.
 
-        ``recorded``: None with one camera alone.
+        ``recorded``: None with one camera alone. ``scenes``: formats in which maps are exported for other programs.
 
         Raises:
             InputError: the folder, or ``rrd``, cannot be written.
@@ -60,6 +62,7 @@ class Results:
         self._ended: list[tuple[MapSnapshot, bool]] = []  # written when the frames of the latest update are known
         self._sizes: dict[str, tuple[int, int]] = {}  # of images, by camera
         self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=self._is_metric)
+        self._scenes: SceneFiles | None = SceneFiles(folder, scenes) if scenes else None
         self._recording: FrameRecording | None = None
         if points_stride is not None:
             odometry = None if recorded is None else recorded.odometry
@@ -73,6 +76,7 @@ class Results:
         """Raises InputError: some outputs could not be written; it names them. After another error that one counts."""
         self._write_ended()
         self._try("depth", self._finish_depths)
+        self._try("scenes", lambda: None if self._scenes is None else self._scenes.finish(self._depths))
         self._try("recording", self._finish_recording)
         self._try("rrd", lambda: None if self._viewed is None else self._viewed.close())
         if kind is None:
@@ -116,13 +120,15 @@ class Results:
         frame = RenderedFrame(reconstruction, size_beside(first, (height, width)))
         logged = self._log.add(reconstruction, submap_id, is_placed)
         self._gallery.add(logged, frame)
-        depths, recording, viewed = self._depths, self._recording, self._viewed
+        depths, recording, viewed, scenes = self._depths, self._recording, self._viewed, self._scenes
         if depths is not None:
             self._try("depth", lambda: depths.write(frame.depth, logged))
         if viewed is not None and is_placed:
             self._try("rrd", lambda: viewed.add(reconstruction))
         if recording is not None:
             self._try("recording", lambda: recording.add(reconstruction, frame))
+        if scenes is not None:
+            self._try("scenes", lambda: scenes.add(logged, frame))
 
     def _write_map(self, snapshot: MapSnapshot) -> None:
         if not (frames := self._log.of_map(snapshot.map_id)):
@@ -158,6 +164,9 @@ class Results:
             self._depths = None
         elif name == "rrd":
             self._viewed = None
+        elif name == "scenes" and self._scenes is not None:
+            self._scenes.discard()
+            self._scenes = None
 
     def _path_of(self, frames: Sequence[LoggedFrame]) -> Sequence[LoggedFrame]:
         """Of a rig the first camera's frames; all, where that one has none."""
@@ -176,7 +185,10 @@ class Results:
                 self._outputs.failures.append(f"{freed} left out for the room of {path.name}")
 
     def _make_room(self) -> str | None:
-        """What was taken away: the recording, then the depth images; None: there is nothing more."""
+        """What was taken away: scenes, the recording, the depth images; None: there is nothing more."""
+        if self._scenes is not None:
+            self._end("scenes")
+            return "scenes"
         if self._recording is not None:
             self._end("recording")
             return "recording"
@@ -201,6 +213,8 @@ class Results:
         self._write_file(trajectory, lambda: write_tum(trajectory, stamps_ns, poses, comment=unit))
         self._write_file(map_, lambda: write_ply(map_, points, colors, confidence, comment=unit))
         shown = self._gallery.of(frames)
+        if self._scenes is not None:
+            self._scenes.add_map(f"{prefix}scene_{name_of_map}", snapshot, frames)
         self._try(page.name, lambda: write_page(page, shown, points, colors, poses[:, :3, 3], caption))
 
 
@@ -212,6 +226,7 @@ def clear(folder: Path) -> None:
                 path.unlink()
         clear_unfinished(folder)
         clear_depths(folder)
+        clear_scenes(folder)
         clear_recording(folder / RECORDING)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from ..errors import ConfigError
 from ..export.rerun import check_target
+from ..export.scenes import SceneFormat, check_formats
 from ..mapping.config import MapperConfig
 from ..mapping.sensors.gravity import GravitySource
 from ..mapping.sensors.rig_config import RigConfig
@@ -168,9 +169,18 @@ class MapsConfig:
     file: str = parameter(
         "", "what ~/load_map loads, in maps.directory, named as ~/save_map has; empty: the newest map", live=True
     )
+    export: tuple[str, ...] = parameter(
+        (), "scenes for other programs that ~/save_map leaves, too: colmap, nerfstudio, splats", live=True
+    )
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        check_formats(self.export, "maps.export")
+
+    @property
+    def scene_formats(self) -> tuple[SceneFormat, ...]:
+        """``export``, each format once."""
+        return check_formats(self.export, "maps.export")
 
 
 @dataclass(frozen=True)

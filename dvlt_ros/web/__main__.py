@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import ConfigError, DvltError
+from .files import VIEWED, WRITERS
 from .model_host import ModelHost
 from .offline import Job, report, run_job
 from .scene import ShowOptions
@@ -50,10 +51,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     page.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
     page.add_argument("--no-open", action="store_true", help="do not open a browser")
     offline = parser.add_argument_group("files instead of the page")
-    offline.add_argument("--offline", action="store_true", help="write OUTPUT_ROOT/<sequence>/<model>.{glb,ply,rrd}")
+    offline.add_argument("--offline", action="store_true", help="write OUTPUT_ROOT/<sequence>/<model>.<kind>")
     offline.add_argument("--input", type=Path, nargs="+", default=[], help="folders of images, videos, bags, images")
     offline.add_argument("--models", default=DEFAULT_MODEL, help="names with commas between, or all (default: dvlt)")
     offline.add_argument("--output-root", type=Path, default=Path("demo_outputs"), help="default: %(default)s")
+    offline.add_argument(
+        "--kinds", nargs="+", choices=WRITERS, default=VIEWED, metavar="KIND",
+        help=f"of {', '.join(WRITERS)} (default: {' '.join(VIEWED)})",
+    )  # fmt: skip
     offline.add_argument("--overwrite", action="store_true", help="also what exists; else it is skipped")
     offline.add_argument("--steps", type=int, metavar="K", help="the models' own by default")
     offline.add_argument("--max-views", type=int, default=MAX_VIEWS, help="of each input (default: %(default)s)")
@@ -73,7 +78,9 @@ def job(args: argparse.Namespace) -> Job:
         model_card(name)
     options = ShowOptions(args.max_points, args.percentile, args.frustum)
     inputs = tuple(dict.fromkeys(args.input))
-    return Job(inputs, tuple(names), args.output_root, options, args.max_views, args.steps, args.overwrite)
+    return Job(
+        inputs, tuple(names), args.output_root, options, args.max_views, args.steps, args.overwrite, tuple(args.kinds)
+    )  # fmt: skip
 
 
 def serve(args: argparse.Namespace, model_host: ModelHost) -> None:

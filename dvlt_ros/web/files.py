@@ -1,29 +1,39 @@
-"""A scene as .glb, .ply and .rrd."""
+"""A scene as files for viewers, and as archives for programs that go on with it."""
 
 from __future__ import annotations
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
+
+import cv2
+import numpy as np
 
 from ..errors import InputError
 from ..export import write_ply
 from ..export.glb import FrustumCameras, write_glb
 from ..export.rerun import LoggedView, RerunRecording
+from ..export.scenes import SceneFormat, SceneImage, ScenePoints, Sight, export_scene
 from .scene import Scene, ShowOptions
 
-Kind = Literal["glb", "ply", "rrd"]
+Kind = Literal["glb", "ply", "rrd", "splats.ply", "colmap.zip", "nerfstudio.zip"]  # what follows the name's first dot
+VIEWED: tuple[Kind, ...] = ("glb", "ply", "rrd")  # a scene as the page shows it
+VOXELS = 500  # along a scene's extent, about as many as a map of `Mapper` has
+JPEG_QUALITY = 95
 
 
 def write_scene(path: Path, scene: Scene, options: ShowOptions) -> None:
-    """By the path's suffix; the file is there whole or not at all.
+    """By the path's kind; the file is there whole or not at all.
 
     Raises:
         ConfigError: an .rrd without Rerun.
-        InputError: another suffix, or the file cannot be written.
+        InputError: another kind, or the file cannot be written.
     """
-    kind = path.suffix.removeprefix(".")
+    kind = path.name.partition(".")[2]
     if kind not in WRITERS:
         raise InputError(f"{path}: must end in {', '.join(f'.{name}' for name in WRITERS)}")
     WRITERS[kind](path, scene, options)
@@ -67,4 +77,40 @@ def _rrd(path: Path, scene: Scene, options: ShowOptions) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-WRITERS: dict[str, Callable[[Path, Scene, ShowOptions], None]] = {"glb": _glb, "ply": _ply, "rrd": _rrd}
+def _splats(path: Path, scene: Scene, options: ShowOptions) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        exported = Path(folder, "scene")
+        _export(exported, scene, options, "splats")
+        (exported / "splats.ply").replace(path)
+
+
+def _archive(kind: SceneFormat, path: Path, scene: Scene, options: ShowOptions) -> None:
+    """A folder of that name, as a zip."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        _export(Path(folder, "scene"), scene, options, kind)
+        packed = shutil.make_archive(str(Path(folder, "packed")), "zip", root_dir=folder, base_dir="scene")
+        Path(packed).replace(path)
+
+
+def _export(folder: Path, scene: Scene, options: ShowOptions, kind: SceneFormat) -> None:
+    """Images as the network saw them; depth only where the sliders show points."""
+    chosen = scene.select(options)
+    threshold = np.percentile(scene.confidence[scene.usable], options.percentile)
+
+    def image(index: int) -> SceneImage:
+        depth = np.where(scene.confidence[index] >= threshold, scene.depth[index], np.float32(np.nan))
+        sight = Sight(depth, scene.images[index], scene.intrinsics[index])
+        encoded = cv2.imencode(".jpg", scene.images[index][..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        return SceneImage(
+            f"{index:03d}.jpg", scene.size, scene.intrinsics[index], scene.world_from_cam[index],
+            write=lambda path: path.write_bytes(encoded.tobytes()), sight=lambda: sight,
+        )  # fmt: skip
+
+    images = [image(index) for index in range(len(scene.titles))]
+    export_scene(folder, images, ScenePoints(chosen.points, chosen.colors), scene.extent / VOXELS, [kind])
+
+
+WRITERS: dict[Kind, Callable[[Path, Scene, ShowOptions], None]] = {
+    "glb": _glb, "ply": _ply, "rrd": _rrd, "splats.ply": _splats,
+    "colmap.zip": partial(_archive, "colmap"), "nerfstudio.zip": partial(_archive, "nerfstudio"),
+}  # fmt: skip

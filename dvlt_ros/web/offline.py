@@ -7,10 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from ..errors import DvltError, InputError
-from .files import Kind, write_scene
+from .files import VIEWED, Kind, write_scene
 from .model_host import ModelHost
 from .photos import read_photos
 from .scene import ShowOptions
@@ -27,10 +26,11 @@ class Job:
     max_views: int
     num_steps: int | None = None
     overwrite: bool = False
+    kinds: tuple[Kind, ...] = VIEWED
 
 
 def run_job(job: Job, model_host: ModelHost, say: Callable[[str], object]) -> list[str]:
-    """Writes ``<root>/<sequence>/<model>.{glb,ply,rrd}``; returns what failed, and goes on to the next.
+    """Writes ``<root>/<sequence>/<model>.<kind>``; returns what failed, and goes on to the next.
 
     One model after the other is loaded; what exists is skipped unless told otherwise.
     """
@@ -42,7 +42,7 @@ def run_job(job: Job, model_host: ModelHost, say: Callable[[str], object]) -> li
         except (DvltError, OSError, ValueError) as error:  # a name with a zero byte, a circle of links
             failures.append(f"{path}: {error}")
     for model, (path, folder) in itertools.product(job.models, folders.items()):
-        missing = [kind for kind in get_args(Kind) if job.overwrite or not (folder / f"{model}.{kind}").exists()]
+        missing = [kind for kind in job.kinds if job.overwrite or not (folder / f"{model}.{kind}").exists()]
         if not missing:
             say(f"{folder / model}: there already")
             continue
@@ -51,8 +51,8 @@ def run_job(job: Job, model_host: ModelHost, say: Callable[[str], object]) -> li
             for kind in missing:
                 write_scene(folder / f"{model}.{kind}", scene, job.options)
         except Exception as error:  # whatever a model does with one input, the others have their turn
-            kind = "" if isinstance(error, DvltError) else f"{type(error).__name__}: "
-            failures.append(f"{path}, {model}: {kind}{error}")
+            bug = "" if isinstance(error, DvltError) else f"{type(error).__name__}: "
+            failures.append(f"{path}, {model}: {bug}{error}")
             say(f"{folder / model}: failed")
         else:
             remark = f"; {scene.remark}" if scene.remark else ""

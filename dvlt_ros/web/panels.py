@@ -19,6 +19,9 @@ POINT_COUNTS = (1_000, 10_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_0
 DOWNLOADS = {
     "glb": ("3D scene, .glb", "points, cameras and path for any 3D viewer, Blender or a slide"),
     "ply": ("points, .ply", "points with colour and confidence for MeshLab, CloudCompare or Open3D"),
+    "splats.ply": ("Gaussian splats, .ply", "3DGS file, for splat viewers; without training"),
+    "colmap.zip": ("COLMAP model, .zip", "photos, cameras and points for COLMAP, OpenMVS or trainers of splats"),
+    "nerfstudio.zip": ("nerfstudio, .zip", "photos and transforms.json"),
     "rrd": ("recording, .rrd", "photos, depth, confidence, cameras and points for Rerun"),
 }
 

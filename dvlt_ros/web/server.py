@@ -33,7 +33,7 @@ def result(token: str, kind: str) -> FileResponse:
     if session is None or kind not in WRITERS:
         raise HTTPException(404, "no such scene")
     try:
-        path = session.file(kind)  # type: ignore[arg-type]  # checked above
+        path = session.file(kind)
     except DvltError as error:
         raise HTTPException(409, str(error)) from error
     headers = {"Cache-Control": "no-store", "Content-Encoding": "identity"}  # packing points again gains nothing

@@ -55,6 +55,7 @@ ARROWS = {
     "viewing": {"mapping", "export"},
     "offline": {
         "errors",
+        "geometry",
         "alignment",
         "frame_names",
         "health",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.web.files import write_scene
 from dvlt_ros.web.pictures import confidence_overlays, data_url, depth_overlays, thumbnail
 from dvlt_ros.web.scene import Scene, ShowOptions
 
@@ -84,3 +88,27 @@ def test_overlays_are_the_photo_where_nothing_is_known(scene):
     assert len(confidence_overlays(scene)) == 3
     assert thumbnail(np.zeros((100, 400, 3), np.uint8), 40).shape == (10, 40, 3)
     assert data_url(overlay).startswith("data:image/jpeg;base64,/9j/")
+
+
+def test_what_is_downloaded_for_other_programs_is_the_scene(scene, tmp_path):
+    """Splats, a COLMAP model and nerfstudio's folder: in the same frame, with as many cameras."""
+    pycolmap = pytest.importorskip("pycolmap", reason="reads COLMAP models; pip install pycolmap")
+    plyfile = pytest.importorskip("plyfile", reason="reads PLY files; pip install plyfile")
+    options = ShowOptions(percentile=20)
+    for kind in ("splats.ply", "colmap.zip", "nerfstudio.zip"):
+        write_scene(tmp_path / f"scene.{kind}", scene, options)
+        if kind.endswith("zip"):
+            shutil.unpack_archive(tmp_path / f"scene.{kind}", tmp_path / kind)
+    vertices = plyfile.PlyData.read(tmp_path / "scene.splats.ply")["vertex"]
+    splats = np.stack([vertices[axis] for axis in "xyz"], axis=1)
+    every = scene.points[scene.usable]
+    assert 1_000 < len(splats) <= len(scene.select(ShowOptions(max_points=2_000_000, percentile=20)).points)
+    np.testing.assert_allclose(splats.mean(axis=0), every.mean(axis=0), atol=0.05 * scene.extent)
+    model = pycolmap.Reconstruction(tmp_path / "colmap.zip" / "scene" / "sparse" / "0")
+    centers = [model.images[number].projection_center() for number in sorted(model.images)]
+    np.testing.assert_allclose(centers, scene.world_from_cam[:, :3, 3], atol=1e-6)
+    frames = json.loads((tmp_path / "nerfstudio.zip/scene/transforms.json").read_text())["frames"]
+    assert [(tmp_path / "nerfstudio.zip/scene" / frame["file_path"]).is_file() for frame in frames] == [True] * 3
+    assert len(list(tmp_path.iterdir())) == 5
+    with pytest.raises(InputError, match=r"must end in .*\.splats\.ply"):
+        write_scene(tmp_path / "scene.obj", scene, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -59,7 +60,7 @@ class StoredView:
         done, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise InputError(f"a picture of {picture.image.shape} cannot be kept as JPEG")
-        stride = stride_of(anchor.depth)
+        stride = stride_of(anchor.depth.shape)
         thin = Anchor(
             without_pixels(anchor.view.number, anchor.view.frame, anchor.view.frame_set),
             thinned_maps(anchor.depth, stride), thinned_maps(anchor.confidence, stride),
@@ -121,7 +122,7 @@ class SubmapViews:
 
 def thinned(prediction: WindowPrediction) -> WindowPrediction:
     """The prediction with its maps thinned like those of stored views."""
-    stride = stride_of(prediction.depth[0])
+    stride = stride_of(prediction.depth.shape[1:])
     return replace(
         prediction,
         depth=thinned_maps(prediction.depth, stride),
@@ -130,9 +131,9 @@ def thinned(prediction: WindowPrediction) -> WindowPrediction:
     )
 
 
-def stride_of(depth: np.ndarray) -> int:
-    """The stride that leaves about `KEPT_PIXELS` of a depth map."""
-    return max(1, round((depth.size / KEPT_PIXELS) ** 0.5))
+def stride_of(size: tuple[int, ...]) -> int:
+    """The stride that leaves about `KEPT_PIXELS` of a depth map of this (height, width)."""
+    return max(1, round((math.prod(size) / KEPT_PIXELS) ** 0.5))
 
 
 def thinned_maps(values: np.ndarray, stride: int) -> np.ndarray:
@@ -146,6 +147,14 @@ def thinned_intrinsics(intrinsics: np.ndarray, stride: int) -> np.ndarray:
     thin[..., :2, :] /= stride
     thin[..., :2, 2] += 0.5 - (stride // 2 + 0.5) / stride
     return thin
+
+
+def full_intrinsics(thin: np.ndarray, stride: int) -> np.ndarray:
+    """The inverse of `thinned_intrinsics`."""
+    intrinsics = thin.copy()
+    intrinsics[..., :2, 2] -= 0.5 - (stride // 2 + 0.5) / stride
+    intrinsics[..., :2, :] *= stride
+    return intrinsics
 
 
 def _smaller(picture: Picture, image_size: int) -> Picture:

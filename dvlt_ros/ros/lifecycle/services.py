@@ -67,7 +67,8 @@ class Services:
     async def _save(self) -> str:
         """Saves the maps of this time, even if the node changes its state meanwhile."""
         parts, config = self._parts(), self._condition().settings.node
-        newest = await self._outcome(self._files.submit(parts.mapper.save, Path(config.maps.directory)))
+        maps = config.maps
+        newest = await self._outcome(self._files.submit(parts.mapper.save, Path(maps.directory), maps.scene_formats))
         return str(newest)
 
     async def _load(self) -> str:

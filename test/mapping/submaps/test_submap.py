@@ -17,7 +17,7 @@ pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'`
 def test_a_stored_views_pixels_look_where_they_did():
     anchor = an_anchor(0)
     stored = StoredView.of(anchor, image_size=140).anchor
-    stride = stride_of(anchor.depth)
+    stride = stride_of(anchor.depth.shape)
     assert stride > 1
     rows, columns = (np.arange(n) for n in stored.depth.shape)
     full = np.stack(np.meshgrid(columns * stride + stride // 2, rows * stride + stride // 2), -1) + 0.5
