@@ -4,20 +4,21 @@ from setuptools import find_packages, setup
 
 package_name = "dvlt_ros"
 # Executables are called dvlt_NAME: installed by pip they lie on the PATH beside everything else.
-COMMANDS = (
-    "bag_to_dataset",
-    "benchmark",
-    "demo",
-    "evaluate",
-    "evaluate_benchmarks",
-    "evaluate_trajectory",
-    "play_camera",
-    "prepare",
-    "reconstruct",
-    "reconstruct_bag",
-    "train",
-    "web",
-)
+COMMANDS = {
+    "bag_to_dataset": "dvlt_ros.training.bag_to_dataset:main",
+    "benchmark": "dvlt_ros.benchmark:main",
+    "demo": "dvlt_ros.ros.tools.demo:main",
+    "export": "dvlt_ros.runtimes.command:main",
+    "evaluate": "dvlt_ros.training.evaluate:main",
+    "evaluate_benchmarks": "dvlt_ros.training.benchmarking.command:main",
+    "evaluate_trajectory": "dvlt_ros.evaluate_trajectory:main",
+    "play_camera": "dvlt_ros.ros.tools.play_camera:main",
+    "prepare": "dvlt_ros.training.prepare.command:main",
+    "reconstruct": "dvlt_ros.ros.node:main",
+    "reconstruct_bag": "dvlt_ros.reconstruct_bag:main",
+    "train": "dvlt_ros.training.train:main",
+    "web": "dvlt_ros.web.__main__:main",
+}
 
 setup(
     name=package_name,
@@ -54,6 +55,7 @@ setup(
         "evaluation": ["evo>=1.31,<2", "scipy"],
         "heif": ["pillow-heif>=1.1,<2"],
         "loops": ["gtsam>=4.3,<5"],
+        "onnx": ["onnx>=1.19,<2", "onnxruntime>=1.23,<2", "onnxscript>=0.5,<1"],
         "rerun": ["rerun-sdk>=0.41,<0.42"],
         "test": ["hypothesis", "plyfile", "pycolmap", "pytest", "pytest-timeout", "pytest-xdist>=3.6,<4"],
         "training": [
@@ -73,8 +75,10 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            *(f"dvlt_{name} = dvlt_ros.programs:{name}" for name in COMMANDS),
-            *(f"{name} = dvlt_ros.old_names:main" for name in COMMANDS if name != "web"),
+            *(f"dvlt_{name} = {function}" for name, function in COMMANDS.items()),
+            *(
+                f"{name} = dvlt_ros.old_names:main" for name in COMMANDS if name not in ("export", "web")
+            ),  # these are new
         ]
     },
 )

@@ -23,7 +23,6 @@ from typing import TypeVar
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import programs
 from .cameras import fit_cameras
 from .checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
 from .errors import DvltError, InputError
@@ -278,4 +277,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    programs.run(main)
+    main()

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import programs
 from .errors import DvltError, InputError
 
 INSTALL = "pip install 'evo>=1.31,<2' scipy"
@@ -110,4 +109,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    programs.run(main)
+    main()

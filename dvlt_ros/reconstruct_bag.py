@@ -16,14 +16,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from . import programs
 from .backends import DEFAULT_MODEL, model_names
 from .errors import DataError, DvltError
 from .mapping.config import MapperConfig
@@ -104,35 +103,28 @@ def run(args: argparse.Namespace) -> None:
     predictor = load_predictor(config.model)
     start_s = time.perf_counter()
     stride = None if args.no_recording else args.points_stride
-    with programs.interrupts_between_steps() as interrupted:
-        with Results(args.output, stride, args.rrd, recorded, args.export) as results:
-            mapper = Mapper(config, predictor, recorded.sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
-            with closing(mapper):
-                reconstruct(mapper, source, results, args.load_map, args.save_map, interrupted)
-        counts, refused = mapper.counters.read(), refusals_of(source, mapper, refusals)
-        if not counts.published and not interrupted():
-            raise DataError(f"{args.source}: nothing was reconstructed of {len(source)} images; {refused}")
-        print(
-            f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
-            f"{counts.passed_over} passed over, {counts.dropped} dropped, "
-            f"{refused}; {cameras_of(source)}{gravity_of(mapper)}{relocalization_of(mapper)}"
-            f"maps: {results.num_maps}, {lengths_of(results, recorded, mapper)}; {loops_of(mapper)}; see {args.output}"
-        )
+    with Results(args.output, stride, args.rrd, recorded, args.export) as results:
+        mapper = Mapper(config, predictor, recorded.sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
+        with closing(mapper):
+            reconstruct(mapper, source, results, args.load_map, args.save_map)
+    counts, refused = mapper.counters.read(), refusals_of(source, mapper, refusals)
+    if not counts.published:
+        raise DataError(f"{args.source}: nothing was reconstructed of {len(source)} images; {refused}")
+    print(
+        f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
+        f"{counts.passed_over} passed over, {counts.dropped} dropped, "
+        f"{refused}; {cameras_of(source)}{gravity_of(mapper)}{relocalization_of(mapper)}"
+        f"maps: {results.num_maps}, {lengths_of(results, recorded, mapper)}; {loops_of(mapper)}; see {args.output}"
+    )
 
 
-def reconstruct(
-    mapper: Mapper, source: Source, results: Results, load: Path | None, save: Path | None,
-    interrupted: Callable[[], bool],
-) -> None:  # fmt: skip
-    """Every image into the mapper until it is interrupted, every update into the results."""
+def reconstruct(mapper: Mapper, source: Source, results: Results, load: Path | None, save: Path | None) -> None:
+    """Every image into the mapper, every update into the results."""
     if save is not None:
         check_places(mapper, f"--save-map {save}")
     if load is not None:
         tqdm.write(load_map(mapper, load))
-    for count, image in enumerate(tqdm(source, unit="frame", disable=None)):
-        if interrupted():
-            tqdm.write(f"interrupted after {count} of {len(source)} images; what has become of them is written")
-            break
+    for image in tqdm(source, unit="frame", disable=None):
         if (update := mapper.add(frame_of(image))) is not None:
             results.add(update)
     for update in mapper.finish():
@@ -152,4 +144,4 @@ def picture(image: SourceImage) -> Picture:
 
 
 if __name__ == "__main__":
-    programs.run(main)
+    main()

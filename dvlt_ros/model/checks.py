@@ -55,3 +55,9 @@ def require_float32(weights: Tensor) -> None:
     if weights.dtype != torch.float32:
         dtype = str(weights.dtype).removeprefix("torch.")
         raise InputError(f"weights are {dtype}; keep them float32 and use torch.autocast for speed")
+
+
+def check_steps(num_steps: int) -> None:
+    """Raises InputError: no number of steps."""
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
+        raise InputError(f"num_steps must be an integer of at least 1, got {num_steps!r}")

@@ -106,7 +106,7 @@ def uv_grid(x: Tensor, aspect: float) -> Tensor:
     u = torch.linspace(-span_u, span_u, width, device=x.device)
     v = torch.linspace(-span_v, span_v, height, device=x.device)
     uv = torch.stack(torch.meshgrid(u, v, indexing="xy"))
-    return uv.to(x.dtype).expand(len(x), -1, -1, -1)
+    return uv.to(x.dtype).expand(x.shape[0], -1, -1, -1)
 
 
 class ConvDepthDecoder(Decoder):

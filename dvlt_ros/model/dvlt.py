@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import EMBEDDED_WEIGHTS
 from ..errors import InputError
-from .checks import check_image_shape, check_images, checked_views, require_float32
+from .checks import check_image_shape, check_images, check_steps, checked_views, require_float32
 from .config import NUM_REGISTERS, PATCH_SIZE, DvltConfig
 from .correlation import Correlation
 from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecoder
@@ -88,7 +88,8 @@ class Dvlt(nn.Module, Looped):
         tokens, (batch, views) = features.tokens, features.tokens.shape[:2]
         if self.correlation is not None:
             tokens = self.correlation(tokens, features.grid)
-        camera = torch.cat([self.camera_token[:, :1], self.camera_token[:, 1:].expand(-1, views - 1, -1, -1)], dim=1)
+        which = torch.arange(views, device=tokens.device).clamp(max=1)  # 0 for the reference, 1 for the others
+        camera = self.camera_token[:, which]
         special = torch.cat([camera, self.register_token.expand(-1, views, -1, -1)], dim=2)
         special = special.expand(batch, -1, -1, -1).to(tokens.dtype)
         return State(torch.cat([special, tokens], dim=2), features.grid)
@@ -160,8 +161,7 @@ class Dvlt(nn.Module, Looped):
         return Rope(state.grid, NUM_SPECIAL, head_dim, state.tokens.device)
 
     def _check_steps(self, num_steps: int) -> None:
-        if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
-            raise InputError(f"num_steps must be an integer of at least 1, got {num_steps!r}")
+        check_steps(num_steps)
         low, high = self.config.min_steps, self.config.num_steps
         if self.config.recurrence_mode == "none" and num_steps != high:
             raise InputError(f"decoupled weights have one block per step: num_steps must be {high}, got {num_steps}")

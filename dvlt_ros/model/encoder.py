@@ -93,10 +93,10 @@ class Encoder(nn.Module):
         """Pixels (N, 3, H, W), normalised already -> all tokens (N, special + h*w, C) before the first block."""
         patches = self.patch_embed(pixels)
         position = self.position_embedding(*pixels.shape[-2:])
-        x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + position
+        x = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1) + position
         if self.register_tokens is None:
             return x
-        registers = self.register_tokens.expand(len(x), -1, -1)
+        registers = self.register_tokens.expand(x.shape[0], -1, -1)
         return torch.cat([x[:, :1], registers, x[:, 1:]], dim=1)
 
     def position_embedding(self, height: int, width: int) -> Tensor:

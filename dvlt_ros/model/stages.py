@@ -13,6 +13,7 @@ from ..cameras import fit_cameras
 from ..errors import InputError
 from ..types import Cameras
 from .checks import checked_views
+from .config import DvltConfig
 from .loop import Step
 
 
@@ -77,7 +78,21 @@ class State:
 
 
 class Looped(ABC):
-    """Runs the steps of a model; how a step works is the model's own."""
+    """The stages of a model; how each works is the model's own, how steps become a run is here."""
+
+    config: DvltConfig
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Features:
+        """Patch features of every view (B, S, 3, H, W) on its own; they can be cached per image."""
+
+    @abstractmethod
+    def begin(self, features: Features) -> State:
+        """The state before the first step; the first view is the reference, whose frame is the world."""
+
+    @abstractmethod
+    def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
+        """Depth, rays and camera encoding of the chosen views (all by default), float32."""
 
     @abstractmethod
     def schedule(self, num_steps: int) -> list[Step]:

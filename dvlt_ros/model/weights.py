@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -115,6 +116,16 @@ def locate_checkpoint(source: str | Path, revision: str | None = None) -> Path:
     if isinstance(source, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source):
         return _download(source, revision)
     raise WeightsError(f"{source}: no such directory or file, and not a Hugging Face repository id (owner/name)")
+
+
+def digest_of(source: str | Path) -> str:
+    """SHA-256 of a checkpoint's file.
+
+    Raises:
+        WeightsError: no such checkpoint.
+    """
+    with locate_checkpoint(source).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

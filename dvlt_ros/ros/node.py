@@ -9,24 +9,28 @@ cleanup     frees the device
 from __future__ import annotations
 
 import gc
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_updater import DiagnosticStatusWrapper, Updater
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from .. import programs
-from ..errors import DvltError
+from ..errors import ConfigError, DvltError
 from ..health import Health
 from ..parameter_names import renamed
+from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import Settings
 from .lifecycle.parts import Parts, assemble
@@ -35,7 +39,6 @@ from .lifecycle.status import COMPONENTS, Condition, components, status_message
 from .lifecycle.stream import Stream
 from .parameters import Parameters, unknown_parameters
 from .process import settle_process
-from .program import ros_program, spin
 
 FOLLOW_PERIOD_S = 0.5
 STATUS_PERIOD_S = 1.0
@@ -184,15 +187,28 @@ class ReconstructNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    with ros_program("dvlt_reconstruct", __doc__, args):
-        settle_process()
+    refuse_other_arguments("reconstruct", __doc__, args)
+    settle_process()
+    rclpy.init(args=args)
+    try:
         node = ReconstructNode()
-        try:
-            spin(node)
-        finally:
-            node.close()
-            node.destroy_node()
+    except (ConfigError, ParameterException) as error:
+        rclpy.try_shutdown()
+        sys.exit(f"reconstruct: {error}")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except RuntimeError:  # RCLError: a signal may end the context between two checks
+        if rclpy.ok():
+            raise
+    finally:
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":
-    programs.run(main)
+    main()

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import programs
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import ConfigError, DvltError
 from .files import VIEWED, WRITERS
@@ -93,4 +92,4 @@ def serve(args: argparse.Namespace, model_host: ModelHost) -> None:
 
 
 if __name__ == "__main__":
-    programs.run(main)
+    main()

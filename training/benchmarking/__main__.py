@@ -1,5 +1,3 @@
-from dvlt_ros import programs
-
 from .command import main
 
-programs.run(main)
+main()

@@ -1,5 +1,5 @@
-from dvlt_ros import programs
+import sys
 
 from .command import main
 
-programs.run(main)
+sys.exit(main())

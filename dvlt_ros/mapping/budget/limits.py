@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...errors import ConfigError
 from ...model.config import PATCH_SIZE
-from ..inference.prediction import Predictor
+from ..inference.prediction import Predictor, SizedOnce
 from .config import BudgetConfig, WindowConfig
 
 MIN_WINDOW = 2  # views; a single one has no parallax
@@ -24,6 +24,7 @@ class Limits:
     window_overlap: int
     image_size: int  # network's longest edge, pixels
     min_window: int = MIN_WINDOW  # views; windows do not shrink below
+    has_fixed_image_size: bool = False  # the resolution does not change
 
     def __post_init__(self) -> None:
         if not 0 <= self.budget_ms < math.inf:
@@ -62,4 +63,7 @@ class Limits:
                 f"this model has one number of steps: budget.k_min and budget.k_max must be 0 or {predictor.max_steps}"
             )
         size = image_size or predictor.image_size
-        return cls(budget.latency_ms, k_min, k_max, window.size, window.overlap, size, min_window)
+        is_fixed = isinstance(predictor, SizedOnce) and predictor.has_fixed_image_size
+        if is_fixed and size != predictor.image_size:
+            raise ConfigError(f"these graphs have one image size: model.image_size must be 0 or {predictor.image_size}")
+        return cls(budget.latency_ms, k_min, k_max, window.size, window.overlap, size, min_window, is_fixed)

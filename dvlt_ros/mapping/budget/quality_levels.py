@@ -40,7 +40,7 @@ def levels_within(limits: Limits) -> tuple[QualityLevel, ...]:
     sizes, edges = [limits.window_size], [limits.image_size]
     while sizes[-1] > limits.min_window:
         sizes.append(max(limits.min_window, int(WINDOW_STEP * sizes[-1])))
-    for sixths in (5, 4, 3):
+    for sixths in () if limits.has_fixed_image_size else (5, 4, 3):
         edge = PATCH_SIZE * round(limits.image_size * sixths / 6 / PATCH_SIZE)
         if MIN_IMAGE_SIZE <= edge < edges[-1]:
             edges.append(edge)

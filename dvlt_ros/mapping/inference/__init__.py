@@ -5,7 +5,7 @@ window (`WindowPrediction`), and place descriptors. `Predictor` is the interface
 """
 
 from .descriptors import describe
-from .dvlt_predictor import DvltPredictor, choose_device, digest_of
+from .dvlt_predictor import DvltPredictor, choose_device
 from .loading import load_predictor
 from .model_predictor import WindowPredictor
 from .prediction import DeviceMemoryError, PlaceRecognizer, Predictor, Preparable, WindowPrediction
@@ -23,6 +23,5 @@ __all__ = [
     "WindowPredictor",
     "choose_device",
     "describe",
-    "digest_of",
     "load_predictor",
 ]

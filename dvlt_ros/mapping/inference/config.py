@@ -12,6 +12,7 @@ from ...parameters import check_parameters, parameter
 from ..data.turn import ImageRotation
 
 ModelPrecision = Literal["auto", "float32", "bfloat16", "int8"]
+ModelRuntime = Literal["torch", "onnxruntime", "tensorrt"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class ModelConfig:
     precision: ModelPrecision = parameter(
         "auto", "what the network multiplies in; auto: float32 on a CPU, bfloat16 autocast on a GPU; int8: CPU only"
     )
+    runtime: ModelRuntime = parameter(
+        "torch", "what runs the network; the others run the folder that dvlt_export has written, given as model.weights"
+    )
     image_size: int = parameter(
         0, "network's longest edge in pixels, a multiple of 14; 0: the checkpoint's own", 0, 2044
     )
@@ -41,5 +45,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_parameters(self)
         model_card(self.name)
+        if self.runtime != "torch" and not self.weights:
+            raise ConfigError(f"model.runtime {self.runtime} needs a folder of exported graphs as model.weights")
+        if self.runtime != "torch" and self.precision != "auto":
+            raise ConfigError(f"exported graphs have a precision of their own: model.precision is {self.precision}")
         if self.image_size % PATCH_SIZE:
             raise ConfigError(f"model.image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError, InputError
 from ...fast import FastDvlt, Precision
 from ...model import Dvlt, Features, PixelMapping, prepare_images
-from ...model.weights import locate_checkpoint
+from ...model.weights import digest_of
+from ...runtimes import OnnxDvlt
 from ..data.views import View
 from .descriptors import describe
 from .prediction import WindowPrediction, predict_within_memory
@@ -39,27 +39,33 @@ class DvltPredictor:
 
     def __init__(
         self,
-        model: Dvlt,
+        model: Dvlt | OnnxDvlt,
         device: torch.device | str,
         precision: Precision | None = None,
         weights: str = "",
     ) -> None:
         """``weights``: where they come from, for `checkpoint`; empty: the embedded ones."""
         self.device = torch.device(device)
-        model = model.to(self.device).eval()
-        is_gpu = self.device.type == "cuda"
-        if is_gpu and precision is None:
-            self.model: Dvlt | FastDvlt = model
-        else:
-            self.model = FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"))
+        self.model = model if isinstance(model, OnnxDvlt) else self._in_torch(model, precision)
         self._cameras = WindowCameras(self.device)
         self._weights = weights
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
 
+    def _in_torch(self, model: Dvlt, precision: Precision | None) -> Dvlt | FastDvlt:
+        model = model.to(self.device).eval()
+        is_gpu = self.device.type == "cuda"
+        if is_gpu and precision is None:
+            return model
+        return FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"))
+
     @cached_property
     def checkpoint(self) -> str:
         """See `PlaceRecognizer.checkpoint`."""
-        return digest_of(self._weights)
+        return (
+            self.model.manifest.checkpoint
+            if isinstance(self.model, OnnxDvlt)
+            else digest_of(self._weights or EMBEDDED_WEIGHTS)
+        )
 
     @property
     def min_steps(self) -> int:
@@ -75,7 +81,14 @@ class DvltPredictor:
 
     @property
     def image_size(self) -> int:
+        if isinstance(self.model, OnnxDvlt):
+            return max(self.model.manifest.width, self.model.manifest.height)
         return self.model.config.image_size
+
+    @property
+    def has_fixed_image_size(self) -> bool:
+        """See `SizedOnce`."""
+        return isinstance(self.model, OnnxDvlt)
 
     def reset(self) -> None:
         """Forgets the stream, for another camera or another place."""
@@ -116,7 +129,7 @@ class DvltPredictor:
 
     def _release(self) -> None:
         self._encoded.clear()
-        if isinstance(self.model, FastDvlt):
+        if isinstance(self.model, FastDvlt | OnnxDvlt):
             self.model.release()
 
     def _predict(
@@ -152,17 +165,6 @@ class DvltPredictor:
                 self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place])
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())
-
-
-def digest_of(weights: str) -> str:
-    """SHA-256 of Déjà View's checkpoint; empty: of the embedded one.
-
-    Raises:
-        WeightsError: no such weights.
-    """
-    path = locate_checkpoint(weights or EMBEDDED_WEIGHTS)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def choose_device(name: str) -> torch.device:

@@ -99,6 +99,15 @@ class Preparable(Predictor, Protocol):
         """Does this work now for windows with as many views of this size, so that no window waits for it later."""
 
 
+@runtime_checkable
+class SizedOnce(Predictor, Protocol):
+    """A network that may know images of one size only."""
+
+    @property
+    def has_fixed_image_size(self) -> bool:
+        """Whether ``image_size`` is the only possible size."""
+
+
 def predict_within_memory(
     predict: Callable[[], WindowPrediction], release: Callable[[], None], device: torch.device, what: str
 ) -> WindowPrediction:
@@ -120,5 +129,6 @@ def predict_within_memory(
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """CUDA raises its own class; the CPU allocator only has a message."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """CUDA raises its own class; others only have a message."""
+    texts = ("can't allocate memory", "Failed to allocate memory")  # of PyTorch and of ONNX Runtime
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
