@@ -26,7 +26,8 @@ class ModelConfig:
     )
     device: str = parameter("auto", "cpu, cuda, cuda:1, ...; auto: the GPU if there is one")
     precision: ModelPrecision = parameter(
-        "auto", "what the network multiplies in; auto: float32 on a CPU, bfloat16 autocast on a GPU; int8: CPU only"
+        "auto",
+        "what the network multiplies in; auto: bfloat16 autocast on a GPU, on a CPU what it has matrix units for, measured; int8: CPU only",
     )
     runtime: ModelRuntime = parameter(
         "torch", "what runs the network; the others run the folder that dvlt_export has written, given as model.weights"

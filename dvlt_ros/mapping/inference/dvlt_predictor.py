@@ -43,8 +43,14 @@ class DvltPredictor:
         device: torch.device | str,
         precision: Precision | None = None,
         weights: str = "",
+        reason: str = "",
     ) -> None:
-        """``weights``: where they come from, for `checkpoint`; empty: the embedded ones."""
+        """
+        Args:
+            weights: where they come from, for `checkpoint`; empty: the embedded ones.
+            reason: why this ``precision``, for the status.
+        """
+        self._reason = reason
         self.device = torch.device(device)
         self.model = model if isinstance(model, OnnxDvlt) else self._in_torch(model, precision)
         self._cameras = WindowCameras(self.device)
@@ -58,14 +64,20 @@ class DvltPredictor:
             return model
         return FastDvlt(model, precision or ("bfloat16" if is_gpu else "float32"))
 
+    @property
+    def precision(self) -> str:
+        """What the network multiplies in, and why, for people."""
+        if isinstance(self.model, OnnxDvlt):
+            return f"{self.model.manifest.precision}, exported graphs"
+        name = self.model.precision if isinstance(self.model, FastDvlt) else "bfloat16 autocast"
+        return f"{name}: {self._reason}" if self._reason else name
+
     @cached_property
     def checkpoint(self) -> str:
         """See `PlaceRecognizer.checkpoint`."""
-        return (
-            self.model.manifest.checkpoint
-            if isinstance(self.model, OnnxDvlt)
-            else digest_of(self._weights or EMBEDDED_WEIGHTS)
-        )
+        if isinstance(self.model, OnnxDvlt):
+            return self.model.manifest.checkpoint
+        return digest_of(self._weights or EMBEDDED_WEIGHTS)
 
     @property
     def min_steps(self) -> int:

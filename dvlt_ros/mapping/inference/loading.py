@@ -8,6 +8,7 @@ import torch
 
 from ...backends import DEFAULT_MODEL, load_model
 from ...errors import ConfigError
+from ...fast.choice import choose_precision
 from ...model import Dvlt
 from ...runtimes import OnnxDvlt
 from .config import ModelConfig
@@ -37,6 +38,9 @@ def load_predictor(config: ModelConfig) -> Predictor:
         graphs = OnnxDvlt(Path(config.weights), device, config.runtime)
         return DvltPredictor(graphs, device)
     if config.name == DEFAULT_MODEL:
-        network = Dvlt.from_pretrained(config.weights or None)
-        return DvltPredictor(network, device, precision, weights=config.weights)
+        network, reason = Dvlt.from_pretrained(config.weights or None), ""
+        if precision is None and device.type == "cpu":
+            choice = choose_precision()
+            precision, reason = choice.precision, choice.reason
+        return DvltPredictor(network, device, precision, config.weights, reason)
     return WindowPredictor(load_model(config.name, config.weights, device))

@@ -10,6 +10,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ...health import Health, Level, worst
+from ...mapping.inference.dvlt_predictor import DvltPredictor
 from ..config import Settings
 from ..inputs.intake import Intake
 from .parts import Parts
@@ -109,8 +110,11 @@ def configuration_values(condition: Condition) -> dict[str, str]:
     if parts is None:
         return values | {"scale_state": "unscaled", "scale_source": "none", "gravity": "assumed"}
     values |= window_independent(parts.mapper.status.values)
-    device = parts.mapper.predictor.device
+    predictor = parts.mapper.predictor
+    device = predictor.device
     values |= {"model": condition.settings.mapper.model.name, "device": str(device)}
+    if isinstance(predictor, DvltPredictor):
+        values["precision"] = predictor.precision
     if device.type == "cuda":
         values["gpu_memory_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.0f}"
     return values

@@ -1,0 +1,66 @@
+"""The precision follows what the processor has and what was measured."""
+
+import pytest
+import torch
+
+from dvlt_ros.fast import choice
+from dvlt_ros.fast.choice import Choice, choose_precision, product_s, reduced_precisions
+from dvlt_ros.mapping.inference.config import ModelConfig
+from dvlt_ros.mapping.inference.loading import load_predictor
+
+FEATURES = ("_is_amx_tile_supported", "_is_avx512_bf16_supported", "_is_vnni_supported")
+
+
+def processor(monkeypatch, *features):
+    for feature in FEATURES:
+        monkeypatch.setattr(torch.cpu, feature, lambda feature=feature: feature in features, raising=False)
+
+
+def speeds(monkeypatch, **seconds):
+    monkeypatch.setattr(choice, "product_s", seconds.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ((), []),
+        (("_is_amx_tile_supported",), ["bfloat16"]),
+        (("_is_avx512_bf16_supported",), ["bfloat16"]),
+        (("_is_vnni_supported",), ["int8"]),
+        (FEATURES, ["bfloat16", "int8"]),
+    ],
+)
+def test_what_the_processor_has_is_tried(monkeypatch, features, expected):
+    processor(monkeypatch, *features)
+    assert reduced_precisions() == expected
+
+
+def test_an_older_pytorch_that_does_not_know_a_feature_has_none(monkeypatch):
+    for feature in FEATURES:
+        monkeypatch.delattr(torch.cpu, feature, raising=False)
+    assert choose_precision() == Choice("float32", "this processor has neither AMX, AVX512-BF16 nor VNNI")
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "int8", "expected"),
+    [(0.25, 0.5, "bfloat16"), (0.5, 0.4, "int8"), (0.9, 0.95, "float32"), (8, 2, "float32")],
+)
+def test_the_fastest_wins_if_it_gains_enough(monkeypatch, bfloat16, int8, expected):
+    processor(monkeypatch, *FEATURES)
+    speeds(monkeypatch, float32=1.0, bfloat16=bfloat16, int8=int8)
+    chosen = choose_precision()
+    assert chosen.precision == expected
+    assert f"bfloat16 is {1 / bfloat16:.1f} times as fast as float32" in chosen.reason
+
+
+def test_products_are_timed_in_every_precision():
+    assert all(0 < product_s(precision) < 60 for precision in ("float32", "bfloat16", "int8"))
+
+
+def test_the_predictor_says_which_and_why(monkeypatch):
+    processor(monkeypatch, "_is_vnni_supported")
+    speeds(monkeypatch, float32=1.0, int8=0.5)
+    automatic = load_predictor(ModelConfig(device="cpu"))
+    assert automatic.model.precision == "int8"
+    assert automatic.precision == "int8: int8 is 2.0 times as fast as float32"
+    assert load_predictor(ModelConfig(device="cpu", precision="float32")).precision == "float32"
