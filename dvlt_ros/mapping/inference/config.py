@@ -27,7 +27,8 @@ class ModelConfig:
     device: str = parameter("auto", "cpu, cuda, cuda:1, ...; auto: the GPU if there is one")
     precision: ModelPrecision = parameter(
         "auto",
-        "what the network multiplies in; auto: bfloat16 autocast on a GPU, on a CPU what it has matrix units for, measured; int8: CPU only",
+        "what the network multiplies in; auto: bfloat16 autocast on a GPU, on a CPU the fastest that it has "
+        "instructions for; int8: CPU only",
     )
     runtime: ModelRuntime = parameter(
         "torch", "what runs the network; the others run the folder that dvlt_export has written, given as model.weights"
