@@ -23,6 +23,7 @@ class StreamRecording:
     def __init__(self, target: str | Path, is_metric: bool) -> None:
         """Errors are those of `RerunRecording`."""
         self._recording = RerunRecording(target, METRIC if is_metric else UNSCALED)
+        self._file = Path(target).expanduser() if str(target).endswith(".rrd") else None
         self._spaces: list[str] = []
         self._positions: dict[str, np.ndarray] = {}  # the latest, by camera
 
@@ -60,7 +61,10 @@ class StreamRecording:
         self._recording.flush(timeout_s)
 
     def close(self) -> None:
+        """A file in which nothing came is not left."""
         self._recording.close()
+        if not self._spaces and self._file is not None:
+            self._file.unlink(missing_ok=True)
 
 
 def logged_view(reconstruction: Reconstruction) -> LoggedView:

@@ -1,7 +1,7 @@
 """Multi-view models of several makers behind one protocol."""
 
 from .protocol import ModelCard, MultiViewModel, MultiViewPrediction, WeightsCard
-from .registry import DEFAULT_MODEL, is_installed, load_model, model_card, model_names
+from .registry import DEFAULT_MODEL, checkpoint_title, is_installed, load_model, model_card, model_names
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -9,6 +9,7 @@ __all__ = [
     "MultiViewModel",
     "MultiViewPrediction",
     "WeightsCard",
+    "checkpoint_title",
     "is_installed",
     "load_model",
     "model_card",

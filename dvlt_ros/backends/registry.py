@@ -52,6 +52,22 @@ def model_card(name: str) -> ModelCard:
     return _modules()[name][0]
 
 
+def checkpoint_title(name: str, weights: str = "") -> str:
+    """Model and checkpoint as every surface names them, ``Déjà View dvlt-nano``; the arguments are `load_model`'s.
+
+    Raises:
+        ConfigError: a name that no model has.
+    """
+    card = model_card(name)
+    source = weights or card.default_weights.source
+    path = Path(source).expanduser()
+    if not path.is_absolute() and not path.exists():  # a Hugging Face id
+        return f"{card.title} {source}"
+    parts = path.resolve().parts
+    own = parts[-1:] if parts[-1] not in ("model.safetensors", "checkpoint", "best", "latest") else parts[-2:]
+    return f"{card.title} {'/'.join(own)}"
+
+
 def is_installed(name: str) -> bool:
     """Whether the model's package is here; nothing is imported."""
     package = model_card(name).package

@@ -123,9 +123,9 @@ class Mapper:
         """Hands every map to ``ended``, the current one last."""
         self._builder.finish()
 
-    def step(self, flush: bool = False) -> MapUpdate | None:
-        """Runs one window if there is one, and places it in the map; ``flush``: also a single first frame."""
-        window = self._front_end.run(flush)  # keyframes, network, registration
+    def step(self, flush: bool = False, keep_all: bool = False) -> MapUpdate | None:
+        """Runs one window if there is one, and places it in the map; for the arguments see `FrontEnd.run`."""
+        window = self._front_end.run(flush, keep_all)  # keyframes, network, registration
         if window is None:
             return None
         update = replace(self._map.place(window), corrections=self._take_corrections())  # metres, map frame, pose graph
@@ -153,14 +153,14 @@ class Mapper:
         """Runs the next full window of the frame sets that `add` has decoded, integrates it and checks for a loop."""
         update: MapUpdate | None = None
         while update is None and self._opened:
-            if self._front_end.ends_map(self._opened[0]):
-                update = self.step(flush=True)
+            if self._front_end.ends_map(self._opened[0]) or self._front_end.is_full():
+                update = self.step(flush=True, keep_all=True)
                 continue
             self._front_end.take(self._opened.popleft())
             if self._front_end.is_full():
-                update = self.step()
+                update = self.step(keep_all=True)
         if update is None and flush:
-            update = self.step(flush=True)
+            update = self.step(flush=True, keep_all=True)
         if update is not None:
             self.integrate(update)
             self.counters.add(published=len(update.frames))

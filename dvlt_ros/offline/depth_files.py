@@ -21,16 +21,15 @@ class DepthFiles:
     """float32 TIFF; of a camera's frames with one stamp the last one's."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError: it cannot be made."""
+        """Raises InputError: the folder for them cannot be made."""
         self._folder = folder
         self._written: dict[str, tuple[Path, LoggedFrame]] = {}
-        self._make(PLACED)
+        self._make()
 
     def write(self, depth: np.ndarray, frame: LoggedFrame) -> None:
         """(H, W) float32, before anything has moved the frame."""
         path = self.path_of(frame)
-        if path.parent.name == UNPLACED:
-            self._make(UNPLACED)
+        self._make(path.parent.name)
         write_depth(path, depth)
         self._written[path.name] = path, frame
 
@@ -39,17 +38,19 @@ class DepthFiles:
         for written, frame in self._written.values():
             path = self.path_of(frame)
             if frame.scale != 1 or path != written:
+                self._make(path.parent.name)
                 write_depth(path, np.float32(frame.scale) * read_depth(written))
             if path != written:
                 written.unlink()
-        with suppress(OSError):  # it is not there, or not empty
-            (self._folder / UNPLACED).rmdir()
+        for name in (PLACED, UNPLACED):
+            with suppress(OSError):  # it is not there, or not empty
+                (self._folder / name).rmdir()
 
     def path_of(self, frame: LoggedFrame) -> Path:
         """Where its depth image belongs now; after `finish` it is there."""
         return self._folder / (PLACED if frame.is_placed else UNPLACED) / f"{file_stem(frame)}.tiff"
 
-    def _make(self, name: str) -> None:
+    def _make(self, name: str = "") -> None:
         try:
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -60,6 +61,9 @@ def clear_depths(folder: Path) -> None:
     """Those of an earlier run, whose stamps and units may be others."""
     for path in depth_files(folder):
         path.unlink()
+    for name in (PLACED, UNPLACED):
+        with suppress(OSError):  # it is not there, or not empty
+            (folder / name).rmdir()
 
 
 def depth_files(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import numpy as np
 from ..alignment import IDENTITY, Sim3
 from ..mapping.data.corrections import Correction
 from ..mapping.data.frames import Reconstruction
+from ..mapping.maps.map_update import MapUpdate
 
 
 @dataclass(eq=False)
@@ -22,6 +23,9 @@ class LoggedFrame:
     map_from_cam: np.ndarray  # (4, 4), rigid
     is_placed: bool  # False: its unit is that of a visual map, which has no place in the map
     camera: str = ""  # name within a rig
+    name: str = ""  # of its file, where it has one of its own
+    intrinsics: np.ndarray | None = None  # (3, 3), pixels of its depth image
+    size: tuple[int, int] = (0, 0)  # (height, width) of its depth image
     scale: float = 1.0
     has_moved: bool = False
 
@@ -32,11 +36,18 @@ class FrameLog:
     def __init__(self) -> None:
         self.frames: list[LoggedFrame] = []
 
+    def apply(self, update: MapUpdate) -> None:
+        """What an update changes in the frames before it."""
+        for correction in update.corrections:
+            self.correct(correction)
+        if update.map_from_visual is not None and update.map_id is not None and update.visual_id is not None:
+            self.place_waiting(update.map_from_visual, update.visual_id, update.map_id)
+
     def add(self, reconstruction: Reconstruction, submap_id: int, is_placed: bool) -> LoggedFrame:
         self.frames.append(
             LoggedFrame(
                 reconstruction.stamp_ns, reconstruction.frame_id, reconstruction.map_id, submap_id,
-                reconstruction.map_from_cam, is_placed, reconstruction.camera,
+                reconstruction.map_from_cam, is_placed, reconstruction.camera, reconstruction.name,
             )
         )  # fmt: skip
         return self.frames[-1]

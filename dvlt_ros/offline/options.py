@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 def add_options(parser: argparse.ArgumentParser, config: type[Any], without: Sequence[str] = ()) -> None:
-    """``--group-field`` for every parameter but those ``without``, which are names or, ending with a dot, groups."""
+    """``--group-field`` for every parameter but those ``without``, which are names or, ending with a dot, groups.
+
+    What is not given is not among the parsed options: its dataclass knows the default.
+    """
     groups: dict[str, Any] = {}
     for name, kind, field in parameters_of(config):
         group_name = name.partition(".")[0]
@@ -25,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], without: Seq
             groups[group_name] = parser.add_argument_group(group_name.replace("_", " "))
         choices, kind_of_value = choices_of(held(kind)[field.name]) or None, type(field.default)
         groups[group_name].add_argument(
-            f"--{destination(name).replace('_', '-')}", default=field.default, choices=choices,
+            f"--{destination(name).replace('_', '-')}", default=argparse.SUPPRESS, choices=choices,
             type=partial(meant, choices=choices) if choices else kind_of_value,
             metavar=None if choices else kind_of_value.__name__,
             help=f"{field.metadata['description'].replace('%', '%%')} (default: {field.default})",
@@ -47,6 +50,11 @@ def with_new_names(words: Sequence[str], known: Collection[str]) -> tuple[list[s
             option = new
         found.append(option + equals + value)
     return found, warnings
+
+
+def asked_for(config: type[Any], args: argparse.Namespace) -> set[str]:
+    """Names of the parameters that were given."""
+    return {name for name, _, _ in parameters_of(config) if hasattr(args, destination(name))}
 
 
 def destination(name: str) -> str:

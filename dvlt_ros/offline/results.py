@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DvltError, InputError
 from ..export import write_page, write_ply, write_tum
-from ..export.atomic import Outputs, clear_unfinished
+from ..export.atomic import Outputs, clear_unfinished, write_atomically
 from ..export.scenes import SceneFormat
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.map_update import MapUpdate
-from ..mapping.outputs.rendering import RenderedFrame, size_beside
+from ..mapping.outputs.rendering import RenderedFrame, on_depth_grid, size_beside
 from ..mapping.sensors.suite import Sensors
 from ..viewing import StreamRecording
 from .depth_files import DepthFiles, clear_depths, depth_files
 from .frame_log import FrameLog, LoggedFrame
+from .frame_table import FRAMES, write_frames
 from .gallery import Gallery
+from .in_memory import SceneBuilder
 from .recording import FrameRecording, clear_recording
 from .scenes import SceneFiles, clear_scenes
 from .sensors import RecordedSensors
 
 METRES, UNSCALED = "lengths in metres", "lengths up to one unknown factor"
 RECORDING = "recording"
+REFUSED = "refused.txt"
 UNPLACED = "unscaled_"  # before the names of files whose metres should be known and are not
 LOADED = "loaded"  # in place of the number of a saved map in which the recording has found itself
 OF_A_MAP = re.compile(rf"({UNPLACED})?(map_N\.ply|trajectory_N\.txt|page_N\.png)".replace("N", rf"(\d+|{LOADED})"))
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written beside maps, paths and depth images."""
+
+    recording: bool = False  # the MCAP with the node's topics
+    points_stride: int = 2  # of the points in the recording
+    rrd: Path | None = None  # a file for Rerun
+    full_resolution: bool = False  # images, depth and points as large as the images, not as the network sees them
+    scenes: Sequence[SceneFormat] = ()  # in which maps are exported for other programs; they need full resolution
 
 
 class Results:
@@ -40,34 +55,39 @@ class Results:
     """
 
     def __init__(
-        self, folder: Path, points_stride: int | None, rrd: Path | None = None,
-        recorded: RecordedSensors | None = None, scenes: Sequence[SceneFormat] = (),
+        self, folder: Path | None, options: OutputOptions, recorded: RecordedSensors | None = None,
+        scene: SceneBuilder | None = None,
     ) -> None:  # fmt: skip
-        """``points_stride``: of the points in the recording; None: no recording. ``rrd``: a file for Rerun.
-
-        ``recorded``: None with one camera alone. ``scenes``: formats in which maps are exported for other programs.
+        """
+        Args:
+            folder: None: no files.
+            recorded: None with one camera alone.
+            scene: gets the frames and maps, too.
 
         Raises:
-            InputError: the folder, or ``rrd``, cannot be written.
-            ConfigError: ``rrd`` is asked for, and Rerun is not installed.
+            InputError: the folder, or the file for Rerun, cannot be written.
+            ConfigError: a file for Rerun is asked for, and Rerun is not installed.
         """
         self.num_maps = 0
+        self._options, self._scene = options, scene
         self._outputs = Outputs()
         self._of_recording: list[tuple[MapSnapshot, Sequence[LoggedFrame]]] = []
         self._folder, sensors = folder, Sensors() if recorded is None else recorded.sensors
         self._is_metric, self._first_camera = sensors.tell_metres, sensors.first_camera or ""
-        clear(folder)
         self._log, self._gallery = FrameLog(), Gallery()
-        self._depths: DepthFiles | None = DepthFiles(folder)
+        self._depths: DepthFiles | None = None
+        if folder is not None:
+            clear(folder)
+            self._depths = DepthFiles(folder)
         self._ended: list[tuple[MapSnapshot, bool]] = []  # written when the frames of the latest update are known
         self._sizes: dict[str, tuple[int, int]] = {}  # of images, by camera
-        self._viewed = None if rrd is None else StreamRecording(rrd, is_metric=self._is_metric)
-        self._scenes: SceneFiles | None = SceneFiles(folder, scenes) if scenes else None
+        self._viewed = None if options.rrd is None else StreamRecording(options.rrd, is_metric=self._is_metric)
+        self._scenes = SceneFiles(folder, options.scenes) if folder is not None and options.scenes else None
         self._recording: FrameRecording | None = None
-        if points_stride is not None:
+        if folder is not None and options.recording:
             odometry = None if recorded is None else recorded.odometry
             cameras = () if sensors.rig is None else sensors.rig.cameras
-            self._recording = FrameRecording(folder / RECORDING, points_stride, odometry, cameras)
+            self._recording = FrameRecording(folder / RECORDING, options.points_stride, odometry, cameras)
 
     def __enter__(self) -> Results:
         return self
@@ -79,6 +99,8 @@ class Results:
         self._try("scenes", lambda: None if self._scenes is None else self._scenes.finish(self._depths))
         self._try("recording", self._finish_recording)
         self._try("rrd", lambda: None if self._viewed is None else self._viewed.close())
+        if (folder := self._folder) is not None and self._log.frames:
+            self._try(FRAMES, lambda: write_frames(folder / FRAMES, self._log.frames))
         if kind is None:
             self._outputs.check()
 
@@ -92,15 +114,18 @@ class Results:
         return sum(frame.is_placed for frame in self._log.frames)
 
     def add(self, update: MapUpdate) -> None:
-        for correction in update.corrections:
-            self._log.correct(correction)
-        if update.map_from_visual is not None and update.map_id is not None and update.visual_id is not None:
-            self._log.place_waiting(update.map_from_visual, update.visual_id, update.map_id)
+        self._log.apply(update)
+        if update.map_from_visual is not None and update.visual_id is not None:
             self._gallery.place_waiting(update.visual_id)
         self._write_ended()
         for frame in update.frames:
             assert update.window is not None
             self._add(frame, update.is_placed, update.window.submap_id)
+
+    def write_refusals(self, refused: Sequence[str]) -> None:
+        """Every image that could not be used, by name and with its reason, one a line."""
+        if (folder := self._folder) is not None and refused:
+            self._try(REFUSED, lambda: write_atomically(folder / REFUSED, "\n".join([*refused, ""]).encode()))
 
     def map_ended(self, snapshot: MapSnapshot, is_placed: bool) -> None:
         """The mapper does not keep this map any longer; without a place its frames will never have one."""
@@ -115,10 +140,15 @@ class Results:
                 self._write(UNPLACED, snapshot, frames)
 
     def _add(self, reconstruction: Reconstruction, is_placed: bool, submap_id: int) -> None:
-        height, width = reconstruction.picture.image.shape[:2]
+        small = on_depth_grid(reconstruction)
+        written = reconstruction if self._options.full_resolution else small
+        height, width = written.picture.image.shape[:2]
         first = self._sizes.setdefault(reconstruction.camera, (height, width))
-        frame = RenderedFrame(reconstruction, size_beside(first, (height, width)))
+        frame = RenderedFrame(written, size_beside(first, (height, width)))
         logged = self._log.add(reconstruction, submap_id, is_placed)
+        logged.intrinsics, logged.size = frame.intrinsics, frame.size
+        if self._scene is not None:
+            self._scene.add(logged, small)
         self._gallery.add(logged, frame)
         depths, recording, viewed, scenes = self._depths, self._recording, self._viewed, self._scenes
         if depths is not None:
@@ -192,13 +222,17 @@ class Results:
         if self._recording is not None:
             self._end("recording")
             return "recording"
-        if any(depth_files(self._folder)):
+        if self._folder is not None and any(depth_files(self._folder)):
             self._end("depth")
             clear_depths(self._folder)
             return "depth images"
         return None
 
     def _write(self, prefix: str, snapshot: MapSnapshot, frames: Sequence[LoggedFrame]) -> None:
+        if self._scene is not None:
+            self._scene.add_map(snapshot, frames)
+        if (folder := self._folder) is None:
+            return
         stamps_ns, poses = columns(self._path_of(frames))
         points, colors, confidence = snapshot.cloud
         unit = METRES if self._is_metric and not prefix else UNSCALED
@@ -206,7 +240,7 @@ class Results:
 
         def path(name: str) -> Path:
             stem, suffix = name.split(".")
-            return self._folder / f"{prefix}{stem}_{name_of_map}.{suffix}"
+            return folder / f"{prefix}{stem}_{name_of_map}.{suffix}"
 
         caption = f"{len(frames)} frames, {len(points)} points; {unit}"
         map_, trajectory, page = (path(name) for name in ("map.ply", "trajectory.txt", "page.png"))
@@ -222,7 +256,7 @@ def clear(folder: Path) -> None:
     """An earlier run's files: where this one does not replace them, their maps, stamps and units would be others."""
     try:
         for path in folder.glob("*"):
-            if OF_A_MAP.fullmatch(path.name) and path.is_file():
+            if (OF_A_MAP.fullmatch(path.name) or path.name in (FRAMES, REFUSED)) and path.is_file():
                 path.unlink()
         clear_unfinished(folder)
         clear_depths(folder)

@@ -19,7 +19,7 @@ from .border import border
 from .calibration import CAMERA_INFO, read_camera_info
 from .containers import IMAGE_SUFFIXES as SUFFIXES
 from .images import Refusals, SourceImage
-from .times import MAX_NS, read_times
+from .times import DEFAULT_RATE_HZ, MAX_NS, read_times
 from .tum import read_listing
 
 RAW_SUFFIXES = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
@@ -32,13 +32,14 @@ MAX_BYTES = 1 << 30  # of an image file
 class FolderSource:
     """Images of a folder.
 
-    With times from an ``rgb.txt`` or from names that are times they are sorted by time; else they are sorted as
-    people count, one every 1 / ``rate_hz``. A ``camera_info.yaml`` as ROS's camera_calibration writes it, in the
-    folder or above it, describes the lens that took the pixels as they are stored; where EXIF turns an image, the
-    lens is turned with it.
+    With times from an ``rgb.txt`` or from names that are times they are sorted by time. Else they are sorted as people
+    count, and are photos of one scene, or with ``rate_hz`` a stream with one image every 1 / ``rate_hz``. A
+    ``camera_info.yaml`` as ROS's camera_calibration writes it, in the folder or above it, describes the lens that took
+    the pixels as they are stored; where EXIF turns an image, the lens is turned
+    with it.
     """
 
-    def __init__(self, folder: Path, rate_hz: float, frame_id: str, read_lens: bool = True) -> None:
+    def __init__(self, folder: Path, rate_hz: float | None, frame_id: str, read_lens: bool = True) -> None:
         """``read_lens``: look for a camera_info.yaml.
 
         Raises:
@@ -49,8 +50,10 @@ class FolderSource:
         self._frame_id = frame_id
         if (folder / LISTING).is_file():
             self._images, remark = read_listing(folder / LISTING)
+            self.has_times = True
         else:
-            self._images, remark = find_images(folder, rate_hz)
+            self._images, remark, told = find_images(folder, rate_hz or DEFAULT_RATE_HZ)
+            self.has_times = told or rate_hz is not None
         self.remarks += [remark] if remark else []
         found = [path for path in (folder / CAMERA_INFO, folder.parent / CAMERA_INFO) if path.is_file()]
         self._lens = read_camera_info(found[0]) if found and read_lens else None
@@ -67,11 +70,12 @@ class FolderSource:
             except DataError as error:
                 self.refusals.add(error, name=str(path))
                 continue
-            yield SourceImage(stamp_ns, self._frame_id, view.image, view.lens)
+            yield SourceImage(stamp_ns, self._frame_id, view.image, view.lens, name=path.name)
 
 
-def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], str]:
-    """(stamp in ns, path) of the images in a folder, whatever their suffix, and a remark on what else lies there.
+def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], str, bool]:
+    """(stamp in ns, path) of the images in a folder, whatever their suffix; a remark on what else lies there; and
+    whether their names tell the times.
 
     A file whose suffix is an image's and whose content is not is one of them: it is refused when it is read.
     """
@@ -88,8 +92,8 @@ def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], s
     remark = _ignored([path for path in files if path not in taken and path.name != CAMERA_INFO])
     stamps = _times_of_names(paths)
     if stamps is None:
-        return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)], remark
-    return sorted(zip(stamps, paths, strict=True)), remark
+        return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)], remark, False
+    return sorted(zip(stamps, paths, strict=True)), remark, True
 
 
 def is_image(path: Path) -> bool:

@@ -12,6 +12,7 @@ from ..imaging import View
 from ..lens import Lens
 
 MAX_KINDS = 20  # of reasons that are kept
+MAX_LISTED = 1000  # refusals that are kept one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,8 @@ class SourceImage:
     image: np.ndarray  # (H, W, 3) uint8 RGB, as the camera gave it
     lens: Lens | None  # None: not known
     camera: str = ""  # name within a rig
+    name: str = ""  # of its file, where it has one of its own
+    inside: np.ndarray | None = None  # (H, W) bool: where the photo is, on a black border; None: everywhere
 
     @property
     def view(self) -> View:
@@ -37,19 +40,22 @@ class Refusals:
     count: int = 0
     first: str = field(default="", compare=False)
     kinds: dict[str, tuple[int, str]] = field(default_factory=dict, compare=False)  # by reason: how many, the first
+    listed: list[str] = field(default_factory=list, compare=False)  # each with its name, the first ones
 
     def add(self, reason: object, count: int = 1, name: str = "") -> None:
         """``count`` images for one reason, the first of which is ``name``."""
         full = f"{name}: {reason}" if name else str(reason)
         self.count += count
         self.first = self.first or full
+        if len(self.listed) < MAX_LISTED:
+            self.listed.append(full)
         kind = str(reason)
         if kind in self.kinds or len(self.kinds) < MAX_KINDS:
             seen, example = self.kinds.get(kind, (0, full))
             self.kinds[kind] = seen + count, example
 
     def clear(self) -> None:
-        self.count, self.first, self.kinds = 0, "", {}
+        self.count, self.first, self.kinds, self.listed = 0, "", {}, []
 
     def __str__(self) -> str:
         """``2 refused, e.g. 2.jpg: only a part of an image (2)``; the first of each kind."""
@@ -73,6 +79,7 @@ class Source(Protocol):
         """Why images come without the camera that is recorded with them; empty: they do not."""
         ...
 
+    has_times: bool  # False: photos of one scene rather than a stream; their stamps only count them
     remarks: list[str]  # what else should be said: files of other kinds, a recording that was cut, the unit of times
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ from .border import border
 from .containers import Kind, kind_of, read_head
 from .folder import FolderSource
 from .images import Refusals, Source, SourceImage
+from .times import DEFAULT_RATE_HZ
 from .video import VideoSource
 
 __all__ = ["FRAME_ID", "Intrinsics", "is_bag", "open_rig", "open_source"]
@@ -34,14 +35,15 @@ Intrinsics = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
 
 def open_source(
-    path: str | Path, *, topic: str | None = None, rate_hz: float = 10.0, frame_id: str = FRAME_ID,
+    path: str | Path, *, topic: str | None = None, rate_hz: float | None = None, frame_id: str = FRAME_ID,
     intrinsics: Intrinsics | None = None,
 ) -> Source:  # fmt: skip
     """A bag (folder or file), a folder of images, or a video.
 
     Args:
         topic: image topic of a bag that has several.
-        rate_hz: of images that do not tell their time.
+        rate_hz: of images that do not tell their times, which are a stream with it; without it, those of a folder are
+            photos of one scene (``has_times`` is False), and frames of a video come at 10 Hz.
         frame_id: of images that do not tell theirs.
         intrinsics: of a lens without distortion, instead of what is recorded; as in camera_info, with pixel centres
             at integers.
@@ -50,7 +52,7 @@ def open_source(
         DataError: nothing there, or nothing that can be read; it names the path and the cause.
     """
     path = Path(path).expanduser()
-    if not rate_hz > 0:
+    if rate_hz is not None and not rate_hz > 0:
         raise DataError(f"rate_hz must be above 0, got {rate_hz}")
     source = _open(path, topic, rate_hz, frame_name(frame_id), read_lens=intrinsics is None)
     first = next(iter(source), None)
@@ -74,7 +76,7 @@ def open_rig(path: Path, topics: Sequence[str], frame_id: str = FRAME_ID) -> Rig
     return source
 
 
-def _open(path: Path, topic: str | None, rate_hz: float, frame_id: str, read_lens: bool) -> Source:
+def _open(path: Path, topic: str | None, rate_hz: float | None, frame_id: str, read_lens: bool) -> Source:
     with border(path, "cannot be read"):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
@@ -86,7 +88,7 @@ def _open(path: Path, topic: str | None, rate_hz: float, frame_id: str, read_len
             return FolderSource(path, rate_hz, frame_id, read_lens)
         if (reason := REFUSED.get(kind_of(read_head(path)))) is not None:
             raise DataError(f"{path}: {reason}")
-        return VideoSource(path, rate_hz, frame_id)
+        return VideoSource(path, rate_hz or DEFAULT_RATE_HZ, frame_id)
 
 
 class _Calibrated:
@@ -96,7 +98,7 @@ class _Calibrated:
         fx, fy, cx, cy = intrinsics
         height, width = first.image.shape[:2]
         self._source, self.camera_problem, self.refusals = source, "", Refusals()
-        self.remarks = source.remarks
+        self.has_times, self.remarks = source.has_times, source.remarks
         self._lens = Lens(fx, fy, cx + 0.5, cy + 0.5, (height, width), source="the given intrinsics")
 
     def __len__(self) -> int:

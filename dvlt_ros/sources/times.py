@@ -14,6 +14,7 @@ UNITS = {"s": 10**9, "ms": 10**6, "µs": 10**3, "ns": 1}  # ns of one
 # Of clocks that count from 1970: 10^11 s are the year 5138, and 10^11 ms are 1973.
 FIRST_OF = {"s": Decimal(0), "ms": Decimal(10) ** 11, "µs": Decimal(10) ** 14, "ns": Decimal(10) ** 17}
 MAX_NS = 2**31 * 10**9  # what a stamp of ROS can hold
+DEFAULT_RATE_HZ = 10.0  # of images that do not tell their times
 MAX_STEP_S = 10**5  # between two images or poses; more is another unit of a clock that begins at 0
 FROM_1970_S = 10**8  # clocks that count from 1970 are beyond
 

@@ -27,6 +27,8 @@ FFMPEG_OPTIONS = (
 class VideoSource:
     """Frames at the file's own times; those that it does not time follow at its rate, or at ``rate_hz``."""
 
+    has_times = True
+
     def __init__(self, path: Path, rate_hz: float, frame_id: str) -> None:
         """Raises DataError for a file that is not a video, or that OpenCV cannot read as one."""
         self.refusals, self.camera_problem = Refusals(), ""

@@ -17,10 +17,10 @@ from ..errors import ConfigError, DvltError
 from .files import VIEWED, WRITERS
 from .model_host import ModelHost
 from .offline import Job, report, run_job
+from .photos import VIEWS_OF_STREAM
 from .scene import ShowOptions
 
 PORT = 7860
-MAX_VIEWS = 12
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +61,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     offline.add_argument("--overwrite", action="store_true", help="also what exists; else it is skipped")
     offline.add_argument("--steps", type=int, metavar="K", help="the models' own by default")
-    offline.add_argument("--max-views", type=int, default=MAX_VIEWS, help="of each input (default: %(default)s)")
+    offline.add_argument(
+        "--max-views", type=int, help=f"of each input (default: all photos, {VIEWS_OF_STREAM} of a video)"
+    )
     offline.add_argument("--max-points", type=int, default=shown.max_points, help="default: %(default)s")
     offline.add_argument("--percentile", type=float, default=shown.percentile, help="of confidence, below: left out")
     offline.add_argument("--frustum", type=float, default=shown.frustum_percent, help="in percent of the scene")

@@ -23,7 +23,7 @@ class Job:
     models: tuple[str, ...]
     root: Path
     options: ShowOptions
-    max_views: int
+    max_views: int | None = None
     num_steps: int | None = None
     overwrite: bool = False
     kinds: tuple[Kind, ...] = VIEWED

@@ -13,13 +13,13 @@ from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import DvltError
 from .model_host import ModelHost
 from .panels import downloads, how_to_install, pictures_of, sliders, step, thumbnails
+from .photos import MOST_PHOTOS, VIEWS_OF_STREAM
 from .scene import ShowOptions
 from .session import Session
 from .viewer import Viewer
 from .visitors.uploads import MAX_BYTES, SUFFIXES, check_upload
 
 ACCEPTED = ",".join(SUFFIXES)
-VIEWS, MOST_VIEWS = 12, 48
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,12 @@ class Page:
             with ui.row().classes("dvlt-line"):
                 ui.label("At most")
                 self.max_views = (
-                    ui.number(value=VIEWS, min=1, max=MOST_VIEWS, precision=0)
+                    ui.number(placeholder="all photos", min=1, max=MOST_PHOTOS, precision=0)
                     .props('dense outlined suffix="views" aria-label="views at most"')
                     .classes("dvlt-number")
                     .on("change", self._on_max_views)
                 )
+                ui.tooltip(f"All photos if it is empty; of a video or a bag {VIEWS_OF_STREAM} views, evenly spread.")
 
     def _build_model(self) -> None:
         with step(2, "Reconstruct"):
@@ -206,8 +207,9 @@ class Page:
     # Helpers
 
     @property
-    def _views(self) -> int:
-        return min(MOST_VIEWS, max(1, int(self.max_views.value or VIEWS)))
+    def _views(self) -> int | None:
+        """None: all photos, or some views of a video or a bag."""
+        return min(MOST_PHOTOS, max(1, int(self.max_views.value))) if self.max_views.value else None
 
     @contextmanager
     def _working(self, text: str) -> Iterator[None]:

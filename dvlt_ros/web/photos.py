@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from ..errors import DataError
 from ..imaging import View
-from ..mapping.data.frames import Picture
-from ..mapping.data.turn import Turn
+from ..lens import Lens
+from ..photos.canvas import scaled_size
 from ..sources import open_source
 from ..sources.containers import IMAGE_SUFFIXES as SUFFIXES
 from ..sources.folder import natural_order, read_image
+
+MOST_PHOTOS = 100  # of one scene that are taken
+VIEWS_OF_STREAM = 12  # of a video or a bag
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,13 @@ class Photos:
     titles: tuple[str, ...]
     total: int  # how many images the input has
     intrinsics: np.ndarray  # (S, 3, 3) float64, pixels of each image; NaN where the lens is not known
+
+    @property
+    def views(self) -> list[View]:
+        """With their lenses."""
+        return [
+            View(image, _lens(own, image.shape[:2])) for image, own in zip(self.images, self.intrinsics, strict=True)
+        ]
 
     @classmethod
     def of(cls, views: Sequence[View], titles: Sequence[str], total: int) -> Photos:
@@ -39,52 +47,20 @@ class Photos:
         return len(self.images)
 
 
-class FittedPhoto(NamedTuple):
-    """A photo that is as large as the others, or lies as they stand, with a black border where it is narrower."""
-
-    image: np.ndarray  # (H, W, 3) uint8 RGB
-    intrinsics: np.ndarray | None  # (3, 3), pixels; None: unknown
-    inside: np.ndarray  # (H, W) uint8: 255 on the photo, 0 on the border
-
-
-def fit_together(photos: Photos, longest_edge: int) -> list[FittedPhoto]:
-    """All in one size, which portraits have in portrait format: the mapper turns them.
-
-    Photos of one size stay as they are; others are scaled to ``longest_edge`` pixels first.
-    """
-    turns = [Turn.of("auto", image.shape[:2]) for image in photos.images]
-    turned = [turn.image(image) for turn, image in zip(turns, photos.images, strict=True)]
-    scaled = turned
-    if len({image.shape for image in turned}) > 1:
-        scaled = [View(image, None).scaled(*_scaled_size(image, longest_edge)).image for image in turned]
-    height, width = (max(image.shape[axis] for image in scaled) for axis in (0, 1))
-    fitted: list[FittedPhoto] = []
-    for turn, photo, image, intrinsics in zip(turns, turned, scaled, photos.intrinsics, strict=True):
-        top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
-        border = top, height - image.shape[0] - top, left, width - image.shape[1] - left
-        padded = cv2.copyMakeBorder(image, *border, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        inside = cv2.copyMakeBorder(np.full(image.shape[:2], 255, np.uint8), *border, cv2.BORDER_CONSTANT, value=0)
-        known = None
-        if np.isfinite(intrinsics).all():
-            by_y, by_x = image.shape[0] / photo.shape[0], image.shape[1] / photo.shape[1]
-            moved = np.array([[by_x, 0.0, left], [0.0, by_y, top], [0.0, 0.0, 1.0]])
-            known = moved @ turn.intrinsics(intrinsics, turn.restored(photo[..., 0]).shape)
-        whole = turn.restored_picture(Picture(padded, known))
-        fitted.append(FittedPhoto(whole.image, whole.intrinsics, turn.restored(inside)))
-    return fitted
+def _lens(intrinsics: np.ndarray, size: tuple[int, ...]) -> Lens | None:
+    """Without distortion; None where the intrinsics (3, 3) are NaN."""
+    if not np.isfinite(intrinsics).all():
+        return None
+    (fx, _, cx), (_, fy, cy) = intrinsics[:2].tolist()
+    return Lens(fx, fy, cx, cy, (size[0], size[1]))
 
 
-def _scaled_size(image: np.ndarray, longest_edge: int) -> tuple[int, int]:
-    """(height, width), at least one pixel each."""
-    height, width = image.shape[:2]
-    scale = longest_edge / max(height, width)
-    return max(1, round(scale * height)), max(1, round(scale * width))
+def read_photos(paths: Sequence[Path], max_views: int | None = None, longest_edge: int | None = None) -> Photos:
+    """Image files, or one video, one bag or one folder.
 
-
-def read_photos(paths: Sequence[Path], max_views: int, longest_edge: int | None = None) -> Photos:
-    """Image files, or one video, one bag or one folder; of more than ``max_views`` images evenly so many.
-
-    ``longest_edge``: pixels that are kept of each image; None: all.
+    Args:
+        max_views: of more images evenly so many; None: `MOST_PHOTOS`, and `VIEWS_OF_STREAM` of what has times.
+        longest_edge: pixels that are kept of each image; None: all.
 
     Raises:
         DataError: nothing, a mixture, or something that cannot be read; it says which file and why.
@@ -107,8 +83,8 @@ def evenly(count: int, at_most: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(at_most, count)).round().astype(int).tolist()))
 
 
-def _read_images(paths: Sequence[Path], max_views: int, longest_edge: int | None) -> Photos:
-    chosen = [paths[i] for i in evenly(len(paths), max_views)]
+def _read_images(paths: Sequence[Path], max_views: int | None, longest_edge: int | None) -> Photos:
+    chosen = [paths[i] for i in evenly(len(paths), max_views or MOST_PHOTOS)]
     views = []
     for path in chosen:
         try:
@@ -118,17 +94,19 @@ def _read_images(paths: Sequence[Path], max_views: int, longest_edge: int | None
     return Photos.of(views, [path.name for path in chosen], len(paths))
 
 
-def _read_stream(path: Path, max_views: int, longest_edge: int | None) -> Photos:
+def _read_stream(path: Path, max_views: int | None, longest_edge: int | None) -> Photos:
     source = open_source(path)
-    chosen = set(evenly(len(source), max_views))
-    views, stamps_ns = [], []
+    most = max_views or (VIEWS_OF_STREAM if source.has_times else MOST_PHOTOS)
+    chosen = set(evenly(len(source), most))
+    views: list[View] = []
+    images: list[tuple[str, int]] = []  # names and stamps
     for index, image in enumerate(source):
         if index in chosen:
             views.append(_shown(image.view, longest_edge))
-            stamps_ns.append(image.stamp_ns)
+            images.append((image.name, image.stamp_ns))
     if not views:
         raise DataError(f"{path.name}: none of {len(source)} images can be used; {source.refusals}")
-    titles = [f"{(stamp_ns - stamps_ns[0]) * 1e-9:.1f} s" for stamp_ns in stamps_ns]
+    titles = [f"{(stamp_ns - images[0][1]) * 1e-9:.1f} s" if source.has_times else name for name, stamp_ns in images]
     return Photos.of(views, titles, len(source))
 
 
@@ -137,4 +115,5 @@ def _shown(view: View, longest_edge: int | None) -> View:
     view = view.pinhole()
     if longest_edge is None or max(view.image.shape[:2]) <= longest_edge:
         return view
-    return view.scaled(*_scaled_size(view.image, longest_edge))
+    height, width = view.image.shape[:2]
+    return view.scaled(*scaled_size((height, width), longest_edge))

@@ -1,31 +1,30 @@
-"""Photos through the mapper as one scene: a short stream of frames, which the network sees in one window."""
+"""Photos through the mapper as one scene, as `reconstruct_bag` has them; here one of them is the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
 from ..backends import model_card
 from ..errors import InputError
 from ..geometry import transform_points, unproject
-from ..mapping.budget.config import BudgetConfig, WindowConfig
+from ..mapping.budget.config import BudgetConfig
 from ..mapping.config import MapperConfig
 from ..mapping.data.frames import Frame, Picture, Reconstruction
 from ..mapping.inference.prediction import DeviceMemoryError, Predictor
-from ..mapping.keyframes.config import KeyframeConfig
 from ..mapping.loops.config import LoopDetectorConfig, LoopsConfig
 from ..mapping.mapper import Mapper
 from ..mapping.maps.map_update import MapUpdate
+from ..mapping.outputs.rendering import on_depth_grid
 from ..mapping.submaps.config import ConfidenceConfig
-from .photos import FittedPhoto, Photos, fit_together
+from ..photos import Canvas, for_photos
+from .photos import Photos
 from .scene import Scene
 
 INTERVAL_NS = 100_000_000  # between stamps: photos have no times, and those of a video are in another order here
-MOST_TOGETHER = 64  # views of one window, window.size at most; more are several windows, registered to the first
 
 
 def reconstruct(
@@ -42,34 +41,40 @@ def reconstruct(
         ConfigError: a K that the model does not have.
     """
     order = reference_first(len(photos), reference)
-    fitted = fit_together(photos, predictor.image_size)
-    predictor.reset()  # another mapper counts its views from 0 again
+    pictures = fit_together(photos)
+    size = pictures[0].image.shape[:2]
+    config, _ = for_photos(mapper_config(num_steps), predictor, len(photos), (size[0], size[1]))
     said: list[str] = []
-    mapper = Mapper(mapper_config(len(photos), num_steps), predictor, notify=said.append, clock_ns=lambda: 0)
+    mapper = Mapper(config, predictor, notify=said.append, clock_ns=lambda: 0)
     try:
-        frames = [_frame(place, fitted[index]) for place, index in enumerate(order)]
+        frames = [_frame(place, pictures[index]) for place, index in enumerate(order)]
         updates = [update for frame in frames if (update := mapper.add(frame)) is not None]
         updates += mapper.finish()
     except DeviceMemoryError as error:
         raise InputError(f"no memory for {len(photos)} views: use fewer") from error
     finally:
         predictor.reset()
-    _check_memory(updates, mapper, len(photos))
     found = {order[frame.stamp_ns // INTERVAL_NS - 1]: frame for update in updates for frame in update.frames}
     causes = "; ".join(dict.fromkeys(text.partition(": ")[2] for text in said))
     if reference not in found:
         title = photos.titles[reference]
         raise InputError(f"{model_card(model).title} found no place for the reference {title}: {causes}")
-    return _scene(found, fitted, photos.titles, reference, model, _steps(updates), causes)
+    return _scene(found, photos.titles, reference, model, _steps(updates), causes)
 
 
-def mapper_config(num_views: int, num_steps: int | None) -> MapperConfig:
-    """Every photo counts, all in one window if it can hold them; what is uncertain is left to the sliders."""
-    size = min(max(2, num_views), MOST_TOGETHER)
+def fit_together(photos: Photos) -> list[Picture]:
+    """All in one size, with a black border where one is narrower than others."""
+    canvas = Canvas.of((view.image.shape[0], view.image.shape[1]) for view in photos.views)
+    pictures = []
+    for view, inside in map(canvas.fit, photos.views):
+        pictures.append(Picture(view.image, None if view.lens is None else view.lens.intrinsics, inside))
+    return pictures
+
+
+def mapper_config(num_steps: int | None) -> MapperConfig:
+    """What is uncertain is left to the sliders."""
     return MapperConfig(
         budget=BudgetConfig(k_min=num_steps or 0, k_max=num_steps or 0),
-        window=WindowConfig(size=size, overlap=min(WindowConfig().overlap, size - 1)),
-        keyframes=KeyframeConfig(min_interval_s=0.0, min_change=0.0),
         confidence=ConfidenceConfig(cut_share=0.0, min_share=0.0),
         loops=LoopsConfig(detector=LoopDetectorConfig(mode="never")),
     )
@@ -82,19 +87,8 @@ def reference_first(count: int, reference: int) -> list[int]:
     return [reference, *(i for i in range(count) if i != reference)]
 
 
-def _frame(place: int, photo: FittedPhoto) -> Frame:
-    return Frame((place + 1) * INTERVAL_NS, "camera", 0, lambda: Picture(photo.image, photo.intrinsics))
-
-
-def _check_memory(updates: Sequence[MapUpdate], mapper: Mapper, num_views: int) -> None:
-    """Where memory is short the mapper makes its windows smaller and drops frames; a scene must have its views.
-
-    Raises:
-        InputError: it did so.
-    """
-    together = min(mapper.counters.read().accepted, mapper.config.window.size)
-    if updates and updates[0].window is not None and updates[0].window.num_views < together:
-        raise InputError(f"no memory for {num_views} views: use fewer")
+def _frame(place: int, picture: Picture) -> Frame:
+    return Frame((place + 1) * INTERVAL_NS, "camera", 0, lambda: picture)
 
 
 def _steps(updates: Sequence[MapUpdate]) -> int:
@@ -102,27 +96,23 @@ def _steps(updates: Sequence[MapUpdate]) -> int:
 
 
 def _scene(
-    found: dict[int, Reconstruction], fitted: Sequence[FittedPhoto], titles: Sequence[str], reference: int,
-    model: str, num_steps: int, causes: str,
+    found: dict[int, Reconstruction], titles: Sequence[str], reference: int, model: str, num_steps: int, causes: str,
 ) -> Scene:  # fmt: skip
     """``found``: by index of the photo. The scene is the reference's map; photos that are not in it are left out."""
     kept = sorted(index for index, frame in found.items() if frame.map_id == found[reference].map_id)
     lost = [title for index, title in enumerate(titles) if index not in kept]
     frames = [found[index] for index in kept]
-    canvas = Canvas.around([frame.depth for frame in frames])
-    inside = canvas.stack([_on_maps(fitted[i].inside, frame) for i, frame in zip(kept, frames, strict=True)]) == 255
-    depth = canvas.stack([frame.depth for frame in frames])
-    usable = np.isfinite(depth) & inside
-    depth = np.where(usable, depth, np.float32(np.nan))
-    intrinsics = np.stack([canvas.intrinsics(frame.intrinsics, frame.depth) for frame in frames])
+    sheet = Sheet.around([frame.depth for frame in frames])
+    depth = sheet.stack([frame.depth for frame in frames], np.nan)
+    intrinsics = np.stack([sheet.intrinsics(frame.intrinsics, frame.depth) for frame in frames])
     world_from_cam = np.linalg.inv(found[reference].map_from_cam) @ np.stack([frame.map_from_cam for frame in frames])
     in_cameras = unproject(torch.from_numpy(depth), torch.from_numpy(intrinsics).float())
     return Scene(
         titles=tuple(titles[index] for index in kept),
-        images=canvas.stack([_on_maps(frame.picture.image, frame) for frame in frames]),
-        usable=usable,
+        images=sheet.stack([on_depth_grid(frame).picture.image for frame in frames]),
+        usable=np.isfinite(depth),
         depth=depth,
-        confidence=canvas.stack([frame.confidence for frame in frames]),
+        confidence=sheet.stack([frame.confidence for frame in frames]),
         points=transform_points(torch.from_numpy(world_from_cam).float(), in_cameras).numpy(),
         intrinsics=intrinsics,
         world_from_cam=world_from_cam,
@@ -134,37 +124,28 @@ def _scene(
     )
 
 
-class Canvas(NamedTuple):
+class Sheet(NamedTuple):
     """One size for the maps of portraits and of landscape photos, each in the middle of it."""
 
     height: int
     width: int
 
     @classmethod
-    def around(cls, maps: Sequence[np.ndarray]) -> Canvas:
+    def around(cls, maps: Sequence[np.ndarray]) -> Sheet:
         return cls(*(max(map_.shape[axis] for map_ in maps) for axis in (0, 1)))
 
-    def stack(self, maps: Sequence[np.ndarray]) -> np.ndarray:
-        """(S, height, width, ...) of S maps (h, w, ...), with zeros around them."""
-        found = np.zeros((len(maps), self.height, self.width, *maps[0].shape[2:]), maps[0].dtype)
+    def stack(self, maps: Sequence[np.ndarray], around: float = 0) -> np.ndarray:
+        """(S, height, width, ...) of S maps (h, w, ...), with this value around them."""
+        found = np.full((len(maps), self.height, self.width, *maps[0].shape[2:]), around, maps[0].dtype)
         for place, map_ in zip(found, maps, strict=True):
             top, left = self._corner(map_)
             place[top : top + map_.shape[0], left : left + map_.shape[1]] = map_
         return found
 
     def intrinsics(self, intrinsics: np.ndarray, map_: np.ndarray) -> np.ndarray:
-        """Intrinsics (3, 3) of a map (h, w) in pixels of the canvas."""
+        """Intrinsics (3, 3) of a map (h, w) in pixels of the sheet."""
         top, left = self._corner(map_)
         return np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]]) @ intrinsics
 
     def _corner(self, map_: np.ndarray) -> tuple[int, int]:
         return (self.height - map_.shape[0]) // 2, (self.width - map_.shape[1]) // 2
-
-
-def _on_maps(values: np.ndarray, frame: Reconstruction) -> np.ndarray:
-    """Pixels (H, W, ...) of the frame's picture on its depth map: scaled and cropped as for the network."""
-    height, width = frame.depth.shape
-    (by_x, by_y), (left, top) = frame.mapping.scale, frame.mapping.offset
-    size = round(by_x * values.shape[1]), round(by_y * values.shape[0])
-    scaled = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
-    return scaled[-round(top) :, -round(left) :][:height, :width]

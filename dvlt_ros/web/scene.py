@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from ..errors import ConfigError, InputError
+from ..mapping.submaps.config import ConfidenceConfig
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class ShowOptions:
     """What the sliders say; changing them needs no network."""
 
     max_points: int = 500_000
-    percentile: float = 50.0  # of the confidence, below which points are left out
+    percentile: float = 100 * ConfidenceConfig.cut_share  # of each view's confidence, below which points are left out
     frustum_percent: float = 1.0  # depth of the frusta in percent of the scene; 0: no cameras
 
     def __post_init__(self) -> None:
@@ -79,9 +81,17 @@ class Scene:
     def select(self, options: ShowOptions) -> Selection:
         """The more points, or the lower the percentile, the more: those of a smaller choice stay."""
         confidence = self.confidence[self.usable]
-        kept = np.flatnonzero(confidence >= np.percentile(confidence, options.percentile))
+        kept = np.flatnonzero(confidence >= self._least(options.percentile)[self.usable])
         kept = kept[np.argsort(self._lots[kept])[: options.max_points]]
         return Selection(self.points[self.usable][kept], self.images[self.usable][kept], confidence[kept])
+
+    def _least(self, percentile: float) -> np.ndarray:
+        """(S, h, w) float32: the confidence that a point of each view needs, as the mapper cuts a share of a frame."""
+        with warnings.catch_warnings():  # a view without any usable pixel
+            warnings.simplefilter("ignore", RuntimeWarning)
+            known = np.where(self.usable, self.confidence, np.nan).reshape(len(self.titles), -1)
+            least = np.nanpercentile(known, percentile, axis=1)
+        return np.broadcast_to(least.astype(np.float32)[:, None, None], self.usable.shape)
 
     @cached_property
     def _lots(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from ..demo import DEMO_SEQUENCE
 from ..errors import DvltError, InputError
 from .files import Kind, write_scene
 from .model_host import ModelHost
-from .photos import Photos
+from .photos import VIEWS_OF_STREAM, Photos
 from .scene import Scene, ShowOptions
 from .visitors.reader import Reader
 
@@ -72,7 +72,7 @@ class Session:
             taken.append(path)
         return taken
 
-    def take(self, paths: list[Path], max_views: int, name: str = "") -> Photos:
+    def take(self, paths: list[Path], max_views: int | None = None, name: str = "") -> Photos:
         """What to reconstruct next. Raises DataError, in which case nothing is left to reconstruct."""
         self.photos, self._paths = None, []
         photos = self._read(paths, max_views)
@@ -84,10 +84,10 @@ class Session:
         self.name = name or (paths[0].stem if len(paths) == 1 else f"{len(paths)}_photos")
         return photos
 
-    def take_example(self, max_views: int) -> Photos:
-        return self.take([DEMO_SEQUENCE], max_views)
+    def take_example(self, max_views: int | None = None) -> Photos:
+        return self.take([DEMO_SEQUENCE], max_views or VIEWS_OF_STREAM)
 
-    def limit(self, max_views: int) -> Photos | None:
+    def limit(self, max_views: int | None) -> Photos | None:
         """The same input with another number of views."""
         return self.take(self._paths, max_views, self.name) if self._paths else None
 
@@ -114,7 +114,7 @@ class Session:
                 self._made[kind] = wanted
             return path
 
-    def _read(self, paths: list[Path], max_views: int) -> Photos:
+    def _read(self, paths: list[Path], max_views: int | None) -> Photos:
         """What the messages say of the folder of this session is no help to anybody."""
         try:
             return self._reader.read(paths, max_views)

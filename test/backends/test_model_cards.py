@@ -137,7 +137,7 @@ def test_the_offline_tool_takes_any_model(monkeypatch, tmp_path):
     for path in photos:
         shutil.copy(path, tmp_path / "photos")
     arguments = [str(tmp_path / "photos"), "--model", "da3-base", "--model-image-size", "56", "--device", "cpu"]
-    arguments += ["--no-recording", "--keyframes-min-change", "0", "--registration-max-residual", "0.9"]
+    arguments += ["--keyframes-min-change", "0", "--registration-max-residual", "0.9"]
     reconstruct_bag.main([*arguments, "--weights", str(checkpoint), "--output", str(tmp_path / "out")])
     assert len(np.loadtxt(tmp_path / "out" / "trajectory_0.txt")) == len(photos)
     monkeypatch.setitem(sys.modules, "depth_anything_3", None)

@@ -107,7 +107,7 @@ def test_the_offline_tool_writes_one(tmp_path):
     quick = ["--model-image-size", "56", "--budget-k-max", "2", "--keyframes-min-change", "0"]
     quick += ["--registration-max-residual", "0.9"]
     reconstruct_bag.main(
-        [str(photos), "--output", str(tmp_path / "out"), "--device", "cpu", *quick, "--no-recording", "--rrd",
+        [str(photos), "--output", str(tmp_path / "out"), "--device", "cpu", *quick, "--rrd",
          str(tmp_path / "room.rrd")]
     )  # fmt: skip
     found = read(tmp_path / "room.rrd")

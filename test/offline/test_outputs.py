@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,12 +16,12 @@ from dvlt_ros import reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import InputError
 from dvlt_ros.export import McapRecording
-from dvlt_ros.offline import depth_files, results
+from dvlt_ros.offline import depth_files, disk, results
 
 COUNT = 4
 QUICK = [
     "--model-image-size", "56", "--budget-k-max", "2", "--device", "cpu", "--keyframes-min-change", "0",
-    "--registration-max-residual", "0.9", "--window-size", "4", "--window-overlap", "1",
+    "--registration-max-residual", "0.9", "--window-size", "4", "--window-overlap", "1", "--recording",
 ]  # fmt: skip
 MAP = {"map_0.ply", "trajectory_0.txt"}
 
@@ -90,14 +91,14 @@ def test_the_map_gets_the_room_of_what_is_worth_less(photos, tmp_path, monkeypat
     said, there = run(photos, tmp_path / "out")
     assert there >= MAP
     assert "recording" not in there
-    assert ("depth" in left_out) == (not list((tmp_path / "out" / "depth").iterdir()))
+    assert ("depth" in left_out) == ("depth" not in there)
     for name in left_out:
         assert f"{name}{' images' * (name == 'depth')} left out for the room of map_0.ply" in said
 
 
 def test_a_map_that_cannot_be_written_at_all_is_named(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "write_ply", full)
-    said, there = run(photos, tmp_path / "out", "--no-recording")
+    said, there = run(photos, tmp_path / "out")
     assert "out: cannot be written: No space left on device" in said
     assert "trajectory_0.txt" in there
 
@@ -117,8 +118,11 @@ def test_places_that_cannot_be(photos, tmp_path, place):
 def test_nothing_reconstructed_is_an_error(tmp_path, shade):
     for index in range(3):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((48, 64, 3), shade, np.uint8))
-    said, _ = run(tmp_path, tmp_path / "out", "--no-recording")
-    assert "nothing was reconstructed of 3 images; 3 refused, e.g. frame 0.100 s refused: " in said
+    said, _ = run(tmp_path, tmp_path / "out")
+    assert "nothing was reconstructed of 3 images; 3 refused, e.g. 0.png refused: " in said
+    named = (tmp_path / "out" / "refused.txt").read_text().splitlines()
+    assert [line.split(" refused: ")[0] for line in named] == ["0.png", "1.png", "2.png"]
+    assert not (tmp_path / "out" / "depth").exists()  # nothing empty is left
 
 
 def test_the_last_line_names_the_first_refusal_of_each_kind(photos, tmp_path, capsys):
@@ -127,7 +131,7 @@ def test_the_last_line_names_the_first_refusal_of_each_kind(photos, tmp_path, ca
     (photos / "zz2.jpg").write_bytes(b"")
     (photos / "zz3.jpg").write_bytes(b"")
     (photos / "notes.txt").write_text("words")
-    said, there = run(photos, tmp_path / "out", "--no-recording")
+    said, there = run(photos, tmp_path / "out")
     assert said == ""
     assert there >= MAP
     out = capsys.readouterr()
@@ -135,3 +139,21 @@ def test_the_last_line_names_the_first_refusal_of_each_kind(photos, tmp_path, ca
     assert f"3 refused, e.g. {photos}/zz1.jpg: {len(whole) - 500} bytes that are only a part of a JPEG" in last
     assert f"{photos}/zz2.jpg: 0 bytes that are no image, or only a part of one (2)" in last
     assert "not images: 1 .txt" in out.out + out.err
+    named = (tmp_path / "out" / "refused.txt").read_text().splitlines()
+    assert [line.partition(": ")[0] for line in named] == [f"{photos}/zz{number}.jpg" for number in (1, 2, 3)]
+    assert all(f"refused: {line}" in out.out + out.err for line in named)
+
+
+def test_the_size_is_told_before_and_a_disk_that_cannot_hold_it_is_refused(photos, tmp_path, monkeypatch, capsys):
+    said, there = run(photos, tmp_path / "out", "--full-resolution")
+    needed = disk.expected_bytes(COUNT, (192, 256), disk.OutputOptions(recording=True, full_resolution=True))
+    assert f"writes at most {disk.readable(needed)} to " in "".join(capsys.readouterr())
+    written = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert (said, written < needed) == ("", True)
+    table = (tmp_path / "out" / "images.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in table[1:]] == sorted(path.name for path in photos.iterdir())
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    said, there = run(photos, tmp_path / "other", "--full-resolution")
+    assert "4 images of 256 x 192 with a recording may take " in said
+    assert "1 MB are free; less is needed without --full-resolution or without --recording" in said
+    assert not there

@@ -33,6 +33,7 @@ from dvlt_ros.sources.poses import pose_from_quaternion
 
 COUNT = 45
 EXACT = ["--device", "cpu", "--model-image-size", "28", "--confidence-cut-share", "0", "--keyframes-min-change", "0"]
+EXACT += ["--full-resolution", "--recording"]
 PLACES = ["--window-size", "4", "--window-overlap", "2", "--loops-min-age-s", "1", "--loops-check-every", "1"]
 PLACES += ["--loops-place-distance", "0.05", "--loops-mode", "always"]
 
@@ -219,12 +220,12 @@ def test_what_auto_cannot_use_is_said_and_what_is_asked_for_must_be_there(recons
         write_bag(tmp_path / "bag", *odometry(poses), *images(poses)),
     )
     for bag, reason in ((several, "several topics could be odometry"), (unmounted, "'odom' is not above 'cam'")):
-        output, said = reconstruct(bag, "--no-recording", poses=poses)
+        output, said = reconstruct(bag, poses=poses)
         assert "no odometry, so no metres" in said
         assert reason in said
         assert "lengths up to one unknown factor each" in said
         assert len(trajectory(output / "trajectory_0.txt")) == 10
-    _, said = reconstruct(several, "--no-recording", "--odom", "/odom", poses=poses)
+    _, said = reconstruct(several, "--odom", "/odom", poses=poses)
     assert "with /odom the scale was never certain" in said  # ten frames are too few
     for bag, asked, reason in (
         (unmounted, "/odom", "/odom does not lead to the camera"),
@@ -255,7 +256,7 @@ def test_loops_move_everything_that_was_written_before(reconstruct, tmp_path):
     closed, said = reconstruct(bag, *PLACES, **options, output="always")
     assert int(re.search(r"loops: (\d+) closed, residual", said)[1]) > 0
     assert apart(closed) < 0.3 * apart(straight)
-    again, _ = reconstruct(bag, *PLACES, "--no-recording", **options, output="again")
+    again, _ = reconstruct(bag, *PLACES, **options, output="again")
     for name in ("map_0.ply", "trajectory_0.txt"):
         assert (again / name).read_bytes() == (closed / name).read_bytes()
     recorded, found = messages(closed), trajectory(closed / "trajectory_0.txt")

@@ -21,6 +21,7 @@ from dvlt_ros import reconstruct_bag
 from dvlt_ros.sources.poses import pose_from_quaternion
 
 EXACT = ["--device", "cpu", "--model-image-size", "28", "--confidence-cut-share", "0", "--keyframes-min-change", "0"]
+EXACT += ["--full-resolution", "--recording"]
 PLACES = ["--window-size", "4", "--window-overlap", "2", "--loops-min-age-s", "1", "--loops-check-every", "1"]
 PLACES += ["--loops-place-distance", "0.05", "--loops-mode", "always"]
 COUNT = 30
@@ -102,7 +103,7 @@ def measured(kind, poses):
 def test_measured_depth_gives_metres(reconstruct, tmp_path, kind):
     poses = laps(COUNT)
     bag = write_bag(tmp_path / "bag", *measured(kind, poses), *images(poses))
-    options = "--topic", "/camera/image_raw", "--measured-depth", "/measured/depth", "--no-recording"
+    options = "--topic", "/camera/image_raw", "--measured-depth", "/measured/depth"
     output, said = reconstruct(bag, *options, predictor=ReturningPredictor(poses))
     assert "lengths in metres by /measured/depth" in said
     for stamp_ns, world_from_cam in poses.items():
@@ -119,7 +120,7 @@ def test_a_map_is_level_by_an_imu_or_a_mount(reconstruct, tmp_path, source):
     edges.append(transform("/tf_static", "cam", "imu", 1, CAM_FROM_LASER))
     moved = [imu_record("/imu/data", stamp_ns, up_imu, "/imu") for stamp_ns in range(10**7, COUNT * FRAME_NS, 10**7)]
     bag = write_bag(tmp_path / "bag", *edges, *moved, *images(seen))
-    options = "--gravity", source, "--no-recording", "--loops-mode", "never"
+    options = "--gravity", source, "--loops-mode", "never"
     output, said = reconstruct(bag, *options, predictor=ReturningPredictor(poses))
     found = trajectory(output / "trajectory_0.txt")
     assert list(found) == seen
@@ -134,7 +135,7 @@ def test_a_recording_finds_itself_in_the_map_of_another_one(reconstruct, tmp_pat
     poses = laps(4 * LAP)
     first = [stamp_ns for stamp_ns in poses if stamp_ns <= 2 * LAP * FRAME_NS]
     second = [stamp_ns for stamp_ns in poses if stamp_ns > (2 * LAP + 10) * FRAME_NS]
-    options = [*PLACES, "--no-recording"]
+    options = [*PLACES]
     maps = tmp_path / "maps"
     bag = write_bag(tmp_path / "first", *images(first))
     mapped, said = reconstruct(bag, *options, "--save-map", str(maps), predictor=ReturningPredictor(poses))

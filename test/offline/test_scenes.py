@@ -20,7 +20,7 @@ plyfile = pytest.importorskip("plyfile", reason="reads PLY files; pip install pl
 
 QUICK = [
     "--model-image-size", "56", "--budget-k-max", "2", "--device", "cpu", "--keyframes-min-change", "0",
-    "--registration-max-residual", "0.9", "--window-size", "4", "--window-overlap", "1", "--no-recording",
+    "--registration-max-residual", "0.9", "--window-size", "4", "--window-overlap", "1",
 ]  # fmt: skip
 COUNT = 5
 

@@ -17,8 +17,9 @@ from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.loading import load_predictor
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
-from dvlt_ros.web.photos import Photos, fit_together, read_photos
-from dvlt_ros.web.reconstruction import MOST_TOGETHER, reconstruct, reference_first
+from dvlt_ros.photos import windows
+from dvlt_ros.web.photos import Photos, read_photos
+from dvlt_ros.web.reconstruction import fit_together, reconstruct, reference_first
 from dvlt_ros.web.visitors.reader import Reader
 
 COUNT, STEPS = 4, 3
@@ -40,7 +41,7 @@ def folder(tmp_path_factory):
 
 
 def of_bag(folder, output, monkeypatch):
-    """The frames that `reconstruct_bag` gives out for these photos, with the page's choices."""
+    """The frames that `reconstruct_bag` gives out for these photos; the page cuts nothing by confidence."""
     frames = []
 
     class Results(reconstruct_bag.Results):
@@ -49,12 +50,9 @@ def of_bag(folder, output, monkeypatch):
             super().add(update)
 
     monkeypatch.setattr(reconstruct_bag, "Results", Results)
-    options = {
-        "--window-size": COUNT, "--budget-k-min": STEPS, "--budget-k-max": STEPS, "--keyframes-min-change": 0,
-        "--confidence-cut-share": 0, "--confidence-min-share": 0, "--loops-mode": "never", "--device": "cpu",
-    }  # fmt: skip
+    options = {"--budget-k-min": STEPS, "--budget-k-max": STEPS, "--confidence-cut-share": 0, "--device": "cpu"}
     words = [str(word) for option in options.items() for word in option]
-    reconstruct_bag.main([str(folder), "--output", str(output), "--no-recording", *words])
+    reconstruct_bag.main([str(folder), "--output", str(output), *words])
     return frames
 
 
@@ -126,13 +124,14 @@ def test_all_views_are_one_window(count, wall):
     assert [(len(images), steps) for images, steps in wall.asked] == [(count, wall.max_steps)]
 
 
-def test_more_views_than_a_window_holds_are_several_windows_of_one_scene(wall):
-    count = MOST_TOGETHER + 10
+def test_more_views_than_a_window_holds_are_several_windows_of_one_scene(wall, monkeypatch):
+    monkeypatch.setattr(windows, "most_views", lambda *_: 20)
+    count = 30
     image = read_photos([DEMO_SEQUENCE], 1).images[0]
     photos = Photos((image,) * count, ("one",) * count, count, np.full((count, 3, 3), np.nan))
     scene = reconstruct(WindowPredictor(wall), "dvlt", photos)
     assert len(scene.titles) == count
-    assert [len(images) for images, _ in wall.asked] == [MOST_TOGETHER, 13]
+    assert [len(images) for images, _ in wall.asked] == [18, 17]  # five of them twice
     np.testing.assert_allclose(np.diff(scene.world_from_cam[:, 0, 3]), 0.07, rtol=1e-3)
 
 
@@ -158,21 +157,21 @@ def test_a_known_lens_moves_with_the_pixels():
         (photos.images[0], np.ascontiguousarray(photos.images[1][24:168])), ("a", "b"), 2,
         np.stack([photos.intrinsics[0], np.array([[1.0, 0, 0], [0, 1, -24], [0, 0, 1]]) @ photos.intrinsics[1]]),
     )  # fmt: skip
-    first, second = fit_together(narrow, 192)
-    assert first.image.shape == second.image.shape == (144, 192, 3)
+    first, second = fit_together(narrow)
+    assert first.image.shape == second.image.shape == (192, 256, 3)
     for fitted, whole in zip((first, second), photos.intrinsics, strict=True):
         # The second one lost as much at the top as its border is wide.
-        np.testing.assert_allclose(fitted.intrinsics, np.diag([0.75, 0.75, 1]) @ whole, atol=1e-9)
+        np.testing.assert_allclose(fitted.intrinsics, whole, atol=1e-9)
 
 
 def test_portraits_among_landscape_photos_are_one_scene_as_they_were_taken(wall, paths):
     photos = read_photos(paths, 3)
     tall = np.ascontiguousarray(np.rot90(photos.images[1]))
     mixed = Photos((photos.images[0], tall, photos.images[2]), photos.titles, 3, np.full((3, 3, 3), np.nan))
-    fitted = fit_together(mixed, wall.image_size)
+    fitted = fit_together(mixed)
     for photo, image in zip(fitted, mixed.images, strict=True):
         np.testing.assert_array_equal(photo.image, image)
-        assert photo.inside.all()
+        assert photo.inside is None
     scene = reconstruct(WindowPredictor(wall), "dvlt", mixed)
     assert [images.shape[-2:] for images, _ in wall.asked] == [(42, 56)]  # no border
     assert scene.titles == photos.titles
@@ -231,13 +230,26 @@ def test_no_depth_at_all_is_said(paths):
         reconstruct(WindowPredictor(Blind()), "dvlt", read_photos(paths, 3))
 
 
-@pytest.mark.parametrize("most", [0, 2])
-def test_without_memory_for_all_views_there_is_no_scene_of_some(most, paths):
-    class Small(Wall):
-        def predict(self, images, num_steps=None):
-            if len(images) > most:
-                raise torch.OutOfMemoryError("too many")
-            return super().predict(images, num_steps)
+class Small(Wall):
+    """Holds so many views."""
 
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+
+    def predict(self, images, num_steps=None):
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("too many")
+        return super().predict(images, num_steps)
+
+
+def test_memory_that_is_less_than_predicted_makes_smaller_windows_and_loses_no_view():
+    network = Small(8)
+    scene = reconstruct(WindowPredictor(network), "dvlt", read_photos([DEMO_SEQUENCE], 12))
+    assert len(scene.titles) == 12
+    assert [len(images) for images, _ in network.asked] == [6, 6, 6]  # three of them shared
+
+
+def test_no_memory_at_all_is_said(paths):
     with pytest.raises(InputError, match="no memory for 3 views: use fewer"):
-        reconstruct(WindowPredictor(Small()), "dvlt", read_photos(paths, 3))
+        reconstruct(WindowPredictor(Small(0)), "dvlt", read_photos(paths, 3))

@@ -33,8 +33,8 @@ class WindowConfig:
     """How frames become windows."""
 
     GROUP: ClassVar[str] = "window"
-    size: int = parameter(8, "frames that the network sees together", 2, 64)
-    overlap: int = parameter(3, "frames of a window that the window before had too", 1, 63)
+    size: int = parameter(8, "frames that the network sees together", 2, 256)
+    overlap: int = parameter(3, "frames of a window that the window before had too", 1, 255)
     max_wait_s: float = parameter(
         0.5, "a lonely first frame waits this long for a second one", 0.0, 60.0, live=True, expert=True
     )

@@ -21,6 +21,7 @@ class Picture:
 
     image: np.ndarray  # (H, W, 3) uint8
     intrinsics: np.ndarray | None  # (3, 3) float64, pixels, pixel (0, 0) centred at (0.5, 0.5); None: unknown
+    inside: np.ndarray | None = None  # (H, W) bool: False on a border without content; None: content everywhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class Frame:
     received_ns: int  # arrival in this process, steady clock
     load: Callable[[], Picture]
     camera: str = ""  # name within a rig
+    name: str = ""  # of its file, where it has one of its own
 
 
 class Cloud(NamedTuple):
@@ -60,6 +62,7 @@ class Reconstruction:
     map_from_cam: np.ndarray  # (4, 4) float64, rigid, optical axes; the map is x forward, z up (REP-103)
     mapping: PixelMapping  # from the picture's pixels to those of depth and confidence
     camera: str = ""  # name within a rig
+    name: str = ""  # of its file, where it has one of its own
 
     def cloud(self, stride: int = 1) -> Cloud:
         """The trusted pixels of every ``stride``-th row and column as coloured points of the map."""

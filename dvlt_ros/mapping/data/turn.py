@@ -50,7 +50,8 @@ class Turn:
             return picture
         size = picture.image.shape[:2]
         known = None if picture.intrinsics is None else self.intrinsics(picture.intrinsics, size)
-        return replace(picture, image=self.image(picture.image), intrinsics=known)
+        inside = None if picture.inside is None else self.image(picture.inside)
+        return replace(picture, image=self.image(picture.image), intrinsics=known, inside=inside)
 
     def restored_picture(self, picture: Picture) -> Picture:
         """A turned picture as the camera took it."""
@@ -59,7 +60,8 @@ class Turn:
         image = np.ascontiguousarray(np.rot90(picture.image, self._turns))
         size = image.shape[:2]
         known = None if picture.intrinsics is None else self.restored_intrinsics(picture.intrinsics, size)
-        return replace(picture, image=image, intrinsics=known)
+        inside = None if picture.inside is None else self.restored(picture.inside)
+        return replace(picture, image=image, intrinsics=known, inside=inside)
 
     def restored_poses(self, target_from_turned: np.ndarray) -> np.ndarray:
         """Poses (..., 4, 4) of turned cameras -> those of the cameras themselves."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from ...errors import InputError
 from ...health import Health
+from ..budget.arrivals import Arrivals
 from ..budget.controller import BudgetController
 from ..budget.limits import Limits
 from ..data.counters import Counters
@@ -38,7 +39,6 @@ from .config import FrontEndConfig
 from .window_result import NO_SUBMAP, WindowResult
 
 REGISTRATION_VIEWS = 3  # shared views that are decoded again to join a window
-REMEMBERED_ARRIVALS = 20
 
 
 class FrontEnd:
@@ -73,7 +73,7 @@ class FrontEnd:
         self._buffer = WindowBuffer()
         self._taken_ns: deque[int] = deque(maxlen=2)  # stamps of the last frame sets, keyframes or not
         self._placer = WindowPlacer(rig, gravity, self.counters, notify)
-        self._arrivals_ns: deque[int] = deque(maxlen=REMEMBERED_ARRIVALS)
+        self._arrivals_ns = Arrivals()
         self._number = 0
         self._submap_id = NO_SUBMAP
         self._latest_rig: RigReport | None = None
@@ -216,11 +216,14 @@ class FrontEnd:
             return None
         return oldest.frame.received_ns + int(self._config.window.max_wait_s * 1e9)
 
-    def run(self, flush: bool = False) -> WindowResult | None:
-        """Runs one window if there is one; ``flush``: also a single first frame."""
+    def run(self, flush: bool = False, keep_all: bool = False) -> WindowResult | None:
+        """Runs one window if there is one; ``flush``: also a single first frame; ``keep_all``: memory drops none."""
         while self._buffer.num_waiting and (flush or self._buffer.is_ready()):
-            self._make_room()
-            window = self._buffer.take()
+            if keep_all:
+                self._buffer.shrink_overlap(self._budget.level.window_size, self._config.window.overlap)
+            else:
+                self._make_room()
+            window = self._buffer.take(self._budget.level.window_size if keep_all else None)
             try:
                 return self._run(window)
             except DeviceMemoryError as error:
@@ -237,7 +240,7 @@ class FrontEnd:
     def _run(self, window: Window) -> WindowResult:
         start_ns, level = self._clock_ns(), self._budget.level
         waited_ms = (start_ns - window.new[0].frame.received_ns) * 1e-6
-        plan = self._budget.plan(len(window.views), len(window.new), waited_ms, self._frame_interval_ms())
+        plan = self._budget.plan(len(window.views), len(window.new), waited_ms, self._arrivals_ns.interval_ms)
         shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
@@ -293,8 +296,3 @@ class FrontEnd:
     @property
     def _num_cameras(self) -> int:
         return 1 if self.rig is None else len(self.rig.cameras)
-
-    def _frame_interval_ms(self) -> float | None:
-        if len(self._arrivals_ns) < 2:
-            return None
-        return (self._arrivals_ns[-1] - self._arrivals_ns[0]) * 1e-6 / (len(self._arrivals_ns) - 1)

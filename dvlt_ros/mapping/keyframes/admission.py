@@ -119,7 +119,7 @@ class Admission:
         self._refused_in_row += 1
         self._refusal = problem
         self._counters.add(refused=1)
-        self._notify(f"frame {frame.stamp_ns * 1e-9:.3f} s{_of(frame)} refused: {problem}")
+        self._notify(f"{frame.name or f'frame {frame.stamp_ns * 1e-9:.3f} s'}{_of(frame)} refused: {problem}")
 
     def _open(self, frame: Frame, others: Sequence[Opened]) -> Opened:
         picture = frame.load()

@@ -45,23 +45,30 @@ class WindowBuffer:
         """Whether another frame set would cause one to be dropped."""
         return self._room(window_size) < (len(self._new[-1]) if self._new else 1)
 
-    def shrink(self, window_size: int, window_overlap: int) -> list[View]:
-        """Drops what does not fit into a window; returns the dropped new views, oldest first.
-
-        The overlap consists of complete frame sets, so it may exceed ``window_overlap``; one new set always fits.
-        """
+    def shrink_overlap(self, window_size: int, window_overlap: int) -> None:
+        """The overlap consists of complete frame sets, so it may exceed ``window_overlap``; one new set always fits."""
         newest = len(self._new[-1]) if self._new else 1
         self._retained = last_frame_sets(self._retained, window_overlap, window_size - newest)
+
+    def shrink(self, window_size: int, window_overlap: int) -> list[View]:
+        """Drops what does not fit into a window; returns the dropped new views, oldest first."""
+        self.shrink_overlap(window_size, window_overlap)
         lost: list[View] = []
         while len(self._new) > 1 and self._room(window_size) < 0:
             lost += self._new.popleft()
         return lost
 
-    def take(self) -> Window:
-        """Everything as one window; the caller returns the views of the next overlap through `retain`."""
-        window = Window(self._retained, tuple(view for views in self._new for view in views))
-        self._new.clear()
-        return window
+    def take(self, window_size: int | None = None) -> Window:
+        """Everything as one window, or the oldest frame sets that fit into one of this size, at least one.
+
+        The caller returns the views of the next overlap through `retain`.
+        """
+        taken = list(self._new.popleft()) if self._new else []
+        while self._new and (
+            window_size is None or len(self._retained) + len(taken) + len(self._new[0]) <= window_size
+        ):
+            taken += self._new.popleft()
+        return Window(self._retained, tuple(taken))
 
     def put_back(self, window: Window) -> None:
         """Undoes `take` before a second try."""

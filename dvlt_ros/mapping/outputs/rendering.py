@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ import cv2
 import numpy as np
 
 from ...geometry import every, pixel_axes
+from ...model import PixelMapping
 from ...model.images import Size
-from ..data.frames import Cloud, Reconstruction
+from ..data.frames import Cloud, Picture, Reconstruction
 
 SAME_SURFACE = 0.05  # neighbouring depths that differ by less, relatively, may be mixed
 POINT_FIELDS = ("x", "y", "z", "rgb", "confidence")  # 4 bytes each
@@ -92,6 +94,19 @@ def size_beside(first: Size, picture: Size) -> Size:
     """Output size (height, width) of a picture in a stream whose first one had ``first``: that, standing or lying."""
     is_other_way = (picture[0] > picture[1]) != (first[0] > first[1])
     return first[::-1] if is_other_way else first
+
+
+def on_depth_grid(reconstruction: Reconstruction) -> Reconstruction:
+    """The same with its picture at the pixels of its depth: the part that the network saw, as large as it saw it."""
+    height, width = reconstruction.depth.shape
+    (by_x, by_y), (left, top) = reconstruction.mapping.scale, reconstruction.mapping.offset
+    image = reconstruction.picture.image
+    size = max(width, round(by_x * image.shape[1])), max(height, round(by_y * image.shape[0]))
+    scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    rows, columns = slice(-round(top), -round(top) + height), slice(-round(left), -round(left) + width)
+    picture = Picture(np.ascontiguousarray(scaled[rows, columns]), reconstruction.intrinsics)
+    mapping = PixelMapping((height, width), (height, width), (1.0, 1.0), (0.0, 0.0))
+    return replace(reconstruction, picture=picture, mapping=mapping)
 
 
 class _Lookup(NamedTuple):

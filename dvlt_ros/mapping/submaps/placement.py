@@ -140,6 +140,7 @@ def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: Conf
         frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, turn.restored_picture(anchor.view.picture),
         depth, turn.restored(anchor.confidence), turn.restored_intrinsics(anchor.intrinsics, depth.shape),
         turn.restored_poses(anchor.map_from_cam), turn.restored_mapping(mapping), frame.camera,
+        frame.name,
     )  # fmt: skip
 
 
@@ -153,5 +154,8 @@ def without_the_blind(prediction: WindowPrediction, num_shared: int, config: Con
 
 def trusted(anchor: Anchor, config: ConfidenceConfig) -> np.ndarray:
     """(h, w) bool: pixels confident enough, in absolute terms and among those of their frame."""
-    threshold = max(config.min, float(np.quantile(anchor.confidence, config.cut_share)))
-    return np.isfinite(anchor.depth) & (anchor.depth > 0) & (anchor.confidence >= threshold)
+    has_depth = np.isfinite(anchor.depth) & (anchor.depth > 0)
+    if not has_depth.any():
+        return has_depth
+    threshold = max(config.min, float(np.quantile(anchor.confidence[has_depth], config.cut_share)))
+    return has_depth & (anchor.confidence >= threshold)

@@ -11,6 +11,7 @@ from ...health import Health
 from ..data.counters import Counters
 from ..data.frames import RegistrationReport
 from ..data.views import Anchor, View, Window
+from ..inference.borders import without_borders
 from ..inference.prediction import WindowPrediction
 from ..sensors.gravity import Gravity, GravityError
 from ..sensors.rig import Rig, RigFit, RigReport
@@ -71,10 +72,11 @@ class WindowPlacer:
         Args:
             shared: the shared views that the prediction holds, before the new ones.
         """
+        views = [*(anchor.view for anchor in shared), *window.new]
+        prediction = without_borders(prediction, [view.picture for view in views])
         prediction, self.problem = self._without_the_lost(prediction, len(shared), confidence)
         if self.problem:
             return PlacedViews((), RegistrationReport("refused", None, self.problem))
-        views = [*(anchor.view for anchor in shared), *window.new]
         prediction, fit = self._constrained(views, prediction)
         try:
             map_from_window, registration = self._map.place(

@@ -30,6 +30,7 @@ from ...errors import ConfigError, DvltError, InputError
 from ...lens import Lens
 from ...parameters import check_parameters, parameter
 from ...sources import Source, SourceImage, open_source
+from ...sources.times import DEFAULT_RATE_HZ
 from ..command_line import refuse_other_arguments
 from ..messages import header, image_message
 from ..parameters import declare
@@ -37,7 +38,6 @@ from ..parameters import declare
 QUEUE = 10
 # Fast DDS requests acknowledgement when the queue is full, else every 3 s; a queue of one is full with each image.
 QUEUE_AS_FAST_AS_IT_GOES = 1
-DEFAULT_RATE_HZ = 10.0  # of images without a time of their own
 ACKNOWLEDGE_S = 10.0
 JPEG_QUALITY = 90
 

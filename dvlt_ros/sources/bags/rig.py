@@ -16,6 +16,8 @@ from .source import BagSource
 class RigSource:
     """Images with their camera's name, merged in the order of their stamps; each camera has its own camera_info."""
 
+    has_times = True
+
     def __init__(self, path: Path, topics: Sequence[str], frame_id: str) -> None:
         """Raises DataError for an unreadable bag, or a topic that has no images."""
         names = camera_names(topics)
@@ -30,6 +32,7 @@ class RigSource:
             for reason, (count, first) in source.refusals.kinds.items():
                 found.add(reason, count, first.removesuffix(reason).removesuffix(": "))
         found.count = sum(source.refusals.count for source in self.cameras.values())
+        found.listed = [text for source in self.cameras.values() for text in source.refusals.listed]
         return found
 
     @property

@@ -21,6 +21,8 @@ from .files import find_bag
 class BagSource:
     """Images of one topic with the camera_info beside it: each one holds until the next."""
 
+    has_times = True
+
     def __init__(self, path: Path, topic: str | None, frame_id: str) -> None:
         """Raises DataError for an unreadable bag, or one without the one image topic that is asked for."""
         self.refusals, self.camera_problem = Refusals(), ""

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, DvltError
+from ...photos import LONGEST_EDGE
 from ..photos import Photos, read_photos
 
 LIST, INTRINSICS = "titles.json", "intrinsics"  # beside the images in the answer
@@ -35,7 +36,7 @@ class Limits:
     seconds: float = 300.0
     memory_bytes: int = 6 * 2**30  # of addresses; libraries alone take more than one
     scratch_bytes: int = 4 * 2**30  # of a file that it writes: a bag that is unpacked
-    longest_edge: int = 1036  # pixels that are kept; no network here takes more
+    longest_edge: int = LONGEST_EDGE  # pixels that are kept
 
 
 class Reader:
@@ -49,7 +50,7 @@ class Reader:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def read(self, paths: Sequence[Path], max_views: int) -> Photos:
+    def read(self, paths: Sequence[Path], max_views: int | None = None) -> Photos:
         """As `read_photos`.
 
         Raises:
