@@ -145,11 +145,11 @@ def test_portraits_among_photos_stay_in_one_map_in_their_own_format(photos, tmp_
     for i, path in enumerate(sorted(photos.glob("*.jpg"))[:5]):
         image = cv2.imread(str(path))
         cv2.imwrite(str(tmp_path / "mixed" / path.name), cv2.rotate(image, 0) if i in portraits else image)
-    reconstruct_bag.main([str(tmp_path / "mixed"), "--output", str(tmp_path / "out"), *QUICK])
+    reconstruct_bag.main([str(tmp_path / "mixed"), "--output", str(tmp_path / "out"), *QUICK, "--recording"])
     assert "5 frames in" in (said := capsys.readouterr().out)
     assert "maps: 1" in said
     shapes = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape for path in sorted((tmp_path / "out/depth").iterdir())]
-    assert shapes == [(256, 192) if i in portraits else (192, 256) for i in range(5)]
+    assert shapes == [(56, 42) if i in portraits else (42, 56) for i in range(5)]
     with AnyReader([tmp_path / "out" / "recording"]) as reader:
         for connection, _, raw in reader.messages(c for c in reader.connections if c.topic == "/rgb/image_rect"):
             message = reader.deserialize(raw, connection.msgtype)
