@@ -25,7 +25,7 @@ from ..mapping.sensors.odometry import OdometryError, inverse
 from ..sources.messages import header_stamp_ns
 from ..sources.recording import open_recording
 from .frame_log import LoggedFrame
-from .odometry import CameraOdometry, Link
+from .sensors import CameraOdometry, Link
 
 MAP_FRAME = "map"
 SIGHTS = ("rgb/image_rect", "confidence/image", "depth/camera_info")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dvlt_ros.offline.gravity import without_odd_stamps
+from dvlt_ros.offline.sensors.gravity import without_odd_stamps
 
 S = 10**9
 

@@ -23,6 +23,7 @@ QUICK = [
     "--registration-max-residual", "0.9", "--window-size", "4", "--window-overlap", "1",
 ]  # fmt: skip
 COUNT = 5
+MAPS = "map_0.ply", "trajectory_0.txt", "page_0.png"
 
 
 def points_of(path):
@@ -102,4 +103,4 @@ def test_a_scene_that_finds_no_room_does_not_take_the_map_with_it(photos, tmp_pa
     monkeypatch.setattr(scenes, "export_scene", full)
     with pytest.raises(SystemExit, match="scene_0: cannot be written: No space left on device"):
         reconstruct_bag.main([str(photos), "--output", str(tmp_path), *QUICK, "--export", "splats"])
-    assert {path.name for path in tmp_path.iterdir()} == {"map_0.ply", "trajectory_0.txt", "page_0.png", "depth"}
+    assert {path.name for path in tmp_path.iterdir()} == {*MAPS, "depth", "images.csv"}

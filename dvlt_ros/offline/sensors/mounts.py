@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from ..frame_names import frame_name
-from ..mapping.sensors.odometry import OdometryConfig
-from ..sources.recording import open_recording
-from ..sources.transforms import read_transforms
+from ...errors import DataError
+from ...frame_names import frame_name
+from ...mapping.sensors.odometry import OdometryConfig
+from ...sources.recording import open_recording
+from ...sources.transforms import read_transforms
 
 
 class RecordedMounts:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
-from ..mapping.config import MapperConfig
-from ..mapping.sensors.gravity import Gravity
-from ..mapping.sensors.odometry import OdometryConfig
-from ..mapping.sensors.rig import Rig
-from ..mapping.sensors.sparse_depth import SparseDepth
-from ..mapping.sensors.suite import Sensors
-from ..sources import Source, open_rig, open_source
-from ..sources.bags.rig import RigSource, camera_names
-from ..sources.odometry import open_odometry
-from ..sources.open import FRAME_ID, is_bag
+from ...errors import ConfigError, DataError
+from ...mapping.config import MapperConfig
+from ...mapping.sensors.gravity import Gravity
+from ...mapping.sensors.odometry import OdometryConfig
+from ...mapping.sensors.rig import Rig
+from ...mapping.sensors.sparse_depth import SparseDepth
+from ...mapping.sensors.suite import Sensors
+from ...sources import Source, open_rig, open_source
+from ...sources.bags.rig import RigSource, camera_names
+from ...sources.odometry import open_odometry
+from ...sources.open import FRAME_ID, is_bag
 from .gravity import RecordedImu, gravity_of_mount
 from .measured_depth import OPTION, RecordedDepth
 from .mounts import RecordedMounts

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
-from ..mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory, OdometryPose
-from ..sources.odometry import RecordedOdometry
-from ..sources.poses import pose_from_quaternion
+from ...errors import DataError
+from ...mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory, OdometryPose
+from ...sources.odometry import RecordedOdometry
+from ...sources.poses import pose_from_quaternion
 
 
 class Link(NamedTuple):

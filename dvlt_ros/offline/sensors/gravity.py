@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from ..mapping.sensors.gravity import MAX_AGE_S, Gravity, GravityConfig, GravityError
-from ..sensing.imu import ImuReader
-from ..sources.messages import stamp_ns_of
-from ..sources.recording import open_recording
+from ...errors import DataError
+from ...mapping.sensors.gravity import MAX_AGE_S, Gravity, GravityConfig, GravityError
+from ...sensing.imu import ImuReader
+from ...sources.messages import stamp_ns_of
+from ...sources.recording import open_recording
 from .mounts import RecordedMounts
 
 IMU = "sensor_msgs/msg/Imu"

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from ..mapping.sensors.odometry import CameraInOdom
-from ..mapping.sensors.sparse_depth import DepthError, SparseDepthConfig
-from ..sensing.measured_depth import DepthReader
-from ..sources.bags.part import message_of
-from ..sources.messages import header_stamp_ns
-from ..sources.recording import IMAGES, Recording, open_recording
+from ...errors import DataError
+from ...mapping.sensors.odometry import CameraInOdom
+from ...mapping.sensors.sparse_depth import DepthError, SparseDepthConfig
+from ...sensing.measured_depth import DepthReader
+from ...sources.bags.part import message_of
+from ...sources.messages import header_stamp_ns
+from ...sources.recording import IMAGES, Recording, open_recording
 from .mounts import RecordedMounts
 
 OPTION = "--measured-depth"
