@@ -13,11 +13,11 @@ DOCS := .venv-docs
 # Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 2 (Jazzy) and 3.
 DDS := $(if $(filter humble jazzy,$(ROS_DISTRO)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
 
-.PHONY: help venv test lint docs bench demo web clean
+.PHONY: help venv test lint docs docs-commands bench demo web clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 venv: $(STAMP)  ## the environment in .venv: real rclpy and Fast DDS (PYTHON=... chooses another Python)
 
@@ -37,6 +37,9 @@ lint: $(STAMP)  ## ruff and mypy
 
 docs: $(DOCS)/.made  ## the documentation as pages in site/; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict $(ARGS)
+
+docs-commands: $(STAMP)  ## every command of README and docs/ as printed, on small inputs (ARGS="README.md" takes some pages)
+	$(RUN) tools/walk_docs.py $(ARGS)
 
 $(DOCS)/.made: requirements/docs.txt
 	$(PYTHON) -m venv --clear $(DOCS)

@@ -247,7 +247,8 @@ def run(args: argparse.Namespace) -> bool:
         picture_grid(args.pictures, candidates[0].load(device), windows, results[0].steps)
     if args.sparsification is not None:
         curves = window_curves(candidates[0].load(device), windows, results[0].steps)
-        print(plot_curves(args.sparsification, curves, f"{candidates[0].label}, K = {results[0].steps}"))
+        data = "synthetic benchmark" if args.data is None else args.data.name
+        print(plot_curves(args.sparsification, {data: curves}, f"{candidates[0].label}, K = {results[0].steps}"))
     if args.rrd is not None:
         record_windows(args.rrd, candidates[0].load(device), windows, results[0].steps)
     if args.gate is None:

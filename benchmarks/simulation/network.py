@@ -65,6 +65,7 @@ class SimulatedPredictor:
     min_steps: int = 2
     max_steps: int = 2
     image_size: int = 28
+    cut_share: float = 0.1
     device: torch.device = CPU
     has_fixed_steps: bool = False
 

@@ -12,6 +12,7 @@ from ..errors import ConfigError, WeightsError
 
 PATCH_SIZE = 14
 NUM_REGISTERS = 4
+UNMEASURED_CUT_SHARE = 0.1  # of checkpoints whose confidence has not been measured
 POSITION_GRID = 37  # the position embedding covers 37 x 37 patches, an image of 518 x 518 pixels
 
 RecurrenceMode = Literal["gated", "no_sout", "no_depthscale", "none"]
@@ -69,6 +70,7 @@ class DvltConfig:
     depth_head_channels: tuple[int, int, int] = (256, 128, 64)  # stages of the convolutional depth head
     drop_path: float = 0.1  # stochastic depth of the looped block, in training only
     image_size: int = 504  # longest edge in pixels that the weights are meant for
+    confidence_cut_share: float = UNMEASURED_CUT_SHARE  # of an image's pixels, the least confident: better left out
 
     def __post_init__(self) -> None:
         for name in ("depth_head_channels", "match_taps"):
@@ -156,6 +158,9 @@ class DvltConfig:
         _check_positive("image_size", self.image_size)
         if self.image_size % PATCH_SIZE:
             raise ConfigError(f"image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")
+        share = self.confidence_cut_share
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share < 1:
+            raise ConfigError(f"confidence_cut_share must be in [0, 1), got {share!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``config.json``: published fields always, our own where they differ."""
@@ -187,7 +192,7 @@ class DvltConfig:
 
 _OWN_FIELDS = {
     "encoder_depth", "encoder_registers", "encoder_antialias", "match_taps", "match_channels",
-    "depth_head_channels", "drop_path", "image_size",
+    "depth_head_channels", "drop_path", "image_size", "confidence_cut_share",
 }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from ..model.stages import Looped
 from .manifest import GraphPrecision, Manifest, digest, graph_path, stage_names
 from .onnx_dvlt import OnnxDvlt
 
+INSTALL = "pip install 'onnx>=1.19,<2' 'onnxruntime>=1.23,<2' 'onnxscript>=0.5,<1'"
 OPSET = 20  # of ONNX; TensorRT 10 and ONNX Runtime from 1.17 on know it
 LIMITS: dict[GraphPrecision, float] = {"float32": 2e-4, "float16": 2e-2, "int8": 2e-2}  # see `disagreement`
 DECODED = ("depth", "depth_confidence", "ray_directions", "ray_origins", "pose_encoding")
@@ -118,7 +119,7 @@ def check(model: Dvlt, folder: Path, width: int, height: int) -> None:
         raise ConfigError(f"{folder}: it exists and is not an empty folder; choose another one")
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"the package {package} is not installed: pip install 'dvlt_ros[onnx]'")
+            raise ConfigError(f"the package {package} is not installed: {INSTALL}")
 
 
 def stages(model: Dvlt, width: int, height: int) -> dict[str, Stage]:

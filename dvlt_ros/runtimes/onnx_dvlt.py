@@ -135,7 +135,7 @@ def imported() -> Any:
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise ConfigError(f"onnxruntime cannot be imported: {error}; pip install 'dvlt_ros[onnx]'") from error
+        raise ConfigError(f"onnxruntime cannot be imported: {error}; pip install 'onnxruntime>=1.23,<2'") from error
 
 
 def chosen_providers(onnxruntime: Any, device: torch.device, runtime: Runtime, folder: Path) -> list[Any]:

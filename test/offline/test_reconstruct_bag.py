@@ -54,7 +54,7 @@ def test_every_frame_is_there(output):
     depth = cv2.imread(str(depths[-1]), cv2.IMREAD_UNCHANGED)
     assert depth.shape == (42, 56)  # as the network sees it
     assert depth.dtype == np.float32
-    assert 0.05 < np.isnan(depth).mean() < 0.5
+    assert np.isnan(depth).mean() < 0.1  # the embedded checkpoint says that nothing is better left out
     assert (output / "page_0.png").stat().st_size > 50_000
     assert (output / "map_0.ply").read_bytes().startswith(b"ply\n")
 

@@ -27,10 +27,13 @@ def configuration(*overrides: str, hydra: bool = False):
 def test_the_bar_goes_by_the_clock_where_the_clock_ends_the_run(capsys):
     config = TrainConfig(total_steps=100_000, total_minutes=9.0)
     bar = ProgressBar(config, Progress(), is_shown=True)
+    bar.update(Progress(step=1, minutes=3.0))  # whatever the start took
+    bar._bar.start_t -= 90  # seconds
     bar.update(Progress(step=60, minutes=4.5), {"loss": "1.2"})
     bar.close()
     shown = capsys.readouterr().err
     assert " 50 %" in shown
+    assert "04:30 left" in shown  # of nine minutes
     assert "updates=60" in shown
     assert "100000" not in shown
 

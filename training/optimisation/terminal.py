@@ -23,12 +23,18 @@ class ProgressBar:
         done = progress.done(config.total_steps, config.total_minutes)
         # The mean rate, not the last one: a run that ends by the clock then ends when the bar says.
         self._bar = tqdm(total=1.0, initial=done, bar_format=BAR, smoothing=0, disable=not is_shown)
+        self._is_started = not is_shown
 
     def update(self, progress: Progress, figures: Mapping[str, str | int] | None = None) -> None:
         """Move to where a run is; ``figures`` stay beside the bar until there are others."""
         if figures is not None:
             self._bar.set_postfix({"updates": progress.step, **figures}, refresh=False)
-        self._bar.update(progress.done(self._config.total_steps, self._config.total_minutes) - self._bar.n)
+        done = progress.done(self._config.total_steps, self._config.total_minutes)
+        if not self._is_started:  # what came before the first update says nothing of the rate
+            self._is_started = True
+            self._bar.reset()
+            self._bar.initial = self._bar.n = done
+        self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
         self._bar.close()

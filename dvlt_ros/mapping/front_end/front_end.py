@@ -244,12 +244,12 @@ class FrontEnd:
         shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
-        placed = self._placer.place(window, shared, prediction, self._config.confidence, self._config.registration)
+        confidence = self._config.confidence.for_checkpoint(self.predictor.cut_share)
+        placed = self._placer.place(window, shared, prediction, confidence, self._config.registration)
         self._latest_rig = placed.rig
         if placed.new:
             self._buffer.retain(last_frame_sets(placed.in_map, self._config.window.overlap))
         submap, map_id = self._submap(placed.in_map, level.image_size), self._placer.map_id
-        confidence = self._config.confidence
         reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, confidence) for anchor in placed.new)
         finished_ns = self._clock_ns()
         window_ms = (finished_ns - start_ns) * 1e-6

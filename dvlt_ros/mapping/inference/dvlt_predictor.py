@@ -102,6 +102,10 @@ class DvltPredictor:
         """See `SizedOnce`."""
         return isinstance(self.model, OnnxDvlt)
 
+    @property
+    def cut_share(self) -> float:
+        return self.model.config.confidence_cut_share
+
     def reset(self) -> None:
         """Forgets the stream, for another camera or another place."""
         self._encoded.clear()

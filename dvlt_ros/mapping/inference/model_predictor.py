@@ -10,7 +10,7 @@ import torch
 from ...backends import MultiViewModel
 from ...backends.images import prepare_for
 from ...cameras import fit_cameras, rays_from_cameras
-from ...model.config import PATCH_SIZE
+from ...model.config import PATCH_SIZE, UNMEASURED_CUT_SHARE
 from ..data.views import View
 from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
@@ -42,6 +42,10 @@ class WindowPredictor:
     @property
     def image_size(self) -> int:
         return PATCH_SIZE * math.ceil(self.model.image_size / PATCH_SIZE)
+
+    @property
+    def cut_share(self) -> float:
+        return UNMEASURED_CUT_SHARE
 
     def reset(self) -> None:
         """Forgets the stream, for another camera or another place."""

@@ -52,6 +52,10 @@ class Predictor(Protocol):
     def image_size(self) -> int:
         """Longest edge in pixels that the weights were trained for, a multiple of 14."""
 
+    @property
+    def cut_share(self) -> float:
+        """Share of a frame's pixels, the least confident, whose depth is better left out, as its checkpoint says."""
+
     def reset(self) -> None:
         """Forgets the stream, for another camera or another place."""
 

@@ -87,6 +87,10 @@ class RefiningPredictor:
     def image_size(self) -> int:
         return self._predictor.image_size
 
+    @property
+    def cut_share(self) -> float:
+        return self._predictor.cut_share
+
     def reset(self) -> None:
         """Forgets the stream, tracks included."""
         self._predictor.reset()

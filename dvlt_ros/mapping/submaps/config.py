@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ...parameters import check_parameters, parameter
@@ -15,8 +15,9 @@ class ConfidenceConfig:
     GROUP: ClassVar[str] = "confidence"
     min: float = parameter(1.0, "depth of lower confidence is NaN; confidence starts at 1", 1.0, 1e6, live=True)
     cut_share: float = parameter(
-        0.1, "share of a frame's pixels, the least confident, whose depth is NaN", 0.0, 1.0, live=True
-    )
+        -1.0, "share of a frame's pixels, the least confident, whose depth is NaN; -1: as the checkpoint's config says",
+        -1.0, 1.0, live=True,
+    )  # fmt: skip
     min_share: float = parameter(
         0.05, "a frame with a smaller share of pixels that reach confidence.min sees nothing: dropped", 0.0, 1.0,
         live=True, expert=True,
@@ -24,6 +25,10 @@ class ConfidenceConfig:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+
+    def for_checkpoint(self, cut_share: float) -> ConfidenceConfig:
+        """With the checkpoint's own share where none is set."""
+        return self if self.cut_share >= 0 else replace(self, cut_share=cut_share)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class FakePredictor:
     min_steps: int = 2
     max_steps: int = 8
     image_size: int = 28
+    cut_share: float = 0.1
     has_fixed_steps: bool = False
     device: torch.device = CPU
     largest_window: int = 1000  # more views do not fit into the device's memory

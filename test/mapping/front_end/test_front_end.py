@@ -73,6 +73,26 @@ def test_windows_share_their_overlap_and_no_more(make_front_end, make_predictor,
         assert window[2:] == [before[-1] + 1, before[-1] + 2]
 
 
+@pytest.mark.parametrize(
+    ("asked", "cut"), [({}, 0.4), ({"confidence_cut_share": 0.0}, 0.0), ({"confidence_cut_share": 0.2}, 0.2)]
+)
+def test_the_share_that_is_cut_is_the_checkpoints_unless_it_is_set(
+    make_front_end, make_predictor, make_frame, asked, cut
+):
+    predictor = make_predictor()
+    predictor.cut_share = 0.4
+    predict = predictor.predict
+
+    def with_confidence(*request):
+        found = predict(*request)
+        return replace(found, confidence=1 + np.random.default_rng(0).random(found.depth.shape))
+
+    predictor.predict = with_confidence
+    front_end, _ = make_front_end(predictor, **asked)
+    found, _ = feed(front_end, [make_frame(n) for n in range(1, 9)], every=3)
+    assert np.mean([np.isnan(r.depth).mean() for r in found]) == pytest.approx(cut, abs=0.01)
+
+
 def test_points_depth_and_pose_are_of_one_scale(make_front_end, make_predictor, make_frame):
     predictor = make_predictor()
     front_end, _ = make_front_end(predictor, confidence_cut_share=0.0)

@@ -26,6 +26,7 @@ class WrongPoses:
     """Sees every window with poses that are wrong by 3 degrees and 6 cm."""
 
     device, min_steps, max_steps, has_fixed_steps, image_size = torch.device("cpu"), 2, 4, False, 84
+    cut_share = 0.1
 
     def __init__(self):
         self.decoded = []

@@ -37,7 +37,7 @@ def test_images_in_and_every_output_out(make_robot):
     assert (depth.encoding, confidence.encoding, rgb.encoding) == ("32FC1", "32FC1", "rgb8")
     assert {(m.height, m.width) for m in (depth, info, rgb, confidence)} == {(HEIGHT, WIDTH)}
     map_ = as_image(depth)
-    assert 0.05 < np.isnan(map_).mean() < 0.5  # the least confident share
+    assert np.isnan(map_).mean() < 0.1  # the embedded checkpoint says that nothing is better left out
     assert (map_[~np.isnan(map_)] > 0).all()
     assert np.isfinite(as_image(confidence)).all()
     cloud = point_cloud2.read_points(points, ["x", "y", "z", "confidence"])
