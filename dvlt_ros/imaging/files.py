@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import DataError
 from .headers import HEAD_BYTES, check_claimed_size, image_kind, read_header
+from .view import ORIENTATIONS
 
 INSTALL_HEIF = "pip install 'pillow-heif>=1.1,<2'"
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # without them only a part is there
@@ -42,7 +43,15 @@ def decode_pixels(data: np.ndarray) -> np.ndarray:
         raise DataError(f"a damaged {header.kind} image: {error.err}") from error
     if image is None:
         raise DataError(f"{len(view)} bytes that are no {header.kind} image, or only a part of one")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return _turned_back(image, orientation_of(data)) if header.kind == "TIFF" else image
+
+
+def _turned_back(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels as they are stored: OpenCV turns TIFF whatever it is asked for."""
+    mirrored, quarters = ORIENTATIONS[orientation]
+    stored = np.rot90(upright, quarters)
+    return np.ascontiguousarray(stored[:, ::-1] if mirrored else stored)
 
 
 def decode_stored(data: np.ndarray) -> np.ndarray | None:

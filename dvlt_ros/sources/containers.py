@@ -8,7 +8,7 @@ from typing import Literal
 from ..imaging.headers import image_kind
 from .border import border
 
-Kind = Literal["mcap", "db3", "zstd", "ROS 1 bag", "image", "video", "playlist", "archive", "empty", "unknown"]
+Kind = Literal["mcap", "db3", "zstd", "ROS 1 bag", "image", "video", "playlist", "archive", "LFS", "empty", "unknown"]
 
 HEAD_BYTES = 512
 IMAGE_SUFFIXES = {
@@ -29,6 +29,14 @@ MAGIC: dict[bytes, Kind] = {
     b"BZh": "archive",
     b"\xfd7zXZ\0": "archive",
     b"7z\xbc\xaf\x27\x1c": "archive",
+    b"Rar!\x1a\x07": "archive",
+    b"\x04\x22\x4d\x18": "archive",  # lz4
+    b"version https://git-lfs": "LFS",
+}
+UNREAD: dict[Kind, str] = {  # what is in the place of a bag or a video, and what to do about it
+    "ROS 1 bag": "a bag of ROS 1; `rosbags-convert` makes one of ROS 2 from it",
+    "archive": "an archive: unpack it first",
+    "LFS": "a pointer of Git LFS, not the file itself: `git lfs pull` brings it",
 }
 VIDEO_MAGIC = {
     b"\x1aE\xdf\xa3": "Matroska or WebM",
@@ -60,6 +68,8 @@ def kind_of(head: bytes) -> Kind:
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             return kind
+    if head[257:262] == b"ustar":
+        return "archive"
     if image_kind(head) is not None:
         return "image"
     return "unknown" if video_container(head) is None else "video"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -80,16 +81,14 @@ def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], s
     A file whose suffix is an image's and whose content is not is one of them: it is refused when it is read.
     """
     with border(folder, "cannot be read"):
-        entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=natural_order)
-        files = [path for path in entries if path.is_file()]
-        paths = [path for path in files if is_image(path)]
+        entries = sorted(folder.iterdir(), key=natural_order)
+        shown = [path for path in entries if not path.name.startswith(".") and not path.is_dir()]
+        paths = [path for path in shown if is_image(path)]
+    taken = {*paths, folder / CAMERA_INFO}
+    remark = _ignored([path for path in entries if path not in taken])
     if not paths:
-        folders = ", ".join(path.name for path in entries if path.is_dir())
-        there = f"; folders in it: {folders}" if folders else ""
-        others = f"; {_ignored(files)}" if files else ""
-        raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){there}{others}")
-    taken = set(paths)
-    remark = _ignored([path for path in files if path not in taken and path.name != CAMERA_INFO])
+        others = f"; {remark}" if remark else ""
+        raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){others}")
     stamps = _times_of_names(paths)
     if stamps is None:
         return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)], remark, False
@@ -100,6 +99,8 @@ def is_image(path: Path) -> bool:
     """Whether a file should be one, by its content or its suffix. One that cannot be read may be: reading it says."""
     if path.suffix.lower() in SUFFIXES | RAW_SUFFIXES:
         return True
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             return image_kind(file.read(HEAD_BYTES)) is not None
@@ -136,6 +137,10 @@ def read_image(path: Path) -> np.ndarray:
 
 def _read(path: Path) -> np.ndarray:
     try:
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"a link to {os.readlink(path)}, which is not there")
+        if path.exists() and not path.is_file():
+            raise DataError("not a regular file")
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path.stat().st_size} bytes are too many for an image")
         return np.fromfile(path, dtype=np.uint8)
@@ -155,9 +160,17 @@ def _times_of_names(paths: list[Path]) -> list[int] | None:
     return stamps if all(0 < stamp < MAX_NS for stamp in stamps) else None
 
 
-def _ignored(files: list[Path]) -> str:
-    """How many files of other kinds there are; empty: none."""
-    if not files:
-        return ""
-    kinds = Counter(path.suffix.lower() or "files without a suffix" for path in files)
-    return "not images: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+def _ignored(entries: list[Path]) -> str:
+    """How many entries of other kinds there are, folders by name; empty: none."""
+    others = [path for path in entries if not path.is_dir()]
+    kinds = Counter(
+        "hidden" if path.name.startswith(".") else path.suffix.lower() or "without a suffix" for path in others
+    )
+    counted = [f"{count} {kind}" for kind, count in sorted(kinds.items())]
+    folders = [path.name for path in entries if path.is_dir()]
+    found = [f"not images: {', '.join(counted)}"] if counted else []
+    return "; ".join([*found, f"folders in it: {', '.join(folders)}"] if folders else found)
+
+
+def _kind_of_name(path: Path) -> str:
+    return "hidden" if path.name.startswith(".") else path.suffix.lower() or "without a suffix"

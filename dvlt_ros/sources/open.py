@@ -14,7 +14,7 @@ from .bags.files import is_bag
 from .bags.rig import RigSource
 from .bags.source import BagSource
 from .border import border
-from .containers import Kind, kind_of, read_head
+from .containers import UNREAD, Kind, kind_of, read_head
 from .folder import FolderSource
 from .images import Refusals, Source, SourceImage
 from .times import DEFAULT_RATE_HZ
@@ -24,10 +24,10 @@ __all__ = ["FRAME_ID", "Intrinsics", "is_bag", "open_rig", "open_source"]
 
 FRAME_ID = "camera_optical_frame"
 REFUSED: dict[Kind, str] = {  # and why
-    "ROS 1 bag": "a bag of ROS 1; `rosbags-convert` makes one of ROS 2 from it",
+    **UNREAD,
     "image": "a single image; a folder of images is a source",
     "playlist": "a play list: only what is in a file itself is read",
-    "archive": "an archive: unpack it first",
+    "unknown": "not a readable video or bag: its content is that of neither",
     "empty": "an empty file",
     "zstd": "a compressed file, and its name does not end in .mcap.zstd or .db3.zstd: `unzstd` unpacks it",
 }

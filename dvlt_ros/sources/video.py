@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -102,7 +104,8 @@ class VideoSource:
     def _open(self) -> cv2.VideoCapture:
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", FFMPEG_OPTIONS)
         # An absolute path: FFmpeg takes what is before a colon for a protocol.
-        capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG)
+        with plain_name(self._path.absolute()) as path:
+            capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise DataError(f"{self._path}: not a readable video")
         try:
@@ -111,6 +114,18 @@ class VideoSource:
             capture.release()
             raise DataError(f"{self._path}: {error}") from error
         return capture
+
+
+@contextmanager
+def plain_name(path: Path) -> Iterator[Path]:
+    """The same file by a name without %, which OpenCV takes for the pattern of a sequence of images."""
+    if "%" not in str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="dvlt_video_") as folder:
+        link = Path(folder) / "video"
+        link.symlink_to(path)
+        yield link
 
 
 def _whole(value: float) -> int:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.imaging.files import decode_pixels, orientation_of
 from dvlt_ros.imaging.headers import KINDS, image_kind, read_header
+from dvlt_ros.imaging.view import oriented_view
 
 SIZE = (24, 40)
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tiff", "WebP": ".webp", "PNM": ".ppm"}
@@ -116,6 +117,20 @@ def test_exif_orientation(orientation, form):
     exif[0x0112] = orientation
     Image.fromarray(picture()).save(file, form, exif=exif)
     assert orientation_of(np.frombuffer(file.getvalue(), np.uint8)) == orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("form", "kind"), [("PNG", np.uint8), ("TIFF", np.uint8), ("TIFF", np.uint16)])
+def test_pixels_come_as_they_are_stored_and_orientation_turns_them_once(orientation, form, kind):
+    """OpenCV turns TIFF by itself, also where it is told not to."""
+    shown, exif, file = picture()[..., 0].astype(kind), Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(shown).save(file, form, exif=exif)
+    data = np.frombuffer(file.getvalue(), np.uint8)
+    np.testing.assert_array_equal(decode_pixels(data)[..., 0], shown)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    view = oriented_view(decode_pixels(data).astype(np.uint8), orientation_of(data), None)
+    np.testing.assert_array_equal(view.image[..., 0], upright)
 
 
 @pytest.mark.parametrize("found", [0, 9, 4000])

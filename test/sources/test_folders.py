@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import cv2
 import numpy as np
@@ -53,6 +54,23 @@ def test_every_file_is_accounted_for(tmp_path):
     assert source.remarks == ["not images: 1 .md, 1 .mp4"]
     for name, cause in {"7.heic": "HEI", "9.jpg": "no image", "10.dng": "a raw photo (.dng): develop it"}.items():
         assert any(name in example and cause in example for _, example in source.refusals.kinds.values()), name
+
+
+def test_what_is_no_file_is_accounted_for_too(tmp_path):
+    (tmp_path / "0.jpg").write_bytes(jpeg())
+    (tmp_path / "1.jpg").symlink_to(tmp_path / "0.jpg")
+    (tmp_path / "2.png").symlink_to("/nowhere/2.png")
+    os.mkfifo(tmp_path / "3.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / ".trash.jpg").write_bytes(jpeg())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "others.png").mkdir()
+    source = open_source(tmp_path)
+    assert len(list(source)) == 2
+    assert source.refusals.count == 2
+    assert "2.png: a link to /nowhere/2.png, which is not there" in str(source.refusals)
+    assert "3.png: not a regular file" in str(source.refusals)
+    assert source.remarks == ["not images: 1 hidden, 1 without a suffix; folders in it: more, others.png"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

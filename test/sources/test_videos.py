@@ -66,7 +66,17 @@ def test_a_turn_that_the_file_asks_for(tmp_path, quarters):
 
 
 @pytest.mark.parametrize(
-    "name", ["2024-05-01T12:30:00.mp4", "http:walk.mp4", "concat:a|b.mp4", "img_%03d.mp4", "0001.mp4", "pipe:0", "wörk"]
+    "name",
+    [
+        "2024-05-01T12:30:00.mp4",
+        "http:walk.mp4",
+        "concat:a|b.mp4",
+        "img_%03d.mp4",
+        "0001.mp4",
+        "pipe:0",
+        "wörk",
+        "a%03d.png",
+    ],
 )
 def test_a_name_is_only_a_name(tmp_path, monkeypatch, name):
     """Also a relative one: FFmpeg takes what is before a colon for a protocol, OpenCV digits for a series."""

@@ -13,7 +13,7 @@ import yaml
 
 from ...errors import DataError
 from ..border import border
-from ..containers import IMAGE_SUFFIXES, kind_of, read_head
+from ..containers import IMAGE_SUFFIXES, UNREAD, kind_of, read_head
 from .db3 import Db3File
 from .mcap import McapFile
 from .part import BagPart, zstd
@@ -52,8 +52,8 @@ class BagFiles:
             return McapFile(file)
         if kind == "db3":
             return Db3File(file)
-        if kind == "ROS 1 bag":
-            raise DataError(f"{file}: a bag of ROS 1; `rosbags-convert` makes one of ROS 2 from it")
+        if kind in UNREAD:
+            raise DataError(f"{file}: {UNREAD[kind]}")
         content = "it is empty" if kind == "empty" else "its content is neither MCAP nor SQLite"
         raise DataError(f"{file}: not a readable bag: {content}")
 
