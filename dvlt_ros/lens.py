@@ -19,8 +19,12 @@ COEFFICIENTS: dict[str, tuple[int, ...]] = {
     "equidistant": (4,),
 }
 
-MODEL_NAMES = {"": "plumb_bob", "fisheye": "equidistant"}  # other names of the same
-WITHOUT_DISTORTION = ("none", "None", "no_distortion", "pinhole")  # names that drivers write where there is none
+MODEL_NAMES = {  # other names of the same, in small letters
+    "": "plumb_bob", "radtan": "plumb_bob", "radial-tangential": "plumb_bob", "rational": "rational_polynomial",
+    "fisheye": "equidistant", "kannala_brandt": "equidistant", "kannala_brandt4": "equidistant",
+}  # fmt: skip
+WITHOUT_DISTORTION = ("none", "no_distortion", "pinhole")  # names that drivers write where there is none
+MAX_SKEW = 1e-3  # of fx: a thousandth of a pixel per pixel is what calibrations leave
 TILT = slice(12, 14)  # of the rational model: a tilted sensor
 
 
@@ -119,6 +123,8 @@ def _fitting(model: str, distortion: tuple[float, ...], source: str) -> tuple[fl
     """
     if not any(distortion) or len(distortion) in COEFFICIENTS[model]:
         return distortion
+    if model == "rational_polynomial" and len(distortion) in COEFFICIENTS["plumb_bob"]:
+        return (*distortion, *[0.0] * (8 - len(distortion)))  # the same lens
     told = len(np.trim_zeros(np.asarray(distortion), "b"))
     wanted = COEFFICIENTS[model]
     fitting = next((count for count in wanted if told <= count <= len(distortion)), None)
@@ -178,6 +184,8 @@ def lens_of_camera_info(message: Any, rectified: bool) -> Lens:
     told = {"fx": k[0, 0], "fy": k[1, 1], "cx": k[0, 2], "cy": k[1, 2]}
     if missing := [part for part, value in told.items() if value == 0]:
         raise DataError(f"camera_info has {', '.join(f'{part} = 0' for part in missing)} in {name}")
+    if abs(k[0, 1]) > MAX_SKEW * abs(k[0, 0]):
+        raise DataError(f"camera_info has a skew of {k[0, 1]:g} in {name}, which is not read")
     model, distortion = model_of(message.distortion_model, () if rectified else message.d, "camera_info")
     # ROS puts pixel centres at integers. Region of interest and binning are of the full-resolution image.
     fx, fy, cx, cy = told["fx"], told["fy"], told["cx"] + 0.5, told["cy"] + 0.5
@@ -203,6 +211,7 @@ def model_of(name: str, coefficients: Iterable[Any], source: str) -> tuple[LensM
         DataError: a name that is not known, or that says there is none beside coefficients that are not 0.
     """
     distortion = tuple(float(value) for value in coefficients)
+    name = name.strip().lower()
     if name in WITHOUT_DISTORTION:
         if any(distortion):
             raise DataError(f"{source}: distortion model {name!r}, but its coefficients are {distortion}")

@@ -7,6 +7,7 @@ shears rows with padding, and it does not convert 16-bit compressed images.
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from typing import Any
 
 import cv2
@@ -18,14 +19,15 @@ from .files import decode_pixels, decode_stored
 from .grey_levels import GreyLevels
 from .headers import MAX_PIXELS
 
+COMPRESSED = "compressed"  # beside the names of encodings
 COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, two quantisation parameters
 
 
 class ImageDecoder:
-    """Of one stream, whose grey levels it remembers: 10, 12, 14 or 16 bits in 16."""
+    """Of one stream, of which it remembers for each encoding how many bits are used: 10, 12, 14 or 16 in 16."""
 
     def __init__(self) -> None:
-        self.levels = GreyLevels()
+        self._levels: defaultdict[str, GreyLevels] = defaultdict(GreyLevels)
 
     def colour(self, message: Any) -> np.ndarray:
         """sensor_msgs Image or CompressedImage as (H, W, 3) uint8, RGB.
@@ -38,17 +40,17 @@ class ImageDecoder:
         try:
             if "compresseddepth" in message.format.lower():
                 raise DataError("it is a depth image")
-            return self.levels.to_uint8(decode_pixels(bytes_of(message)))
+            return self._levels[COMPRESSED].to_uint8(decode_pixels(bytes_of(message)))
         except DataError as error:
             raise DataError(f"unreadable image: {message.format!r} data: {error}") from error
 
     def _raw(self, message: Any) -> np.ndarray:
         encoding = ENCODINGS.get(message.encoding)
         if encoding is None:
-            raise DataError(f"unreadable image: encoding {message.encoding!r} is not read")
+            raise DataError(f"unreadable image: encoding {message.encoding[:40]!r} is not read")
         rows = _stored_rows(message, encoding)
         try:
-            return self._converted(self.levels.to_uint8(rows), message.encoding, encoding)
+            return self._converted(self._levels[message.encoding].to_uint8(rows), message.encoding, encoding)
         except cv2.error as error:  # packed colours of an odd width
             size = f"{message.width} x {message.height}"
             raise DataError(f"unreadable image: {message.encoding} of {size} pixels: {error.err}") from error

@@ -12,6 +12,8 @@ MAX_PIXELS = 150_000_000  # of one image; medium-format cameras have so many
 HEAD_BYTES = 64  # enough to tell the kind
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
+SEQUENTIAL = {0xC0, 0xC1}  # JPEG that has at least two bits for each 8 x 8 pixels
+MOST_JPEG_PIXELS = 512  # to a byte of such a JPEG; of one colour it has half as many
 JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame's header
 
 
@@ -60,6 +62,8 @@ def read_header(data: memoryview) -> ImageHeader:
         raise DataError(f"{len(data)} bytes that are no image, or only a part of one")
     try:
         size = SIZES[kind](data) if kind in SIZES else None
+    except DataError:
+        raise
     except (struct.error, IndexError, ValueError) as error:
         raise DataError(f"{len(data)} bytes of {kind} with a damaged header, or only a part of one") from error
     if size is not None:
@@ -98,6 +102,10 @@ def _jpeg(data: memoryview) -> tuple[int, int]:
         marker, length = data[place + 1], struct.unpack_from(">H", data, place + 2)[0]
         if marker in JPEG_SIZES:
             height, width = struct.unpack_from(">HH", data, place + 5)
+            if marker in SEQUENTIAL and MOST_JPEG_PIXELS * len(data) < height * width <= MAX_PIXELS:
+                raise DataError(
+                    f"its header says {width} x {height} pixels, of which {len(data)} bytes are only a part"
+                )
             return height, width
         if length < 2:
             raise ValueError("an empty segment")

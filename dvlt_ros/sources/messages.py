@@ -42,7 +42,7 @@ def is_colour(message: Any) -> int:
     if not hasattr(message, "encoding"):
         return SURELY
     if message.encoding not in ENCODINGS:
-        raise DataError(f"encoding {message.encoding!r} is not read")
+        raise DataError(f"encoding {message.encoding[:40]!r} is not read")
     return PERHAPS if message.encoding in DEPTH_ENCODINGS else SURELY
 
 

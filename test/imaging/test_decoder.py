@@ -158,6 +158,18 @@ def test_the_range_is_kept_over_the_stream():
     assert decoder.colour(message(scene * 20, "mono16")).max() == 233
 
 
+@pytest.mark.parametrize("first", ["rgb16", "bayer_rggb16", "compressed"])
+def test_the_range_of_one_encoding_is_not_that_of_another(first):
+    decoder, wide = ImageDecoder(), np.full((HEIGHT, WIDTH, 3), 60_000, np.uint16)
+    if first == "compressed":
+        png = cv2.imencode(".png", wide)[1].tobytes()
+        decoder.colour(SimpleNamespace(format="rgb16; png compressed", data=png))
+    else:
+        decoder.colour(message(wide if first == "rgb16" else wide[..., 0], first))
+    scene = np.full((HEIGHT, WIDTH), 3000, np.uint16)  # 12 bits
+    assert decoder.colour(message(scene, "mono16")).max() == 187
+
+
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_compressed_images_of_sixteen_bits(bits, channels):

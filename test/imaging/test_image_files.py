@@ -174,3 +174,21 @@ def test_avif_gives_the_picture():
         pytest.skip("this Pillow has no AVIF; newer wheels of it have")
     found = decode_pixels(np.frombuffer(file.getvalue(), np.uint8))
     assert np.abs(found.astype(int) - smooth).mean() < 8
+
+
+@pytest.mark.parametrize("size", [(1000, 1000), (12000, 12000), (3000, 40000)])
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_a_jpeg_that_claims_more_pixels_than_its_bytes_can_hold_is_refused_at_once(size, is_grey):
+    shown = picture()[..., 0] if is_grey else picture()
+    data = bytearray(cv2.imencode(".jpg", shown)[1].tobytes())
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = struct.pack(">HH", *size)
+    with pytest.raises(DataError, match=f"says {size[1]} x {size[0]} pixels, of which {len(data)} bytes are"):
+        decode_pixels(np.frombuffer(bytes(data), np.uint8))
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_jpeg_of_one_colour_is_read_however_small_its_file_is(value):
+    plain = np.full((1600, 1600), value, np.uint8)
+    data = cv2.imencode(".jpg", plain, [cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_QUALITY, 1])[1]
+    assert np.abs(decode_pixels(data)[..., 0].astype(int) - value).max() <= 8

@@ -9,8 +9,8 @@ from bags import camera_info
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvlt_ros.errors import InputError
-from dvlt_ros.lens import Lens, lens_of_camera_info, rectification
+from dvlt_ros.errors import DataError, InputError
+from dvlt_ros.lens import Lens, lens_of_camera_info, model_of, rectification
 
 DISTORTIONS = [
     ("plumb_bob", (-0.2, 0.05, 0.002, -0.003, 0.0)),
@@ -77,3 +77,32 @@ def test_a_rectified_pixel_shows_what_its_ray_meets_in_the_lens(model, d):
     np.testing.assert_allclose(found, seen, atol=1e-3)
     assert seen.min() > -1  # the lens fills the picture
     assert (seen.max(axis=0) < [320, 240]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "given", "found"),
+    [
+        ("PLUMB_BOB", "plumb_bob", (-0.1, 0.02, 0, 0.01), (-0.1, 0.02, 0, 0.01)),
+        (" plumb_bob ", "plumb_bob", (-0.1, 0.02, 0, 0, 0), (-0.1, 0.02, 0, 0, 0)),
+        ("radtan", "plumb_bob", (-0.1, 0.02, 0, 0.01), (-0.1, 0.02, 0, 0.01)),
+        ("kannala_brandt4", "equidistant", (0.1, 0, 0, 0), (0.1, 0, 0, 0)),
+        ("Fisheye", "equidistant", (0.1, 0, 0, 0), (0.1, 0, 0, 0)),
+        ("rational_polynomial", "rational_polynomial", (-0.1, 0.02, 0, 0, 0.3), (-0.1, 0.02, 0, 0, 0.3, 0, 0, 0)),
+        ("None", "plumb_bob", (0, 0, 0, 0, 0), ()),
+    ],
+)
+def test_other_names_and_lengths_of_the_same_lens(name, model, given, found):
+    assert model_of(name, given, "camera_info")[0] == model
+    lens = Lens(50.0, 50.0, 32.0, 24.0, (48, 64), *model_of(name, given, "camera_info"))
+    assert lens.distortion == found
+
+
+@pytest.mark.parametrize(("skew", "is_read"), [(0.0, True), (0.01, True), (1.0, False), (-5.0, False)])
+def test_a_skew_that_would_be_lost_is_named(skew, is_read):
+    info = camera_info(1, (48, 64))
+    info.k[1] = skew
+    if is_read:
+        assert lens_of_camera_info(info, rectified=False).fx > 0
+        return
+    with pytest.raises(DataError, match=f"a skew of {skew:g} in K"):
+        lens_of_camera_info(info, rectified=False)

@@ -85,7 +85,8 @@ class OdometryHistory:
         self._max_samples = max_samples
         self._lock = threading.Lock()
         self._samples: list[_Sample] = []
-        self._epoch = 0
+        self._before_jump: list[_Sample] = []  # samples, if the stamp of the latest has jumped
+        self._epoch = self._num_epochs = 0
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -99,8 +100,8 @@ class OdometryHistory:
     def clear(self) -> None:
         """Forgets all messages and begins another epoch."""
         with self._lock:
-            self._samples.clear()
-            self._epoch += 1
+            self._samples, self._before_jump = [], []
+            self._begin_epoch()
 
     def add(self, stamp_ns: int, odom_from_base: np.ndarray) -> str | None:
         """Adds a message (4, 4), metres; returns why it begins a new epoch, or None.
@@ -114,9 +115,12 @@ class OdometryHistory:
             raise OdometryError("odometry refused: its stamp is zero; the driver must set it")
         pose = _rigid(odom_from_base)
         with self._lock:
+            if self._is_latest_odd(stamp_ns):
+                self._samples = self._before_jump
+                self._epoch = self._samples[-1].epoch
             break_reason = self._reason_for_a_break(stamp_ns, pose)
             if break_reason is not None:
-                self._epoch += 1
+                self._begin_epoch()
             self._samples.append(_Sample(stamp_ns, pose, self._epoch))
             if len(self._samples) > 1.25 * self._max_samples:  # seldom, because deletion moves all that remain
                 del self._samples[: -self._max_samples]
@@ -141,7 +145,18 @@ class OdometryHistory:
                 found = self._interpolated(after, wanted_ns)
         return OdometryPose(stamp_ns, found.odom_from_base.copy(), found.epoch)
 
+    def _begin_epoch(self) -> None:
+        self._num_epochs += 1
+        self._epoch = self._num_epochs
+
+    def _is_latest_odd(self, stamp_ns: int) -> bool:
+        """Whether the latest stamp has jumped, but this one follows those before it: only that message is lost."""
+        if not self._before_jump:
+            return False
+        return 0 < stamp_ns - self._before_jump[-1].stamp_ns <= self.config.max_silence_s * 1e9
+
     def _reason_for_a_break(self, stamp_ns: int, pose: np.ndarray) -> str | None:
+        before, self._before_jump = self._samples, []
         if not self._samples:
             return None
         latest = self._samples[-1]
@@ -149,9 +164,10 @@ class OdometryHistory:
         if 0 <= (back_s := (latest.stamp_ns - stamp_ns) * 1e-9) < OUT_OF_ORDER_S:
             raise OdometryError(f"odometry refused: its stamp is {back_s:.3f} s behind the message before it")
         if back_s > 0:
-            self._samples.clear()
+            self._samples, self._before_jump = [], before
             return f"odometry stamps went back by {back_s:.1f} s"
         if elapsed_s > self.config.max_silence_s:
+            self._before_jump = before.copy()
             return f"no odometry for {elapsed_s:.1f} s"
         step = inverse(latest.odom_from_base) @ pose
         time_s = max(elapsed_s, SHORTEST_STEP_S)

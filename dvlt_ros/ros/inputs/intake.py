@@ -27,6 +27,7 @@ from ..status_board import StatusBoard
 
 QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)
 MAX_CAMERAS = 16  # frames and sizes whose camera_info is kept
+LATCHED = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
 MAX_TRANSIT_NS = 10 * 10**9  # an older receive time is of another clock
 
 
@@ -35,15 +36,18 @@ class FollowingSubscription:
 
     A reliable subscription does not match best-effort publishers, and a best-effort one loses big images from
     reliable ones; a volatile one misses what was published once before it came, and a transient-local one does not
-    match volatile publishers. So nothing is right before the publishers are known. What a callback raises is counted
-    and said; the node goes on.
+    match volatile publishers. So nothing is right before the publishers are known. Of a state, such as camera_info,
+    what was published once is heard also beside volatile publishers, by a second subscription. What a callback raises
+    is counted and said; the node goes on.
     """
 
     def __init__(
         self, node: Node, kind: type, topic: str, callback: Callable[..., None], reliability: Reliability,
-        qos: QoSProfile = QUEUE,
+        qos: QoSProfile = QUEUE, is_state: bool = False,
     ) -> None:  # fmt: skip
+        """``is_state``: only the newest message counts, and it may come twice."""
         self._node = node
+        self._is_state = is_state
         self._kind = kind
         self._callback = callback
         self._asked = reliability
@@ -53,7 +57,8 @@ class FollowingSubscription:
         self.durability = DurabilityPolicy.VOLATILE
         self._takes_info = len(inspect.signature(callback).parameters) > 1
         self._guard = Guard(self.topic, Complaints(node.get_logger().error))
-        self._subscription = self._subscribe()
+        self._subscription = self._subscribe(self.reliability, self.durability)
+        self._of_latched: Subscription[Any] | None = None  # beside a volatile one
 
     def follow(self) -> None:
         offers = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic)]
@@ -69,8 +74,16 @@ class FollowingSubscription:
             )
         if wanted != (self.reliability, self.durability):
             self.reliability, self.durability = wanted
-            self.close()
-            self._subscription = self._subscribe()
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = self._subscribe(*wanted)
+        self._follow_latched(self._is_state and self.durability != LATCHED[1] and any(map(is_latched, offers)))
+
+    def _follow_latched(self, is_wanted: bool) -> None:
+        if is_wanted and self._of_latched is None:
+            self._of_latched = self._subscribe(*LATCHED)
+        elif not is_wanted and self._of_latched is not None:
+            self._node.destroy_subscription(self._of_latched)
+            self._of_latched = None
 
     @property
     def refusal(self) -> str:
@@ -82,17 +95,23 @@ class FollowingSubscription:
         return self._node.count_publishers(self.topic)
 
     def close(self) -> None:
+        self._follow_latched(is_wanted=False)
         self._node.destroy_subscription(self._subscription)
 
-    def _subscribe(self) -> Subscription[Any]:
+    def _subscribe(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> Subscription[Any]:
         qos = QoSProfile(
-            depth=self._qos.depth, history=self._qos.history, reliability=self.reliability, durability=self.durability
+            depth=self._qos.depth, history=self._qos.history, reliability=reliability, durability=durability
         )
         quiet = SubscriptionEventCallbacks(incompatible_qos=lambda _: None, use_default_callbacks=False)
         return self._node.create_subscription(self._kind, self.topic, self._on_message, qos, event_callbacks=quiet)
 
     def _on_message(self, message: Any, info: dict[str, int]) -> None:
         self._guard(self._callback, message, *([info] if self._takes_info else []))
+
+
+def is_latched(offer: QoSProfile) -> bool:
+    """Whether a publisher keeps what it has published for those that come later."""
+    return (offer.reliability, offer.durability) == LATCHED
 
 
 class Intake:
@@ -113,7 +132,9 @@ class Intake:
         if config.input.transport == "compressed":
             kind, topic = CompressedImage, f"{topic}/compressed"
         self.images = FollowingSubscription(node, kind, topic, self._on_image, config.input.reliability)
-        self.infos = FollowingSubscription(node, CameraInfo, f"{topics}camera_info", self._on_info, "auto")
+        self.infos = FollowingSubscription(
+            node, CameraInfo, f"{topics}camera_info", self._on_info, "auto", is_state=True
+        )
 
     @property
     def silence_s(self) -> float:

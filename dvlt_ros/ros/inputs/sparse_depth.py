@@ -48,7 +48,7 @@ class SparseDepthIntake:
         self._reader = DepthReader(topic, depth, look_up_with(config.frames.prefix, tree), odometry, info_topic)
         self._subscriptions = [FollowingSubscription(node, kind, topic, self._on_message, "auto", QUEUE)]
         if config.measured_depth.source == "image":
-            info = FollowingSubscription(node, CameraInfo, info_topic, self._on_info, "auto", QUEUE)
+            info = FollowingSubscription(node, CameraInfo, info_topic, self._on_info, "auto", QUEUE, is_state=True)
             self._subscriptions.append(info)
 
     def follow(self) -> None:

@@ -202,3 +202,37 @@ def test_a_configuration_that_cannot_work_is_refused():
         OdometryConfig(max_gap_s=2.0, max_silence_s=1.0)
     with pytest.raises(ConfigError, match="max_samples"):
         OdometryHistory(max_samples=1)
+
+
+@pytest.mark.parametrize("ahead_s", [6, 3600, 10**9, -1, -60, -1000])
+@pytest.mark.parametrize("place", [2, 10, 18])
+def test_one_odd_stamp_costs_one_message(ahead_s, place):
+    history, start_ns = OdometryHistory(), 2000 * 10**9
+    stamps = [start_ns + i * 50_000_000 for i in range(20)]
+    for i, stamp_ns in enumerate(stamps):
+        history.add(stamp_ns + (ahead_s * 10**9 if i == place else 0), shifted(0.01 * i))
+    epochs = set()
+    for i, stamp_ns in enumerate(stamps):
+        found = history.at(stamp_ns)  # the one that is missing is between two others
+        np.testing.assert_allclose(found.odom_from_base[0, 3], 0.01 * i, atol=1e-9)
+        epochs.add(found.epoch)
+    assert len(epochs) == 1
+
+
+def test_after_an_odd_stamp_a_real_break_has_an_epoch_of_its_own():
+    history = OdometryHistory()
+    for stamp_s in (100.0, 100.1, 900.0, 100.2, 100.3, 200.0, 200.1):
+        history.add(round(stamp_s * 1e9), np.eye(4))
+    before, after = history.at(round(100.25e9)).epoch, history.at(round(200.05e9)).epoch
+    assert before != after
+    history.add(round(50e9), np.eye(4))
+    history.add(round(50.1e9), np.eye(4))
+    assert history.at(round(50.05e9)).epoch not in (before, after)
+    with pytest.raises(OdometryError, match="older than the stamp"):
+        history.at(round(200.05e9))
+
+
+def shifted(x):
+    pose = np.eye(4)
+    pose[0, 3] = x
+    return pose

@@ -9,7 +9,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Pose
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from robot import HEIGHT, WIDTH
 from sensor_msgs.msg import CameraInfo, Image
@@ -46,11 +46,15 @@ def test_camera_info_beside_the_images_is_used_whatever_its_frame_is_called(make
     assert ("it is used all the same" in problem) == is_odd
 
 
+@pytest.mark.parametrize("beside", [None, ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT])
 @pytest.mark.parametrize("depth", [1, 10])
-def test_camera_info_that_was_published_once_before_is_received(make_robot, depth):
+def test_camera_info_that_was_published_once_before_is_received(make_robot, depth, beside):
+    """Alone, and beside a volatile publisher that says nothing."""
     robot = make_robot()
     qos = QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     robot.me.destroy_publisher(robot.camera_info)
+    if beside is not None:
+        robot.me.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=5, reliability=beside))
     latched = robot.me.create_publisher(CameraInfo, "camera_info", qos)
     latched.publish(calibration("cam"))
     robot.start()
