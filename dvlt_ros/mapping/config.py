@@ -18,6 +18,7 @@ from .sensors.odometry import OdometryConfig
 from .sensors.rig_config import RigConfig
 from .sensors.sparse_depth import SparseDepthConfig
 from .submaps.config import ConfidenceConfig, RegistrationConfig
+from .surfaces.config import SurfacesConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class MapperConfig:
     registration: RegistrationConfig = group(RegistrationConfig)
     refinement: RefinementConfig = group(RefinementConfig)
     map: MapConfig = group(MapConfig)
+    surfaces: SurfacesConfig = group(SurfacesConfig)
     odometry: OdometryConfig = group(OdometryConfig)
     scale: ScaleConfig = group(ScaleConfig)
     cameras: RigConfig = group(RigConfig)

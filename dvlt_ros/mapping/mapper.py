@@ -52,6 +52,7 @@ from .maps.saved_scene import SceneExport
 from .maps.unscaled_map import UnscaledMap
 from .sensors.suite import Sensors
 from .status import MapperStatus, status_of
+from .surfaces.surface_map import SurfaceMap
 
 
 class Mapper:
@@ -90,6 +91,7 @@ class Mapper:
             self._map = MetricMap(self.sensors.odometry, config.scale, self.sensors.depth, self.loops.graph)
         self._closer = LoopCloser(self._front_end, self._map, self.loops, loop_closed or notify)
         self._builder = MapBuilder(config.map, self.sensors.first_camera, ended)
+        self.surfaces = SurfaceMap(config.surfaces, self.sensors.tell_metres, self.sensors.why_not_level)
         self._opened: deque[Sequence[Opened]] = deque()  # frame sets of `add` that wait for the window before them
         self._corrections: tuple[Correction, ...] = ()  # for the next update
         self._files: dict[bytes, Path] = {}  # maps that are on disk, by content
@@ -134,8 +136,12 @@ class Mapper:
         return update
 
     def integrate(self, update: MapUpdate) -> None:
-        """Adds an update to cloud and path. Thread-safe, in the order of the updates; large corrections take time."""
+        """Adds an update to cloud, path and surfaces. Thread-safe, in the order of the updates.
+
+        Large corrections take time.
+        """
         self._builder.integrate(update)
+        self.surfaces.integrate(update)
 
     def close_loop(self, waited_ms: float = 0.0) -> Correction | None:
         """Checks at most one loop candidate, between two windows.

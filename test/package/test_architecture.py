@@ -136,6 +136,7 @@ MAPPING_ARROWS = {
     "front_end": {"data", "inference", "budget", "sensors", "keyframes", "submaps", "pose_graph", "loops"},
     "maps": {"data", "scale", "sensors", "submaps", "pose_graph", "front_end"},
     "outputs": {"data"},
+    "surfaces": {"data", "submaps", "maps"},
 }
 # What puts the rooms together may import them all.
 MAPPING_TOP = {"config", "mapper", "mapping_thread", "loop_closer", "map_files", "status"}

@@ -75,9 +75,9 @@ class Reconstruction:
         points = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=-1).astype(np.float32)
         rotation, translation = self.map_from_cam[:3, :3].astype(np.float32), self.map_from_cam[:3, 3]
         points = points @ rotation.T + translation.astype(np.float32)
-        return Cloud(points, self._colors(u, v), self.confidence[every(stride)][rows, columns])
+        return Cloud(points, self.colors_at(u, v), self.confidence[every(stride)][rows, columns])
 
-    def _colors(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    def colors_at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """(N, 3) uint8 RGB of the picture at pixels (N,) of the depth map (nearest)."""
         (sx, sy), (ox, oy) = self.mapping.scale, self.mapping.offset
         height, width = self.picture.image.shape[:2]

@@ -25,6 +25,14 @@ class Sensors:
         """Whether lengths can become metres."""
         return self.odometry is not None or self.rig is not None or self.depth is not None
 
+    def why_not_level(self) -> str:
+        """Why z of the current map is not known to point up; empty: it does, by odometry, gravity or mounts."""
+        if self.gravity is not None:
+            return "" if self.gravity.state else self.gravity.problem or "the map is not level by gravity yet"
+        if self.odometry is not None or self.rig is not None:
+            return ""
+        return "the map is not level: neither odometry nor gravity.source tells where up is"
+
     @property
     def first_camera(self) -> str | None:
         """Of a rig: its path is the map's. None: there is one camera."""

@@ -1,0 +1,145 @@
+"""The depth of keyframes, kept to be fused again where a loop closure has moved them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...alignment import IDENTITY, Sim3
+from ...geometry import pixel_axes
+from ..data.corrections import Correction
+from ..data.frames import Reconstruction
+from ..submaps.submap import thinned_intrinsics, thinned_maps
+from .fusion import DepthView
+
+KEPT_PIXELS = 12_000  # of each depth map, about
+STEP_DEPTHS = 0.1  # a frame is kept after this way, relative to its median depth
+STEP_COSINE = 0.97  # or after a turn of 14 degrees
+
+
+@dataclass(eq=False)
+class Keyframe:
+    """A thinned frame. It moves with its submap; its depth is in the unit that it came in."""
+
+    camera: str
+    map_id: int  # while it has no place: the visual map's
+    submap_id: int
+    is_placed: bool
+    map_from_cam: np.ndarray  # (4, 4), rigid
+    scale: float  # of the depth, to the map's unit
+    depth: np.ndarray  # (h, w) float16
+    colors: np.ndarray  # (h, w, 3) uint8
+    intrinsics: np.ndarray  # (3, 3) pixels of both
+    median_depth: float  # the unit of the depth
+    fused_in: object = None  # the volume that it is in; None: in none
+    probes_at_fusion: np.ndarray | None = None  # (2, 3), see `probes`
+
+    @classmethod
+    def of(cls, frame: Reconstruction, submap_id: int, is_placed: bool) -> Keyframe:
+        stride = max(1, round((frame.depth.size / KEPT_PIXELS) ** 0.5))
+        u, v = (axis.astype(np.float64) for axis in pixel_axes(frame.depth.shape, stride))
+        depth = thinned_maps(frame.depth, stride)
+        colors = frame.colors_at(*(axis.reshape(-1) for axis in np.meshgrid(u, v))).reshape(*depth.shape, 3)
+        median = float(np.nanmedian(depth)) if np.isfinite(depth).any() else 0.0
+        return cls(
+            frame.camera, frame.map_id, submap_id, is_placed, frame.map_from_cam, 1.0, depth.astype(np.float16),
+            colors, thinned_intrinsics(frame.intrinsics, stride), median,
+        )  # fmt: skip
+
+    @property
+    def view(self) -> DepthView:
+        depth = np.float32(self.scale) * self.depth.astype(np.float32)
+        return DepthView(depth, self.colors, self.intrinsics, self.map_from_cam)
+
+    @property
+    def probes(self) -> np.ndarray:
+        """(2, 3) in the map: two places at its median depth, which tell how far its surfaces have moved."""
+        depth = self.scale * self.median_depth
+        middle = self.map_from_cam[:3, 3] + depth * self.map_from_cam[:3, 2]
+        return np.stack([middle, middle + depth * self.map_from_cam[:3, 0]])
+
+    def fused(self, volume: object) -> DepthView:
+        """The view, which the caller fuses in this volume now."""
+        self.fused_in, self.probes_at_fusion = volume, self.probes
+        return self.view
+
+
+def largest_move(keyframes: Sequence[Keyframe]) -> float:
+    """How far surfaces of these keyframes lie from where they were fused, at most; the map's unit."""
+    moves = [k.probes - k.probes_at_fusion for k in keyframes if k.probes_at_fusion is not None]
+    return float(np.linalg.norm(np.stack(moves), axis=-1).max()) if moves else 0.0
+
+
+class KeyframeStore:
+    """Keyframes of all maps, oldest first; bounded. Not thread-safe."""
+
+    def __init__(self, max_keyframes: int) -> None:
+        self.max_keyframes = max_keyframes
+        self._keyframes: list[Keyframe] = []
+        self._latest: dict[str, tuple[int, np.ndarray]] = {}  # visual map or map, and pose, by camera
+
+    def __len__(self) -> int:
+        return len(self._keyframes)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(keyframe.depth.nbytes + keyframe.colors.nbytes for keyframe in self._keyframes)
+
+    def add(self, frame: Reconstruction, submap_id: int, is_placed: bool) -> None:
+        """Keeps the frame if the camera has moved since the last one that was kept."""
+        if not self.max_keyframes or not self._brings_news(frame):
+            return
+        keyframe = Keyframe.of(frame, submap_id, is_placed)
+        if keyframe.median_depth > 0:
+            self._latest[frame.camera] = frame.map_id, frame.map_from_cam
+            self._keyframes.append(keyframe)
+            self._drop_farthest()
+
+    def of_map(self, map_id: int) -> list[Keyframe]:
+        return [keyframe for keyframe in self._keyframes if keyframe.is_placed and keyframe.map_id == map_id]
+
+    def place_waiting(self, map_from_visual: Sim3, visual_id: int, map_id: int) -> None:
+        """The frames of a visual map that waited for their pose have become known."""
+        for keyframe in self._keyframes:
+            if not keyframe.is_placed and keyframe.map_id == visual_id:
+                keyframe.map_from_cam = map_from_visual.apply_to_poses(keyframe.map_from_cam)
+                keyframe.scale *= map_from_visual.scale.item()
+                keyframe.map_id, keyframe.is_placed = map_id, True
+
+    def correct(self, correction: Correction) -> None:
+        """A loop has been closed: the maps that it joins are one from now on."""
+        for map_id in np.unique(correction.map_ids).tolist():
+            keyframes = self.of_map(map_id)
+            if not keyframes:
+                continue
+            submap_ids = np.array([keyframe.submap_id for keyframe in keyframes])
+            poses = correction.poses(map_id, submap_ids, np.stack([keyframe.map_from_cam for keyframe in keyframes]))
+            moved = correction.submaps_of(map_id, dict.fromkeys(submap_ids.tolist(), IDENTITY))
+            for keyframe, pose in zip(keyframes, poses, strict=True):
+                keyframe.map_from_cam, keyframe.map_id = pose, correction.map_id
+                keyframe.scale *= moved[keyframe.submap_id].scale.item()
+
+    def _brings_news(self, frame: Reconstruction) -> bool:
+        map_id, pose = self._latest.get(frame.camera, (None, np.eye(4)))
+        if map_id != frame.map_id:
+            return True
+        is_turned = pose[:3, 2] @ frame.map_from_cam[:3, 2] < STEP_COSINE
+        if is_turned:
+            return True
+        way = np.linalg.norm(pose[:3, 3] - frame.map_from_cam[:3, 3])
+        trusted = frame.depth[::8, ::8]
+        trusted = trusted[np.isfinite(trusted)]
+        return bool(len(trusted) and way > STEP_DEPTHS * np.median(trusted))
+
+    def _drop_farthest(self) -> None:
+        """Of other maps the oldest first, then those of this map that are farthest from the newest."""
+        if len(self._keyframes) <= self.max_keyframes:
+            return
+        newest = self._keyframes[-1]
+        other = next((keyframe for keyframe in self._keyframes if keyframe.map_id != newest.map_id), None)
+        if other is None:
+            position = newest.map_from_cam[:3, 3]
+            other = max(self._keyframes, key=lambda k: float(np.square(k.map_from_cam[:3, 3] - position).sum()))
+        self._keyframes.remove(other)

@@ -1,0 +1,290 @@
+"""Depth fused in a volume, and the mesh and the grid that are read from it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dvlt_ros.alignment import Sim3
+from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.mapping.data.corrections import Correction
+from dvlt_ros.mapping.data.frames import Picture, Reconstruction
+from dvlt_ros.mapping.maps.map_update import MapUpdate
+from dvlt_ros.mapping.surfaces.config import SurfacesConfig
+from dvlt_ros.mapping.surfaces.fusion import DepthView, fuse
+from dvlt_ros.mapping.surfaces.grid import FREE, OCCUPIED, UNKNOWN, Band
+from dvlt_ros.mapping.surfaces.mesh import BlockMeshes, Mesh
+from dvlt_ros.mapping.surfaces.surface_map import SurfaceMap
+from dvlt_ros.mapping.surfaces.surfaces import Surfaces
+from dvlt_ros.mapping.surfaces.volume import Volume, keys_of, places_of
+from dvlt_ros.model import PixelMapping
+
+SIZE = (48, 64)
+INTRINSICS = np.array([[48.0, 0.0, 32.0], [0.0, 48.0, 24.0], [0.0, 0.0, 1.0]])
+MAP_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+HEIGHT_M, WALL_M = 0.6, 3.0  # of the camera, and to the wall ahead
+BAND = Band(0.05, 2.0)
+COLOR = (200, 100, 50)
+
+
+def pose(x=0.0, y=0.0, turned=0.0):
+    """map_from_cam of a camera that looks along x, ``HEIGHT_M`` above the floor z = 0."""
+    cosine, sine = np.cos(turned), np.sin(turned)
+    map_from_cam = np.eye(4)
+    map_from_cam[:3, :3] = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ MAP_FROM_OPTICAL
+    map_from_cam[:3, 3] = x, y, HEIGHT_M
+    return map_from_cam
+
+
+def depth_of(map_from_cam, boxes=()):
+    """(h, w) float32 of a floor, a wall across at ``WALL_M``, and boxes ((3,), (3,))."""
+    v, u = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    pixels = np.stack([u, v, np.ones(SIZE)], axis=-1)
+    rays = pixels @ np.linalg.inv(INTRINSICS).T @ map_from_cam[:3, :3].T
+    start = map_from_cam[:3, 3]
+    found = np.full(SIZE, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for low, high in [((-50, -50, -1), (50, 50, 0)), ((WALL_M, -50, -1), (WALL_M + 1, 50, 5)), *boxes]:
+            ends = (np.array([low, high])[:, None, None] - start) / rays
+            enter, leave = ends.min(axis=0).max(axis=-1), ends.max(axis=0).min(axis=-1)
+            found = np.where((enter < leave) & (enter > 0), np.minimum(found, enter), found)
+    return found.astype(np.float32)
+
+
+def view(map_from_cam, boxes=()):
+    colors = np.full((*SIZE, 3), COLOR, np.uint8)
+    return DepthView(depth_of(map_from_cam, boxes), colors, INTRINSICS, map_from_cam)
+
+
+def wall_and_floor(mesh):
+    """(V,): distance of each vertex from the nearer of both."""
+    return np.minimum(np.abs(mesh.vertices[:, 0] - WALL_M), np.abs(mesh.vertices[:, 2]))
+
+
+def drive(surfaces, boxes=(), count=4):
+    for step in range(count):
+        surfaces.fuse(view(pose(0.1 * step), boxes))
+
+
+@pytest.fixture
+def surfaces():
+    return Surfaces(0, 0.05, 10_000)
+
+
+def test_keys_and_places_are_inverse():
+    places = np.array([[0, 0, 0], [-1, 2, -3], [1000, -1000, 5]])
+    assert (places_of(keys_of(places)) == places).all()
+    assert (np.diff(keys_of(np.array([[0, 0, -1], [0, 0, 0], [0, 1, 0]]))) > 0).all()
+
+
+def test_the_mesh_lies_on_the_true_surfaces_and_looks_into_free_space(surfaces):
+    drive(surfaces)
+    mesh = surfaces.mesh()
+    assert len(mesh.triangles) > 3000
+    off = wall_and_floor(mesh)
+    assert np.quantile(off, 0.9) < 0.01
+    assert off.max() < 0.05
+    corners = mesh.vertices[mesh.triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    to_camera = pose(0.2)[:3, 3] - corners.mean(axis=1)
+    assert (np.einsum("nc,nc->n", normals, to_camera) > 0).mean() > 0.99
+    assert np.abs(mesh.colors.astype(int) - COLOR).max() <= 1
+
+
+def test_the_mesh_is_watertight_between_blocks(surfaces):
+    """An inner edge belongs to two triangles, the rest are on the rim of what has been seen."""
+    drive(surfaces)
+    triangles = surfaces.mesh().triangles
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    _, times = np.unique(edges, axis=0, return_counts=True)
+    assert times.max() == 2
+    assert (times == 2).mean() > 0.95
+
+
+def test_blocks_that_change_are_meshed_as_if_all_were(surfaces):
+    for step in range(4):
+        surfaces.fuse(view(pose(0.1 * step, turned=0.2 * step)))
+        followed = surfaces.mesh()
+    anew = BlockMeshes()
+    anew.follow(surfaces.volume, surfaces.volume.keys)
+    assert abs(len(followed.triangles) - len(anew.mesh.triangles)) <= 0.01 * len(anew.mesh.triangles)
+
+
+PERSON = ((1.4, -0.2, 0.0), (1.8, 0.2, 1.2))
+
+
+def in_person(points):
+    return ((points > np.array(PERSON[0]) - 0.03) & (points < np.array(PERSON[1]) + 0.03)).all(axis=1) & (
+        points[:, 2] > 0.1
+    )
+
+
+def test_who_stays_is_in_the_mesh(surfaces):
+    drive(surfaces, [PERSON])
+    assert in_person(surfaces.mesh().vertices).sum() > 50
+
+
+def test_who_went_away_is_not_where_the_camera_looks_again(surfaces):
+    drive(surfaces, [PERSON], count=3)
+    assert in_person(surfaces.mesh().vertices).any()
+    drive(surfaces, count=4)
+    assert not in_person(surfaces.mesh().vertices).any()
+
+
+def test_who_comes_to_a_free_place_is_not_in_the_mesh_at_once(surfaces):
+    drive(surfaces, count=6)
+    drive(surfaces, [PERSON], count=2)
+    assert not in_person(surfaces.mesh().vertices).any()
+
+
+def test_pixels_without_trust_say_nothing(surfaces):
+    nothing = view(pose())
+    surfaces.fuse(DepthView(np.full_like(nothing.depth, np.nan), nothing.colors, INTRINSICS, pose()))
+    assert len(surfaces.volume) == 0
+    assert len(surfaces.mesh().triangles) == 0
+
+
+def test_a_full_volume_drops_what_is_far_from_the_camera():
+    volume = Volume(0.05, 150)
+    for step in range(6):
+        fuse(volume, view(pose(0.0, 2.0 * step)))
+    assert 100 < len(volume) <= 150
+    assert np.abs(volume.centers(volume.keys)[:, 1] - 10.0).max() < 4
+    before = volume.num_bytes
+    fuse(volume, view(pose(0.0, 12.0)))
+    assert volume.num_bytes < 1.01 * before
+    with pytest.raises(ConfigError, match="max_blocks"):
+        Volume(0.05, 0)
+
+
+def cell_at(grid, position):
+    column, row = (int((at - origin) // grid.resolution) for at, origin in zip(position, grid.origin, strict=True))
+    return grid.cells[row, column]
+
+
+def test_the_grid_knows_floor_wall_and_what_nobody_saw(surfaces):
+    drive(surfaces, [PERSON])
+    grid = surfaces.grid(BAND)
+    assert grid.floor == pytest.approx(0.0, abs=0.02)
+    assert cell_at(grid, (WALL_M + 0.02, 0.6)) == OCCUPIED
+    assert cell_at(grid, (PERSON[0][0] + 0.02, 0.0)) == OCCUPIED
+    assert cell_at(grid, (2.0, 0.8)) == FREE
+    assert cell_at(grid, (2.4, 0.0)) == UNKNOWN  # behind the box
+    assert {UNKNOWN, FREE, OCCUPIED} == set(np.unique(grid.cells).tolist())
+
+
+def test_what_is_above_the_robot_is_no_obstacle(surfaces):
+    shelf = ((1.8, -0.5, 0.9), (2.2, 0.5, 1.1))
+    drive(surfaces, [shelf])
+    under = 1.82, 0.0
+    assert cell_at(surfaces.grid(Band(0.05, 0.7)), under) == FREE
+    assert cell_at(surfaces.grid(BAND), under) == OCCUPIED
+
+
+def frame(map_from_cam, number, map_id=0):
+    mapping = PixelMapping(SIZE, SIZE, (1.0, 1.0), (0.0, 0.0))
+    picture = Picture(np.full((*SIZE, 3), COLOR, np.uint8), INTRINSICS)
+    depth = depth_of(map_from_cam)
+    return Reconstruction(
+        number, "cam", 0, map_id, picture, depth, np.ones_like(depth), INTRINSICS, map_from_cam, mapping
+    )
+
+
+def update(*frames, submap_id=0, is_placed=True, map_from_visual=None, map_id=0):
+    window = SimpleNamespace(reconstructions=frames, map_id=map_id, submap_id=submap_id, submap=None)
+    return MapUpdate(window, window, True, is_placed, map_from_visual=map_from_visual)
+
+
+def mapped(count=4, **options):
+    surface_map = SurfaceMap(SurfacesConfig(**options), is_metric=True)
+    for number in range(count):
+        surface_map.integrate(update(frame(pose(0.3 * number), number + 1), submap_id=number))
+    return surface_map
+
+
+def mesh_of(surface_map):
+    while not surface_map.follow():
+        pass
+    return Mesh.joined(list(surface_map.meshes().of_block.values()))
+
+
+def correction(moved_m, map_ids=(0,)):
+    count = len(map_ids)
+    translation = torch.tensor([[0.0, 0.0, moved_m]] * count, dtype=torch.float64)
+    moved = Sim3(
+        torch.ones(count, dtype=torch.float64), torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), translation
+    )
+    return MapUpdate(None, None, True, True, (Correction(0, np.arange(count), np.array(map_ids), moved),))
+
+
+def test_a_loop_closure_moves_the_surfaces():
+    surface_map = mapped()
+    before, state = mesh_of(surface_map), surface_map.meshes().state
+    surface_map.integrate(correction(0.01))  # less than a voxel: nothing is fused again
+    mesh_of(surface_map)
+    assert surface_map.meshes().state is state
+    surface_map.integrate(correction(0.5))
+    after = mesh_of(surface_map)
+    assert surface_map.meshes(state).changed is None
+    heights = [mesh.vertices[:, 2] for mesh in (before, after)]
+    floors = [np.median(z[np.abs(z - at) < 0.1]) for z, at in zip(heights, (0.0, 0.51), strict=True)]
+    assert floors[1] - floors[0] == pytest.approx(0.51, abs=0.02)
+
+
+def test_the_old_surfaces_are_shown_until_the_new_ones_are_complete():
+    surface_map = mapped(6)
+    mesh_of(surface_map)
+    state = surface_map.meshes().state
+    surface_map.integrate(correction(0.5))
+    assert not surface_map.follow(at_most=2)
+    assert surface_map.meshes().state is state
+    assert not surface_map.follow(at_most=2)
+    assert surface_map.follow(at_most=2)
+    assert surface_map.meshes().state is not state
+
+
+def test_frames_that_wait_for_their_place_come_in_with_the_map_s_unit():
+    surface_map = SurfaceMap(SurfacesConfig(), is_metric=True)
+    for number in range(3):
+        waiting = frame(pose(0.3 * number), number + 1)
+        waiting.map_from_cam[:3, 3] /= 2
+        halved = Reconstruction(**(vars(waiting) | {"depth": waiting.depth / 2}))
+        surface_map.integrate(update(halved, is_placed=False))
+    assert surface_map.follow()
+    assert surface_map.meshes() is None
+    surface_map.integrate(update(frame(pose(1.0), 9), map_from_visual=Sim3.of(2.0, np.eye(3), np.zeros(3))))
+    assert np.quantile(wall_and_floor(mesh_of(surface_map)), 0.9) < 0.02
+
+
+def test_another_map_has_surfaces_of_its_own():
+    surface_map = mapped()
+    first = mesh_of(surface_map)
+    surface_map.integrate(update(frame(pose(0.0), 10, map_id=1), map_id=1))
+    second = mesh_of(surface_map)
+    assert len(second.triangles) < len(first.triangles)
+    assert len(surface_map.of_map(0).mesh().triangles) == len(first.triangles)
+    assert surface_map.of_map(7) is None
+
+
+def test_keyframes_are_bounded_and_a_camera_that_stands_adds_none():
+    surface_map = mapped(12, max_keyframes=5)
+    assert surface_map.num_keyframes == 5
+    once = surface_map.num_bytes
+    for number in range(20, 25):
+        surface_map.integrate(update(frame(pose(0.3 * 11), number)))
+    assert surface_map.num_bytes == once
+    assert mapped(3, max_keyframes=0).num_keyframes == 0
+
+
+def test_no_grid_says_why():
+    unscaled = SurfaceMap(SurfacesConfig(), is_metric=False)
+    with pytest.raises(InputError, match="metres"):
+        unscaled.grid(BAND)
+    tilted = SurfaceMap(SurfacesConfig(), is_metric=True, no_level=lambda: "nobody knows where up is")
+    with pytest.raises(InputError, match="where up is"):
+        tilted.grid(BAND)
+    with pytest.raises(InputError, match="no floor"):
+        SurfaceMap(SurfacesConfig(), is_metric=True).grid(BAND)
