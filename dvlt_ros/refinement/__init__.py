@@ -1,6 +1,15 @@
 """Windows of any network corrected by the geometry of their tracks."""
 
 from .refiner import WindowRefiner
-from .window import NetworkAnswer, PosePrior, Refined, Report, WindowFrame
+from .window import NO_LANDMARKS, Landmarks, NetworkAnswer, PosePrior, Refined, Report, WindowFrame
 
-__all__ = ["NetworkAnswer", "PosePrior", "Refined", "Report", "WindowFrame", "WindowRefiner"]
+__all__ = [
+    "NO_LANDMARKS",
+    "Landmarks",
+    "NetworkAnswer",
+    "PosePrior",
+    "Refined",
+    "Report",
+    "WindowFrame",
+    "WindowRefiner",
+]

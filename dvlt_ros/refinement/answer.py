@@ -6,10 +6,10 @@ import numpy as np
 
 from .adjusting.covariance import pose_covariances
 from .adjusting.estimate import Estimate
+from .adjusting.memory import depth_deviations, landmarks
 from .adjusting.rotations import inverse
 from .adjusting.start import completed
 from .depth import corrected
-from .tracking.observations import parallax
 from .window import NetworkAnswer, Refined, Report
 
 
@@ -37,25 +37,18 @@ def answered(
     covariance = pose_covariances(found)
     covariance[:, 3:] *= factor
     covariance[..., 3:] *= factor
+    deviation = depth_deviations(found)
     depth, confidence = corrected(
-        network, found.sights.pixels, factor * depths, fits, deviations(found), metres_per_unit if is_metric else 1.0
+        network, found.sights.pixels, factor * depths, fits, deviation, metres_per_unit if is_metric else 1.0
     )
     intrinsics = network.intrinsics.copy()
     intrinsics[:, [0, 1], [0, 1]] *= np.exp(found.solution.log_focal)
     gauge = inverse(theirs[reference])
-    points = factor * (found.solution.points @ found.solution.cam_from_window[reference, :3, :3].T
-                       + found.solution.cam_from_window[reference, :3, 3])  # fmt: skip
-    points = points[fits.any(axis=1)] @ gauge[:3, :3].T + gauge[:3, 3]
-    return Refined(depth, confidence, gauge @ inverse(poses), covariance, intrinsics, report, reference, points)
+    seen = tuple(points.scaled(factor) for points in landmarks(found))
+    return Refined(depth, confidence, gauge @ inverse(poses), covariance, intrinsics, report, reference, seen)
 
 
 def networks_scale(depths: np.ndarray, expected: np.ndarray, fits: np.ndarray) -> float:
     """What (P, S) depths have to be multiplied by to be the network's on the whole."""
     both = fits & np.isfinite(expected)
     return float(np.median(expected[both] / depths[both])) if both.any() else 1.0
-
-
-def deviations(found: Estimate) -> np.ndarray:
-    """(P,) standard deviations of the logarithms of the points' depths: what a sight's error is to the parallax."""
-    angles = parallax(found.sights.seen, found.sights.mask, found.solution)
-    return found.sights.deviation_px / found.sights.focal / np.maximum(angles, 1e-4)

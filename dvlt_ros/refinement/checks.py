@@ -19,6 +19,7 @@ MIN_PARALLAX = 5.0  # deviations of a sight that half of the points' rays differ
 FLAT, FLAT_SHARE = 7.0, 0.9  # deviations of a sight that this share of a flat scene's sights stay within
 LEAST_SHOWN_PX = 0.02  # deviation of a sight in images without noise
 PLANE_ROUNDS = 3
+BEFORE = "the window before"  # the start that goes on from it: a plane's two motions are told apart there
 AGREES = 1.15  # times the refined residual that the network's may be
 
 
@@ -54,7 +55,7 @@ def judged(found: Estimate, network: np.ndarray, followed: bool, focal: FocalEvi
         return replace(verdict, reason=reason, detail=detail)
     if angle * found.sights.focal < MIN_PARALLAX * deviation:
         return replace(verdict, reason="pure rotation", detail=f"rays differ by {np.degrees(angle):.2f} degrees")
-    flat = from_plane(found, fitting)
+    flat = np.inf if found.start == BEFORE else from_plane(found, fitting)
     if flat < FLAT * max(found.residual_px / RAYLEIGH_MEDIAN, LEAST_SHOWN_PX):
         return replace(verdict, reason="planar scene", detail=f"one plane leaves {flat:.2f} pixels")
     if verdict.network_residual_px < AGREES * found.residual_px:

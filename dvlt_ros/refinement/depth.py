@@ -11,6 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from .adjusting.memory import LARGEST_DEVIATION
 from .window import NetworkAnswer
 
 GRID = (6, 5, 3)  # nodes by column, row and depth
@@ -19,7 +20,6 @@ SPREAD = 0.5  # of the field about the frame's scale, before any point is seen
 SMOOTH = 0.3  # of its difference between neighbours in the image
 SMOOTH_DEPTH = 0.6  # and in depth
 NOISE = 0.04  # of the network's depth around the field
-LARGEST_DEVIATION = 0.25  # of the logarithm of a point's depth; what is known worse says nothing
 EDGE = 0.12  # relative difference of depth between neighbours, that is an occlusion edge
 SLICED_WIDTH = 84  # pixels at which the field is read from the grid: it is smooth
 MIN_POINTS = 6  # of a frame

@@ -32,6 +32,8 @@ class FocalEvidence:
         """What a window says whose points have a median parallax in radians."""
         if found.inlier_share < GOOD_SHARE:
             return
+        if found.sights.known_depth is not None:
+            found = without_memory(found)
         log_focal, spread = focal_estimate(found)
         if abs(log_focal) > SUSPECT:
             log_focal, spread = free_focal(found)
@@ -55,6 +57,12 @@ class FocalEvidence:
     def _mean(self) -> float:
         values, weights = np.array([(value, 1 / spread**2) for value, spread in self._told]).T
         return float(values @ weights / weights.sum())
+
+
+def without_memory(found: Estimate) -> Estimate:
+    """The estimate by this window's tracks alone: what is remembered was found with the focal length in question."""
+    sights = replace(found.sights, known=(), known_depth=None)
+    return replace(found, sights=sights, solution=adjust(sights.problem(found.reference), found.solution, rounds=0))
 
 
 def free_focal(found: Estimate) -> tuple[float, float]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, with_poses
+from .adjusting.memory import NOTHING, going_on, remembered
 from .adjusting.metric import in_metres
 from .adjusting.rotations import inverse
 from .adjusting.start import Start, essential_starts, grown
 from .answer import answered, kept
-from .checks import Verdict, judged
+from .checks import BEFORE, Verdict, judged
 from .degeneracy import degenerate
 from .focal import FocalEvidence
 from .inputs import check, image_intrinsics, nearest_finite, observed
@@ -44,13 +45,13 @@ class WindowRefiner:
     def __init__(self) -> None:
         self._store = TrackStore()
         self._focal = FocalEvidence()
-        self._poses: dict[int, np.ndarray] = {}  # cam_from_window of the last refined window by frame number
+        self._memory = NOTHING  # of the last refined window
 
     def reset(self) -> None:
         """Forgets the stream: another camera, or another place."""
         self._store.reset()
         self._focal.reset()
-        self._poses.clear()
+        self._memory = NOTHING
 
     def refine(
         self,
@@ -100,7 +101,7 @@ class WindowRefiner:
             found = with_poses(found, poses)
         found, metres, problem = in_metres(found, priors, focal_weight(frames))
         report = replace(report, metres_per_unit=metres, detail=report.detail or problem)
-        self._poses = {frames[s].number: found.solution.cam_from_window[s] for s in found.placed}
+        self._memory = remembered(found, [frame.number for frame in frames])
         return answered(network, found, poses, report, metres)
 
     def _attempt(
@@ -117,22 +118,25 @@ class WindowRefiner:
         if reason:
             return Attempt(tracks, Verdict(reason, detail))
         costly = essential_starts(sights, poses, MOST_STARTS)
-        likely, is_new = self._likely(frames, sights, poses), not self._poses
+        likely, is_new = self._likely(frames, sights, poses), self._memory is NOTHING
         found = best_estimate(sights, likely, costly, thorough=tracks.far_apart or is_new)
         if found is None:
             return Attempt(tracks, Verdict("too few tracks", "no two frames share enough"))
         weight = focal_weight(frames)
+        if found.start == BEFORE:
+            found = going_on(found, self._memory, [frame.number for frame in frames])
         found = finished(found, weight)
         focal = self._focal if np.isinf(weight) else None
         return Attempt(tracks, judged(found, poses, not tracks.far_apart, focal), found)
 
     def _likely(self, frames: Sequence[WindowFrame], sights: Observations, poses: np.ndarray) -> Iterator[Start]:
         """The poses of the window before, carried on by the points they see; the network's."""
-        known = [s for s, frame in enumerate(frames) if frame.number in self._poses]
+        before = self._memory.cam_from_window
+        known = [s for s, frame in enumerate(frames) if frame.number in before]
         if len(known) >= 2:
-            before = poses.copy()
-            before[known] = [self._poses[frames[s].number] for s in known]
-            yield grown("the window before", sights, before, known, poses, settle=False)
+            begin = poses.copy()
+            begin[known] = [before[frames[s].number] for s in known]
+            yield grown(BEFORE, sights, begin, known, poses, settle=False)
         yield Start("the network", poses)
 
 

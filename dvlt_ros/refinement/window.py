@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -86,6 +86,37 @@ class Report:
 
 
 @dataclass(frozen=True, eq=False)
+class Landmarks:
+    """The triangulated points that one frame sees. The same pixel of the same frame is the same point in any window."""
+
+    pixels: np.ndarray  # (N, 2) of the image
+    points: np.ndarray  # (N, 3) in the camera's frame
+    deviation: np.ndarray  # (N,) of the logarithm of their depth
+
+    def scaled(self, factor: float) -> Landmarks:
+        """The same points in another unit."""
+        return replace(self, points=factor * self.points)
+
+    def common(self, other: Landmarks) -> tuple[Landmarks, Landmarks]:
+        """The points that both have of the same frame, in the same order."""
+        here, there = same_pixels(self.pixels, other.pixels)
+        return self._select(here), other._select(there)
+
+    def _select(self, chosen: np.ndarray) -> Landmarks:
+        return Landmarks(self.pixels[chosen], self.points[chosen], self.deviation[chosen])
+
+
+def same_pixels(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of pixels (N, 2) that are in (M, 2), too, and where they are there."""
+    ours, theirs = (pixels[:, 0] + 1j * pixels[:, 1] for pixels in (first, second))
+    _, here, there = np.intersect1d(ours, theirs, return_indices=True)
+    return here, there
+
+
+NO_LANDMARKS = Landmarks(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0))
+
+
+@dataclass(frozen=True, eq=False)
 class Refined:
     """The window's answer with the tracks' geometry in it; lengths in the network's unit, in metres with priors."""
 
@@ -96,4 +127,4 @@ class Refined:
     intrinsics: np.ndarray  # (S, 3, 3) float64, pixels of the maps
     report: Report
     reference: int = 0  # the frame whose pose is the network's
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # (P, 3), window frame, those that hold
+    landmarks: tuple[Landmarks, ...] = ()  # of each frame, those that hold; empty: the network's answer stays

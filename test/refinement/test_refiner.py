@@ -57,7 +57,7 @@ def test_wrong_poses_and_bent_depth_are_repaired_in_the_networks_gauge_and_scale
     assert np.allclose(refined.window_from_cam[kept], answer.window_from_cam[kept])
     assert np.median(refined.depth / answer.depth) == pytest.approx(1.0, abs=0.05)
     assert refined.report.refined_frames == tuple(range(6))
-    assert len(refined.points) > 50
+    assert len(refined.landmarks[0].pixels) > 50
 
 
 def test_poses_that_lead_to_a_wrong_minimum_are_not_where_it_starts(images):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...refinement import NO_LANDMARKS, Landmarks
 from .frames import Frame, Picture
 from .turn import UNTURNED, Turn
 
@@ -32,6 +33,7 @@ class Anchor:
     confidence: np.ndarray  # (h, w) float32
     intrinsics: np.ndarray  # (3, 3), pixels of the maps
     map_from_cam: np.ndarray  # (4, 4), rigid
+    landmarks: Landmarks = NO_LANDMARKS  # map unit
 
 
 @dataclass(frozen=True, eq=False)

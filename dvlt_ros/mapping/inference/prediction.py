@@ -11,6 +11,7 @@ import torch
 
 from ...errors import DvltError
 from ...model import PixelMapping
+from ...refinement import Landmarks
 from ..data.views import View
 
 
@@ -27,6 +28,7 @@ class WindowPrediction:
     window_from_cam: np.ndarray  # (D, 4, 4) float64, rigid; NaN where no camera fits the rays
     intrinsics: np.ndarray  # (D, 3, 3) float64, pixels of the maps
     mapping: PixelMapping  # from the pictures' pixels to those of the maps
+    landmarks: tuple[Landmarks, ...] = ()  # of each view, where the window was refined; empty: it was not
 
 
 class Predictor(Protocol):

@@ -116,6 +116,7 @@ class RefiningPredictor:
             confidence=refined.confidence[chosen],
             window_from_cam=refined.window_from_cam[chosen],
             intrinsics=refined.intrinsics[chosen],
+            landmarks=tuple(refined.landmarks[i] for i in chosen) if refined.landmarks else (),
         )
 
 

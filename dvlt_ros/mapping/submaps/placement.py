@@ -12,11 +12,13 @@ from ...alignment import Sim3
 from ...errors import AlignmentError
 from ...geometry import every, pixel_grid
 from ...model import PixelMapping
+from ...refinement import NO_LANDMARKS
 from ..data.frames import Reconstruction, RegistrationReport
 from ..data.views import Anchor, View
 from ..inference.prediction import WindowPrediction
 from .config import ConfidenceConfig
 from .registration import SharedPoints, register_points
+from .shared_landmarks import shared_landmarks
 
 MAP_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # x forward, z up (REP-103)
 POINTS_PER_REGISTRATION = 6000
@@ -56,7 +58,8 @@ class MapFrame:
         report = RegistrationReport("first", None)
         if shared and not self._is_empty:
             try:
-                registration = register_points(shared_points(prediction, shared))
+                shown = shared_landmarks(prediction, shared) or shared_points(prediction, shared)
+                registration = register_points(shown)
                 if registration.residual <= max_residual:
                     return registration.map_from_window, RegistrationReport("joined", registration.residual)
                 reason = f"residual {registration.residual:.3f} is above registration.max_residual {max_residual}"
@@ -125,8 +128,10 @@ def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_w
     """The decoded views in the map, without those whose pose is unknown."""
     depth = map_from_window.apply_to_depth(prediction.depth)
     map_from_cam = map_from_window.apply_to_poses(prediction.window_from_cam)
+    scale = map_from_window.scale.item()
+    landmarks = [seen.scaled(scale) for seen in prediction.landmarks] or [NO_LANDMARKS] * len(depth)
     return [
-        Anchor(view, depth[i], prediction.confidence[i], prediction.intrinsics[i], map_from_cam[i])
+        Anchor(view, depth[i], prediction.confidence[i], prediction.intrinsics[i], map_from_cam[i], landmarks[i])
         for i, view in enumerate(views)
         if np.isfinite(map_from_cam[i]).all()
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .estimate import Estimate
+from .rotations import cross_matrix, inverse
 
 LEAST_INFORMATION = 1e-9  # of the largest eigenvalue; what is told less is not told
 
@@ -23,11 +24,33 @@ def pose_covariances(found: Estimate) -> np.ndarray:
     rows = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in free])
     if found.solution.log_focal:  # it was let go
         rows = np.append(rows, 6 * frames)
-    values, vectors = np.linalg.eigh(information[np.ix_(rows, rows)])
-    covariance = (vectors / np.maximum(values, LEAST_INFORMATION * values[-1])) @ vectors.T
+    covariance = inverted(information[np.ix_(rows, rows)])
     for k, s in enumerate(free):
         result[s] = covariance[6 * k : 6 * k + 6, 6 * k : 6 * k + 6]
     return result
+
+
+def relative_covariance(found: Estimate, poses: np.ndarray, i: int, j: int) -> np.ndarray:
+    """(6, 6) of turn and shift of frame ``j`` in frame ``i``, the unit of length held.
+
+    ``poses``: the solution's cam_from_reference (S, 4, 4).
+    """
+    i_from_j = poses[i] @ inverse(poses[j])
+    by = np.zeros((6, 6 * len(poses)))
+    by[:, 6 * i : 6 * i + 6] = np.eye(6)
+    by[3:, 6 * i : 6 * i + 3] = -cross_matrix(i_from_j[:3, 3])
+    by[:3, 6 * j : 6 * j + 3] = by[3:, 6 * j + 3 : 6 * j + 6] = -i_from_j[:3, :3]
+    free = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in found.placed if s != found.reference])
+    longer = np.concatenate([np.zeros((len(poses), 3)), poses[:, :3, 3]], axis=1).ravel()[free]
+    information = found.solution.information[np.ix_(free, free)]
+    information = information + np.outer(longer, longer) * (np.trace(information) / max(longer @ longer, 1e-12))
+    return by[:, free] @ inverted(information) @ by[:, free].T
+
+
+def inverted(information: np.ndarray) -> np.ndarray:
+    """A covariance; what is hardly told has a large one, but a finite one."""
+    values, vectors = np.linalg.eigh(information)
+    return (vectors / np.maximum(values, LEAST_INFORMATION * values[-1])) @ vectors.T
 
 
 def focal_estimate(found: Estimate) -> tuple[float, float]:

@@ -63,4 +63,4 @@ def with_priors(problem: Problem, priors: Sequence[PosePrior], focal_weight: flo
         KnownPose(p.first, p.second, p.first_from_second, np.linalg.inv(np.linalg.cholesky(p.covariance)))
         for p in priors
     )
-    return replace(problem, focal_weight=focal_weight, known=known)
+    return replace(problem, focal_weight=focal_weight, known=(*problem.known, *known))

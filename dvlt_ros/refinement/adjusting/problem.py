@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,6 +15,13 @@ class KnownPose:
     j: int
     i_from_j: np.ndarray  # (4, 4)
     whitening: np.ndarray  # (6, 6), W.T @ W is the information of turn and shift
+
+    def scaled(self, factor: float) -> KnownPose:
+        """The same in another unit."""
+        pose, whitening = self.i_from_j.copy(), self.whitening.copy()
+        pose[:3, 3] *= factor
+        whitening[:, 3:] /= factor
+        return replace(self, i_from_j=pose, whitening=whitening)
 
 
 @dataclass(frozen=True, eq=False)

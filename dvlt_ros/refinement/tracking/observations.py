@@ -7,13 +7,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..adjusting.adjustment import residuals
-from ..adjusting.problem import Problem, Solution
+from ..adjusting.problem import KnownPose, Problem, Solution
 from ..adjusting.rotations import inverse
 from .triangulation import expected_points, triangulate
 
 DEPTH_DEVIATION = 0.3  # of the logarithm of the network's depth: it holds points that have no parallax
 OUTLIER = 3.0  # standard deviations
 RAYLEIGH_MEDIAN = 1.1774  # of the length of two normal errors, in their standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class KnownDepth:
+    """Depths of tracks that are known better than by the network; tracks without any keep the network's."""
+
+    depth: np.ndarray  # (P, S), the network's unit; NaN where not known
+    deviation: np.ndarray  # (P, S) of their logarithms
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +34,13 @@ class Observations:
     depth: np.ndarray  # (P, S) the network's; NaN where it has none
     focal: float  # pixels of the images
     deviation_px: float  # standard deviation of a sight in each direction
+    known: tuple[KnownPose, ...] = ()  # in the network's unit
+    known_depth: KnownDepth | None = None
 
     def select(self, tracks: np.ndarray) -> Observations:
         """Some tracks, by index or (P,) bool."""
-        chosen = (self.pixels[tracks], self.mask[tracks], self.seen[tracks], self.depth[tracks])
-        return Observations(*chosen, self.focal, self.deviation_px)
+        parts = {name: getattr(self, name)[tracks] for name in ("pixels", "mask", "seen", "depth")}
+        return replace(self, **parts)
 
     def within(self, frames: list[int]) -> Observations:
         """Sights in some frames alone; the arrays keep their shapes."""
@@ -50,15 +60,21 @@ class Observations:
 
     def problem(self, reference: int, log_scale: float = 0.0) -> Problem:
         """``log_scale`` takes the network's unit to that of the poses."""
-        known = self.mask & np.isfinite(self.depth)
+        depth, deviation = self.depth, np.full(self.mask.shape, DEPTH_DEVIATION)
+        if self.known_depth is not None:
+            told = np.isfinite(self.known_depth.depth).any(axis=1, keepdims=True)
+            depth = np.where(told, self.known_depth.depth, depth)
+            deviation = np.where(told, self.known_depth.deviation, deviation)
+        known = self.mask & np.isfinite(depth)
         share = np.sqrt(np.maximum(known.sum(axis=1, keepdims=True), 1))  # errors within a track are the same error
         return Problem(
             seen=self.seen,
             weight=self.mask * (self.focal / self.deviation_px),
-            log_depth=np.log(np.where(known, self.depth, 1.0)) + log_scale,
-            depth_weight=known / (DEPTH_DEVIATION * share),
+            log_depth=np.log(np.where(known, depth, 1.0)) + log_scale,
+            depth_weight=known / (deviation * share),
             limit=OUTLIER,
             reference=reference,
+            known=tuple(pose.scaled(float(np.exp(log_scale))) for pose in self.known),
         )
 
     def errors_px(self, solution: Solution) -> np.ndarray:
