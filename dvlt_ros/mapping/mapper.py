@@ -35,9 +35,9 @@ from .data.corrections import Correction
 from .data.counters import Counters
 from .data.frames import Frame
 from .front_end.front_end import FrontEnd
+from .front_end.known_poses import refined
 from .front_end.warm_up import warm_up
 from .inference.prediction import Predictor
-from .inference.refining import refining
 from .keyframes.admission import Opened
 from .loop_closer import LoopCloser, prepare_loops
 from .loops.detector import LoopDetector
@@ -67,25 +67,25 @@ class Mapper:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         ended: Callable[[MapSnapshot, bool], None] | None = None,
         loop_closed: Callable[[str], None] | None = None,
+        in_real_time: bool = False,
     ) -> None:
         """Args:
             sensors: what the robot knows beside the images of one camera.
             notify: gets one sentence for everything that went wrong and was survived.
             ended: gets maps that are not kept any longer, see `MapBuilder`.
             loop_closed: gets one sentence for every closed loop; None: ``notify`` gets it.
+            in_real_time: frames do not wait, as those of a recording do.
 
         Raises:
             ConfigError: values that do not fit the checkpoint, or loops that must be closed and cannot be.
         """
         self.config, self._notify = config, notify
         predictor.reset()  # it may have seen another stream
-        self.predictor, self.sensors = predictor, sensors or Sensors()
-        predictor = refining(predictor, config.refinement, has_budget=config.budget.latency_ms > 0)
+        self.predictor, self.sensors = predictor, (sensors := sensors or Sensors())
+        predictor = refined(predictor, config.refinement, config.budget, self.sensors, in_real_time)
         self.loops = prepare_loops(config.loops, predictor, self.sensors.tell_metres)
-        self._front_end = FrontEnd(
-            predictor, config, notify, clock_ns,
-            rig=self.sensors.rig, gravity=self.sensors.gravity, loops=self.loops.detector,
-        )  # fmt: skip
+        about = sensors.rig, sensors.gravity, self.loops.detector
+        self._front_end = FrontEnd(predictor, config, notify, clock_ns, *about)
         self._map: PlacedMap = UnscaledMap(self.loops.graph)
         if self.sensors.tell_metres:
             self._map = MetricMap(self.sensors.odometry, config.scale, self.sensors.depth, self.loops.graph)

@@ -17,6 +17,7 @@ WRONG = 0.18
 UNMODELLED = np.radians(0.25)  # over the parallax: rolling shutters and drifting tracks look like a focal length
 FREE_SPREAD = 0.5  # of the logarithm while it is looked for
 ROUNDS = 30
+CALM_WINDOWS, PAUSE_WINDOWS = 3, 4
 
 
 class FocalEvidence:
@@ -24,14 +25,24 @@ class FocalEvidence:
 
     def __init__(self) -> None:
         self._told: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_WINDOWS)
+        self._passed = 0  # windows since one was asked
 
     def reset(self) -> None:
         self._told.clear()
+        self._passed = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next window is worth asking: only now and then while nothing is suspected."""
+        is_calm = len(self._told) >= CALM_WINDOWS and abs(self._mean) < SUSPECT
+        return not is_calm or self._passed >= PAUSE_WINDOWS
 
     def add(self, found: Estimate, parallax: float) -> None:
         """What a window says whose points have a median parallax in radians."""
-        if found.inlier_share < GOOD_SHARE:
+        self._passed += 1
+        if found.inlier_share < GOOD_SHARE or not self.is_due:
             return
+        self._passed = 0
         if found.sights.known_depth is not None:
             found = without_memory(found)
         log_focal, spread = focal_estimate(found)

@@ -25,7 +25,9 @@ from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFra
 MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights
 MOST_STARTS = 2  # essential matrices that are tried
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
-MATCHING_MS = 150.0  # of a frame on one core, about; it is not begun where less is left
+LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
+MATCHING_MS = 150.0  # of a frame, about, until it is measured; it is not begun where less is left
+LEARNING = 0.3  # share of the latest measurement in it
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects")
 AGREEING: Reason = "the network already agrees"
 
@@ -46,6 +48,7 @@ class WindowRefiner:
         self._store = TrackStore()
         self._focal = FocalEvidence()
         self._memory = NOTHING  # of the last refined window
+        self._matching_ms = MATCHING_MS
 
     def reset(self) -> None:
         """Forgets the stream: another camera, or another place."""
@@ -58,7 +61,7 @@ class WindowRefiner:
         frames: Sequence[WindowFrame],
         network: NetworkAnswer,
         priors: Sequence[PosePrior] = (),
-        budget_ms: float = np.inf,
+        matching_ms: float = np.inf,
     ) -> Refined:
         """The window with what its tracks say in it, or as it is and why.
 
@@ -67,20 +70,23 @@ class WindowRefiner:
                 go on.
             network: its answer for the same S frames.
             priors: relative poses that are known in metres; with them all lengths of the answer are metres.
-            budget_ms: descriptors, which cost most, are left out where it does not suffice for them.
+            matching_ms: descriptors, which cost most, are left out where it does not suffice for them.
 
         Raises:
             InputError: shapes that do not belong together.
         """
         start_s = time.perf_counter()
         check(frames, network, priors)
-        refined = self._refined(frames, network, priors, budget_ms)
+        refined = self._refined(frames, network, priors, matching_ms)
         spent_ms = 1e3 * (time.perf_counter() - start_s)
         return replace(refined, report=replace(refined.report, milliseconds=spent_ms))
 
     def _refined(
-        self, frames: Sequence[WindowFrame], network: NetworkAnswer, priors: Sequence[PosePrior], budget_ms: float
+        self, frames: Sequence[WindowFrame], network: NetworkAnswer, priors: Sequence[PosePrior], matching_ms: float
     ) -> Refined:
+        width = frames[0].image.shape[1]
+        if width < LEAST_WIDTH:
+            return kept(network, Report("kept", "too few tracks", f"images are {width} pixels wide, of {LEAST_WIDTH}"))
         finite = nearest_finite(network.window_from_cam)
         if finite is None:
             self._store.followed(frames)
@@ -90,8 +96,8 @@ class WindowRefiner:
         attempt = Attempt(tracks, Verdict("too few tracks", "the frames are far apart"))
         if not tracks.far_apart:
             attempt = self._attempt(frames, network, poses, intrinsics, tracks)
-        if is_worth_matching(attempt) and budget_ms >= MATCHING_MS * len(frames):
-            other = self._attempt(frames, network, poses, intrinsics, self._store.matched(frames, intrinsics))
+        if is_worth_matching(attempt) and matching_ms >= self._matching_ms * self._store.num_new(frames):
+            other = self._attempt(frames, network, poses, intrinsics, self._matched(frames, intrinsics))
             if attempt.found is None or attempt.tracks.far_apart or not other.verdict.reason:
                 attempt = other
         found, report = attempt.found, described(attempt)
@@ -103,6 +109,14 @@ class WindowRefiner:
         report = replace(report, metres_per_unit=metres, detail=report.detail or problem)
         self._memory = remembered(found, [frame.number for frame in frames])
         return answered(network, found, poses, report, metres)
+
+    def _matched(self, frames: Sequence[WindowFrame], intrinsics: np.ndarray) -> Tracks:
+        """Tracks by descriptors; learns what they cost."""
+        start_s, number = time.perf_counter(), self._store.num_new(frames)
+        tracks = self._store.matched(frames, intrinsics)
+        spent_ms = 1e3 * (time.perf_counter() - start_s) / number
+        self._matching_ms += LEARNING * (spent_ms - self._matching_ms)
+        return tracks
 
     def _attempt(
         self,

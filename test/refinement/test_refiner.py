@@ -197,7 +197,7 @@ def test_tracks_of_two_motions_keep_the_networks_answer(images):
             )
         )
     answer = network(POSES, turn=0.05, shift=0.1)
-    refined = WindowRefiner().refine(torn, answer, budget_ms=100)
+    refined = WindowRefiner().refine(torn, answer, matching_ms=100)
     assert refined.report.state == "kept"
     assert refined.report.reason in ("moving objects", "too few tracks")
     assert is_networks(refined, answer)
@@ -218,7 +218,7 @@ def test_rows_exposed_one_after_another_do_no_harm(images):
 def test_repeated_texture_is_refined_rightly_or_not_at_all():
     tiles = tuple(pattern(seed, period=24) for seed in range(18))
     repeated, answer = frames(POSES, patterns=tiles), network(POSES, turn=0.03, shift=0.05)
-    refined = WindowRefiner().refine(repeated, answer, budget_ms=100)
+    refined = WindowRefiner().refine(repeated, answer, matching_ms=100)
     before, after = (pose_errors(a.window_from_cam, POSES) for a in (answer, refined))
     assert after[0] <= before[0] + 0.3
     assert after[1] <= before[1] + 0.05
@@ -289,3 +289,26 @@ def test_what_does_not_belong_together_is_refused(images):
     with pytest.raises(InputError, match="window_from_cam must be"):
         replace(answer, window_from_cam=np.eye(4)[None])
     assert MAP_SIZE[0] < SIZE[0]
+
+
+def test_images_of_noise_are_not_refined():
+    rng = np.random.default_rng(0)
+    for size in ((24, 32), SIZE):
+        noise = [WindowFrame(i, rng.integers(0, 255, (*size, 3), dtype=np.uint8), None) for i in range(4)]
+        answer = network(POSES[:4], turn=0.05)
+        assert is_networks(WindowRefiner().refine(noise, answer), answer)
+
+
+def test_what_a_window_has_told_goes_on_into_the_next_one():
+    poses = walk(9, step=0.1)
+    images, refiner = frames(poses), WindowRefiner()
+    first = refiner.refine(images[:6], network(poses[:6], turn=0.05, shift=0.1))
+    second = refiner.refine(images[3:], network(poses[3:], turn=0.05, shift=0.1, scale=0.5, seed=1))
+    spreads = []
+    for before, after in zip(first.landmarks[3:], second.landmarks[:3], strict=True):
+        here, there = before.common(after)
+        ratio = np.log(there.points[:, 2] / here.points[:, 2])
+        spreads.append(np.abs(ratio - np.median(ratio)).mean())
+        assert len(ratio) > 30
+        assert np.median(ratio) == pytest.approx(np.log(0.5 / 0.7), abs=0.05)
+    assert max(spreads) < 0.01

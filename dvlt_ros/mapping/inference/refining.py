@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ import torch
 
 from ...health import Health
 from ...parameters import check_parameters, parameter
-from ...refinement import NetworkAnswer, Report, WindowFrame, WindowRefiner
+from ...refinement import NetworkAnswer, PosePrior, Report, WindowFrame, WindowRefiner
 from ..data.views import View
 from .prediction import Predictor, WindowPrediction
 
@@ -21,13 +22,13 @@ RefinementMode = Literal["off", "tracks", "auto"]
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """Whether windows are refined by bundle adjustment."""
+    """Whether windows are refined by bundle adjustment of tracked points."""
 
     GROUP: ClassVar[str] = "refinement"
     mode: RefinementMode = parameter(
-        "off",
+        "auto",
         "bundle adjustment of each window; tracks: over points that are followed from frame to frame; auto: also over "
-        "descriptors where frames are far apart and there is no latency budget",
+        "descriptors where frames are far apart and time allows",
     )
 
     def __post_init__(self) -> None:
@@ -37,10 +38,19 @@ class RefinementConfig:
 class RefiningPredictor:
     """A `Predictor` around another one; places are recognized as the other one does."""
 
-    def __init__(self, predictor: Predictor, has_descriptors: bool) -> None:
-        """``has_descriptors``: match them where frames are far apart, which takes some 150 ms a frame on a CPU."""
+    def __init__(
+        self,
+        predictor: Predictor,
+        matching_share: float,
+        known_poses: Callable[[Sequence[View]], Iterable[PosePrior]] = lambda _: (),
+    ) -> None:
+        """``matching_share``: of the network's time, that descriptors may take where frames are far apart.
+
+        ``known_poses`` gives what is known of a window's cameras in metres.
+        """
         self._predictor = predictor
-        self._budget_ms = math.inf if has_descriptors else 0.0
+        self._known_poses = known_poses
+        self._matching_share = matching_share
         self._refiner = WindowRefiner()
         self.report: Report | None = None  # of the latest window
 
@@ -101,13 +111,17 @@ class RefiningPredictor:
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
     ) -> WindowPrediction:
         """All views are decoded, because tracks go through all of them; see `Predictor.predict`."""
+        start_s = time.perf_counter()
+        if len(views) < 2:
+            return self._predictor.predict(views, num_steps, image_size, decoded)
         found = self._predictor.predict(views, num_steps, image_size, range(len(views)))
+        matching_ms = self._matching_share * 1e3 * (time.perf_counter() - start_s)
         frames = [WindowFrame(v.number, v.picture.image, v.picture.intrinsics, v.frame.camera) for v in views]
         answer = NetworkAnswer(
             found.depth, found.confidence, found.window_from_cam, found.intrinsics, found.mapping.scale,
             found.mapping.offset,
         )  # fmt: skip
-        refined = self._refiner.refine(frames, answer, budget_ms=self._budget_ms)
+        refined = self._refiner.refine(frames, answer, list(self._known_poses(views)), matching_ms)
         self.report = refined.report
         chosen = np.asarray(decoded)
         return replace(
@@ -120,8 +134,20 @@ class RefiningPredictor:
         )
 
 
-def refining(predictor: Predictor, config: RefinementConfig, has_budget: bool) -> Predictor:
-    """The predictor as ``config`` asks; ``has_budget``: of latency, which matching of descriptors does not fit."""
+def refining(
+    predictor: Predictor,
+    config: RefinementConfig,
+    has_budget: bool,
+    in_real_time: bool,
+    known_poses: Callable[[Sequence[View]], Iterable[PosePrior]] = lambda _: (),
+) -> Predictor:
+    """The predictor as ``config`` asks; ``known_poses`` as of `RefiningPredictor`.
+
+    ``has_budget``: of latency; descriptors do not fit it. ``in_real_time``: frames do not wait, so that descriptors may
+    take no longer than the network.
+    """
     if config.mode == "off":
         return predictor
-    return RefiningPredictor(predictor, has_descriptors=config.mode == "auto" and not has_budget)
+    if config.mode == "tracks" or has_budget:
+        return RefiningPredictor(predictor, 0.0, known_poses)
+    return RefiningPredictor(predictor, 1.0 if in_real_time else math.inf, known_poses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .estimate import Estimate
-from .rotations import cross_matrix, inverse
+from .rotations import cross_matrix
 
 LEAST_INFORMATION = 1e-9  # of the largest eigenvalue; what is told less is not told
 
@@ -30,21 +30,28 @@ def pose_covariances(found: Estimate) -> np.ndarray:
     return result
 
 
-def relative_covariance(found: Estimate, poses: np.ndarray, i: int, j: int) -> np.ndarray:
-    """(6, 6) of turn and shift of frame ``j`` in frame ``i``, the unit of length held.
+def joint_covariance(found: Estimate, poses: np.ndarray) -> np.ndarray:
+    """(6 S, 6 S) of all cameras' turns and shifts with the unit of length held; 0 of those that stay as they are.
 
     ``poses``: the solution's cam_from_reference (S, 4, 4).
     """
-    i_from_j = poses[i] @ inverse(poses[j])
-    by = np.zeros((6, 6 * len(poses)))
-    by[:, 6 * i : 6 * i + 6] = np.eye(6)
-    by[3:, 6 * i : 6 * i + 3] = -cross_matrix(i_from_j[:3, 3])
-    by[:3, 6 * j : 6 * j + 3] = by[3:, 6 * j + 3 : 6 * j + 6] = -i_from_j[:3, :3]
     free = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in found.placed if s != found.reference])
     longer = np.concatenate([np.zeros((len(poses), 3)), poses[:, :3, 3]], axis=1).ravel()[free]
     information = found.solution.information[np.ix_(free, free)]
     information = information + np.outer(longer, longer) * (np.trace(information) / max(longer @ longer, 1e-12))
-    return by[:, free] @ inverted(information) @ by[:, free].T
+    covariance = np.zeros((6 * len(poses), 6 * len(poses)))
+    covariance[np.ix_(free, free)] = inverted(information)
+    return covariance
+
+
+def relative_covariance(joint: np.ndarray, i_from_j: np.ndarray, i: int, j: int) -> np.ndarray:
+    """(6, 6) of turn and shift of frame ``j`` in frame ``i``; ``joint`` as of `joint_covariance`."""
+    both = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in (i, j)])
+    by = np.zeros((6, 12))
+    by[:, :6] = np.eye(6)
+    by[3:, :3] = -cross_matrix(i_from_j[:3, 3])
+    by[:3, 6:9] = by[3:, 9:] = -i_from_j[:3, :3]
+    return by @ joint[np.ix_(both, both)] @ by.T
 
 
 def inverted(information: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..tracking.observations import KnownDepth, parallax
 from ..window import Landmarks, same_pixels
-from .covariance import relative_covariance
+from .covariance import joint_covariance, relative_covariance
 from .estimate import Estimate
 from .problem import KnownPose
 from .rotations import inverse
@@ -51,9 +51,11 @@ def relative_poses(found: Estimate) -> Iterator[KnownPose]:
     poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[found.reference])
     extent = np.linalg.norm(poses[:, :3, 3], axis=1).max()
     least = np.square([LEAST_TURN] * 3 + [max(LEAST_SHIFT * extent, 1e-9)] * 3)
+    joint = joint_covariance(found, poses)
     for i, j in pairwise(found.placed):
-        covariance = AGAIN * relative_covariance(found, poses, i, j) + np.diag(least)
-        yield KnownPose(i, j, poses[i] @ inverse(poses[j]), np.linalg.inv(np.linalg.cholesky(covariance)))
+        i_from_j = poses[i] @ inverse(poses[j])
+        covariance = AGAIN * relative_covariance(joint, i_from_j, i, j) + np.diag(least)
+        yield KnownPose(i, j, i_from_j, np.linalg.inv(np.linalg.cholesky(covariance)))
 
 
 def landmarks(found: Estimate) -> Iterator[Landmarks]:

@@ -61,6 +61,10 @@ class TrackStore:
         deviation_px = max(FLOW_DEVIATION * frames[0].image.shape[1], LEAST_FLOW_PX)
         return Tracks(*joined(sights), self._are_far_apart(frames, sights), textured, deviation_px)
 
+    def num_new(self, frames: Sequence[WindowFrame]) -> int:
+        """Frames that `matched` would describe, at least 1."""
+        return max(1, sum(frame.number not in self._features for frame in frames))
+
     def matched(self, frames: Sequence[WindowFrame], intrinsics: np.ndarray) -> Tracks:
         """Tracks of features that fit their pairs' epipolar geometries; ``intrinsics`` (S, 3, 3) of the images."""
         for frame in frames:

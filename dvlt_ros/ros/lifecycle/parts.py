@@ -47,8 +47,9 @@ def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) 
     with ExitStack() as opened:
         topics = opened.enter_context(closing(SensorTopics(node, settings, complain))) if _uses_tf(config) else None
         mapper = Mapper(
-            settings.mapper, predictor, _sensors(topics, settings), complain, loop_closed=node.get_logger().info
-        )
+            settings.mapper, predictor, _sensors(topics, settings), complain,
+            loop_closed=node.get_logger().info, in_real_time=True,
+        )  # fmt: skip
         mapper.warm_up()
         anchor = None if topics is None else _make_anchor(node, parameters, topics)
         if anchor is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from textured_room import INTRINSICS, MAP_SCALE, MAP_SIZE, SIZE, frames, network
 
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.inference.prediction import PlaceRecognizer, WindowPrediction
 from dvlt_ros.mapping.inference.refining import RefinementConfig, RefiningPredictor, refining
 from dvlt_ros.mapping.mapper import Mapper
@@ -67,16 +70,14 @@ def test_refined_windows_make_a_better_path(images):
 
 def test_without_refinement_the_predictor_is_the_same_object_and_the_status_says_nothing(images):
     predictor = WrongPoses()
-    assert refining(predictor, RefinementConfig(), has_budget=False) is predictor
+    assert refining(predictor, RefinementConfig("off"), has_budget=False, in_real_time=False) is predictor
     mapper, _ = mapped(images[:2], "off")
     assert "refinement" not in mapper.status.values
 
 
 def test_all_views_are_decoded_and_the_chosen_ones_come_back(images):
-    from dvlt_ros.mapping.data.views import View
-
     inner = WrongPoses()
-    predictor = RefiningPredictor(inner, has_descriptors=False)
+    predictor = RefiningPredictor(inner, matching_share=0.0)
     views = [View(i, Frame(i + 1, "cam", 0, lambda: None), picture) for i, picture in enumerate(images[:6])]
     found = predictor.predict(views, 2, 84, [4, 5])
     assert inner.decoded == [6]
@@ -94,10 +95,18 @@ def test_places_are_recognized_only_if_the_network_does():
         def predict_apart(self, views, num_steps, image_size):
             return self.predict(views, num_steps, image_size, range(len(views)))
 
-    assert not isinstance(RefiningPredictor(WrongPoses(), False), PlaceRecognizer)
-    assert isinstance(RefiningPredictor(Recognizes(), False), PlaceRecognizer)
+    assert not isinstance(RefiningPredictor(WrongPoses(), 0.0), PlaceRecognizer)
+    assert isinstance(RefiningPredictor(Recognizes(), 0.0), PlaceRecognizer)
 
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ConfigError, match=r"refinement\.mode must be one of .*got 'on'"):
         RefinementConfig(mode="on")
+
+
+def test_a_window_of_one_frame_is_the_networks(images):
+    predictor = RefiningPredictor(WrongPoses(), matching_share=math.inf)
+    found = predictor.predict([View(0, Frame(1, "cam", 0, lambda: None), images[0])], 2, 84, [0])
+    assert len(found.depth) == 1
+    assert not found.landmarks
+    assert predictor.described() == "no window yet"

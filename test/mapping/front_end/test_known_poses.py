@@ -1,0 +1,59 @@
+"""What odometry and mounts tell a window's bundle adjustment."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+from room import picture, pose
+
+from dvlt_ros.mapping.data.frames import Frame
+from dvlt_ros.mapping.data.views import View
+from dvlt_ros.mapping.front_end.known_poses import known_poses
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom, OdometryError
+from dvlt_ros.mapping.sensors.suite import Sensors
+
+POSES = [pose((0.3 * i, 0, 0), 0.1 * i) for i in range(4)]
+
+
+def view(number, camera="", frame_set=0):
+    return View(number, Frame(number + 1, "cam", 0, lambda: None, camera), picture(number), frame_set)
+
+
+def odometry(missing=(), restarts_at=99):
+    def look_up(stamp_ns, _):
+        if stamp_ns - 1 in missing:
+            raise OdometryError("no odometry")
+        return CameraInOdom(POSES[stamp_ns - 1], epoch=int(stamp_ns - 1 >= restarts_at))
+
+    return look_up
+
+
+def told(views, **sensors):
+    return list(known_poses(Sensors(**sensors), views))
+
+
+def test_odometry_relates_each_view_to_the_one_before_and_drifts_with_the_way():
+    priors = told([view(i) for i in range(4)], odometry=odometry())
+    assert [(p.first, p.second) for p in priors] == [(0, 1), (1, 2), (2, 3)]
+    for prior in priors:
+        np.testing.assert_allclose(POSES[prior.first] @ prior.first_from_second, POSES[prior.second], atol=1e-9)
+    (far,) = told([view(0), view(3)], odometry=odometry())
+    assert (np.diag(far.covariance) > np.diag(priors[0].covariance)).all()
+
+
+def test_views_without_odometry_and_epochs_without_relation_are_left_out():
+    priors = told([view(i) for i in range(4)], odometry=odometry(missing=(1,)))
+    assert [(p.first, p.second) for p in priors] == [(0, 2), (2, 3)]
+    priors = told([view(i) for i in range(4)], odometry=odometry(restarts_at=2))
+    assert [(p.first, p.second) for p in priors] == [(0, 1), (2, 3)]
+    assert told([view(i) for i in range(4)]) == []
+
+
+def test_mounts_relate_the_views_of_a_frame_set():
+    mounts = {"left": pose((0, 0, 0)), "right": pose((0.1, 0, 0))}
+    rig = SimpleNamespace(cameras=("left", "right"), base_from_cam=mounts.__getitem__)
+    views = [view(2 * i + j, camera, frame_set=i) for i in range(2) for j, camera in enumerate(mounts)]
+    priors = told(views, rig=rig)
+    assert [(p.first, p.second) for p in priors] == [(0, 1), (2, 3)]
+    np.testing.assert_allclose(mounts["left"] @ priors[0].first_from_second, mounts["right"])
