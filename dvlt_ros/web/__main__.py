@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--max-views", type=int, help=f"of each input (default: all photos, {VIEWS_OF_STREAM} of a video)"
     )
     offline.add_argument("--max-points", type=int, default=shown.max_points, help="default: %(default)s")
-    offline.add_argument("--percentile", type=float, default=shown.percentile, help="of confidence, below: left out")
+    offline.add_argument("--percentile", type=float, help="of confidence, below: left out (default: the checkpoint's)")
     offline.add_argument("--frustum", type=float, default=shown.frustum_percent, help="in percent of the scene")
     return parser.parse_args(argv)
 

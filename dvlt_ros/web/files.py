@@ -95,10 +95,10 @@ def _archive(kind: SceneFormat, path: Path, scene: Scene, options: ShowOptions) 
 def _export(folder: Path, scene: Scene, options: ShowOptions, kind: SceneFormat) -> None:
     """Images as the network saw them; depth only where the sliders show points."""
     chosen = scene.select(options)
-    threshold = np.percentile(scene.confidence[scene.usable], options.percentile)
+    certain = scene.certain(options)
 
     def image(index: int) -> SceneImage:
-        depth = np.where(scene.confidence[index] >= threshold, scene.depth[index], np.float32(np.nan))
+        depth = np.where(certain[index], scene.depth[index], np.float32(np.nan))
         sight = Sight(depth, scene.images[index], scene.intrinsics[index])
         encoded = cv2.imencode(".jpg", scene.images[index][..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         return SceneImage(

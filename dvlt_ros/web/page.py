@@ -95,7 +95,7 @@ class Page:
                 with ui.button(icon="center_focus_strong", on_click=self.viewer.reset_view).props("round flat dense"):
                     ui.tooltip("Back to the first view")
         with ui.row().classes("dvlt-below") as self.below:
-            sliders(self._on_options, self.viewer.set_point_size)
+            self.percentile = sliders(self._on_options, self.viewer.set_point_size)
             downloads(f"/results/{self.session.token}/scene")
         self.below.set_visibility(False)
         self.look.set_visibility(False)
@@ -188,6 +188,7 @@ class Page:
         self.empty.set_visibility(False)
         self.below.set_visibility(True)
         self.look.set_visibility(True)
+        self.percentile.set_value(scene.percentile(self.session.options))
         self._refresh()
         shown = await run.io_bound(pictures_of, scene)
         if shown is not None:  # else the server is ending
@@ -201,7 +202,7 @@ class Page:
     def _refresh(self) -> None:
         """Other points or frusta of the same scene: the network has no part in it."""
         options, number = self.session.options, self.session.scene_number
-        version = f"{number}-{options.max_points}-{options.percentile:g}-{options.frustum_percent:g}"
+        version = f"{number}-{options.max_points}-{options.percentile}-{options.frustum_percent:g}"
         self.viewer.show(f"/results/{self.session.token}/scene.glb?{version}", number)
 
     # Helpers

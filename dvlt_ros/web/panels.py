@@ -50,8 +50,11 @@ def thumbnails(row: ui.row, photos: Photos, reference: int, choose: Callable[[in
             photo.on("click", lambda _, index=index: choose(index))
 
 
-def sliders(change: Callable[..., None], point_size: Callable[[float], None]) -> None:
-    """``change`` gets a field of `ShowOptions` when a slider is let go, ``point_size`` pixels while it moves."""
+def sliders(change: Callable[..., None], point_size: Callable[[float], None]) -> ui.slider:
+    """``change`` gets a field of `ShowOptions` when a slider is let go, ``point_size`` pixels while it moves.
+
+    Returns that of the percentile, which each scene's checkpoint sets until somebody moves it.
+    """
     start = ShowOptions()
     with ui.element("div").classes("dvlt-sliders"):
         _slider(
@@ -59,9 +62,9 @@ def sliders(change: Callable[..., None], point_size: Callable[[float], None]) ->
             POINT_COUNTS.index(start.max_points), lambda v: change(max_points=POINT_COUNTS[int(v)]),
             lambda v: f"{POINT_COUNTS[int(v)]:,}",
         )  # fmt: skip
-        _slider(
+        percentile = _slider(
             "Leave out the least certain", "points below this percentile of the confidence", (0, 100, 1),
-            start.percentile, lambda v: change(percentile=float(v)), lambda v: f"{v:g} %",
+            0, lambda v: change(percentile=float(v)), lambda v: f"{v:g} %",
         )  # fmt: skip
         _slider(
             "Camera size", "of the frusta, in percent of the scene; 0 hides cameras and path", (0, 5, 0.1),
@@ -69,6 +72,7 @@ def sliders(change: Callable[..., None], point_size: Callable[[float], None]) ->
         )  # fmt: skip
         size = _slider("Point size", "in pixels, on this page only", (1, 8, 0.5), 2, point_size, lambda v: f"{v:g} px")
         size.on_value_change(lambda event: point_size(event.value))
+    return percentile
 
 
 def _slider(

@@ -59,7 +59,7 @@ def reconstruct(
     if reference not in found:
         title = photos.titles[reference]
         raise InputError(f"{model_card(model).title} found no place for the reference {title}: {causes}")
-    return _scene(found, photos.titles, reference, model, _steps(updates), causes)
+    return _scene(found, photos.titles, reference, model, _steps(updates), predictor.cut_share, causes)
 
 
 def fit_together(photos: Photos) -> list[Picture]:
@@ -96,7 +96,8 @@ def _steps(updates: Sequence[MapUpdate]) -> int:
 
 
 def _scene(
-    found: dict[int, Reconstruction], titles: Sequence[str], reference: int, model: str, num_steps: int, causes: str,
+    found: dict[int, Reconstruction], titles: Sequence[str], reference: int, model: str, num_steps: int,
+    cut_share: float, causes: str,
 ) -> Scene:  # fmt: skip
     """``found``: by index of the photo. The scene is the reference's map; photos that are not in it are left out."""
     kept = sorted(index for index, frame in found.items() if frame.map_id == found[reference].map_id)
@@ -120,6 +121,7 @@ def _scene(
         is_metric=model_card(model).is_metric,  # the first window's unit is the map's
         model=model,
         num_steps=num_steps,
+        cut_share=cut_share,
         remark=f"left out: {', '.join(lost)} ({causes})" if lost else "",
     )
 

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import ConfigError, InputError
-from ..mapping.submaps.config import ConfidenceConfig
 
 
 @dataclass(frozen=True)
@@ -17,13 +16,13 @@ class ShowOptions:
     """What the sliders say; changing them needs no network."""
 
     max_points: int = 500_000
-    percentile: float = 100 * ConfidenceConfig.cut_share  # of each view's confidence, below which points are left out
+    percentile: float | None = None  # of each view's confidence, below: left out; None: as the checkpoint's config says
     frustum_percent: float = 1.0  # depth of the frusta in percent of the scene; 0: no cameras
 
     def __post_init__(self) -> None:
         if not 1_000 <= self.max_points <= 2_000_000:
             raise ConfigError(f"max_points must be from 1000 to 2000000, got {self.max_points}")
-        if not 0 <= self.percentile <= 100:
+        if self.percentile is not None and not 0 <= self.percentile <= 100:
             raise ConfigError(f"percentile must be from 0 to 100, got {self.percentile}")
         if not 0 <= self.frustum_percent <= 5:
             raise ConfigError(f"frustum_percent must be from 0 to 5, got {self.frustum_percent}")
@@ -54,6 +53,7 @@ class Scene:
     is_metric: bool
     model: str
     num_steps: int
+    cut_share: float  # of a view's pixels, the least confident, that the checkpoint says to leave out
     remark: str = ""  # views that were left out, and why
 
     def __post_init__(self) -> None:
@@ -80,18 +80,23 @@ class Scene:
 
     def select(self, options: ShowOptions) -> Selection:
         """The more points, or the lower the percentile, the more: those of a smaller choice stay."""
-        confidence = self.confidence[self.usable]
-        kept = np.flatnonzero(confidence >= self._least(options.percentile)[self.usable])
+        kept = np.flatnonzero(self.certain(options)[self.usable])
         kept = kept[np.argsort(self._lots[kept])[: options.max_points]]
-        return Selection(self.points[self.usable][kept], self.images[self.usable][kept], confidence[kept])
+        chosen = self.points[self.usable][kept], self.images[self.usable][kept]
+        return Selection(*chosen, self.confidence[self.usable][kept])
 
-    def _least(self, percentile: float) -> np.ndarray:
-        """(S, h, w) float32: the confidence that a point of each view needs, as the mapper cuts a share of a frame."""
+    def percentile(self, options: ShowOptions) -> float:
+        """Of each view's confidence, below which points are left out."""
+        return 100 * self.cut_share if options.percentile is None else options.percentile
+
+    def certain(self, options: ShowOptions) -> np.ndarray:
+        """(S, h, w) bool: usable and not left out, view by view, as the mapper cuts a share of a frame."""
+        percentile = self.percentile(options)
         with warnings.catch_warnings():  # a view without any usable pixel
             warnings.simplefilter("ignore", RuntimeWarning)
             known = np.where(self.usable, self.confidence, np.nan).reshape(len(self.titles), -1)
             least = np.nanpercentile(known, percentile, axis=1)
-        return np.broadcast_to(least.astype(np.float32)[:, None, None], self.usable.shape)
+        return self.usable & (self.confidence >= least.astype(np.float32)[:, None, None])
 
     @cached_property
     def _lots(self) -> np.ndarray:

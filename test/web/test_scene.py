@@ -33,6 +33,14 @@ def test_a_larger_choice_keeps_the_points_of_a_smaller_one(scene, max_points, pe
     assert small.confidence.min() >= min(least) - 1e-6
 
 
+def test_the_checkpoint_says_how_much_is_left_out_until_the_slider_does(scene):
+    graded = 1 + np.random.default_rng(0).random(scene.confidence.shape).astype(np.float32)
+    graded = Scene(**(vars_of(scene) | {"confidence": graded, "cut_share": 0.3}))
+    for options, share in ((ShowOptions(), 0.3), (ShowOptions(percentile=0), 0.0), (ShowOptions(percentile=60), 0.6)):
+        assert graded.percentile(options) == pytest.approx(100 * share)
+        assert graded.certain(options).sum() / graded.usable.sum() == pytest.approx(1 - share, abs=0.01)
+
+
 def test_points_have_the_colours_of_their_pixels(scene):
     chosen = scene.select(ShowOptions(max_points=1_000))
     first = zip(scene.points[0].reshape(-1, 3), scene.images[0].reshape(-1, 3), strict=True)
