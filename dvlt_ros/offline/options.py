@@ -35,13 +35,19 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], without: Seq
         )  # fmt: skip
 
 
+RETIRED = {"--no-recording": "is the default now, --recording asks for it"}  # options that are left out, and why
+
+
 def with_new_names(words: Sequence[str], known: Collection[str]) -> tuple[list[str], list[str]]:
-    """The words of a command line with old names of options replaced, and a warning for each that was.
+    """The words of a command line with old names of options replaced or left out, and a warning for each that was.
 
     ``known``: the options that there are; what is one of them is not old.
     """
     found, warnings = [], []
     for word in words:
+        if word in RETIRED and word not in known:
+            warnings.append(f"{word} {RETIRED[word]}")
+            continue
         option, equals, value = word.partition("=")
         name = option.removeprefix("--").replace("-", "_")
         if option.startswith("--") and option not in known and name in RENAMED:

@@ -24,7 +24,7 @@ START_NS = 1_700_000_000 * S
 STEPS_NS = st.sampled_from([S // 10] * 6 + [0, -S // 20, -S, 3 * S, 30 * S, -40 * S, 10**8 * S, -(10**9) * S])
 ENCODINGS = st.sampled_from(["rgb8"] * 6 + ["mono8", "mono16", "bayer_rggb8", "nonsense", "32FC1", ""])
 SHAPES = st.sampled_from([SIZE] * 6 + [SIZE[::-1], (12, 16), (1, 1)])
-WORDS = "--no-recording", "--device", "cpu", "--keyframes-min-change", "0", "--loops-mode", "never"
+WORDS = "--device", "cpu", "--keyframes-min-change", "0", "--loops-mode", "never"
 
 
 class AnyPlace(FakePredictor):

@@ -128,12 +128,24 @@ def test_a_camera_info_that_cannot_be_used_is_said(tmp_path, capsys):
 
 
 def test_old_names_of_options_are_taken_with_a_warning(photos, capsys):
-    words = ["--image-size=56", "--k-max", "2", "--loops", "never", "--model", "dvlt", "--window-size", "4"]
+    words = [
+        "--image-size=56",
+        "--k-max",
+        "2",
+        "--loops",
+        "never",
+        "--model",
+        "dvlt",
+        "--window-size",
+        "4",
+        "--no-recording",
+    ]
     args = reconstruct_bag.parse([str(photos), *words])
     assert (args.model_image_size, args.budget_k_max, args.loops_mode, args.window_size) == (56, 2, "never", 4)
     assert capsys.readouterr().err.splitlines() == [
         "reconstruct_bag: --image-size is now --model-image-size", "reconstruct_bag: --k-max is now --budget-k-max",
         "reconstruct_bag: --loops is now --loops-mode",
+        "reconstruct_bag: --no-recording is the default now, --recording asks for it",
     ]  # fmt: skip
     with pytest.raises(SystemExit):
         reconstruct_bag.parse([str(photos), "--never-was", "1"])
