@@ -78,6 +78,9 @@ def arguments(kind: type[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("reconstruction"), help="folder (default: reconstruction)")
     parser.add_argument("--topic", help="image topic of a bag, where there are several")
     parser.add_argument(
+        "--camera-info", type=Path, metavar="YAML", help="calibration of the images, instead of a recorded one"
+    )
+    parser.add_argument(
         "--rate-hz", type=float,
         help="of a folder's images without times, which are a stream then; without it they are photos of one scene",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from .bags.files import is_bag
 from .bags.rig import RigSource
 from .bags.source import BagSource
 from .border import border
+from .calibration import read_camera_info
 from .containers import UNREAD, Kind, kind_of, read_head
 from .folder import FolderSource
 from .images import Refusals, Source, SourceImage
@@ -36,7 +37,7 @@ Intrinsics = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
 def open_source(
     path: str | Path, *, topic: str | None = None, rate_hz: float | None = None, frame_id: str = FRAME_ID,
-    intrinsics: Intrinsics | None = None,
+    intrinsics: Intrinsics | None = None, camera_info: str | Path | None = None,
 ) -> Source:  # fmt: skip
     """A bag (folder or file), a folder of images, or a video.
 
@@ -47,18 +48,33 @@ def open_source(
         frame_id: of images that do not tell theirs.
         intrinsics: of a lens without distortion, instead of what is recorded; as in camera_info, with pixel centres
             at integers.
+        camera_info: a file as ROS's camera_calibration writes it, instead of what is recorded; intrinsics win.
 
     Raises:
-        DataError: nothing there, or nothing that can be read; it names the path and the cause.
+        DataError: nothing there, nothing that can be read, or a camera_info of images of another size; it names the
+            path and the cause.
     """
     path = Path(path).expanduser()
     if rate_hz is not None and not rate_hz > 0:
         raise DataError(f"rate_hz must be above 0, got {rate_hz}")
-    source = _open(path, topic, rate_hz, frame_name(frame_id), read_lens=intrinsics is None)
+    is_given = intrinsics is not None or camera_info is not None
+    source = _open(path, topic, rate_hz, frame_name(frame_id), read_lens=not is_given)
     first = next(iter(source), None)
     if first is None:
         raise DataError(f"{path}: none of {len(source)} images can be used; {source.refusals}")
-    return source if intrinsics is None else _Calibrated(source, intrinsics, first)
+    if not is_given:
+        return source
+    height, width = first.image.shape[:2]
+    if intrinsics is None:
+        assert camera_info is not None
+        lens = read_camera_info(Path(camera_info).expanduser())
+        if lens.size != (height, width):
+            wanted = f"{lens.size[1]} x {lens.size[0]}"
+            raise DataError(f"{camera_info}: of images of {wanted} pixels, the first of {path} has {width} x {height}")
+    else:
+        fx, fy, cx, cy = intrinsics
+        lens = Lens(fx, fy, cx + 0.5, cy + 0.5, (height, width), source="the given intrinsics")
+    return _Calibrated(source, lens)
 
 
 def open_rig(path: Path, topics: Sequence[str], frame_id: str = FRAME_ID) -> RigSource:
@@ -92,14 +108,12 @@ def _open(path: Path, topic: str | None, rate_hz: float | None, frame_id: str, r
 
 
 class _Calibrated:
-    """A source with given intrinsics, for images of the first one's size."""
+    """A source with a given lens, for images of its size."""
 
-    def __init__(self, source: Source, intrinsics: Intrinsics, first: SourceImage) -> None:
-        fx, fy, cx, cy = intrinsics
-        height, width = first.image.shape[:2]
+    def __init__(self, source: Source, lens: Lens) -> None:
         self._source, self.camera_problem, self.refusals = source, "", Refusals()
         self.has_times, self.remarks = source.has_times, source.remarks
-        self._lens = Lens(fx, fy, cx + 0.5, cy + 0.5, (height, width), source="the given intrinsics")
+        self._lens = lens
 
     def __len__(self) -> int:
         return len(self._source)

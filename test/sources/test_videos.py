@@ -7,10 +7,12 @@ import struct
 
 import numpy as np
 import pytest
+from pictures import write_camera_info
 from videos import RATE_HZ, retimed, turned, write_video
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.sources import open_source
+from dvlt_ros.sources.calibration import read_camera_info
 
 HEIGHT, WIDTH = 48, 64
 STEP_NS = 10**9 // RATE_HZ
@@ -144,3 +146,15 @@ def test_a_part_of_a_video(tmp_path, share, suffix, codec):
 def test_a_single_frame(tmp_path):
     images = list(open_source(write_video(tmp_path / "one.avi", frames(1), "MJPG"), rate_hz=4.0))
     assert [image.stamp_ns for image in images] == [STEP_NS]
+
+
+def test_a_video_gets_its_lens_from_a_file_of_images_of_its_size(tmp_path):
+    video = write_video(tmp_path / "walk.mp4", frames(3))
+    write_camera_info(tmp_path, image_width=WIDTH, image_height=HEIGHT)
+    known = read_camera_info(tmp_path / "camera_info.yaml")
+    given = open_source(video, camera_info=tmp_path / "camera_info.yaml")
+    assert [image.lens for image in given] == [known] * 3
+    assert all(image.lens is None for image in open_source(video))  # what lies beside a video is not its own
+    write_camera_info(tmp_path, image_width=2 * WIDTH, image_height=HEIGHT)
+    with pytest.raises(DataError, match=r"camera_info\.yaml: of images of 128 x 48 pixels, the first .* 64 x 48"):
+        open_source(video, camera_info=tmp_path / "camera_info.yaml")

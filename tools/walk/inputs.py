@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from PIL import Image
 
 from .commands import ROOT
@@ -115,8 +116,13 @@ def write_photos(path: Path, command: str) -> None:
     path.mkdir(parents=True)
     for index, pixels in enumerate(pictures()):
         cv2.imwrite(str(path / f"{index:03}.jpg"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    if "camera_info" in command:
-        shutil.copy(DEMO_SEQUENCE / "camera_info.yaml", path)
+
+
+def write_camera_info(path: Path, command: str) -> None:
+    """Of `pictures`: the demo's camera at their size."""
+    known = yaml.safe_load((DEMO_SEQUENCE / "camera_info.yaml").read_text())
+    known["camera_matrix"]["data"] = [112.0, 0.0, 55.5, 0.0, 112.0, 41.5, 0.0, 0.0, 1.0]
+    path.write_text(yaml.safe_dump(known | {"image_width": 112, "image_height": 84}))
 
 
 def write_walk(path: Path, command: str) -> None:
@@ -159,6 +165,7 @@ MAKERS: dict[str, Callable[[Path, str], None]] = {
     "photos": write_photos,
     "room": write_photos,
     "walk.mp4": write_walk,
+    "camera_info.yaml": write_camera_info,
     "camera_poses.txt": write_poses,
     "truth.txt": write_poses,
     "out/trajectory_0.txt": write_poses,

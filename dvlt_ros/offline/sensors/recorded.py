@@ -76,8 +76,14 @@ def set_camera_names(args: argparse.Namespace) -> None:
 def open_images(args: argparse.Namespace) -> Source:
     """Raises DataError: nothing that can be read, or topics that are asked for and are not there."""
     if args.cameras:
+        if args.camera_info is not None:
+            raise DataError(
+                f"--camera-info {args.camera_info}: --cameras are several, each with a camera_info of its own"
+            )
         return open_rig(args.source, args.cameras, args.camera_frame)
-    return open_source(args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame)
+    return open_source(
+        args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame, camera_info=args.camera_info
+    )
 
 
 def open_sensors(args: argparse.Namespace, config: MapperConfig, source: Source, notify: Notify) -> RecordedSensors:
