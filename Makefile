@@ -13,7 +13,7 @@ DOCS := .venv-docs
 # Fast DDS's default shared memory segment loses camera images and clouds. Two names: Fast DDS 2 (Jazzy) and 3.
 DDS := $(if $(filter humble jazzy,$(ROS_DISTRO)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
 
-.PHONY: help venv test lint docs docs-commands bench demo web clean
+.PHONY: help venv test lint docs docs-commands bench gpu demo web clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -46,9 +46,9 @@ $(DOCS)/.made: requirements/docs.txt
 	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
 	@touch $@
 
-# Without an environment, a Python that has PyTorch, a GPU machine's for instance, serves as it is. Asked for `bench` alone.
+# Without an environment, a Python that has PyTorch, a GPU machine's for instance, serves as it is. Asked for these alone.
 BENCH := $(RUN)
-ifneq ($(filter bench,$(MAKECMDGOALS)),)
+ifneq ($(filter bench gpu,$(MAKECMDGOALS)),)
 BENCH := $(if $(wildcard $(STAMP)),$(RUN),$(shell python3 -c 'import torch' 2>/dev/null && echo python3 || echo $(RUN)))
 endif
 
@@ -58,6 +58,9 @@ bench: $(if $(filter python3,$(BENCH)),,$(STAMP))  ## time, operations and memor
 	@mkdir -p bench_output
 	plot=$$($(BENCH) -c 'import matplotlib' 2>/dev/null && echo --plot bench_output/speed.png); \
 	  PYTHONPATH=. $(BENCH) benchmarks/speed.py --json bench_output/speed.json $$plot
+
+gpu: $(if $(filter python3,$(BENCH)),,$(STAMP))  ## smoke test, speed, training and evaluation on a GPU (ARGS="--minutes 25")
+	PYTHONPATH=. $(BENCH) -m benchmarks.gpu $(ARGS)
 
 demo: $(STAMP)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
 	$(DDS) $(RUN) -m dvlt_ros.ros.tools.demo $(ARGS)
