@@ -4,21 +4,21 @@ from setuptools import find_packages, setup
 
 package_name = "dvlt_ros"
 # Executables are called dvlt_NAME: installed by pip they lie on the PATH beside everything else.
-COMMANDS = {
-    "bag_to_dataset": "dvlt_ros.training.bag_to_dataset:main",
-    "benchmark": "dvlt_ros.benchmark:main",
-    "demo": "dvlt_ros.ros.tools.demo:main",
-    "export": "dvlt_ros.runtimes.command:main",
-    "evaluate": "dvlt_ros.training.evaluate:main",
-    "evaluate_benchmarks": "dvlt_ros.training.benchmarking.command:main",
-    "evaluate_trajectory": "dvlt_ros.evaluate_trajectory:main",
-    "play_camera": "dvlt_ros.ros.tools.play_camera:main",
-    "prepare": "dvlt_ros.training.prepare.command:main",
-    "reconstruct": "dvlt_ros.ros.node:main",
-    "reconstruct_bag": "dvlt_ros.reconstruct_bag:main",
-    "train": "dvlt_ros.training.train:main",
-    "web": "dvlt_ros.web.__main__:main",
-}
+COMMANDS = (
+    "bag_to_dataset",
+    "benchmark",
+    "demo",
+    "evaluate",
+    "evaluate_benchmarks",
+    "evaluate_trajectory",
+    "export",
+    "play_camera",
+    "prepare",
+    "reconstruct",
+    "reconstruct_bag",
+    "train",
+    "web",
+)
 
 setup(
     name=package_name,
@@ -75,7 +75,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            *(f"dvlt_{name} = {function}" for name, function in COMMANDS.items()),
+            *(f"dvlt_{name} = dvlt_ros.programs:{name}" for name in COMMANDS),
             *(
                 f"{name} = dvlt_ros.old_names:main" for name in COMMANDS if name not in ("export", "web")
             ),  # these are new

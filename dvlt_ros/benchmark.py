@@ -23,6 +23,7 @@ from typing import TypeVar
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from . import programs
 from .cameras import fit_cameras
 from .checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
 from .errors import DvltError, InputError
@@ -277,4 +278,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import programs
 from .errors import DvltError, InputError
 
 INSTALL = "pip install 'evo>=1.31,<2' scipy"
@@ -109,4 +110,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

@@ -16,13 +16,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from . import programs
 from .backends import DEFAULT_MODEL, checkpoint_title, model_names
 from .errors import DataError, DvltError
 from .mapping.config import MapperConfig
@@ -144,10 +145,10 @@ def run(args: argparse.Namespace, scene: SceneBuilder | None = None) -> tuple[st
     start_s = time.perf_counter()
     if scene is not None:
         scene.is_metric = recorded.sensors.tell_metres
-    with Results(args.output, options, recorded, scene) as results:
+    with programs.interrupts_between_steps() as interrupted, Results(args.output, options, recorded, scene) as results:
         mapper = Mapper(config, predictor, recorded.sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
         with closing(mapper):
-            reconstruct(mapper, source, results, args.load_map, args.save_map)
+            reconstruct(mapper, source, results, args.load_map, args.save_map, interrupted)
         for text in source.refusals.listed[:MOST_SAID]:
             tqdm.write(f"refused: {text}")
         every_refusal = [*source.refusals.listed, *refused]
@@ -184,13 +185,19 @@ def output_size(source: Source, config: MapperConfig, predictor: Predictor, opti
     return round(scale * height), round(scale * width)
 
 
-def reconstruct(mapper: Mapper, source: Source, results: Results, load: Path | None, save: Path | None) -> None:
-    """Every image into the mapper, every update into the results."""
+def reconstruct(
+    mapper: Mapper, source: Source, results: Results, load: Path | None, save: Path | None,
+    interrupted: Callable[[], bool],
+) -> None:  # fmt: skip
+    """Every image into the mapper until it is interrupted, every update into the results."""
     if save is not None:
         check_places(mapper, f"--save-map {save}")
     if load is not None:
         tqdm.write(load_map(mapper, load))
-    for image in tqdm(source, unit="frame", disable=None):
+    for count, image in enumerate(tqdm(source, unit="frame", disable=None)):
+        if interrupted():
+            tqdm.write(f"interrupted after {count} of {len(source)} images; what has become of them is written")
+            break
         if (update := mapper.add(frame_of(image))) is not None:
             results.add(update)
     for update in mapper.finish():
@@ -210,4 +217,4 @@ def picture(image: SourceImage) -> Picture:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

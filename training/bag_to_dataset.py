@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dvlt_ros import programs
 from dvlt_ros.errors import DataError, DvltError
 from dvlt_ros.sources.recording import open_recording
 
@@ -97,4 +98,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    programs.run(main)

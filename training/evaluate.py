@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dvlt_ros import programs
 from dvlt_ros.benchmark import machine, peak_memory_mib, reset_peak_memory
 from dvlt_ros.errors import ConfigError, DvltError
 
@@ -262,4 +263,4 @@ def run(args: argparse.Namespace) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

@@ -27,6 +27,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from dvlt_ros import programs
 from dvlt_ros.errors import ConfigError, DvltError
 from dvlt_ros.model import Dvlt, Prediction
 from dvlt_ros.model.config import PATCH_SIZE
@@ -295,4 +296,4 @@ def report(
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

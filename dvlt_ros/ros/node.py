@@ -9,28 +9,24 @@ cleanup     frees the device
 from __future__ import annotations
 
 import gc
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_updater import DiagnosticStatusWrapper, Updater
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ..errors import ConfigError, DvltError
+from .. import programs
+from ..errors import DvltError
 from ..health import Health
 from ..parameter_names import renamed
-from .command_line import refuse_other_arguments
 from .complaints import Complaints
 from .config import Settings
 from .lifecycle.parts import Parts, assemble
@@ -39,6 +35,7 @@ from .lifecycle.status import COMPONENTS, Condition, components, status_message
 from .lifecycle.stream import Stream
 from .parameters import Parameters, unknown_parameters
 from .process import settle_process
+from .program import ros_program, spin
 
 FOLLOW_PERIOD_S = 0.5
 STATUS_PERIOD_S = 1.0
@@ -187,28 +184,15 @@ class ReconstructNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    refuse_other_arguments("reconstruct", __doc__, args)
-    settle_process()
-    rclpy.init(args=args)
-    try:
+    with ros_program("dvlt_reconstruct", __doc__, args):
+        settle_process()
         node = ReconstructNode()
-    except (ConfigError, ParameterException) as error:
-        rclpy.try_shutdown()
-        sys.exit(f"reconstruct: {error}")
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except RuntimeError:  # RCLError: a signal may end the context between two checks
-        if rclpy.ok():
-            raise
-    finally:
-        node.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        try:
+            spin(node)
+        finally:
+            node.close()
+            node.destroy_node()
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from .. import programs
 from ..checkpoints import EMBEDDED_WEIGHTS
 from ..errors import DvltError
 from ..model import Dvlt
@@ -97,4 +98,4 @@ def time_ms(model: Looped, images: torch.Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

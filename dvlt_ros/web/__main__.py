@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import programs
 from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
 from ..errors import ConfigError, DvltError
 from .files import VIEWED, WRITERS
@@ -94,4 +95,4 @@ def serve(args: argparse.Namespace, model_host: ModelHost) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

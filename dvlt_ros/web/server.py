@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nicegui import app, ui
 
 from ..backends import DEFAULT_MODEL
 from ..errors import DvltError
+from ..programs import answer_first
 from .files import WRITERS
 from .model_host import ModelHost
 from .page import Page
@@ -38,6 +40,14 @@ def result(token: str, kind: str) -> FileResponse:
         raise HTTPException(409, str(error)) from error
     headers = {"Cache-Control": "no-store", "Content-Encoding": "identity"}  # packing points again gains nothing
     return FileResponse(path, filename=f"{session.scene_name}.{kind}", headers=headers)
+
+
+@app.on_startup
+def let_a_second_interrupt_end_the_process() -> None:
+    """The server's own answer to a second Ctrl-C is a traceback."""
+    answer = signal.getsignal(signal.SIGINT)
+    if callable(answer):
+        answer_first(lambda number: answer(number, None), signal.SIGINT)
 
 
 @app.on_shutdown

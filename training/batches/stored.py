@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dvlt_ros import programs
 from dvlt_ros.benchmark import parse_count, parse_image_size
 from dvlt_ros.errors import DataError, DvltError
 
@@ -217,4 +218,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

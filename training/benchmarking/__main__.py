@@ -1,3 +1,5 @@
+from dvlt_ros import programs
+
 from .command import main
 
-main()
+programs.run(main)

@@ -1,5 +1,5 @@
-import sys
+from dvlt_ros import programs
 
 from .command import main
 
-sys.exit(main())
+programs.run(main)

@@ -22,6 +22,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from tqdm import tqdm
 
+from ... import programs
 from ...demo import DEMO_SEQUENCE
 from ...errors import DvltError, InputError
 from ...export import write_page, write_ply, write_tum
@@ -153,4 +154,4 @@ def write(observer: Observer, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

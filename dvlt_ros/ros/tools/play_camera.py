@@ -7,18 +7,16 @@ Waits for a subscriber, plays, waits until the last image has been received, and
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -26,19 +24,21 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from ...errors import ConfigError, DvltError, InputError
+from ... import programs
+from ...errors import ConfigError, InputError
 from ...lens import Lens
 from ...parameters import check_parameters, parameter
 from ...sources import Source, SourceImage, open_source
 from ...sources.times import DEFAULT_RATE_HZ
-from ..command_line import refuse_other_arguments
 from ..messages import header, image_message
 from ..parameters import declare
+from ..program import ros_program
 
 QUEUE = 10
 # Fast DDS requests acknowledgement when the queue is full, else every 3 s; a queue of one is full with each image.
 QUEUE_AS_FAST_AS_IT_GOES = 1
 ACKNOWLEDGE_S = 10.0
+SLICE_S = 0.1  # of all waiting: a signal is answered between two of them
 JPEG_QUALITY = 90
 
 
@@ -158,7 +158,7 @@ class PlayCamera(Node):
     def _spin_until(self, due_s: float) -> None:
         """Runs callbacks until then, at least once."""
         while True:
-            self._executor.spin_once(timeout_sec=max(0.0, due_s - time.monotonic()))
+            self._executor.spin_once(timeout_sec=min(SLICE_S, max(0.0, due_s - time.monotonic())))
             if time.monotonic() >= due_s:
                 return
 
@@ -182,9 +182,11 @@ class PlayCamera(Node):
     def _wait_for_acknowledgement(self) -> None:
         """Waits for acknowledgement: images beyond the queue would be lost silently."""
         for publisher in (self._infos, self._images):
-            if not publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S)):
-                topic = publisher.topic_name
-                raise InputError(f"a subscriber of {topic} is stuck: nothing acknowledged in {ACKNOWLEDGE_S:g} s")
+            deadline_s = time.monotonic() + ACKNOWLEDGE_S
+            while not publisher.wait_for_all_acked(Duration(seconds=SLICE_S)):
+                if time.monotonic() > deadline_s:
+                    topic = publisher.topic_name
+                    raise InputError(f"a subscriber of {topic} is stuck: nothing acknowledged in {ACKNOWLEDGE_S:g} s")
 
     def _report(self, played: int, elapsed_s: float) -> None:
         refusals, problem = self._source.refusals, self._source.camera_problem
@@ -233,21 +235,9 @@ def refuse_changes(changed: Iterable[Parameter]) -> SetParametersResult:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    refuse_other_arguments("play_camera", __doc__, args)
-    rclpy.init(args=args)
-    try:
-        node = PlayCamera()
-        try:
-            node.play()
-        finally:
-            node.close()
-    except (DvltError, ImportError, ParameterException) as error:
-        sys.exit(f"play_camera: {error}")
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    with ros_program("dvlt_play_camera", __doc__, args), closing(PlayCamera()) as node:
+        node.play()
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)
