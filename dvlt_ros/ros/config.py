@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from ..errors import ConfigError
 from ..export.rerun import check_target
 from ..export.scenes import SceneFormat, check_formats
+from ..frame_names import frame_name
 from ..mapping.config import MapperConfig
 from ..mapping.sensors.gravity import GravitySource
 from ..mapping.sensors.rig_config import RigConfig
@@ -18,6 +19,16 @@ ImageTransport = Literal["raw", "compressed"]
 TfMode = Literal["auto", "map_to_odom", "map_to_camera", "none"]
 OdomSource = Literal["none", "topic", "tf"]
 DepthSource = Literal["none", "image", "cloud", "scan"]
+
+
+def check_frame(name: str, frame: str, may_be_empty: bool = False) -> None:
+    """Raises ConfigError: no name of a frame as TF 2 knows them."""
+    if frame != frame_name(frame):
+        raise ConfigError(
+            f"{name}: frames of TF 2 begin with no '/' and no space, got {frame!r}: {frame_name(frame)!r}?"
+        )
+    if not (frame or may_be_empty):
+        raise ConfigError(f"{name} must not be empty")
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class InputConfig:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        check_frame("input.camera_frame", self.camera_frame, may_be_empty=True)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class OdometrySourceConfig:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        check_frame("odometry.frame", self.frame)
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,9 @@ class FramesConfig:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        check_frame("frames.map", self.map)
+        check_frame("frames.base", self.base)
+        check_frame("frames.prefix", self.prefix, may_be_empty=True)
 
 
 @dataclass(frozen=True)
@@ -199,6 +215,8 @@ class NodeConfig:
     maps: MapsConfig = group(MapsConfig)
 
     def __post_init__(self) -> None:
+        if self.odometry.source == "tf" and self.frames.map == self.odometry.frame:
+            raise ConfigError(f"frames.map and odometry.frame are two frames, got {self.frames.map!r} for both")
         if self.tf.mode == "map_to_odom" and self.odometry.source == "none":
             raise ConfigError("tf.mode map_to_odom needs odometry: set odometry.source to topic or tf")
         if self.gravity.source != "auto" and self.odometry.source != "none":

@@ -9,6 +9,7 @@ cleanup     frees the device
 from __future__ import annotations
 
 import gc
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,10 +26,11 @@ from rclpy.parameter import Parameter
 
 from .. import programs
 from ..errors import DvltError
-from ..health import Health
+from ..health import Health, Level
 from ..parameter_names import renamed
 from .complaints import Complaints
 from .config import Settings
+from .lifecycle.health_log import HealthLog
 from .lifecycle.parts import Parts, assemble
 from .lifecycle.services import Services
 from .lifecycle.status import COMPONENTS, Condition, components, status_message
@@ -50,7 +52,9 @@ class ReconstructNode(LifecycleNode):
         self._parts: Parts | None = None  # from configure to cleanup
         self._stream: Stream | None = None  # while active
         self._label = "unconfigured"
-        self._complaints = Complaints(self.get_logger().warning)
+        logger = self.get_logger()
+        self._complaints = Complaints(logger.warning)
+        self._health_log = HealthLog({Level.OK: logger.info, Level.WARN: logger.warning, Level.ERROR: logger.error})
         self._settings = Parameters(self, lambda: self._parts is not None, self._on_parameters)
         self._requests = Services(self, self._condition)
         self._status = self.create_publisher(DiagnosticStatus, "status", 5)
@@ -62,7 +66,7 @@ class ReconstructNode(LifecycleNode):
         for component in COMPONENTS:
             self._updater.add(component, partial(self._diagnose_component, component))
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # the timers go on while simulated time stands still
-        self.create_timer(STATUS_PERIOD_S, self._publish_status, clock=steady)
+        self.create_timer(STATUS_PERIOD_S, self._look, clock=steady)
         self.create_timer(FOLLOW_PERIOD_S, self._follow, clock=steady)
 
     # Lifecycle: a transition that fails logs its reason and changes nothing.
@@ -165,6 +169,11 @@ class ReconstructNode(LifecycleNode):
             self.get_fully_qualified_name(), self._label, self._settings.current, self._parts, self._stream,
             self._complaints.latest,
         )  # fmt: skip
+
+    def _look(self) -> None:
+        """Once a second: troubles to the console, the status to whoever listens."""
+        self._health_log.follow(components(self._condition()), time.monotonic())
+        self._publish_status()
 
     def _publish_status(self) -> None:
         if self._status.get_subscription_count():

@@ -107,3 +107,18 @@ def test_a_rotation_may_be_a_word_or_a_number(make_node, value):
 def test_the_node_knows_what_metres_come_from():
     assert not NodeConfig().has_metric_source
     assert NodeConfig().placement == "map_to_camera"
+
+
+@pytest.mark.parametrize(
+    ("name", "frame"),
+    [("frames.map", "/map"), ("frames.map", ""), ("frames.map", " map"), ("frames.base", "/base_link"),
+     ("frames.prefix", "/robot1/"), ("input.camera_frame", "/camera_optical_frame"), ("odometry.frame", "//odom")],
+)  # fmt: skip
+def test_frames_are_named_as_tf_2_names_them(make_node, name, frame):
+    with pytest.raises(ConfigError, match=f"^{name}[ :]"):
+        make_node(**{name: frame})
+
+
+def test_the_map_is_no_frame_of_odometry(make_node):
+    with pytest.raises(ConfigError, match=r"frames\.map and odometry\.frame are two frames, got 'odom' for both"):
+        make_node(**{"odometry.source": "tf", "frames.map": "odom"})

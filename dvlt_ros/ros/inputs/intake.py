@@ -28,6 +28,7 @@ from ..status_board import StatusBoard
 QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)
 MAX_CAMERAS = 16  # frames and sizes whose camera_info is kept
 LATCHED = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
+MAX_TOPICS = 3  # that are named as others with images
 MAX_TRANSIT_NS = 10 * 10**9  # an older receive time is of another clock
 
 
@@ -94,6 +95,26 @@ class FollowingSubscription:
     def num_publishers(self) -> int:
         return self._node.count_publishers(self.topic)
 
+    def silence(self) -> str:
+        """What is known of the publishers, of a topic on which nothing comes."""
+        offered = {info.topic_type for info in self._node.get_publishers_info_by_topic(self.topic)}
+        wanted = type_name(self._kind)
+        if not offered:
+            others = ", ".join(self._elsewhere(wanted)[:MAX_TOPICS])
+            return "it has no publisher" + (f"; {wanted} comes on {others}" if others else "")
+        if wanted not in offered:
+            return f"its publisher sends {', '.join(sorted(offered))} and not {wanted}"
+        return (
+            "it has a publisher; with best effort and the default transport big messages get lost: see "
+            f"config/fastdds.xml, or set input.reliability (now {self.reliability.name.lower()})"
+        )
+
+    def _elsewhere(self, wanted: str) -> list[str]:
+        """Topics of that type that others publish."""
+        own = {publisher.topic_name for publisher in self._node.publishers}
+        topics = [topic for topic, types in self._node.get_topic_names_and_types() if wanted in types]
+        return [topic for topic in topics if topic not in own and self._node.count_publishers(topic)]
+
     def close(self) -> None:
         self._follow_latched(is_wanted=False)
         self._node.destroy_subscription(self._subscription)
@@ -126,6 +147,7 @@ class Intake:
         self._lenses: dict[tuple[str, tuple[int, int]], Lens] = {}
         self._decoder = ImageDecoder()  # used by the worker alone
         self._last_ns = time.monotonic_ns()
+        self.has_images = False  # since the subscription
         self._board = board
         topics = f"{camera}/" if camera else ""
         kind, topic = Image, node.resolve_topic_name(f"{topics}image")
@@ -151,6 +173,7 @@ class Intake:
 
     def _on_image(self, message: Image | CompressedImage, info: dict[str, int]) -> None:
         received_ns = self._last_ns = receive_time_ns(info)
+        self.has_images = True
         self._offer(
             Frame(
                 stamp_ns_of(message.header),
@@ -211,6 +234,11 @@ class Intake:
         """An empty text: there is no problem."""
         text = f"camera_info: {problem}" if problem else ""
         self._board.post("camera_info", Health.unless(text), source=self._camera)
+
+
+def type_name(kind: type) -> str:
+    """As ROS's tools write it, sensor_msgs/msg/Image for example."""
+    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
 
 
 def receive_time_ns(info: dict[str, int]) -> int:

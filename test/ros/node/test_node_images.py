@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from robot import HEIGHT, WIDTH, as_image
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from dvlt_ros.health import Level
 
 
 def test_compressed_images(make_robot):
@@ -150,3 +154,33 @@ def test_a_camera_that_stops_is_an_error_and_coming_back_later_begins_another_ma
         return robot.messages["status"][-1].level == DiagnosticStatus.OK
 
     robot.until(is_well_while_images_come, "the end of the error")
+
+
+def test_a_camera_that_dies_is_an_error_and_the_console_has_its_begin_and_its_end(make_robot, monkeypatch):
+    robot = make_robot(output_stale_after_s=0.2, output_publish_unscaled=False)
+    lines = []
+    robot.node._health_log._say = dict.fromkeys(Level, lines.append)
+    elsewhere = robot.me.create_publisher(Image, "elsewhere/image_raw", 1)
+    robot.start()
+    robot.until(lambda: any("none ever" in line for line in lines), "a line of a camera that has never come")
+    robot.until(lambda: any(line.startswith("output: depth, points") for line in lines), "a line of what is withheld")
+
+    def is_well():
+        robot.show()
+        return lines and lines[-1].startswith("camera: images arrive again, after ")
+
+    robot.until(is_well, "the line of the end of silence")
+    robot.me.destroy_publisher(robot.camera)
+    dead = "no image on /image for "
+    robot.until(lambda: lines[-1].startswith(f"camera: {dead}"), "the line of a dead driver")
+    assert "it has no publisher; sensor_msgs/msg/Image comes on /elsewhere/image_raw" in lines[-1]
+    assert robot.status()["level"] == DiagnosticStatus.ERROR
+    robot.me.destroy_publisher(elsewhere)
+    other = SimpleNamespace(topic_type="sensor_msgs/msg/CompressedImage", qos_profile=QoSProfile(depth=1))
+    monkeypatch.setattr(robot.node, "get_publishers_info_by_topic", lambda _: [other])
+    sent = "its publisher sends sensor_msgs/msg/CompressedImage and not sensor_msgs/msg/Image"
+    robot.until(lambda: sent in robot.status()["message"], "the type of what comes")
+    assert robot.set(output_publish_unscaled=True)[0].successful
+    robot.until(
+        lambda: "output: depth, points, poses and TF are published, after" in lines[-1], "the end of withholding"
+    )
