@@ -182,7 +182,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--refinement", choices=("off", "tracks", "auto"), default="off", help="default: off")
+    parser.add_argument("--refinement", choices=("off", "tracks", "auto"), default="auto", help="default: auto")
     parser.add_argument("--max-registration-residual", type=float, default=RegistrationConfig().max_residual)
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--threads", type=int, default=2, help="of pycolmap and of PyTorch (default: 2)")
