@@ -24,13 +24,28 @@ def prepend(variable: str, path: Path) -> bool:
     return True
 
 
+def add(variable: str, path: Path) -> bool:
+    """Put `path` into a search path, behind the workspaces that are sourced and before other virtual environments."""
+    parts = [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
+    if str(path) in parts:
+        return False
+    places = [place for place, part in enumerate(parts) if is_in_environment(Path(part))]
+    parts.insert(min(places, default=len(parts)), str(path))
+    os.environ[variable] = os.pathsep.join(parts)
+    return True
+
+
+def is_in_environment(path: Path) -> bool:
+    return any((folder / "pyvenv.cfg").is_file() for folder in (path, path.parent))  # its overlay lies in it
+
+
 def main() -> None:
     site_packages = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     has_wheels = (PREFIX / site_packages / WHEELS_HOOK).is_dir()
 
-    entered = has_wheels and prepend("AMENT_PREFIX_PATH", PREFIX)
+    entered = has_wheels and add("AMENT_PREFIX_PATH", PREFIX)
     if (OVERLAY / "share").is_dir():
-        prepend("AMENT_PREFIX_PATH", OVERLAY)
+        add("AMENT_PREFIX_PATH", OVERLAY)
         entered = prepend("LD_LIBRARY_PATH", OVERLAY / "lib") or entered
     if (OVERLAY / site_packages).is_dir():
         sys.path.append(str(OVERLAY / site_packages))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +106,30 @@ def test_one_of_the_right_kind_stays(tmp_path):
     environment = make_venv.Environment(prefix)
     assert environment.has(with_system_packages=False)
     assert not environment.has(with_system_packages=True)
+
+
+@pytest.mark.parametrize(
+    ("sourced", "found"),
+    [
+        ([], ["overlay", "venv"]),
+        (["install", "opt"], ["install", "opt", "overlay", "venv"]),
+        (["install", "other", "other/overlay"], ["install", "overlay", "venv", "other", "other/overlay"]),
+        (["venv", "install"], ["overlay", "venv", "install"]),
+    ],
+    ids=["nothing", "workspace and distribution", "another environment", "from within"],
+)
+def test_what_is_sourced_wins_over_the_environments_own_copy(tmp_path, sourced, found):
+    python = environment_with_rclpy(tmp_path / "venv")
+    site_packages = next((tmp_path / "venv").glob("lib/python3*/site-packages"))
+    (site_packages / "ros_wheels_bootstrapper").mkdir()
+    (tmp_path / "venv/overlay/share").mkdir(parents=True)
+    filled(tmp_path / "other")
+    shutil.copy(TOOLS / "venv_environment.py", site_packages / "_environment.py")
+    (site_packages / "environment.pth").write_text("import _environment\n")
+    path = os.pathsep.join(str(tmp_path / name) for name in sourced)
+    done = subprocess.run(
+        [python, "-c", "import os; print(os.environ['AMENT_PREFIX_PATH'])"],
+        env={"AMENT_PREFIX_PATH": path}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    names = [str(Path(part).relative_to(tmp_path)) for part in done.stdout.strip().split(os.pathsep)]
+    assert [name.removeprefix("venv/") for name in names] == found
