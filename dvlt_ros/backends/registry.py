@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 import torch
 
+from ..checkpoints import EMBEDDED
 from ..errors import ConfigError
 from .protocol import ModelCard, MultiViewModel
 
@@ -59,12 +60,12 @@ def checkpoint_title(name: str, weights: str = "") -> str:
         ConfigError: a name that no model has.
     """
     card = model_card(name)
-    source = weights or card.default_weights.source
+    source = card.default_weights.source if weights in ("", EMBEDDED) else weights
     path = Path(source).expanduser()
     if not path.is_absolute() and not path.exists():  # a Hugging Face id
         return f"{card.title} {source}"
     parts = path.resolve().parts
-    own = parts[-1:] if parts[-1] not in ("model.safetensors", "checkpoint", "best", "latest") else parts[-2:]
+    own = parts[-1:] if parts[-1] not in ("model.safetensors", "checkpoint", "best", "last") else parts[-2:]
     return f"{card.title} {'/'.join(own)}"
 
 

@@ -18,12 +18,27 @@ from dvlt_ros import reconstruct_bag
 from dvlt_ros.backends import is_installed, load_model, model_card, model_names
 from dvlt_ros.backends.images import prepare_for
 from dvlt_ros.backends.protocol import ModelCard, WeightsCard
-from dvlt_ros.backends.registry import licence_warning
+from dvlt_ros.backends.registry import checkpoint_title, licence_warning
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError, WeightsError
 from dvlt_ros.geometry import camera_directions, pixel_centers, project
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "other-models.md"
+
+
+@pytest.mark.parametrize(
+    ("weights", "title"),
+    [
+        ("", "dvlt-nano"),
+        ("embedded", "dvlt-nano"),
+        ("/runs/kitchen/last", "kitchen/last"),
+        ("/runs/kitchen/best", "kitchen/best"),
+        ("/models/mine", "mine"),
+        ("nvidia/dvlt", "nvidia/dvlt"),
+    ],
+)
+def test_checkpoints_are_called_so_that_they_can_be_told_apart(weights, title):
+    assert checkpoint_title("dvlt", weights) == f"Déjà View {title}"
 
 
 @pytest.mark.parametrize("name", STAND_INS)

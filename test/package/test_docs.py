@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -176,3 +177,20 @@ def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     docs = ROOT / "docs"
     assert not [str(page.relative_to(docs)) for page in PAGES[1:] if str(page.relative_to(docs)) not in navigation]
+
+
+def test_published_figures_of_models_are_those_of_the_table():
+    """On the page that helps to choose one; in training/benchmarking/published.json is what was published."""
+    published = json.loads((ROOT / "training" / "benchmarking" / "published.json").read_text())["methods"]
+    names = {"Déjà View": "DVLT paper", "Depth Anything 3": "DA3-L", "π³": "Pi3"}
+    page = (ROOT / "docs" / "how-to" / "which-model.md").read_text()
+    rows = re.findall(
+        r"^\| (.+?)(?: \(.*?\)| large)? \| `--\w+ \S+` \| ([\d.]+), ([\d.]+) \| ([\d.]+), ([\d.]+) \|", page, re.M
+    )
+    assert len(rows) == 7
+    for name, *figures in rows:
+        sets = published[names.get(name, name)]
+        expected = [
+            sets[data][column] for data in ("eth3d", "scannetpp") for column in (0, 3)
+        ]  # error of depth, AUC@30
+        assert [float(figure) for figure in figures] == expected, name

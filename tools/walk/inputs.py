@@ -98,11 +98,12 @@ def write_recording(path: Path, command: str) -> None:
 
 
 def write_kitchen(path: Path, command: str) -> None:
-    """Colour, depth of the same camera and odometry, 84 frames."""
-    records = [*robot(ROOM_FRAMES), *camera("/camera/color/image_raw", ROOM_FRAMES, SMALL)]
+    """Colour, depth of the same camera and odometry: many frames for training, few for a map."""
+    count = COUNT if command.startswith("dvlt_reconstruct_bag") else ROOM_FRAMES
+    records = [*robot(count), *camera("/camera/color/image_raw", count, SMALL)]
     rows = np.linspace(2000, 4000, SMALL[0]).astype(np.uint16)
     depth = np.repeat(rows[:, None], SMALL[1], axis=1)
-    records += [("/camera/depth/image_raw", bags.image(stamp_ns, depth, "16UC1")) for stamp_ns in poses(ROOM_FRAMES)]
+    records += [("/camera/depth/image_raw", bags.image(stamp_ns, depth, "16UC1")) for stamp_ns in poses(count)]
     write_mcap(path, records)
 
 
@@ -176,7 +177,7 @@ MAKERS: dict[str, Callable[[Path, str], None]] = {
     "outputs/nano/last": copy_checkpoint,
     "outputs/nano_finetune/last": copy_checkpoint,
 }
-OF_THE_COMMAND = ("recording.mcap",)  # made anew for each
+OF_THE_COMMAND = ("recording.mcap", "kitchen.mcap")  # made anew for each
 
 
 def named_inputs(words: list[str]) -> Iterator[str]:

@@ -31,6 +31,7 @@ LEFT_OUT = (
     Rule(r"^dvlt_(prepare|evaluate_benchmarks) ", "needs public data sets; test/training has small ones"),
     Rule(r"^rerun ", "opens a window"),
     Rule(r"^dvlt_(play_camera|reconstruct) ", "waits for a node, or is one; test/ros plays to one"),
+    Rule(r"^dvlt_export |--model-runtime", "takes a minute of two cores; test/runtimes exports graphs and runs them"),
     Rule(r"^python3 benchmarks/overfit.py", "takes minutes; its options are those of dvlt_train"),
 )
 SHORTENED = (
