@@ -67,6 +67,8 @@ class FolderSource:
         levels = GreyLevels()
         for stamp_ns, path in self._images:
             try:
+                if stamp_ns == 0:
+                    raise DataError("its time is 0, as of a stamp that was never set")
                 view = read_view(path, self._lens, levels)
             except DataError as error:
                 self.refusals.add(error, name=str(path))

@@ -51,7 +51,19 @@ def test_a_listing_tells_times_and_files(tmp_path):
     assert "gone.png: cannot be read: No such file" in source.refusals.first
 
 
-@pytest.mark.parametrize("text", ["now rgb/0.png\n", "1.0\n", "", "0.0 a.png\n", "nan a.png\n"])
+@pytest.mark.parametrize("times", [(0, 1, 2), ("0.000000", "0.033333", "0.066667"), (0, 0, 5)])
+def test_a_listing_that_begins_at_0_loses_what_has_no_time(tmp_path, times):
+    for index in range(3):
+        save(tmp_path / f"{index}.png", index)
+    (tmp_path / "rgb.txt").write_text("".join(f"{time} {index}.png\n" for index, time in enumerate(times)))
+    source = open_source(tmp_path)
+    kept = [float(time) for time in times if float(time)]
+    np.testing.assert_allclose([image.stamp_ns * 1e-9 for image in source], kept)
+    assert source.refusals.count == 3 - len(kept)
+    assert "0.png: its time is 0" in source.refusals.first
+
+
+@pytest.mark.parametrize("text", ["now rgb/0.png\n", "1.0\n", "", "0.0 a.png\n", "nan a.png\n", "-1 a.png\n2 b.png\n"])
 def test_bad_listings_are_refused(tmp_path, text):
     (tmp_path / "rgb.txt").write_text(text)
     with pytest.raises(InputError, match=r"rgb\.txt"):

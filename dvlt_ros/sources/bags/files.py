@@ -62,7 +62,7 @@ class BagFiles:
             with border(file, "compressed, and cannot be unpacked"):
                 self._folder = self._folder or tempfile.TemporaryDirectory(prefix="dvlt_bag_")
                 target = Path(self._folder.name) / f"{len(self._unpacked)}_{file.stem}"
-                room = shutil.disk_usage(self._folder.name).free
+                room = shutil.disk_usage(self._folder.name).free * 9 // 10  # others need some, too
                 with zstd().open(file, "rb") as source, target.open("wb") as sink:
                     while data := source.read(COPY_BYTES):
                         room -= len(data)
