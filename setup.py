@@ -66,7 +66,7 @@ setup(
             "tensorboard",
         ],
         "wandb": ["wandb>=0.31,<0.32"],
-        "web": ["nicegui>=3.18,<4"],
+        "web": ["nicegui>=3.18,<4", "pillow-heif>=1.1,<2"],
     },
     zip_safe=False,
     maintainer="dvlt_ros maintainers",

@@ -135,11 +135,12 @@ def run(args: argparse.Namespace, scene: SceneBuilder | None = None) -> tuple[st
 
     recorded = open_sensors(args, config, source, notify)
     predictor = load_predictor(config.model)
-    tqdm.write(f"{checkpoint_title(config.model.name, config.model.weights)} on {predictor.device}")
+    network = checkpoint_title(config.model.name, config.model.weights)
+    tqdm.write(f"{network} on {predictor.device}")
     if not (source.has_times or recorded.sensors.tell_metres or args.load_map):
         source, config = together(source, config, predictor, asked_for(MapperConfig, args))
     is_full = args.full_resolution or bool(args.export)
-    options = OutputOptions(args.recording, args.points_stride, args.rrd, is_full, args.export)
+    options = OutputOptions(network, args.recording, args.points_stride, args.rrd, is_full, args.export)
     if args.output is not None:
         tqdm.write(check_disk(args.output, len(source), output_size(source, config, predictor, options), options))
     start_s = time.perf_counter()
@@ -160,7 +161,7 @@ def run(args: argparse.Namespace, scene: SceneBuilder | None = None) -> tuple[st
         f"{counts.published} frames in {time.perf_counter() - start_s:.1f} s on {predictor.device}, "
         f"{counts.passed_over} passed over, {counts.dropped} dropped, "
         f"{said}; {cameras_of(source)}{gravity_of(mapper)}{relocalization_of(mapper)}"
-        f"maps: {results.num_maps}, {lengths_of(results, recorded, mapper)}; {loops_of(mapper)}"
+        f"maps: {results.num_maps}, {lengths_of(results, recorded, mapper, network)}; {loops_of(mapper)}"
     )
     return ended, every_refusal
 

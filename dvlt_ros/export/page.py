@@ -12,8 +12,11 @@ import numpy as np
 
 from .files import write_atomically
 
+DEPTH_COLORS = "turbo"  # of all pictures: blue near, red far
+CONFIDENCE_COLORS = "viridis"  # violet doubtful, yellow certain
 MOST_COLUMNS = 6
 MOST_POINTS = 60_000
+LEGENDS = "near: blue, far: red", "doubtful: violet, certain: yellow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,19 +41,22 @@ def write_page(
     chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, min(MOST_COLUMNS, len(frames))).round().astype(int)]
     depths = np.concatenate([frame.depth.ravel() for frame in chosen])
     near, far = np.nanquantile(depths, [0.02, 0.98]) if np.isfinite(depths).any() else (0.0, 1.0)
+    surest = float(np.quantile(np.concatenate([np.log(frame.confidence).ravel() for frame in chosen]), 0.98)) or 1.0
     figure = pyplot.figure(figsize=(2.6 * len(chosen), 13), layout="constrained")
     grid = figure.add_gridspec(4, len(chosen), height_ratios=[1, 1, 1, 3.2])
     for column, frame in enumerate(chosen):
         pictures: dict[str, dict[str, Any]] = {
             frame.title: {"X": frame.rgb},
-            "depth": {"X": frame.depth, "cmap": "turbo", "vmin": near, "vmax": far},
-            "log confidence": {"X": np.log(frame.confidence), "cmap": "viridis"},
+            "depth": {"X": frame.depth, "cmap": DEPTH_COLORS, "vmin": near, "vmax": far},
+            "log confidence": {"X": np.log(frame.confidence), "cmap": CONFIDENCE_COLORS, "vmin": 0, "vmax": surest},
         }
         for row, (title, picture) in enumerate(pictures.items()):
             axis = figure.add_subplot(grid[row, column])
-            axis.imshow(**picture)
+            shown = axis.imshow(**picture)
             axis.set_title(title, fontsize=8)
             axis.axis("off")
+            if column == len(chosen) - 1 and row > 0:
+                figure.colorbar(shown, ax=axis, shrink=0.8, label=LEGENDS[row - 1])
     below = grid[3, :].subgridspec(1, 2)
     top, side = figure.add_subplot(below[0]), figure.add_subplot(below[1])
     _view(top, points, colors, positions, (1, 0), ("y, left", "x, forward"), "map from above")

@@ -40,6 +40,7 @@ OF_A_MAP = re.compile(rf"({UNPLACED})?(map_N\.ply|trajectory_N\.txt|page_N\.png)
 class OutputOptions:
     """What is written beside maps, paths and depth images."""
 
+    network: str = ""  # model and checkpoint, as the files name them
     recording: bool = False  # the MCAP with the node's topics
     points_stride: int = 2  # of the points in the recording
     rrd: Path | None = None  # a file for Rerun
@@ -242,10 +243,11 @@ class Results:
             stem, suffix = name.split(".")
             return folder / f"{prefix}{stem}_{name_of_map}.{suffix}"
 
-        caption = f"{len(frames)} frames, {len(points)} points; {unit}"
+        about = f"{unit}; {self._options.network}" if self._options.network else unit
+        caption = f"{len(frames)} frames, {len(points)} points; {about}"
         map_, trajectory, page = (path(name) for name in ("map.ply", "trajectory.txt", "page.png"))
-        self._write_file(trajectory, lambda: write_tum(trajectory, stamps_ns, poses, comment=unit))
-        self._write_file(map_, lambda: write_ply(map_, points, colors, confidence, comment=unit))
+        self._write_file(trajectory, lambda: write_tum(trajectory, stamps_ns, poses, comment=about))
+        self._write_file(map_, lambda: write_ply(map_, points, colors, confidence, comment=about))
         shown = self._gallery.of(frames)
         if self._scenes is not None:
             self._scenes.add_map(f"{prefix}scene_{name_of_map}", snapshot, frames)

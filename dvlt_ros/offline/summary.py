@@ -11,8 +11,8 @@ from .results import METRES, UNPLACED, UNSCALED, Results
 from .sensors import RecordedSensors
 
 
-def lengths_of(results: Results, recorded: RecordedSensors, mapper: Mapper) -> str:
-    """Whether they are metres, of how many frames, and why not."""
+def lengths_of(results: Results, recorded: RecordedSensors, mapper: Mapper, network: str) -> str:
+    """Whether they are metres, of how many frames, and why not; ``network`` is the checkpoint's title."""
     if not recorded.metres_by:
         return f"{UNSCALED} each"
     sources = " and ".join(recorded.metres_by)
@@ -23,7 +23,8 @@ def lengths_of(results: Results, recorded: RecordedSensors, mapper: Mapper) -> s
         scale = status.health["scale"]
         reason = "too few frames" if scale.level == Level.OK else scale.text
         return (
-            f"NOT IN METRES: with {sources} the scale was never certain ({reason}); all frames are {where}; "
+            f"NOT IN METRES: with {sources} the scale was never certain ({reason}); seen by {network}; "
+            f"all frames are {where}; "
             + ("--odom none maps without odometry, loops included" if recorded.odometry else "")
         ).removesuffix("; ")
     residual = status.values["scale_residual"]

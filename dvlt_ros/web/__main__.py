@@ -51,6 +51,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     page.add_argument("--host", default="127.0.0.1", help="0.0.0.0: others in the network may come, too")
     page.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
     page.add_argument("--no-open", action="store_true", help="do not open a browser")
+    page.add_argument(
+        "--weights", nargs="+", default=[], metavar="CHECKPOINT",
+        help="of Déjà View, that visitors can choose beside the embedded and the published ones",
+    )  # fmt: skip
     offline = parser.add_argument_group("files instead of the page")
     offline.add_argument("--offline", action="store_true", help="write OUTPUT_ROOT/<sequence>/<model>.<kind>")
     offline.add_argument("--input", type=Path, nargs="+", default=[], help="folders of images, videos, bags, images")
@@ -91,7 +95,7 @@ def serve(args: argparse.Namespace, model_host: ModelHost) -> None:
         from .server import run_page
     except ImportError as error:
         raise ConfigError(f"the page needs NiceGUI ({error}): pip install 'nicegui>=3.18,<4'") from error
-    run_page(model_host, args.host, args.port, open_browser=not args.no_open)
+    run_page(model_host, args.host, args.port, not args.no_open, args.weights)
 
 
 if __name__ == "__main__":

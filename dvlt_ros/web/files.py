@@ -18,6 +18,7 @@ from ..export import write_ply
 from ..export.glb import FrustumCameras, write_glb
 from ..export.rerun import LoggedView, RerunRecording
 from ..export.scenes import SceneFormat, SceneImage, ScenePoints, Sight, export_scene
+from .choices import title_of
 from .scene import Scene, ShowOptions
 
 Kind = Literal["glb", "ply", "rrd", "splats.ply", "colmap.zip", "nerfstudio.zip"]  # what follows the name's first dot
@@ -53,7 +54,7 @@ def _ply(path: Path, scene: Scene, options: ShowOptions) -> None:
 def _rrd(path: Path, scene: Scene, options: ShowOptions) -> None:
     unfinished = path.with_name(f".{secrets.token_hex(8)}.rrd")
     unit = "metres" if scene.is_metric else "up to one unknown factor"
-    about = f"{scene.model}, K = {scene.num_steps}, {len(scene.titles)} views; lengths are {unit}."
+    about = f"{title_of(scene.model)}, K = {scene.num_steps}, {len(scene.titles)} views; lengths are {unit}."
     try:
         with RerunRecording(unfinished, about) as recording:
             others = [index for index in range(len(scene.titles)) if index != scene.reference]

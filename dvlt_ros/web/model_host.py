@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..mapping.inference.config import ModelConfig
 from ..mapping.inference.loading import load_predictor
 from ..mapping.inference.prediction import Predictor
+from .choices import parts
 from .photos import Photos
 from .reconstruction import reconstruct
 from .scene import Scene
@@ -22,7 +23,10 @@ Load = Callable[[ModelConfig], Predictor]
 
 
 class ModelHost:
-    """Loads a model when it is asked for, after the one before has left. Several threads may ask."""
+    """Loads a model when it is asked for, after the one before has left. Several threads may ask.
+
+    Names are choices: a model's, and its weights if they are not its own (`choices.parts`).
+    """
 
     def __init__(self, device: str, load: Load = load_predictor) -> None:
         """``device``: as the parameter model.device."""
@@ -68,5 +72,7 @@ class ModelHost:
             gc.collect()
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
-            self._predictor, self._name = self._load(ModelConfig(name=name, device=self._device)), name
+            model, weights = parts(name)
+            config = ModelConfig(name=model, weights=weights, device=self._device)
+            self._predictor, self._name = self._load(config), name
         return self._predictor

@@ -9,15 +9,16 @@ from typing import Any
 
 from nicegui import events, run, ui
 
-from ..backends import DEFAULT_MODEL, is_installed, model_card, model_names
+from ..backends import DEFAULT_MODEL
 from ..errors import DvltError
+from .choices import title_of
 from .model_host import ModelHost
 from .panels import downloads, how_to_install, pictures_of, sliders, step, thumbnails
 from .photos import MOST_PHOTOS, VIEWS_OF_STREAM
 from .scene import ShowOptions
 from .session import Session
 from .viewer import Viewer
-from .visitors.uploads import MAX_BYTES, SUFFIXES, check_upload
+from .visitors.uploads import MAX_BYTES, SUFFIXES, TAKEN, check_upload
 
 ACCEPTED = ",".join(SUFFIXES)
 
@@ -27,8 +28,12 @@ logger = logging.getLogger(__name__)
 class Page:
     """One visitor's page."""
 
-    def __init__(self, model_host: ModelHost, held_by_others: Callable[[Session], int] = lambda _: 0) -> None:
-        """``held_by_others``: bytes that the other visitors' uploads take."""
+    def __init__(
+        self, model_host: ModelHost, choices: dict[str, str], held_by_others: Callable[[Session], int] = lambda _: 0
+    ) -> None:
+        """``choices``: of models and weights, with their titles. ``held_by_others``: bytes of the others' uploads."""
+        self._choices = choices
+        self._taken_views: int | None = None  # at most, when the photos were read
         self.session = Session(model_host)
         self._held_by_others = held_by_others
         self._residence = model_host
@@ -53,7 +58,7 @@ class Page:
             ).props(f'accept="{ACCEPTED}" flat bordered hide-upload-btn').classes("dvlt-upload")  # fmt: skip
             self.example = ui.button("Try the example", icon="auto_awesome", on_click=self._on_example)
             self.example.props("outline no-caps").classes("w-full")
-            self.input_status = ui.label("A handful of photos of one room works best.").classes("dvlt-hint")
+            self.input_status = ui.label(f"Photos of one room work best: {TAKEN}.").classes("dvlt-hint")
             self.thumbnails = ui.row().classes("dvlt-thumbnails")
             with ui.row().classes("dvlt-line"):
                 ui.label("At most")
@@ -61,16 +66,13 @@ class Page:
                     ui.number(placeholder="all photos", min=1, max=MOST_PHOTOS, precision=0)
                     .props('dense outlined suffix="views" aria-label="views at most"')
                     .classes("dvlt-number")
-                    .on("change", self._on_max_views)
                 )
                 ui.tooltip(f"All photos if it is empty; of a video or a bag {VIEWS_OF_STREAM} views, evenly spread.")
 
     def _build_model(self) -> None:
         with step(2, "Reconstruct"):
-            installed = {name: model_card(name).title for name in model_names() if is_installed(name)}
-            self.model = ui.select(installed, value=DEFAULT_MODEL, label="Model", on_change=self._on_model).classes(
-                "w-full"
-            )
+            self.model = ui.select(self._choices, value=DEFAULT_MODEL, label="Model and checkpoint")
+            self.model.on_value_change(self._on_model).classes("w-full")
             with ui.row().classes("dvlt-line") as self.steps_row:
                 ui.label("Steps (K)")
                 self.steps = ui.slider(min=1, max=16, value=8).props("label snap").classes("dvlt-grow")
@@ -118,19 +120,15 @@ class Page:
         self.upload.reset()  # only now: the browser adds what it has just sent to the list
 
     def _on_rejected(self) -> None:
-        self._say(f"Not taken: photos, a video or a bag ({ACCEPTED.replace(',', ' ')}), together at most 2 GiB.")
+        self._say(f"Not taken: {TAKEN} ({ACCEPTED.replace(',', ' ')}), together at most 2 GiB.")
 
     async def _on_example(self) -> None:
         with self._working("Reading …"):
             await self._take(lambda: self.session.take_example(self._views))
 
-    async def _on_max_views(self) -> None:
-        with self._working("Reading …"):
-            await self._take(lambda: self.session.limit(self._views))
-
     async def _take(self, take: Callable[[], object]) -> None:
         """Shows the photos that come out of ``take``."""
-        self._reference = 0
+        self._reference, self._taken_views = 0, self._views
         try:
             await run.io_bound(take)
         finally:
@@ -156,7 +154,7 @@ class Page:
     async def _on_model(self) -> None:
         """The range of K is known when the model is loaded."""
         name = self.model.value
-        with self._working(f"Loading {model_card(name).title} …"):
+        with self._working(f"Loading {title_of(name)} …"):
             limits = await run.io_bound(self._residence.steps, name)
             if limits is not None:  # else the server is ending
                 self.show_steps(*limits)
@@ -167,21 +165,25 @@ class Page:
         self.steps_row.set_visibility(fewest < most)
 
     async def _on_start(self) -> None:
+        if self._views != self._taken_views:  # a click after typing must not get lost while photos are read
+            with self._working("Reading …"):
+                await self._take(lambda: self.session.limit(self._views))
         photos = self.session.photos
         if photos is None:
             return
         name = self.model.value
         steps = int(self.steps.value) if self.steps_row.visible else None
         many = f"{len(photos)} view{'s' if len(photos) > 1 else ''}"
-        with self._working(f"Reconstructing {many} with {model_card(name).title} …"):
+        with self._working(f"Reconstructing {many} with {title_of(name)} …"):
             await run.io_bound(self.session.reconstruct, name, self._reference, steps)
             await self._show_scene()
+            self.viewer.scroll_into_view()
 
     async def _show_scene(self) -> None:
         scene = self.session.scene
         assert scene is not None
         unit = "metres" if scene.is_metric else "no unit: lengths are up to one unknown factor"
-        title = model_card(scene.model).title
+        title = title_of(scene.model)
         steps = f", K = {scene.num_steps}" if scene.num_steps > 1 else ""
         about = [f"{title}{steps}", f"{len(scene.titles)} views", unit, *filter(None, [scene.remark])]
         self.caption.set_text(" · ".join(about))

@@ -10,8 +10,9 @@ from typing import Any
 from nicegui import ui
 
 from ..backends import is_installed, model_card, model_names
+from ..export.page import CONFIDENCE_COLORS, DEPTH_COLORS
 from .photos import Photos
-from .pictures import confidence_overlays, data_url, depth_overlays, thumbnail
+from .pictures import color_bar, confidence_overlays, data_url, depth_overlays, depth_range, thumbnail
 from .scene import Scene, ShowOptions
 
 THUMBNAIL_EDGE = 160  # pixels
@@ -122,6 +123,7 @@ class ScenePictures:
 
     titles: tuple[str, ...]
     layers: dict[str, list[str]]
+    bars: dict[str, str]  # colours with their ends as HTML, of the layers that have some
 
     def build(self, column: ui.column) -> None:
         column.clear()
@@ -130,10 +132,12 @@ class ScenePictures:
                 ui.label("View by view").classes("dvlt-step-title")
                 choice = ui.toggle(list(self.layers), value="Depth").props("no-caps dense")
                 legend = ui.label().classes("dvlt-hint")
+                bar = ui.html(sanitize=False).classes("dvlt-bar")
             row = ui.row().classes("dvlt-views")
 
         def show(layer: str) -> None:
             legend.set_text(LEGENDS[layer])
+            bar.set_content(self.bars.get(layer, ""))
             row.clear()
             with row:
                 for title, address in zip(self.titles, self.layers[layer], strict=True):
@@ -148,12 +152,20 @@ class ScenePictures:
 
 LEGENDS = {
     "Photo": "what the network saw",
-    "Depth": "red is near, blue is far",
-    "Confidence": "yellow is certain, violet is not",
+    "Depth": "blue is near, red is far",
+    "Confidence": "violet is doubtful, yellow is certain",
 }
 
 
 def pictures_of(scene: Scene) -> ScenePictures:
     """Takes a while: call it from a thread."""
     layers = {"Photo": list(scene.images), "Depth": depth_overlays(scene), "Confidence": confidence_overlays(scene)}
-    return ScenePictures(scene.titles, {name: list(map(data_url, images)) for name, images in layers.items()})
+    unit = " m" if scene.is_metric else ""
+    near, far = (f"{value:.2g}{unit}" for value in depth_range(scene))
+    bars = {"Depth": _bar(DEPTH_COLORS, near, far), "Confidence": _bar(CONFIDENCE_COLORS, "0 %", "100 %")}
+    return ScenePictures(scene.titles, {name: list(map(data_url, images)) for name, images in layers.items()}, bars)
+
+
+def _bar(colormap: str, low: str, high: str) -> str:
+    """The colours from ``low`` to ``high``."""
+    return f'{low} <img src="{data_url(color_bar(colormap))}" alt="{colormap}"> {high}'

@@ -7,6 +7,7 @@ import base64
 import cv2
 import numpy as np
 
+from ..export.page import CONFIDENCE_COLORS, DEPTH_COLORS
 from .scene import Scene
 
 OVERLAY = 0.65  # of the colours over the photo
@@ -14,10 +15,24 @@ JPEG_QUALITY = 85
 
 
 def depth_overlays(scene: Scene) -> list[np.ndarray]:
-    """Each photo (h, w, 3) under its depth: red near, blue far, one range for all views."""
+    """Each photo (h, w, 3) under its depth: blue near, red far as in all pictures, one range for all views."""
+    near, far = depth_range(scene)
+    shares = (scene.depth - near) / max(far - near, 1e-9)
+    return [_blended(image, value, DEPTH_COLORS) for image, value in zip(scene.images, shares, strict=True)]
+
+
+def depth_range(scene: Scene) -> tuple[float, float]:
+    """What the first and the last colour stand for, in the scene's unit."""
     near, far = np.nanquantile(scene.depth, [0.02, 0.98])
-    closeness = 1 - (scene.depth - near) / max(far - near, 1e-9)
-    return [_blended(image, value, "turbo") for image, value in zip(scene.images, closeness, strict=True)]
+    return float(near), float(far)
+
+
+def color_bar(colormap: str) -> np.ndarray:
+    """(1, 256, 3) uint8, the first colour at the left."""
+    import matplotlib
+
+    bar: np.ndarray = matplotlib.colormaps[colormap](np.linspace(0, 1, 256), bytes=True)[None, :, :3]
+    return bar
 
 
 def confidence_overlays(scene: Scene) -> list[np.ndarray]:
@@ -25,7 +40,7 @@ def confidence_overlays(scene: Scene) -> list[np.ndarray]:
     levels = np.quantile(scene.confidence[scene.usable], np.linspace(0, 1, 101))
     ranks = np.searchsorted(levels, scene.confidence) / 100
     ranks = np.where(scene.usable, ranks, np.nan)
-    return [_blended(image, value, "viridis") for image, value in zip(scene.images, ranks, strict=True)]
+    return [_blended(image, value, CONFIDENCE_COLORS) for image, value in zip(scene.images, ranks, strict=True)]
 
 
 def _blended(image: np.ndarray, values: np.ndarray, colormap: str) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..backends import model_card
 from ..errors import InputError
 from ..geometry import transform_points, unproject
 from ..mapping.budget.config import BudgetConfig
@@ -21,6 +20,7 @@ from ..mapping.maps.map_update import MapUpdate
 from ..mapping.outputs.rendering import on_depth_grid
 from ..mapping.submaps.config import ConfidenceConfig
 from ..photos import Canvas, for_photos
+from .choices import card_of, title_of
 from .photos import Photos
 from .scene import Scene
 
@@ -33,7 +33,7 @@ def reconstruct(
     """All views through the mapper, the reference first.
 
     Args:
-        model: the predictor's name.
+        model: the predictor's name, with its weights (`choices.parts`).
         num_steps: K, by default the checkpoint's own.
 
     Raises:
@@ -58,7 +58,7 @@ def reconstruct(
     causes = "; ".join(dict.fromkeys(text.partition(": ")[2] for text in said))
     if reference not in found:
         title = photos.titles[reference]
-        raise InputError(f"{model_card(model).title} found no place for the reference {title}: {causes}")
+        raise InputError(f"{title_of(model)} found no place for the reference {title}: {causes}")
     return _scene(found, photos.titles, reference, model, _steps(updates), predictor.cut_share, causes)
 
 
@@ -118,7 +118,7 @@ def _scene(
         intrinsics=intrinsics,
         world_from_cam=world_from_cam,
         reference=kept.index(reference),
-        is_metric=model_card(model).is_metric,  # the first window's unit is the map's
+        is_metric=card_of(model).is_metric,  # the first window's unit is the map's
         model=model,
         num_steps=num_steps,
         cut_share=cut_share,

@@ -51,7 +51,7 @@ class Scene:
     world_from_cam: np.ndarray  # (S, 4, 4)
     reference: int
     is_metric: bool
-    model: str
+    model: str  # with its weights (`choices.parts`)
     num_steps: int
     cut_share: float  # of a view's pixels, the least confident, that the checkpoint says to leave out
     remark: str = ""  # views that were left out, and why

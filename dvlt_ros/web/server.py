@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import HTTPException
@@ -14,6 +15,7 @@ from nicegui import app, ui
 from ..backends import DEFAULT_MODEL
 from ..errors import DvltError
 from ..programs import answer_first
+from .choices import choices
 from .files import WRITERS
 from .model_host import ModelHost
 from .page import Page
@@ -67,8 +69,11 @@ def held_by_others(session: Session) -> int:
     return sum(other.upload_bytes for other in list(sessions.values()) if other is not session)
 
 
-def run_page(model_host: ModelHost, host: str, port: int, open_browser: bool) -> None:
-    """Serves until it is stopped. Everything that a browser needs comes from this process."""
+def run_page(model_host: ModelHost, host: str, port: int, open_browser: bool, own_weights: Sequence[str] = ()) -> None:
+    """Serves until it is stopped. Everything that a browser needs comes from this process.
+
+    ``own_weights``: checkpoints that visitors can choose beside the known ones.
+    """
 
     app.add_middleware(Guard, host=host, max_body_bytes=MAX_BYTES + FORM_BYTES)
     limits = model_host.steps(DEFAULT_MODEL)  # before the first visitor: loading takes its time
@@ -80,7 +85,7 @@ def run_page(model_host: ModelHost, host: str, port: int, open_browser: bool) ->
         if len(sessions) >= MAX_VISITORS:
             ui.label(f"{MAX_VISITORS} visitors are here already: please come back later.").classes("dvlt-empty")
             return
-        page = Page(model_host, held_by_others)
+        page = Page(model_host, choices(own_weights), held_by_others)
         sessions[page.session.token] = page.session
         ui.context.client.on_delete(lambda: leave(page.session))
         page.show_steps(*limits)

@@ -95,7 +95,7 @@ class Session:
         """Raises DvltError."""
         if self.photos is None:
             raise InputError("choose some photos first")
-        name = f"{self.name}_{model}"
+        name = f"{self.name}_{safe_name(model.replace('/', '_'))}"
         scene = self._residence.reconstruct(model, self.photos, reference, num_steps)
         with self._state:
             if self._is_closed:

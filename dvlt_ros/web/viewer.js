@@ -110,6 +110,9 @@ export default {
     draw() {
       this.renderer.render(this.world, this.camera);
     },
+    scroll_into_view() {
+      this.$el.scrollIntoView({ block: "nearest" });
+    },
     reset_view() {
       if (!this.model) return;
       this.look();

@@ -26,6 +26,10 @@ class Viewer(Element, component="viewer.js", esm={"nicegui-scene": THREE}):
         self._props["pointSize"] = pixels
         self.update()
 
+    def scroll_into_view(self) -> None:
+        """Where the visitor sees it, wherever the page was."""
+        self.run_method("scroll_into_view")
+
     def reset_view(self) -> None:
         """Back to where the camera began."""
         self.run_method("reset_view")

@@ -143,6 +143,40 @@ def test_a_bad_upload_gets_a_message_that_says_what_is_wrong(visit, tmp_path):
     visit.locator(".q-uploader__file").wait_for(state="detached")  # and the field is free for more
 
 
+@pytest.mark.skipif(not EMBEDDED_WEIGHTS.is_dir(), reason="the embedded checkpoint is not here")
+def test_a_click_right_after_typing_a_number_counts_and_the_scene_comes_into_sight(visit):
+    visit.set_viewport_size({"width": 700, "height": 500})  # the scene is below the choices
+    visit.locator("input[type=file]").set_input_files([str(path) for path in PHOTOS])
+    visit.locator(".dvlt-thumbnail").nth(2).wait_for()
+    visit.get_by_label("views at most").fill("2")
+    visit.get_by_role("button", name="Reconstruct").click()
+    visit.locator('.dvlt-viewer[data-state="ready"]').wait_for()
+    visit.locator(".dvlt-caption").get_by_text("Déjà View dvlt-nano", exact=False).wait_for()
+    assert "2 views" in visit.locator(".dvlt-caption").inner_text()
+    inside = "(() => { const box = document.querySelector('.dvlt-viewer').getBoundingClientRect();"
+    visit.wait_for_function(f"{inside} return box.top < innerHeight / 2 && box.bottom > innerHeight / 2 }})()")
+    figure = visit.locator('figure[data-layer="Depth"] img')
+    figure.nth(1).wait_for()
+    assert visit.locator(".dvlt-bar img").get_attribute("alt") == "turbo"
+    visit.get_by_text("blue is near, red is far").wait_for()
+
+
+def test_what_is_taken_and_every_checkpoint_are_named(visit):
+    visit.get_by_text("JPEG, PNG or HEIC photos", exact=False).wait_for()
+    visit.get_by_label("Model and checkpoint").click()
+    visit.get_by_role("option", name="Déjà View dvlt-nano").wait_for()
+    visit.get_by_role("option", name="Déjà View nvidia/dvlt (non-commercial)").wait_for()
+
+
+def test_a_heic_photo_is_taken(visit, tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="reads HEIC; pip install pillow-heif")
+    image = cv2.cvtColor(cv2.imread(str(PHOTOS[0])), cv2.COLOR_BGR2RGB)
+    heif.from_bytes("RGB", image.shape[1::-1], image.tobytes()).save(tmp_path / "IMG_1.HEIC")
+    visit.locator("input[type=file]").set_input_files(str(tmp_path / "IMG_1.HEIC"))
+    visit.locator(".dvlt-thumbnail").wait_for()
+    visit.get_by_text("IMG_1: 1 images").wait_for()
+
+
 def test_the_example_is_one_click_away(visit):
     visit.get_by_role("button", name="Try the example").click()
     visit.locator(".dvlt-thumbnail").nth(11).wait_for()

@@ -167,7 +167,7 @@ class MetricScaleEstimator:
             return ""
         return (
             f"source and map do not fit together (residual {residual:.2f} is above {self.config.max_residual}); "
-            "are the mounts right?"
+            "the network may know motion too coarsely (model.weights), or a time offset or mount may be wrong"
         )
 
     def _too_little(self, found: Estimate) -> str:

@@ -166,7 +166,11 @@ def _compared(visual: np.ndarray, odometry: np.ndarray) -> ScaleObservation | No
         residual = np.linalg.norm(driven - scale * seen, axis=1)
     coherence = float(share @ (seen * driven).sum(axis=1)) / (seen_size * driven_size)
     if coherence <= 0 or coherence**2 < MIN_COHERENCE:
-        return NoObservation("odometry", "odometry and the map's cameras move in different ways; is the mount right?")
+        return NoObservation(
+            "odometry",
+            f"odometry and the map's cameras move in different ways (correlation {coherence:.2f}): the network may "
+            "know motion too coarsely (model.weights), or a time offset or mount may be wrong",
+        )
     misfit = math.sqrt(float(share @ residual**2)) / driven_size
     chance = misfit / math.sqrt(3 * max(1, len(visual) - 2))  # a third of the misfit is along the motion
     bias = -math.log(coherence) / 2  # a quarter of the difference between the two possible regressions

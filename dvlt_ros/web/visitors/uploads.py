@@ -11,6 +11,7 @@ from ...sources.containers import IMAGE_SUFFIXES
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 BAG_SUFFIXES = (".mcap", ".db3", ".zstd")
 SUFFIXES = (*sorted(IMAGE_SUFFIXES), *VIDEO_SUFFIXES, *BAG_SUFFIXES)
+TAKEN = "JPEG, PNG or HEIC photos, a video, or a bag"  # and what else is among the suffixes
 MAX_BYTES = 2 * 2**30  # of one upload, together
 MAX_BYTES_IN_ALL = 8 * 2**30  # of all visitors
 MAX_FILES = 500
