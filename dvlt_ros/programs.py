@@ -1,7 +1,7 @@
 """Entry points of all programs: Ctrl-C ends each of them at any moment, by the signal itself, without a traceback.
 
 While a program imports its libraries, the signal has its default effect: there is nothing to tidy up yet. Then it is a
-KeyboardInterrupt as usual; a second one, while the first is being answered, ends the process at once. Where SIGINT was
+KeyboardInterrupt as usual; another one, a second later or more, ends the process at once. Where SIGINT was
 ignored from the start, as for background jobs of a shell script, it stays so.
 """
 
@@ -10,11 +10,14 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType, TracebackType
 from typing import NoReturn
+
+SAME_S = 1.0  # a terminal and `ros2 launch` may both send the same Ctrl-C
 
 
 def leave_interrupts_to_the_system() -> None:
@@ -37,14 +40,16 @@ def interrupt(number: int) -> None:
 
 
 def answer_first(answer: Callable[[int], None], *numbers: int) -> None:
-    """The first of these signals is answered so, by the main thread; any further one ends the process at once."""
-    came: list[int] = []
+    """The first of these signals is answered so, by the main thread; one that comes later ends the process at once."""
+    first_s: float | None = None
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if came:  # Python's handler stays until here: one that is removed may meet a signal that is on its way
-            end_by(number)
-        came.append(number)
-        answer(number)
+        nonlocal first_s
+        if first_s is None:
+            first_s = time.monotonic()
+            answer(number)
+        elif time.monotonic() - first_s > SAME_S:
+            end_by(number)  # only now: a handler that is removed earlier may meet a signal that is on its way
 
     for number in numbers:
         signal.signal(number, handle)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ MODULES = sorted(
 SLOW_LIBRARY = "import signal\nprint('importing', flush=True)\nwhile True:\n    signal.pause()\n"
 
 
-def interrupted(arguments: list[str], said: str, times: int = 1, **options) -> tuple[int, str]:
+def interrupted(arguments: list[str], said: str, **options) -> tuple[int, str]:
     """Exit status and stderr of a Python program to which Ctrl-C comes after it has ``said`` something."""
     process = subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options
@@ -35,8 +36,7 @@ def interrupted(arguments: list[str], said: str, times: int = 1, **options) -> t
         assert process.stdout is not None
         heard = next((line for line in process.stdout if said in line), "")
         assert heard, process.communicate()[1]
-        for _ in range(times):
-            process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -88,7 +88,21 @@ finally:
     process.stdout.readline()
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
     assert process.returncode == -signal.SIGINT
+
+
+def test_ctrl_c_from_a_terminal_and_a_launcher_at_once_is_one():
+    body = """
+try:
+    print("working", flush=True)
+    time.sleep(60)
+finally:
+    for signal in range(3):
+        programs.signal.raise_signal(programs.signal.SIGINT)
+    print("tidy", file=sys.stderr)
+"""
+    assert interrupted(program(body), "working") == (-signal.SIGINT, "tidy\n")
 
 
 def test_a_step_is_not_cut_in_two_and_what_follows_is_done():
