@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def write_ply(
     if confidence is not None:
         vertices["confidence"] = confidence
     properties = [f"property {'uchar' if kind == 'u1' else 'float'} {name}" for name, kind in columns]
-    remarks = [f"comment {comment}"] if comment else []
+    remarks = [f"comment {_plain(comment)}"] if comment else []
     head = ["ply", "format binary_little_endian 1.0", *remarks, f"element vertex {len(points)}", *properties]
     write_atomically(path, "\n".join([*head, "end_header\n"]).encode() + vertices.tobytes())
 
@@ -56,7 +57,7 @@ def write_tum(path: Path, stamps_ns: Sequence[int] | np.ndarray, world_from_cam:
     if not np.isfinite(world_from_cam).all():
         raise InputError(f"{path}: a pose is not finite")
     quaternions = quaternion_from_matrix(torch.from_numpy(world_from_cam[:, :3, :3].astype(np.float64))).numpy()
-    rows = [*([f"# {comment}"] if comment else []), "# timestamp tx ty tz qx qy qz qw"]
+    rows = [*([f"# {_plain(comment)}"] if comment else []), "# timestamp tx ty tz qx qy qz qw"]
     for stamp_ns, pose, quaternion in zip(stamps_ns, world_from_cam, quaternions, strict=True):
         seconds, nanoseconds = divmod(int(stamp_ns), 10**9)  # a float would lose the nanoseconds
         numbers = " ".join(f"{value:.9f}" for value in (*pose[:3, 3], *quaternion))
@@ -72,6 +73,14 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
         raise InputError(f"{path}: a depth image is (H, W) float32, got {depth.shape} {depth.dtype}")
     encoded = cv2.imencode(".tiff", depth)[1]
     write_atomically(path, encoded.tobytes())
+
+
+def _plain(comment: str) -> str:
+    """In ASCII, which other programs insist on: without accents, ? for other letters."""
+    letters = unicodedata.normalize("NFKD", comment)
+    return (
+        "".join(letter for letter in letters if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+    )
 
 
 def _check_cloud(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray | None) -> None:

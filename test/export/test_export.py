@@ -221,3 +221,9 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_written(cloud,
         assert str(error.value).startswith(f"{path}: ")
         assert reason in str(error.value)
     assert not path.exists()
+
+
+def test_comments_are_ascii_as_other_programs_insist(tmp_path):
+    plyfile = pytest.importorskip("plyfile", reason="reads PLY files; pip install plyfile")
+    write_ply(tmp_path / "a.ply", np.zeros((2, 3), np.float32), np.zeros((2, 3), np.uint8), comment="Déjà View 部屋")
+    assert plyfile.PlyData.read(tmp_path / "a.ply").comments == ["Deja View ??"]
