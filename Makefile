@@ -27,6 +27,13 @@ $(STAMP): $(INPUTS)
 	$(PYTHON) tools/make_venv.py $(VENV)
 	@touch $@
 
+# A demo, or the page, alone: far less to install. Where everything is there already, that serves.
+$(VENV)/.made-%: $(INPUTS)
+	@$(PYTHON) -c '' 2>/dev/null || { \
+	  echo "make: '$(PYTHON)' does not run. Install Python 3.11 (or source a ROS 2 distribution), or say which: make $* PYTHON=..." >&2; exit 1; }
+	$(PYTHON) tools/make_venv.py $(VENV) --only $*
+	@touch $@
+
 test: $(STAMP)  ## every test (ARGS="-k name" passes options to pytest; JOBS= runs them in one process)
 	$(DDS) ROS_PYTHON_CHECK_FIELDS=1 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST $(RUN) -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile) $(ARGS)
 
@@ -62,10 +69,10 @@ bench: $(if $(filter python3,$(BENCH)),,$(STAMP))  ## time, operations and memor
 gpu: $(if $(filter python3,$(BENCH)),,$(STAMP))  ## smoke test, speed, training and evaluation on a GPU (ARGS="--minutes 25")
 	PYTHONPATH=. $(BENCH) -m benchmarks.gpu $(ARGS)
 
-demo: $(STAMP)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
+demo: $(if $(wildcard $(STAMP)),$(STAMP),$(VENV)/.made-demo)  ## a rendered room through camera, DDS and node: pictures and a map in demo_output/
 	$(DDS) $(RUN) -m dvlt_ros.ros.tools.demo $(ARGS)
 
-web: $(STAMP)  ## a page in the browser, http://127.0.0.1:7860: photos, a video or a bag in, a 3D scene out
+web: $(if $(wildcard $(STAMP)),$(STAMP),$(VENV)/.made-web)  ## a page in the browser, http://127.0.0.1:7860: photos, a video or a bag in, a 3D scene out
 	$(RUN) -m dvlt_ros.web $(ARGS)
 
 clean:  ## remove the environment and what tools left

@@ -73,6 +73,7 @@ setup(
     maintainer_email="dvlt_ros@users.noreply.github.com",
     description="Dense, consistent 3D maps from a robot's ordinary camera, with the Déjà View transformer.",
     license="Apache-2.0",
+    keywords=["ROS 2", "Jazzy", "Kilted", "Lyrical", "Rolling", "3D reconstruction", "mapping"],
     entry_points={
         "console_scripts": [
             *(f"dvlt_{name} = dvlt_ros.programs:{name}" for name in COMMANDS),

@@ -1,6 +1,7 @@
 """Make the virtual environment of this repository: the real rclpy and Fast DDS with or without a ROS 2 distribution.
 
-    python3.11 tools/make_venv.py .venv
+    python3.11 tools/make_venv.py .venv                everything that the tests try
+    python3.11 tools/make_venv.py .venv --only demo    what `make demo` imports, and no more; web: what `make web` does
 
 Where rclpy can be imported (a distribution is sourced), the environment sees the system's packages and takes no
 ROS wheels. Otherwise ROS 2 Kilted comes from the package index. Packages that exist in distributions only come from
@@ -27,6 +28,11 @@ PACKAGE = "dvlt_ros"
 WHEELS_PYTHON = (3, 11)  # the ROS wheels are built for this CPython
 OVERLAY_PYTHON = ("tf2_ros", "cv_bridge", "sensor_msgs_py", "diagnostic_updater")
 OVERLAY_MESSAGES = "tf2_msgs"
+PURPOSES = {  # files of requirements, and lines of requirements/extras.txt
+    "everything": (("runtime", "training", "test"), ()),
+    "demo": (("runtime",), ()),
+    "web": (("runtime",), ("nicegui",)),
+}
 DISTRIBUTION_OWNED = {"cv2": "opencv-python-headless", "numpy": "numpy"}  # cv_bridge is compiled against them
 
 
@@ -126,9 +132,21 @@ def kept_until_replaced(prefix: Path, is_to_stay: bool) -> Iterator[None]:
     shutil.rmtree(aside)
 
 
-def install_requirements(environment: Environment, has_ros: bool) -> None:
-    names = ["runtime", "training", "test"] + ([] if has_ros else ["extras", "ros"])
-    lines = [line for name in names for line in (ROOT / f"requirements/{name}.txt").read_text().splitlines()]
+def required(purpose: str, has_ros: bool) -> list[str]:
+    """Lines of requirements for one of `PURPOSES`; with ROS the distribution has its own, and owns NumPy."""
+    whole, names = PURPOSES[purpose]
+    lines = [line for name in whole for line in requirements(name)]
+    if not has_ros:
+        lines += requirements("ros") + (requirements("extras") if purpose == "everything" else [])
+    return lines + [line for line in requirements("extras") if line.split("==")[0] in names]
+
+
+def requirements(name: str) -> list[str]:
+    return (ROOT / f"requirements/{name}.txt").read_text().splitlines()
+
+
+def install_requirements(environment: Environment, has_ros: bool, purpose: str) -> None:
+    lines = required(purpose, has_ros)
     kept = environment.importable(list(DISTRIBUTION_OWNED)) if has_ros else set()
     owned = {DISTRIBUTION_OWNED[module] for module in kept}
     lines = [line for line in lines if line.split("==")[0] not in owned]
@@ -238,7 +256,7 @@ def replace_link(link: Path, target: Path | None) -> None:
         link.symlink_to(target)
 
 
-def make(prefix: Path) -> None:
+def make(prefix: Path, purpose: str) -> None:
     has_ros = sourced_ros()
     if not has_ros and sys.version_info[:2] != WHEELS_PYTHON:
         raise SetupError(f"{sys.executable} is Python {sys.version.split()[0]}: without a sourced ROS 2 distribution, "
@@ -247,7 +265,10 @@ def make(prefix: Path) -> None:
     say("using the sourced ROS 2" if has_ros else "ROS 2 Kilted comes from the package index")
     with kept_until_replaced(prefix, is_to_stay=environment.has(with_system_packages=has_ros)):
         environment.create(with_system_packages=has_ros)
-        install_requirements(environment, has_ros)
+        say(
+            f"downloading and installing what {'the tests need' if purpose == 'everything' else f'the {purpose} needs'}"
+        )
+        install_requirements(environment, has_ros, purpose)
         install_start_hook(environment)
         install_overlay(environment)
         install_package(environment)
@@ -258,9 +279,10 @@ def make(prefix: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prefix", type=Path, help="folder of the environment")
+    parser.add_argument("--only", choices=PURPOSES, default="everything", help="what for (default: everything)")
     arguments = parser.parse_args()
     try:
-        make(arguments.prefix.absolute())
+        make(arguments.prefix.absolute(), arguments.only)
     except (SetupError, subprocess.CalledProcessError) as error:
         sys.exit(f"make_venv: {error}")
 

@@ -133,3 +133,15 @@ def test_what_is_sourced_wins_over_the_environments_own_copy(tmp_path, sourced, 
     )  # fmt: skip
     names = [str(Path(part).relative_to(tmp_path)) for part in done.stdout.strip().split(os.pathsep)]
     assert [name.removeprefix("venv/") for name in names] == found
+
+
+def test_the_demo_gets_what_it_imports_and_no_more():
+    """Beside the files for the tests; with a distribution nothing of ROS."""
+    everything, demo, web = (make_venv.required(purpose, has_ros=False) for purpose in ("everything", "demo", "web"))
+    packages = {line.split("==")[0] for line in demo if line and not line.startswith("#")}
+    assert {"torch", "numpy", "opencv-python-headless", "ros-kilted-rclpy", "setuptools"} <= packages
+    assert not packages & {"pytest", "mypy", "playwright", "rerun-sdk", "scipy", "tensorboard", "pycolmap"}
+    assert set(demo) < set(everything)
+    assert [line.split("==")[0] for line in web if line not in demo] == ["nicegui"]
+    assert not [line for line in make_venv.required("demo", has_ros=True) if line.startswith("ros-")]
+    assert "pytest" in "".join(make_venv.required("everything", has_ros=True))

@@ -25,6 +25,7 @@ LEFT_OUT = (
     Rule("", "how figures of the past were made: hours", page="docs/lab/"),
     Rule(r"^make |^source ", "makes or enters the environment that this runs in; CI runs test, lint and docs"),
     Rule(r"^(rosdep|colcon|ros2) ", "needs a ROS 2 distribution; test/package checks names, arguments and the build"),
+    Rule(r"^docker ", "needs Docker; test/package checks files, services and arguments"),
     Rule(r"^pip install ", "changes the environment; test/package checks extras and versions"),
     Rule(r"nvidia/dvlt", "downloads weights that are for non-commercial use only"),
     Rule(r"mapanything|da3-base|vggt", "needs packages and weights of other models; test/backends has stand-ins"),
