@@ -17,6 +17,7 @@ LAUNCH_ARGUMENTS = {
     "map_frame": "frames.map",
     "camera_frame": "input.camera_frame",
     "frame_prefix": "frames.prefix",
+    "tf_mode": "tf.mode",
     "publish_unscaled": "output.publish_unscaled",
 }
 

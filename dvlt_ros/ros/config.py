@@ -16,7 +16,7 @@ from ..parameters import check_parameters, group, parameter
 
 Reliability = Literal["auto", "reliable", "best_effort"]
 ImageTransport = Literal["raw", "compressed"]
-TfMode = Literal["auto", "map_to_odom", "map_to_camera", "none"]
+TfMode = Literal["auto", "map_to_odom", "map_to_camera", "odom_to_camera", "none"]
 OdomSource = Literal["none", "topic", "tf"]
 DepthSource = Literal["none", "image", "cloud", "scan"]
 
@@ -114,7 +114,8 @@ class TfConfig:
 
     GROUP: ClassVar[str] = "tf"
     mode: TfMode = parameter(
-        "auto", "map_to_camera: map -> root of the camera's TF tree; map_to_odom: map -> odom; none: no TF; "
+        "auto", "map_to_camera: map -> root of the camera's TF tree; map_to_odom: map -> odom; odom_to_camera: "
+        "visual_odometry.frame -> that root, for a mapper that takes our odometry; none: no TF; "
         "auto: map_to_odom with odometry, else map_to_camera",
     )  # fmt: skip
     tolerance_s: float = parameter(0.1, "map -> odom is stamped this far ahead", 0.0, 5.0, live=True, expert=True)
@@ -157,6 +158,19 @@ class OutputConfig:
             raise ConfigError(
                 f"output.width and output.height must both be 0 or both be set, got {self.width} and {self.height}"
             )
+
+
+@dataclass(frozen=True)
+class VisualOdometryConfig:
+    """Odometry from the images, for state estimators and other mappers."""
+
+    GROUP: ClassVar[str] = "visual_odometry"
+    frame: str = parameter(
+        "visual_odom", "frame of the topic odometry; frames.base is its child, whose mount must be in TF"
+    )
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
 
 
 @dataclass(frozen=True)
@@ -212,6 +226,7 @@ class NodeConfig:
     tf: TfConfig = group(TfConfig)
     output: OutputConfig = group(OutputConfig)
     obstacles: ObstaclesConfig = group(ObstaclesConfig)
+    visual_odometry: VisualOdometryConfig = group(VisualOdometryConfig)
     maps: MapsConfig = group(MapsConfig)
 
     def __post_init__(self) -> None:
@@ -219,6 +234,10 @@ class NodeConfig:
             raise ConfigError(f"frames.map and odometry.frame are two frames, got {self.frames.map!r} for both")
         if self.tf.mode == "map_to_odom" and self.odometry.source == "none":
             raise ConfigError("tf.mode map_to_odom needs odometry: set odometry.source to topic or tf")
+        if self.tf.mode == "odom_to_camera" and not self.has_metric_source:
+            raise ConfigError(
+                "tf.mode odom_to_camera needs metres: from odometry.source, measured_depth.source or cameras.names"
+            )
         if self.gravity.source != "auto" and self.odometry.source != "none":
             raise ConfigError(
                 f"gravity.source must be auto beside odometry, whose frame is z up, got {self.gravity.source!r}"

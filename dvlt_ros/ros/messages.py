@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from cv_bridge import CvBridge
 from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped, Transform, TransformStamped
 from nav_msgs.msg import Path
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from transforms3d.quaternions import mat2quat, quat2mat
 
@@ -19,6 +21,7 @@ from ..mapping.outputs.rendering import POINT, POINT_FIELDS, RenderedFrame
 from ..sources.poses import pose_from_quaternion
 
 BRIDGE = CvBridge()
+PNG_QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # as image_transport does
 
 
 def header(frame_id: str, stamp_ns: int) -> Header:
@@ -28,6 +31,24 @@ def header(frame_id: str, stamp_ns: int) -> Header:
 def image_message(image: np.ndarray, encoding: str, head: Header) -> Image:
     """(H, W) float32 as 32FC1 or (H, W, 3) uint8 as rgb8."""
     return BRIDGE.cv2_to_imgmsg(image, encoding, head)
+
+
+def compressed_depth_message(depth: np.ndarray, head: Header) -> CompressedImage:
+    """(H, W) float32 as image_transport's compressedDepth: 12 bytes of header, then inverse depth in a 16-bit PNG.
+
+    A pixel is ``a / depth + b``, 0 where there is no depth; a and b, which the header tells, spread the depths of this
+    image over all 16 bits.
+    """
+    seen = np.isfinite(depth) & (depth > 0)
+    low, high = (float(depth[seen].min()), float(depth[seen].max())) if seen.any() else (1.0, 2.0)
+    high = max(high, 2 * low)  # of a wall alone, a and b would exceed what 32 bits can tell apart
+    a = np.float32((2**16 - 2) / (1 / low - 1 / high))  # as the header holds it
+    b = np.float32(1 - a / high)
+    inverse = np.zeros(depth.shape, np.uint16)
+    inverse[seen] = np.clip(np.round(a / depth[seen] + b), 1, 2**16 - 1)
+    message = CompressedImage(header=head, format="32FC1; compressedDepth png")
+    message.data = struct.pack("<iff", 0, a, b) + cv2.imencode(".png", inverse, PNG_QUICK)[1].tobytes()
+    return message
 
 
 def camera_info_message(frame: RenderedFrame, head: Header) -> CameraInfo:

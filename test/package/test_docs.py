@@ -69,11 +69,14 @@ def setup_arguments() -> dict:
 def launch_arguments() -> dict[str, set[str]]:
     """By launch file. Read without launch, which only ROS has."""
     of_parameters = "".join(path.read_text() for path in (ROOT / "config").glob("*.json"))
-    found = {}
-    for path in (ROOT / "launch").glob("*.launch.py"):
-        names = re.findall(r'"(\w+)": \(\w+, ', path.read_text())
-        found[path.name] = {*names, *re.findall(r'"launch_argument": "(\w+)"', of_parameters)}
-        assert {"image", "odom_source", "use_sim_time"} <= found[path.name]
+    texts = {path.name: path.read_text() for path in (ROOT / "launch").glob("*.launch.py")}
+    found = {name: set(re.findall(r'"(\w+)": \(\w+, ', text)) for name, text in texts.items()}
+    found["reconstruct.launch.py"] |= set(re.findall(r'"launch_argument": "(\w+)"', of_parameters))
+    for name, text in texts.items():
+        found[name] |= set(re.findall(r'DeclareLaunchArgument\(\s*"(\w+)"', text))
+        if '"reconstruct.launch.py"' in text:  # it is included
+            found[name] |= found["reconstruct.launch.py"]
+        assert {"image", "odom_source", "use_sim_time"} <= found[name]
     return found
 
 

@@ -123,7 +123,7 @@ def test_launch_files_start_what_is_installed_and_find_what_is_configured(setup_
     for path in launch_files():
         text = path.read_text()
         assert path.name in installed
-        assert set(re.findall(r'executable="(\w+)"', text)) <= executables | {"rviz2"}, path
+        assert set(re.findall(r'executable="(\w+)"', text)) <= executables | {"rviz2", "rgbd_sync", "rtabmap"}, path
         assert set(re.findall(r'CONFIG / "([\w.]+)"', text)) <= installed, path
 
 

@@ -11,6 +11,7 @@ from ..data.corrections import Correction
 from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
 from ..submaps.submap import Submap
+from .visual_odometry import OdometryStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class MapUpdate:
     map_from_visual: Sim3 | None = None  # places earlier frames of this visual map
     map_from_submap: Sim3 | None = None  # map_from_visual at the new submap; None: not known yet
     map_from_odom: np.ndarray | None = None  # (4, 4), metres, at the newest frame
+    odometry: tuple[OdometryStep, ...] = ()  # by the images alone, of the new frames; only in metres
 
     @property
     def frames(self) -> tuple[Reconstruction, ...]:

@@ -29,6 +29,7 @@ from .map_from_odom import OdomInMap
 from .map_update import MapUpdate
 from .odometry_comparison import OdometryComparison
 from .placed_map import PlacedMap
+from .visual_odometry import VisualOdometry
 
 
 class MetricMap(PlacedMap):
@@ -50,6 +51,7 @@ class MetricMap(PlacedMap):
         self._odometry = None if look_up is None else OdometryComparison(look_up)
         self._scale = MetricScaleEstimator(config)
         self._odom = OdomInMap()
+        self._visual_odometry = VisualOdometry()
         self._num_maps = 1
         self._holds_frames = False
         self._latest: tuple[np.ndarray, np.ndarray] | None = None  # visual_from_cam and map_from_cam of a frame
@@ -109,6 +111,7 @@ class MetricMap(PlacedMap):
         if self._map_from_visual is None:
             self._hold_submap(window, cameras)
             return self._waiting(window)
+        steps = self._visual_odometry.follow(window, self._map_from_visual)
         self._odom.follow(self._seen(frames[-1].map_from_cam), cameras[-1])
         self._holds_frames = True
         placed = tuple(self._placed(frame, camera) for frame, camera in zip(frames, cameras, strict=True))
@@ -122,10 +125,12 @@ class MetricMap(PlacedMap):
             map_from_visual=self._map_from_visual if is_new else None,
             map_from_submap=map_from_submap,
             map_from_odom=None if self._odometry is None else self._odom.map_from_odom,
+            odometry=steps,
         )
 
     def _waiting(self, window: WindowResult) -> MapUpdate:
         """Frames in the visual map, as long as the scale is not known."""
+        self._visual_odometry.lose()
         return MapUpdate(window, window, is_metric=False, is_placed=False)
 
     def _turn_to(self, visual_id: int) -> None:

@@ -78,6 +78,8 @@ def _make_anchor(
     map_frame = config.frames.prefix + config.frames.map
     if config.placement == "map_to_camera":
         return CameraAnchor(sensors.tree, map_frame)
+    if config.placement == "odom_to_camera":
+        return CameraAnchor(sensors.tree, config.frames.prefix + config.visual_odometry.frame)
     if config.placement == "map_to_odom":
         return OdomAnchor(node, sensors.tree, map_frame, lambda: parameters.current.node)
     return None

@@ -9,7 +9,7 @@ from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from ...errors import InputError
@@ -36,6 +36,7 @@ class FrameOutputs:
         self._first_size: tuple[int, int] | None = None  # of the stream's pictures, if no size is asked for
         topics = f"{camera}/" if camera else ""
         self._depth = self._publisher(Image, f"{topics}depth/image", QUEUE)
+        self._compressed_depth = self._publisher(CompressedImage, f"{topics}depth/image/compressedDepth", QUEUE)
         self._camera_info = self._publisher(CameraInfo, f"{topics}depth/camera_info", QUEUE)
         self._rgb = self._publisher(Image, f"{topics}rgb/image_rect", QUEUE)
         self._confidence = self._publisher(Image, f"{topics}confidence/image", QUEUE)
@@ -57,6 +58,8 @@ class FrameOutputs:
             return
         if wanted(self._depth):
             self._depth.publish(messages.image_message(frame.depth, "32FC1", head))
+        if wanted(self._compressed_depth):
+            self._compressed_depth.publish(messages.compressed_depth_message(frame.depth, head))
         if wanted(self._points):
             cloud = frame.points(config.output.points_stride, config.output.points_organized)
             self._points.publish(messages.cloud_message(cloud, head))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from nav_msgs.msg import Path
+from nav_msgs.msg import Odometry, Path
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
@@ -22,6 +22,7 @@ from ..inputs.odometry import OdometryIntake
 from ..inputs.tf_tree import CameraAnchor, OdomAnchor, TfTree, TreeError
 from .frame_outputs import QUEUE, FrameOutputs, may_be_unscaled, wanted
 from .live_view import LiveView
+from .odometry import odometry_message, step_at
 
 UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no registration: the largest that is accepted
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -40,7 +41,13 @@ class Outputs(FrameOutputs):
         self._anchor_problem = ""
         self._anchor, self._odometry = anchor, odometry
         self._map_frame = self._prefix + config.frames.map
+        self._odom_frame, self._base_frame = (
+            self._prefix + name for name in (config.visual_odometry.frame, config.frames.base)
+        )
+        self._anchors_odometry = config.placement == "odom_to_camera"
+        self._odometry_problem = ""
         self._pose = self._publisher(PoseWithCovarianceStamped, "pose", QUEUE)
+        self._visual_odometry = self._publisher(Odometry, "odometry", QUEUE)
         self._path = self._publisher(Path, "path", LATCHED)
         self._map_points = self._publisher(PointCloud2, "map_points", LATCHED)
         self._map_listeners = 0
@@ -52,7 +59,7 @@ class Outputs(FrameOutputs):
             reason = f"; {mapper.text}" if mapper.level != Level.OK else ""
             return Health.error(f"map -> odom has ended: no metric window for {self._anchor.stale_after_s:g} s{reason}")
         obstacles = (outputs.obstacle_problem for outputs in (self, *self._others.values()))
-        problem = self._anchor_problem or next(filter(None, obstacles), "")
+        problem = self._anchor_problem or self._odometry_problem or next(filter(None, obstacles), "")
         return Health.unless(f"TF: {problem}" if problem else "")
 
     def publish(self, reconstruction: Reconstruction, update: MapUpdate, config: NodeConfig) -> None:
@@ -65,6 +72,7 @@ class Outputs(FrameOutputs):
             return
         if wanted(self._pose) and outputs is self:
             self._publish_pose(reconstruction, None if update.window is None else update.window.registration.residual)
+        self._publish_odometry(reconstruction, update)
         if update.window is not None and reconstruction.camera == update.window.leading_camera:
             self._publish_transform(reconstruction, update)
 
@@ -103,13 +111,36 @@ class Outputs(FrameOutputs):
             )
         )
 
+    def _publish_odometry(self, reconstruction: Reconstruction, update: MapUpdate) -> None:
+        """Only in metres, and only where TF knows the camera's mount on the base."""
+        step = step_at(update, reconstruction)
+        self._odometry_problem = ""
+        if step is None or self._tree is None or not wanted(self._visual_odometry):
+            return
+        camera_frame = self._prefixed(reconstruction.frame_id)
+        try:
+            base_from_cam = self._tree.look_up(self._base_frame, camera_frame, step.stamp_ns)
+        except TreeError as error:
+            self._odometry_problem = f"odometry is withheld: {error}"
+            return
+        head = messages.header(self._odom_frame, step.stamp_ns)
+        self._visual_odometry.publish(odometry_message(step, base_from_cam, head, self._base_frame))
+
     def _publish_transform(self, reconstruction: Reconstruction, update: MapUpdate) -> None:
         camera_frame = self._prefixed(reconstruction.frame_id)
         try:
             if isinstance(self._anchor, CameraAnchor):
-                self._anchor.publish(camera_frame, reconstruction.stamp_ns, reconstruction.map_from_cam)
+                if (pose := self._anchored_pose(reconstruction, update)) is not None:
+                    self._anchor.publish(camera_frame, reconstruction.stamp_ns, pose)
             elif self._anchor is not None and self._odometry is not None and update.map_from_odom is not None:
                 self._anchor.publish(self._odometry.odom_frame, update.map_from_odom)
             self._anchor_problem = ""
         except TreeError as error:
             self._anchor_problem = str(error)
+
+    def _anchored_pose(self, reconstruction: Reconstruction, update: MapUpdate) -> np.ndarray | None:
+        """The camera (4, 4) in the map or, with tf.mode odom_to_camera, in our odometry; None: it has no pose there."""
+        if not self._anchors_odometry:
+            return reconstruction.map_from_cam
+        step = step_at(update, reconstruction)
+        return None if step is None else step.odom_from_cam

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -37,12 +38,14 @@ LIMIT_S = 60.0  # only a failure reaches it
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TOPICS = {
     "depth/image": (Image, 10),
+    "depth/image/compressedDepth": (CompressedImage, 10),
     "depth/camera_info": (CameraInfo, 10),
     "rgb/image_rect": (Image, 10),
     "confidence/image": (Image, 10),
     "points": (PointCloud2, 10),
     "obstacles": (PointCloud2, 10),
     "pose": (PoseWithCovarianceStamped, 10),
+    "odometry": (Odometry, 50),
     "path": (PathMessage, LATCHED),
     "map_points": (PointCloud2, LATCHED),
     "status": (DiagnosticStatus, 10),

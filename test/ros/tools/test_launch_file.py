@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -292,3 +293,42 @@ def test_a_node_that_cannot_be_configured_ends_the_launch(start, launch, tmp_pat
     out, err = capfd.readouterr()
     assert "cannot configure: /nowhere: no such directory or file" in out + err
     assert "configuring the node failed; its reason is above" in out + err
+
+
+def test_the_layout_for_foxglove_shows_what_the_node_publishes(ros):
+    layout = json.loads((ROOT / "config" / "foxglove.json").read_text())
+    node = LifecycleNode("published")
+    outputs = Outputs(node, NodeConfig(), None, None)
+    published = {publisher.topic_name for publisher in node.publishers} | {"/status", "/diagnostics"}
+    outputs.close()
+    node.destroy_node()
+
+    def panels(place):
+        return [place] if isinstance(place, str) else [*panels(place["first"]), *panels(place["second"])]
+
+    assert sorted(panels(layout["layout"])) == sorted(layout["configById"])
+    text = json.dumps(layout["configById"])
+    shown = set(re.findall(r'"(/[a-z_/]+)"', text)) - {"/move_base_simple/goal", "/clicked_point", "/initialpose"}
+    assert shown <= published
+    assert {"/map_points", "/points", "/path", "/depth/image", "/rgb/image_rect", "/odometry"} <= shown
+    assert layout["configById"]["3D!map"]["followTf"] == DEFAULTS["frames.map"]
+
+
+def test_rtabmap_is_fed_with_topics_that_the_node_publishes(ros):
+    """Of what its launch file renames; its parameters are those of two nodes, whatever their namespace."""
+    text = (ROOT / "launch" / "rtabmap.launch.py").read_text()
+    node = LifecycleNode("published")
+    outputs = Outputs(node, NodeConfig(), None, None)
+    published = {publisher.topic_name.removeprefix("/"): publisher.msg_type for publisher in node.publishers}
+    outputs.close()
+    node.destroy_node()
+    renamed = dict(re.findall(r'\("([\w/]+)", "([\w/]+)"\)', text))
+    assert {ours: published[ours].__name__ for ours in renamed.values()} == {
+        "rgb/image_rect": "Image", "depth/image": "Image", "depth/camera_info": "CameraInfo", "odometry": "Odometry",
+    }  # fmt: skip
+    assert compile(text, "rtabmap.launch.py", "exec")
+    assert set(re.findall(r'executable="(\w+)"', text)) == {"rgbd_sync", "rtabmap"}
+    given = yaml.safe_load((ROOT / "config" / "rtabmap.yaml").read_text())
+    assert given.keys() == {"/**/rgbd_sync", "/**/rtabmap"}
+    assert given["/**/rtabmap"]["ros__parameters"]["frame_id"] == DEFAULTS["frames.base"]
+    assert LAUNCH_ARGUMENTS["tf_mode"] == "tf.mode"
