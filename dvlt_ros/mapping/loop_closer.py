@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..geometry import rotation_angle
 from ..health import Health
 from .data.corrections import Correction
@@ -31,6 +31,12 @@ class LoopParts:
     graph: SubmapGraph | None = None
     reason: str = ""  # why no loops are closed
     checkpoint: str = ""  # digest of the network that computes the place descriptors
+
+    def required(self) -> LoopDetector:
+        """The detector. Raises InputError: no loops are closed."""
+        if self.detector is None:
+            raise InputError(f"no loops are closed: {self.reason}")
+        return self.detector
 
     def stored_submaps(self) -> dict[int, StoredSubmap]:
         """All that can be recognized, by number. Thread-safe."""

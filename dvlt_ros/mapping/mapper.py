@@ -40,7 +40,6 @@ from .front_end.warm_up import warm_up
 from .inference.prediction import Predictor
 from .keyframes.admission import Opened
 from .loop_closer import LoopCloser, prepare_loops
-from .loops.detector import LoopDetector
 from .map_files import open_map, save_maps
 from .maps.builder import MapBuilder
 from .maps.map_part import MapSnapshot
@@ -136,10 +135,7 @@ class Mapper:
         return update
 
     def integrate(self, update: MapUpdate) -> None:
-        """Adds an update to cloud, path and surfaces. Thread-safe, in the order of the updates.
-
-        Large corrections take time.
-        """
+        """Adds an update to cloud, path and surfaces, in order; large corrections take time. Thread-safe."""
         self._builder.integrate(update)
         self.surfaces.integrate(update)
 
@@ -254,7 +250,7 @@ class Mapper:
         Raises:
             InputError: no such map, or one of another checkpoint or unit; no loops are closed.
         """
-        self._require_loops()
+        self.loops.required()
         return open_map(folder, name, self.loops.checkpoint, self.sensors.tell_metres, self._notify)
 
     def load(self, saved: SavedMap) -> None:
@@ -266,7 +262,7 @@ class Mapper:
         Raises:
             InputError: no loops are closed; nothing has changed.
         """
-        detector = self._require_loops()
+        detector = self.loops.required()
         if not saved.stored_submaps:  # before anything changes
             raise InputError("the saved map has no places")
         self._drop_opened()
@@ -296,11 +292,6 @@ class Mapper:
     def warm_up(self) -> None:
         """Runs two windows of noise: kernels are chosen, memory is reserved, the budget learns the machine's speed."""
         warm_up(self._front_end)
-
-    def _require_loops(self) -> LoopDetector:
-        if self.loops.detector is None:
-            raise InputError(f"no loops are closed: {self.loops.reason}")
-        return self.loops.detector
 
     def _refresh(self) -> None:
         self.status: MapperStatus = status_of(self._front_end, self._map, self._closer, self._latest)

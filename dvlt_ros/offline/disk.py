@@ -14,17 +14,17 @@ RECORDING = 12.0  # with every second point; zstd packs colours, not the last bi
 POINT = 20.0  # of the recording's points, each
 VIEWER = 2.5  # of Rerun's images, at most 480 pixels wide
 TWICE = 2  # the recording is corrected in a second copy
-MAPS = 2**25  # clouds, pages and paths
+MAPS = 2**25  # clouds, pages and paths, of which there may be far less
 
 
 def expected_bytes(num_images: int, size: tuple[int, int], options: OutputOptions) -> int:
-    """At most so many for images of ``size`` (height, width), if every one becomes a frame."""
+    """At most so many for what grows with every image of ``size`` (height, width), if all become frames."""
     per_pixel = DEPTH
     if options.recording:
         per_pixel += TWICE * (RECORDING + POINT / options.points_stride**2)
     if options.rrd is not None:
         per_pixel += VIEWER
-    return round(num_images * size[0] * size[1] * per_pixel) + MAPS
+    return round(num_images * size[0] * size[1] * per_pixel)
 
 
 def check_disk(folder: Path, num_images: int, size: tuple[int, int], options: OutputOptions) -> str:
@@ -43,8 +43,10 @@ def check_disk(folder: Path, num_images: int, size: tuple[int, int], options: Ou
             *(["without --recording"] if options.recording else []),
         ]
         hint = f"; less is needed {' or '.join(less)}" if less else "; choose another --output, or fewer images"
-        raise InputError(f"{folder}: {what} may take {readable(needed)}, and {readable(free)} are free{hint}")
-    return f"writes at most {readable(needed)} to {folder} ({what})"
+        raise InputError(
+            f"{folder}: {what} may take {readable(needed)} beside the maps, and {readable(free)} are free{hint}"
+        )
+    return f"writes at most {readable(needed + MAPS)} to {folder} ({what})"
 
 
 def readable(count: float) -> str:

@@ -228,3 +228,13 @@ def test_core_and_model_start_without_ros_training_extras_or_hub():
         "dvlt_ros.model.DvltConfig()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("room", ["dvlt_ros", "training", "tools", "benchmarks", "overlay", "launch"])
+def test_files_are_short_and_folders_have_rooms(room):
+    files = [path for path in (ROOT / room).rglob("*.py") if "training" not in path.relative_to(ROOT).parts[1:2]]
+    too_long = {str(path): count for path in files if (count := len(path.read_text().splitlines())) > 300}
+    assert not too_long
+    for folder in {path.parent for path in files}:
+        has_rooms = any(child.is_dir() and any(child.glob("*.py")) for child in folder.iterdir())
+        assert has_rooms or len(list(folder.glob("*.py"))) <= 15, folder

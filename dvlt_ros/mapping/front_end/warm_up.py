@@ -21,7 +21,8 @@ def warm_up(front_end: FrontEnd) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*PICTURE_SIZE, 3), dtype=np.uint8)
     picture = Picture(image, None)
     frame = Frame(1, "warm_up", 0, lambda: picture)
-    views = [View(-1 - i, frame, picture) for i in range(front_end.limits.window_size)]
+    numbers = range(-front_end.limits.window_size, 0)
+    views = [View(number, frame, picture, frame_set=number) for number in numbers]  # no rig's mounts hold between them
     if isinstance(front_end.predictor, Preparable):
         front_end.predictor.prepare(views, front_end.limits.image_size)
     front_end.rehearse(views[:2])
