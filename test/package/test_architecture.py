@@ -230,7 +230,7 @@ def test_core_and_model_start_without_ros_training_extras_or_hub():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("room", ["dvlt_ros", "training", "tools", "benchmarks", "overlay", "launch"])
+@pytest.mark.parametrize("room", ["dvlt_ros", "training", "test", "tools", "benchmarks", "overlay", "launch"])
 def test_files_are_short_and_folders_have_rooms(room):
     files = [path for path in (ROOT / room).rglob("*.py") if "training" not in path.relative_to(ROOT).parts[1:2]]
     too_long = {str(path): count for path in files if (count := len(path.read_text().splitlines())) > 300}

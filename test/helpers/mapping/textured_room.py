@@ -135,3 +135,11 @@ def pose_errors(found, truth):
     local, true = ((np.linalg.inv(poses[0]) @ poses)[:, :3, 3] for poses in (found, truth))
     factor = (local * true).sum() / max((local * local).sum(), 1e-12)
     return max(angles), np.linalg.norm(factor * local - true, axis=-1).max() / np.linalg.norm(true, axis=-1).max()
+
+
+def is_networks(refined, answer):
+    """Whether the refinement has left the network's answer as it was."""
+    return all(
+        np.array_equal(getattr(refined, name), getattr(answer, name), equal_nan=True)
+        for name in ("depth", "confidence", "window_from_cam", "intrinsics")
+    )

@@ -287,10 +287,8 @@ def test_the_first_window_after_warming_up_is_planned_for_this_machine(make_fron
 def test_another_resolution_of_the_network_joins_the_same_map(make_frame):
     """As the budget's quality levels may choose with any window, and back again."""
     model = Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
-    front_end = FrontEnd(
-        DvltPredictor(model, "cpu"),
-        mapper_config(budget_k_max=2, keyframes_min_change=0.0, registration_max_residual=1.0),
-    )
+    config = mapper_config(budget_k_max=2, keyframes_min_change=0.0, registration_max_residual=1.0)
+    front_end = FrontEnd(DvltPredictor(model, "cpu"), config)
     shapes, registrations = [], []
     for number, size in enumerate([112, 112, 84, 84, 112, 112], start=1):
         front_end.configure(replace(front_end.config, model=ModelConfig(image_size=size)))
