@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,7 +19,6 @@ from sensor_msgs.msg import PointField
 from sensor_msgs_py import point_cloud2
 
 from dvlt_ros.geometry import matrix_from_quaternion, unproject
-from dvlt_ros.imaging.decoder import depth_image
 from dvlt_ros.mapping.data.frames import Picture, Reconstruction
 from dvlt_ros.mapping.maps.voxel_map import VoxelMap
 from dvlt_ros.mapping.outputs.rendering import RenderedFrame, point_records
@@ -277,27 +274,3 @@ def test_no_colour_is_taken_for_nan_by_who_skips_nan():
     source = reconstruction()
     depth, _, _, cloud = published(source, PICTURE_SIZE, organized=True)
     assert len(point_cloud2.read_points(cloud, skip_nans=True)) == np.isfinite(depth).sum()
-
-
-@pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
-def test_compressed_depth_is_what_image_transport_reads(unit):
-    """By the layout that its plugin documents in code, twelve bytes and a PNG; and by our own reader of bags."""
-    depth = np.float32(unit) * reconstruction().depth
-    message = messages.compressed_depth_message(depth, messages.header("cam", STAMP_NS))
-    assert message.format == "32FC1; compressedDepth png"
-    data = bytes(message.data)
-    kind, a, b = struct.unpack("<iff", data[:12])
-    assert kind == 0
-    stored = cv2.imdecode(np.frombuffer(data[12:], np.uint8), cv2.IMREAD_UNCHANGED)
-    assert stored.dtype == np.uint16
-    np.testing.assert_array_equal(stored == 0, np.isnan(depth))
-    known = stored > 0
-    np.testing.assert_allclose(a / (stored[known] - b), depth[known], rtol=2e-4)
-    np.testing.assert_allclose(depth_image(message)[known], depth[known], rtol=2e-4)
-
-
-def test_compressed_depth_of_a_wall_or_of_nothing():
-    head = messages.header("cam", STAMP_NS)
-    wall = np.full((8, 9), 2.5, np.float32)
-    np.testing.assert_allclose(depth_image(messages.compressed_depth_message(wall, head)), wall, rtol=1e-3)
-    assert not depth_image(messages.compressed_depth_message(np.full_like(wall, np.nan), head)).any()
