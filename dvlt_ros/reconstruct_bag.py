@@ -4,8 +4,9 @@
     python -m dvlt_ros.reconstruct_bag photos/ --weights nvidia/dvlt
     python -m dvlt_ros.reconstruct_bag photos/ --odom camera_poses.txt
 
-Leaves in the output folder: map_N.ply, trajectory_N.txt (TUM format) and page_N.png of every map N, depth/ (one TIFF
-per frame, named by its stamp) and recording/ (MCAP with the node's topics), all as the last closed loop has left them;
+Leaves in the output folder: map_N.ply, mesh_N.ply, mesh_N.glb, grid_N.pgm with its YAML, trajectory_N.txt (TUM format)
+and page_N.png of every map N, depth/ (one TIFF per frame, named by its stamp) and recording/ (MCAP with the node's
+topics), all as the last closed loop has left them;
 with --export also scene_N/ for COLMAP, nerfstudio or splat viewers.
 Lengths are metres with odometry, measured depth or several cameras of the bag, else up to one unknown factor; frames
 whose metres are not known even so are in files that begin with unscaled_.
@@ -30,6 +31,7 @@ from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
 from .mapping.inference.loading import load_predictor
 from .mapping.inference.prediction import Predictor
+from .mapping.map_files import SurfaceFiles
 from .mapping.mapper import Mapper
 from .offline.disk import check_disk
 from .offline.in_memory import SceneBuilder
@@ -148,6 +150,7 @@ def run(args: argparse.Namespace, scene: SceneBuilder | None = None) -> tuple[st
         scene.is_metric = recorded.sensors.tell_metres
     with programs.interrupts_between_steps() as interrupted, Results(args.output, options, recorded, scene) as results:
         mapper = Mapper(config, predictor, recorded.sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
+        results.surfaces = SurfaceFiles(mapper.surfaces, config.band)
         with closing(mapper):
             reconstruct(mapper, source, results, args.load_map, args.save_map, interrupted)
         for text in source.refusals.listed[:MOST_SAID]:

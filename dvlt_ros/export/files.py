@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..geometry import quaternion_from_matrix
 from .atomic import write_atomically
 
-__all__ = ["write_atomically", "write_depth", "write_pcd", "write_ply", "write_tum"]
+__all__ = ["write_atomically", "write_depth", "write_mesh_ply", "write_pcd", "write_ply", "write_tum"]
 
 
 def write_ply(
@@ -32,6 +32,26 @@ def write_ply(
     remarks = [f"comment {_plain(comment)}"] if comment else []
     head = ["ply", "format binary_little_endian 1.0", *remarks, f"element vertex {len(points)}", *properties]
     write_atomically(path, "\n".join([*head, "end_header\n"]).encode() + vertices.tobytes())
+
+
+def write_mesh_ply(
+    path: Path, vertices: np.ndarray, colors: np.ndarray, triangles: np.ndarray, comment: str = ""
+) -> None:
+    """Binary PLY of triangles (T, 3) between vertices (V, 3) with colours (V, 3) uint8; the comment is one line."""
+    _check_cloud(path, vertices, colors, None)
+    columns = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    corners = np.empty(len(vertices), columns)
+    corners["x"], corners["y"], corners["z"] = vertices.T
+    corners["red"], corners["green"], corners["blue"] = colors.T
+    faces = np.empty(len(triangles), [("count", "u1"), ("vertices", "<i4", 3)])
+    faces["count"], faces["vertices"] = 3, triangles
+    head = [
+        "ply", "format binary_little_endian 1.0", *([f"comment {_plain(comment)}"] if comment else []),
+        f"element vertex {len(vertices)}", *(f"property float {axis}" for axis in "xyz"),
+        *(f"property uchar {color}" for color in ("red", "green", "blue")),
+        f"element face {len(triangles)}", "property list uchar int vertex_indices", "end_header\n",
+    ]  # fmt: skip
+    write_atomically(path, "\n".join(head).encode() + corners.tobytes() + faces.tobytes())
 
 
 def write_pcd(path: Path, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from ..errors import InputError
 from .files import write_atomically
 
 GLTF_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])  # half a turn about x: glTF's y is up and its cameras look along -z
+GLTF_FROM_ROS = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])  # x forward, z up
 EDGES = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)])  # of a frustum's five corners
 EDGE_WIDTH = 0.03  # of the frustum's depth; lines would be one pixel wide in most viewers
 PATH_WIDTH = 0.05
@@ -54,6 +55,22 @@ def write_glb(path: Path, points: np.ndarray, colors: np.ndarray, cameras: Frust
     if frustum_size > 0:
         vertices, shades, triangles = camera_overlay(cameras, frustum_size)
         document.add_mesh("camera_overlay", vertices @ GLTF_FROM_OPENCV.T, shades, triangles)
+    write_atomically(path, document.encoded())
+
+
+def write_mesh_glb(path: Path, vertices: np.ndarray, colors: np.ndarray, triangles: np.ndarray) -> None:
+    """One node ``mesh``, without lighting, of a world whose z points up (REP-103): vertices (V, 3), triangles (T, 3).
+
+    Raises:
+        InputError: no triangles, or the file cannot be written.
+    """
+    if not len(triangles) or colors.shape != vertices.shape or colors.dtype != np.uint8:
+        raise InputError(
+            f"{path}: a mesh is triangles (T, 3), T > 0, between vertices (V, 3) with colours (V, 3) uint8, "
+            f"got {triangles.shape}, {vertices.shape} and {colors.shape} {colors.dtype}"
+        )
+    document = _Document()
+    document.add_mesh("mesh", vertices @ GLTF_FROM_ROS.T, colors, triangles)
     write_atomically(path, document.encoded())
 
 

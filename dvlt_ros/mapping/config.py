@@ -12,6 +12,7 @@ from .inference.refining import RefinementConfig
 from .keyframes.config import KeyframeConfig
 from .loops.config import LoopsConfig
 from .maps.config import MapConfig
+from .outputs.config import ObstaclesConfig
 from .scale.estimator import ScaleConfig
 from .sensors.gravity import GravityConfig
 from .sensors.odometry import OdometryConfig
@@ -19,6 +20,7 @@ from .sensors.rig_config import RigConfig
 from .sensors.sparse_depth import SparseDepthConfig
 from .submaps.config import ConfidenceConfig, RegistrationConfig
 from .surfaces.config import SurfacesConfig
+from .surfaces.grid import Band
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class MapperConfig:
     refinement: RefinementConfig = group(RefinementConfig)
     map: MapConfig = group(MapConfig)
     surfaces: SurfacesConfig = group(SurfacesConfig)
+    obstacles: ObstaclesConfig = group(ObstaclesConfig)
     odometry: OdometryConfig = group(OdometryConfig)
     scale: ScaleConfig = group(ScaleConfig)
     cameras: RigConfig = group(RigConfig)
@@ -48,3 +51,8 @@ class MapperConfig:
                 f"window.size must be at least {smallest}, two frame sets of {len(self.cameras.names)} cameras "
                 f"(cameras.names), got {self.window.size}"
             )
+
+    @property
+    def band(self) -> Band:
+        """Heights above the floor that the grid's obstacles have."""
+        return Band(self.obstacles.min_height_m, self.obstacles.max_height_m)

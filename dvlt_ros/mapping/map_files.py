@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,9 +19,19 @@ from .maps.map_part import MapSnapshot
 from .maps.saved_map import SavedMap, read_saved_map
 from .maps.saved_scene import SceneExport, write_saved_scene
 from .submaps.submap import StoredSubmap
+from .surfaces.files import write_surfaces
+from .surfaces.grid import Band
+from .surfaces.surface_map import SurfaceMap
 
 PLACES = ".places.safetensors"
 SCENE = ".scene"  # a folder
+
+
+class SurfaceFiles(NamedTuple):
+    """What mesh and grid are made of."""
+
+    of: SurfaceMap
+    band: Band
 
 
 def save_maps(
@@ -31,6 +42,7 @@ def save_maps(
     is_metric: bool,
     files: MutableMapping[bytes, Path],
     export: SceneExport | None = None,
+    surfaces: SurfaceFiles | None = None,
 ) -> Path:
     """Saves the current map, and ended ones that no loop has joined to it; returns the PLY of the newest.
 
@@ -40,6 +52,7 @@ def save_maps(
         checkpoint: digest of the network that computed the place descriptors.
         files: PLYs by content, kept from call to call: ended maps that have not changed are not written again.
         export: also leave a scene for other programs beside each map; None: no.
+        surfaces: mesh and grid, which are left beside each map that has any; None: no.
 
     Raises:
         InputError: nothing to save, or a file cannot be written; no file is left incomplete.
@@ -50,12 +63,12 @@ def save_maps(
     if not filled:
         raise InputError("the map is empty")
     newest, *others = filled
-    path = files[content_of(newest)] = save_map(newest, stored, folder, checkpoint, is_metric, export)
+    path = files[content_of(newest)] = save_map(newest, stored, folder, checkpoint, is_metric, export, surfaces)
     try:
         for snapshot in others:
             content = content_of(snapshot)
             if content not in files or not files[content].exists():
-                files[content] = save_map(snapshot, stored, folder, checkpoint, is_metric, export)
+                files[content] = save_map(snapshot, stored, folder, checkpoint, is_metric, export, surfaces)
     except InputError as error:
         raise InputError(f"{error}; the newest map is saved: {path}") from error
     finally:
@@ -74,7 +87,7 @@ def content_of(snapshot: MapSnapshot) -> bytes:
 
 def save_map(
     snapshot: MapSnapshot, stored: Mapping[int, StoredSubmap], folder: Path, checkpoint: str, is_metric: bool,
-    export: SceneExport | None = None,
+    export: SceneExport | None = None, surfaces: SurfaceFiles | None = None,
 ) -> Path:  # fmt: skip
     """Writes files named by time and map id; returns the PLY. See `save_maps`."""
     folder = folder.expanduser()
@@ -86,6 +99,9 @@ def save_map(
     write_ply(base.with_suffix(".ply"), *snapshot.cloud)
     write_pcd(base.with_suffix(".pcd"), *snapshot.cloud)
     write_tum(base.with_suffix(".txt"), snapshot.stamps_ns, snapshot.map_from_cam)
+    if surfaces is not None:
+        mesh, grid = (folder / f"{kind}{base.name.removeprefix('map')}" for kind in ("mesh", "grid"))
+        write_surfaces(surfaces.of, snapshot.map_id, mesh.with_suffix(".ply"), grid.with_suffix(".pgm"), surfaces.band)
     saved = None
     if stored.keys() & snapshot.map_from_visual.keys():
         saved = SavedMap.of(snapshot, stored, checkpoint, is_metric)

@@ -40,7 +40,7 @@ from .front_end.warm_up import warm_up
 from .inference.prediction import Predictor
 from .keyframes.admission import Opened
 from .loop_closer import LoopCloser, prepare_loops
-from .map_files import open_map, save_maps
+from .map_files import SurfaceFiles, open_map, save_maps
 from .maps.builder import MapBuilder
 from .maps.map_part import MapSnapshot
 from .maps.map_update import MapUpdate
@@ -242,7 +242,8 @@ class Mapper:
         """
         stored, network = self.loops.stored_submaps(), self.loops.checkpoint
         export = SceneExport(tuple(scene_formats), self.config.confidence) if scene_formats else None
-        return save_maps(self.snapshots(), stored, folder, network, self.sensors.tell_metres, self._files, export)
+        surfaces, metric = SurfaceFiles(self.surfaces, self.config.band), self.sensors.tell_metres
+        return save_maps(self.snapshots(), stored, folder, network, metric, self._files, export, surfaces)
 
     def open(self, folder: Path, name: str = "") -> tuple[Path, SavedMap]:
         """A saved map that `load` takes: by its name in the folder, or the newest one. Thread-safe.

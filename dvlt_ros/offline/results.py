@@ -14,10 +14,12 @@ from ..export import write_page, write_ply, write_tum
 from ..export.atomic import Outputs, clear_unfinished, write_atomically
 from ..export.scenes import SceneFormat
 from ..mapping.data.frames import Reconstruction
+from ..mapping.map_files import SurfaceFiles
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.maps.map_update import MapUpdate
 from ..mapping.outputs.rendering import RenderedFrame, on_depth_grid, size_beside
 from ..mapping.sensors.suite import Sensors
+from ..mapping.surfaces.files import write_surfaces
 from ..viewing import StreamRecording
 from .depth_files import DepthFiles, clear_depths, depth_files
 from .frame_log import FrameLog, LoggedFrame
@@ -33,7 +35,8 @@ RECORDING = "recording"
 REFUSED = "refused.txt"
 UNPLACED = "unscaled_"  # before the names of files whose metres should be known and are not
 LOADED = "loaded"  # in place of the number of a saved map in which the recording has found itself
-OF_A_MAP = re.compile(rf"({UNPLACED})?(map_N\.ply|trajectory_N\.txt|page_N\.png)".replace("N", rf"(\d+|{LOADED})"))
+NAMES = r"map_N\.ply|trajectory_N\.txt|page_N\.png|mesh_N\.(ply|glb)|grid_N\.(pgm|yaml)"
+OF_A_MAP = re.compile(rf"({UNPLACED})?({NAMES})".replace("N", rf"(\d+|{LOADED})"))
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Results:
             ConfigError: a file for Rerun is asked for, and Rerun is not installed.
         """
         self.num_maps = 0
+        self.surfaces: SurfaceFiles | None = None  # the mapper's: maps leave mesh and grid, too
         self._options, self._scene = options, scene
         self._outputs = Outputs()
         self._of_recording: list[tuple[MapSnapshot, Sequence[LoggedFrame]]] = []
@@ -248,6 +252,10 @@ class Results:
         map_, trajectory, page = (path(name) for name in ("map.ply", "trajectory.txt", "page.png"))
         self._write_file(trajectory, lambda: write_tum(trajectory, stamps_ns, poses, comment=about))
         self._write_file(map_, lambda: write_ply(map_, points, colors, confidence, comment=about))
+        if (surfaces := self.surfaces) is not None and not prefix:
+            mesh, grid = path("mesh.ply"), path("grid.pgm")
+            map_id = snapshot.map_id
+            self._try(mesh.name, lambda: write_surfaces(surfaces.of, map_id, mesh, grid, surfaces.band, about))
         shown = self._gallery.of(frames)
         if self._scenes is not None:
             self._scenes.add_map(f"{prefix}scene_{name_of_map}", snapshot, frames)

@@ -10,6 +10,7 @@ from ..export.rerun import check_target
 from ..export.scenes import SceneFormat, check_formats
 from ..frame_names import frame_name
 from ..mapping.config import MapperConfig
+from ..mapping.outputs.config import ObstaclesConfig
 from ..mapping.sensors.gravity import GravitySource
 from ..mapping.sensors.rig_config import RigConfig
 from ..parameters import check_parameters, group, parameter
@@ -171,23 +172,6 @@ class VisualOdometryConfig:
 
     def __post_init__(self) -> None:
         check_parameters(self)
-
-
-@dataclass(frozen=True)
-class ObstaclesConfig:
-    """Heights of obstacles."""
-
-    GROUP: ClassVar[str] = "obstacles"
-    min_height_m: float = parameter(0.05, "what is lower is ground", -10.0, 100.0, live=True)
-    max_height_m: float = parameter(2.0, "under what is higher the robot fits", -10.0, 100.0, live=True)
-
-    def __post_init__(self) -> None:
-        check_parameters(self)
-        if self.min_height_m >= self.max_height_m:
-            raise ConfigError(
-                f"obstacles.max_height_m must be above obstacles.min_height_m, got {self.max_height_m} and "
-                f"{self.min_height_m}"
-            )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from cv_bridge import CvBridge
 from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped, Transform, TransformStamped
-from nav_msgs.msg import Path
+from nav_msgs.msg import OccupancyGrid, Path
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
@@ -18,6 +19,7 @@ from transforms3d.quaternions import mat2quat, quat2mat
 
 from ..errors import DataError
 from ..mapping.outputs.rendering import POINT, POINT_FIELDS, RenderedFrame
+from ..mapping.surfaces.grid import Grid
 from ..sources.poses import pose_from_quaternion
 
 BRIDGE = CvBridge()
@@ -109,6 +111,18 @@ def path_message(stamps_ns: Iterable[int], map_from_cam: Iterable[np.ndarray], m
 def _path_pose(stamp_ns: int, map_from_cam: bytes, map_frame: str) -> PoseStamped:
     pose = pose_message(np.frombuffer(map_from_cam).reshape(4, 4))
     return PoseStamped(header=header(map_frame, stamp_ns), pose=pose)
+
+
+def grid_message(grid: Grid, head: Header) -> OccupancyGrid:
+    """In the map's frame, at the height of the floor; -1 unknown, 0 free, 100 occupied."""
+    rows, columns = grid.cells.shape
+    message = OccupancyGrid(header=head)
+    message.info.map_load_time = head.stamp
+    message.info.resolution, message.info.width, message.info.height = grid.resolution, columns, rows
+    position = message.info.origin.position
+    position.x, position.y, position.z = float(grid.origin[0]), float(grid.origin[1]), grid.floor
+    message.data = array("b", np.ascontiguousarray(grid.cells).tobytes())
+    return message
 
 
 def transform_message(target_from_source: np.ndarray, target: str, source: str, stamp_ns: int) -> TransformStamped:

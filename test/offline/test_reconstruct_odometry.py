@@ -135,7 +135,7 @@ def test_odometry_in_tf_does_too_and_the_same_comes_out_twice(reconstruct, tmp_p
     files = [
         path.relative_to(output) for path in output.rglob("*") if path.suffix in (".ply", ".txt", ".tiff", ".mcap")
     ]
-    assert len(files) == COUNT + 3
+    assert len(files) == COUNT + 4  # map, mesh, trajectory and recording
     for path in files:
         assert (again / path).read_bytes() == (output / path).read_bytes(), path
 

@@ -159,7 +159,7 @@ MAPPING_TOP = {"config", "mapper", "mapping_thread", "loop_closer", "map_files",
 ROS_PACKAGES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",
     "launch", "launch_ros", "lifecycle_msgs", "nav_msgs", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py",
-    "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros",
+    "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros", "visualization_msgs",
 }  # fmt: skip
 TRAINING_PACKAGES = {"accelerate", "hydra", "omegaconf", "tensorboard", "wandb"}
 

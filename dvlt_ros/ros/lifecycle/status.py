@@ -19,7 +19,7 @@ from .stream import Stream
 # In the order of the pipeline, one diagnostic task each. Of several of the worst level the first gives the message.
 COMPONENTS = (
     "camera", "mapping", "publication", "tf", "images", "refinement", "registration", "scale", "output", "cameras",
-    "camera_info", "gravity", "odometry", "loops",
+    "camera_info", "gravity", "odometry", "loops", "grid",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from ...mapping.maps.saved_map import SavedMap
 from ..complaints import Complaints
 from ..inputs.intake import Intake
 from ..outputs.publishing import PublishingThread
+from ..outputs.surfaces import SurfaceThread
 from ..parameters import Parameters
 from ..status_board import StatusBoard
 from .parts import Parts
@@ -42,6 +43,10 @@ class Stream:
             published=published,
             board=self.board,
         )  # fmt: skip
+        self._surfaces = SurfaceThread(
+            parts.outputs.surfaces, parts.mapper, lambda: parameters.current.node, self.board,
+            fail=lambda error: complain(f"mesh or grid failed: {describe_error(error)}"),
+        )  # fmt: skip
         self.mapping = MappingThread(parts.mapper, self._deliver, self._on_failure, self._on_loop_failure)
         config = parameters.current.node
         cameras = config.cameras.names or ("",)
@@ -52,13 +57,15 @@ class Stream:
             ]
             self._subscribed = opened.pop_all()
         self.publishing.start()
+        self._surfaces.start()
         self.mapping.start()
 
     def stop(self) -> None:
-        """Closes the subscriptions, then ends both threads."""
+        """Closes the subscriptions, then ends its threads."""
         self._subscribed.close()
         self.mapping.stop()
         self.publishing.stop()
+        self._surfaces.stop()
 
     def follow(self) -> None:
         """Follows the publishers' reliability, see `FollowingSubscription`."""

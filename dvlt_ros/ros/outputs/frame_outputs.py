@@ -6,7 +6,7 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -21,6 +21,7 @@ from ..config import NodeConfig
 from ..inputs.tf_tree import TfTree, TreeError
 
 QUEUE = QoSProfile(depth=5)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class FrameOutputs:

@@ -8,7 +8,6 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 
 from ...health import Health, Level
@@ -20,12 +19,12 @@ from .. import messages
 from ..config import NodeConfig
 from ..inputs.odometry import OdometryIntake
 from ..inputs.tf_tree import CameraAnchor, OdomAnchor, TfTree, TreeError
-from .frame_outputs import QUEUE, FrameOutputs, may_be_unscaled, wanted
+from .frame_outputs import LATCHED, QUEUE, FrameOutputs, may_be_unscaled, wanted
 from .live_view import LiveView
 from .odometry import odometry_message, step_at
+from .surfaces import SurfaceOutputs
 
 UNJOINED_RESIDUAL = 0.1  # of a map's first window, which has no registration: the largest that is accepted
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Outputs(FrameOutputs):
@@ -38,6 +37,7 @@ class Outputs(FrameOutputs):
         """``anchor`` publishes TF, ``odometry`` has the name of odom's frame, ``tree`` has the camera's mount."""
         super().__init__(node, config, tree, config.cameras.leading)
         self._others = {camera: FrameOutputs(node, config, tree, camera) for camera in config.cameras.names[1:]}
+        self.surfaces = SurfaceOutputs(node, config)
         self._anchor_problem = ""
         self._anchor, self._odometry = anchor, odometry
         self._map_frame = self._prefix + config.frames.map
@@ -97,6 +97,7 @@ class Outputs(FrameOutputs):
             self._live_view.stop()
         for outputs in self._others.values():
             outputs.close()
+        self.surfaces.close()
         super().close()
 
     def _publish_pose(self, reconstruction: Reconstruction, residual: float | None) -> None:
