@@ -23,6 +23,8 @@ torch.set_num_threads(1)  # small tensors: threads that wait for each other cost
 PARITY = Path(__file__).parent / "data" / "parity"
 FULL_PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity"
 
+DOMAINS: list[int] = []  # of rclpy, while it is initialized for the tests
+
 TINY = {
     "embed_dim": 32,
     "num_heads": 2,
@@ -91,8 +93,21 @@ def ros() -> Iterator[Any]:
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
     with own_domain() as domain_id:
         rclpy.init(domain_id=domain_id)
+        DOMAINS.append(domain_id)
         yield rclpy
+        DOMAINS.clear()
         rclpy.try_shutdown()
+
+
+@pytest.fixture(autouse=True)
+def rclpy_goes_on() -> Iterator[None]:
+    """A program that a test has run to its end leaves rclpy shut down; the next test needs it again."""
+    yield
+    if DOMAINS:
+        import rclpy
+
+        if not rclpy.ok():
+            rclpy.init(domain_id=DOMAINS[0])
 
 
 @contextmanager
