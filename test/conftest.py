@@ -107,6 +107,7 @@ def rclpy_goes_on() -> Iterator[None]:
         import rclpy
 
         if not rclpy.ok():
+            rclpy.try_shutdown()  # forgets the context that has ended
             rclpy.init(domain_id=DOMAINS[0])
 
 
