@@ -26,6 +26,12 @@ COUNT, STEPS = 4, 3
 needs_weights = pytest.mark.skipif(not EMBEDDED_WEIGHTS.is_dir(), reason="the embedded checkpoint is not here")
 
 
+@pytest.fixture(autouse=True)
+def unrefined(monkeypatch):
+    """The network tells poses that its pictures do not show: they are not refined."""
+    monkeypatch.setattr("dvlt_ros.mapping.mapper.refined", lambda predictor, *_: predictor)
+
+
 @pytest.fixture(scope="module")
 def predictor():
     return load_predictor(ModelConfig(device="cpu"))
