@@ -13,6 +13,7 @@ from .problem import Solution
 from .start import MIN_SUPPORT, Start
 
 FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
+ROUGHLY = 3e-3  # relative decrease of the cost that a likely start stops at: it is adjusted once more anyway
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
 MOST_DEVIATION = 2.0
@@ -47,7 +48,7 @@ class Estimate:
         return float(np.nanmedian(self.errors_px))
 
 
-def estimated(sights: Observations, start: Start, rounds: int) -> Estimate | None:
+def estimated(sights: Observations, start: Start, rounds: int, enough: float = ENOUGH) -> Estimate | None:
     """Adjusted from a start; frames that too few sights agree with are given up. None: fewer than two are left.
 
     Frames that the start could not place get their chance: often the adjustment draws them in.
@@ -58,7 +59,7 @@ def estimated(sights: Observations, start: Start, rounds: int) -> Estimate | Non
         used = used.select(used.mask.sum(axis=1) >= 2)
         begin = Solution(start.cam_from_window, used.triangulated(start.cam_from_window))
         reference = placed[int(used.mask[:, placed].sum(axis=0).argmax())]
-        solution = adjust(used.problem(reference), begin, rounds)
+        solution = adjust(used.problem(reference), begin, rounds, enough)
         found = Estimate(start.name, placed, used, solution, used.errors_px(solution), np.inf, used.deviation_px)
         support = found.fits[found.fits.sum(axis=1) >= 2].sum(axis=0)
         held = tuple(s for s in placed if support[s] >= MIN_SUPPORT)
@@ -82,7 +83,7 @@ def best_estimate(
     best: Estimate | None = None
     rounds = THOROUGH_ROUNDS if thorough else FIRST_ROUNDS
     for start in likely:
-        best = cheaper(best, estimated(sights, start, rounds))
+        best = cheaper(best, estimated(sights, start, rounds, ENOUGH if thorough else ROUGHLY))
         if best is not None and is_good(best) and not thorough:
             break
     if thorough or best is None or not is_good(best):
