@@ -149,8 +149,9 @@ def stages(model: Dvlt, width: int, height: int) -> dict[str, Stage]:
     with torch.no_grad():
         features = encode(example)
         state, times = begin(features), intervals(model.config.num_steps)
-        scales = schedule(times)[0] if model.config.num_scales else ()
-    step_inputs = {"state": state} | dict(zip(("frame_scales", "global_scales"), scales, strict=False))
+        step_inputs = {"state": state}
+        if model.config.num_scales:
+            step_inputs["frame_scales"], step_inputs["global_scales"] = schedule(times)[0]
     found = {
         "encode": Stage(encode, {"images": example}, ("features",), {"images": views}),
         "begin": Stage(begin, {"features": features}, ("state",), {"features": views}),

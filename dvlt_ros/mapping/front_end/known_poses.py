@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -38,7 +39,7 @@ def known_poses(sensors: Sensors, views: Sequence[View]) -> Iterator[PosePrior]:
     if sensors.rig is not None:
         for i, j in pairwise(range(len(views))):
             if views[i].frame_set == views[j].frame_set:
-                first, second = (sensors.rig.base_from_cam(views[k].frame.camera) for k in (i, j))
+                first, second = (_turned(sensors.rig.base_from_cam(v.frame.camera), v) for v in (views[i], views[j]))
                 yield PosePrior(i, j, inverse(first) @ second, _covariance(0.0, 0.0))
 
 
@@ -49,6 +50,7 @@ def _driven(views: Sequence[View], odometry: Callable[[int, str], CameraInOdom])
             found = odometry(view.frame.stamp_ns, view.frame.frame_id)
         except OdometryError:  # said where the scale is observed
             continue
+        found = replace(found, odom_from_cam=_turned(found.odom_from_cam, view))
         before = latest.get(view.frame.camera)
         latest[view.frame.camera] = index, found
         if before is None or before[1].epoch != found.epoch:
@@ -58,6 +60,13 @@ def _driven(views: Sequence[View], odometry: Callable[[int, str], CameraInOdom])
         angle = float(np.arccos(np.clip((np.trace(moved[:3, :3]) - 1) / 2, -1, 1)))
         turn = DRIFT.odom_heading_per_turn**2 * angle + DRIFT.odom_heading_per_metre**2 * distance
         yield PosePrior(before[0], index, moved, _covariance(turn, DRIFT.odom_position_per_metre**2 * distance))
+
+
+def _turned(parent_from_cam: np.ndarray, view: View) -> np.ndarray:
+    """The pose (4, 4) of a view's camera as the network sees it, turned about its optical axis."""
+    turned = parent_from_cam.copy()
+    turned[:3, :3] = parent_from_cam[:3, :3] @ view.turn.turned_from_cam.T
+    return turned
 
 
 def _covariance(turn: float, shift: float) -> np.ndarray:

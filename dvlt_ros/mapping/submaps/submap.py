@@ -131,9 +131,9 @@ def thinned(prediction: WindowPrediction) -> WindowPrediction:
     )
 
 
-def stride_of(size: tuple[int, ...]) -> int:
-    """The stride that leaves about `KEPT_PIXELS` of a depth map of this (height, width)."""
-    return max(1, round((math.prod(size) / KEPT_PIXELS) ** 0.5))
+def stride_of(size: tuple[int, ...], kept_pixels: int = KEPT_PIXELS) -> int:
+    """The stride that leaves about ``kept_pixels`` of a depth map of this (height, width)."""
+    return max(1, round((math.prod(size) / kept_pixels) ** 0.5))
 
 
 def thinned_maps(values: np.ndarray, stride: int) -> np.ndarray:

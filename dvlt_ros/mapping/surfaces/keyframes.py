@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...alignment import IDENTITY, Sim3
+from ...alignment import Sim3
 from ...geometry import pixel_axes
 from ..data.corrections import Correction
 from ..data.frames import Reconstruction
-from ..submaps.submap import thinned_intrinsics, thinned_maps
+from ..data.moving import correct, of_map, place_waiting
+from ..submaps.submap import stride_of, thinned_intrinsics, thinned_maps
 from .fusion import DepthView
 
 KEPT_PIXELS = 12_000  # of each depth map, about
@@ -38,7 +39,7 @@ class Keyframe:
 
     @classmethod
     def of(cls, frame: Reconstruction, submap_id: int, is_placed: bool) -> Keyframe:
-        stride = max(1, round((frame.depth.size / KEPT_PIXELS) ** 0.5))
+        stride = stride_of(frame.depth.shape, KEPT_PIXELS)
         u, v = (axis.astype(np.float64) for axis in pixel_axes(frame.depth.shape, stride))
         depth = thinned_maps(frame.depth, stride)
         colors = frame.colors_at(*(axis.reshape(-1) for axis in np.meshgrid(u, v))).reshape(*depth.shape, 3)
@@ -98,28 +99,15 @@ class KeyframeStore:
             self._drop_farthest()
 
     def of_map(self, map_id: int) -> list[Keyframe]:
-        return [keyframe for keyframe in self._keyframes if keyframe.is_placed and keyframe.map_id == map_id]
+        return of_map(self._keyframes, map_id)
 
     def place_waiting(self, map_from_visual: Sim3, visual_id: int, map_id: int) -> None:
         """The frames of a visual map that waited for their pose have become known."""
-        for keyframe in self._keyframes:
-            if not keyframe.is_placed and keyframe.map_id == visual_id:
-                keyframe.map_from_cam = map_from_visual.apply_to_poses(keyframe.map_from_cam)
-                keyframe.scale *= map_from_visual.scale.item()
-                keyframe.map_id, keyframe.is_placed = map_id, True
+        place_waiting(self._keyframes, map_from_visual, visual_id, map_id)
 
     def correct(self, correction: Correction) -> None:
         """A loop has been closed: the maps that it joins are one from now on."""
-        for map_id in np.unique(correction.map_ids).tolist():
-            keyframes = self.of_map(map_id)
-            if not keyframes:
-                continue
-            submap_ids = np.array([keyframe.submap_id for keyframe in keyframes])
-            poses = correction.poses(map_id, submap_ids, np.stack([keyframe.map_from_cam for keyframe in keyframes]))
-            moved = correction.submaps_of(map_id, dict.fromkeys(submap_ids.tolist(), IDENTITY))
-            for keyframe, pose in zip(keyframes, poses, strict=True):
-                keyframe.map_from_cam, keyframe.map_id = pose, correction.map_id
-                keyframe.scale *= moved[keyframe.submap_id].scale.item()
+        correct(self._keyframes, correction)
 
     def _brings_news(self, frame: Reconstruction) -> bool:
         map_id, pose = self._latest.get(frame.camera, (None, np.eye(4)))

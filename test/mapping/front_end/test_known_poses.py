@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from room import picture, pose
 
 from dvlt_ros.mapping.data.frames import Frame
+from dvlt_ros.mapping.data.turn import PORTRAIT, UNTURNED, Turn
 from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.front_end.known_poses import known_poses
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom, OdometryError
@@ -57,3 +60,15 @@ def test_mounts_relate_the_views_of_a_frame_set():
     priors = told(views, rig=rig)
     assert [(p.first, p.second) for p in priors] == [(0, 1), (2, 3)]
     np.testing.assert_allclose(mounts["left"] @ priors[0].first_from_second, mounts["right"])
+
+
+@pytest.mark.parametrize("turns", [(UNTURNED, PORTRAIT), (PORTRAIT, PORTRAIT), (Turn(90), UNTURNED)])
+def test_known_poses_are_those_of_the_cameras_as_the_network_sees_them(turns):
+    views = [replace(view(i, frame_set=i), turn=turn) for i, turn in enumerate(turns)]
+    (prior,) = told(views, odometry=odometry())
+    seen = [np.copy(POSES[i]) for i in range(2)]
+    for pose_seen, turn in zip(seen, turns, strict=True):
+        pose_seen[:3, :3] = pose_seen[:3, :3] @ turn.turned_from_cam.T
+    np.testing.assert_allclose(seen[0] @ prior.first_from_second, seen[1], atol=1e-9)
+    restored = turns[0].restored_poses(seen[0])
+    np.testing.assert_allclose(restored, POSES[0], atol=1e-9)  # the same turn that outputs undo
