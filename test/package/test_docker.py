@@ -50,7 +50,7 @@ def test_dockerfiles_are_whole(path):
 def test_the_package_is_built_of_versions_that_the_tests_run_with():
     """Of the requirements, all but what the distribution, or the base image, owns."""
     (run,) = (rest for name, rest in instructions(ROOT / "docker" / "Dockerfile") if "wanted.txt" in rest)
-    pattern = re.search(r'grep -vE "(\S+)" /tmp/requirements/runtime.txt', run).group(1)
+    pattern = re.search(r'grep -vE "(\S+)" /requirements/runtime.txt', run).group(1)
     for of_base, left_out in (("", {"numpy", "opencv-python-headless"}), ("torch", {"torch"})):
         kept = "|".join(["numpy", "opencv-python-headless", *of_base.split()])
         expression = re.compile(pattern.replace("${kept}", kept))
