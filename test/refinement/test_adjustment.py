@@ -10,6 +10,7 @@ import pytest
 from dvlt_ros.refinement.adjusting.adjustment import adjust, linearised
 from dvlt_ros.refinement.adjusting.problem import KnownPose, Problem, Solution
 from dvlt_ros.refinement.adjusting.rotations import inverse, rotation_from_vector, turn_between, vector_from_rotation
+from dvlt_ros.refinement.tracking.observations import KnownDepth, Observations
 
 FOCAL = 500.0
 
@@ -126,3 +127,18 @@ def test_a_known_pose_holds_what_the_sights_leave_open():
     length = np.linalg.norm(found.cam_from_window[1, :3, 3]) / np.linalg.norm(truth.cam_from_window[1, :3, 3])
     assert length == pytest.approx(2.0, rel=0.01)
     assert np.median(found.points[:, 2] / truth.points[:, 2]) == pytest.approx(2.0, rel=0.02)
+
+
+def test_chosen_tracks_keep_what_is_known_of_them():
+    rng = np.random.default_rng(0)
+    depth, known = rng.uniform(1, 5, (6, 3)), rng.uniform(1, 5, (6, 3))
+    known[2:] = np.nan
+    sights = Observations(
+        np.zeros((6, 3, 2)), np.ones((6, 3), bool), np.zeros((6, 3, 2)), depth, 500.0, 0.5,
+        known_depth=KnownDepth(known, np.full((6, 3), 0.1)),
+    )  # fmt: skip
+    chosen = np.array([1, 3, 5])
+    whole, part = sights.problem(0), sights.select(chosen).problem(0)
+    np.testing.assert_allclose(part.log_depth, whole.log_depth[chosen])
+    np.testing.assert_allclose(part.depth_weight, whole.depth_weight[chosen])
+    np.testing.assert_allclose(part.log_depth[0], np.log(known[1]))

@@ -40,7 +40,10 @@ class Observations:
     def select(self, tracks: np.ndarray) -> Observations:
         """Some tracks, by index or (P,) bool."""
         parts = {name: getattr(self, name)[tracks] for name in ("pixels", "mask", "seen", "depth")}
-        return replace(self, **parts)
+        known = self.known_depth
+        if known is not None:
+            known = KnownDepth(known.depth[tracks], known.deviation[tracks])
+        return replace(self, **parts, known_depth=known)
 
     def within(self, frames: list[int]) -> Observations:
         """Sights in some frames alone; the arrays keep their shapes."""
