@@ -89,7 +89,7 @@ class Dvlt(nn.Module, Looped):
         if self.correlation is not None:
             tokens = self.correlation(tokens, features.grid)
         which = torch.arange(views, device=tokens.device).clamp(max=1)  # 0 for the reference, 1 for the others
-        camera = self.camera_token[:, which]
+        camera = self.camera_token.index_select(1, which)
         special = torch.cat([camera, self.register_token.expand(-1, views, -1, -1)], dim=2)
         special = special.expand(batch, -1, -1, -1).to(tokens.dtype)
         return State(torch.cat([special, tokens], dim=2), features.grid)

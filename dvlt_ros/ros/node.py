@@ -54,7 +54,13 @@ class ReconstructNode(LifecycleNode):
         self._label = "unconfigured"
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning)
-        self._health_log = HealthLog({Level.OK: logger.info, Level.WARN: logger.warning, Level.ERROR: logger.error})
+        self._health_log = HealthLog(
+            {  # each on a line of its own: rclpy lets no line change its severity
+                Level.OK: lambda text: logger.info(text),
+                Level.WARN: lambda text: logger.warning(text),
+                Level.ERROR: lambda text: logger.error(text),
+            }
+        )
         self._settings = Parameters(self, lambda: self._parts is not None, self._on_parameters)
         self._requests = Services(self, self._condition)
         self._status = self.create_publisher(DiagnosticStatus, "status", 5)

@@ -93,8 +93,9 @@ def spin(node: Node) -> None:
         while not is_over.is_set():
             executor.spin_once(timeout_sec=LOOK_S)
 
-    done = started(work, "dvlt executor")
+    done = Future[None]()
     try:
+        start(work, done, "dvlt executor")
         done.result()
     except KeyboardInterrupt as stop:
         is_over.set()
@@ -105,9 +106,8 @@ def spin(node: Node) -> None:
         raise
 
 
-def started(action: Callable[[], None], name: str) -> Future[None]:
-    """The result of an action on a thread that does not outlive the process."""
-    done = Future[None]()
+def start(action: Callable[[], None], done: Future[None], name: str) -> None:
+    """Runs an action on a thread that does not outlive the process; ``done`` gets its end or its error."""
 
     def perform() -> None:
         try:
@@ -118,4 +118,3 @@ def started(action: Callable[[], None], name: str) -> Future[None]:
             done.set_result(None)
 
     Thread(target=perform, name=name, daemon=True).start()
-    return done

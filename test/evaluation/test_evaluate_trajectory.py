@@ -266,5 +266,5 @@ def test_without_evo_it_says_what_to_install(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("dvlt_ros.evaluation.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "evo", None)
-    with pytest.raises(SystemExit, match=r"pip install 'dvlt_ros\[evaluation\]'"):
+    with pytest.raises(SystemExit, match=r"pip install 'evo>=1\.31,<2' scipy"):
         main(["estimate.txt", "truth.txt"])

@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_written_is_refused_by_name(tmp_path):
 
 def test_without_rerun_the_command_that_installs_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rerun", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[rerun\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'rerun-sdk>=0\.41,<0\.42'"):
         RerunRecording(tmp_path / "a.rrd", "")
 
 

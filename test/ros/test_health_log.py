@@ -68,3 +68,11 @@ def test_after_a_pause_of_the_node_it_is_said_anew(log, said):
 def test_frames_and_windows_speak_for_themselves(log, said):
     follow(log, [0], images=Health.warn("dark"), mapping=Health.error("failed"), publication=Health.error("failed"))
     assert said == []
+
+
+def test_the_nodes_logger_takes_troubles_of_every_level(make_robot):
+    """rclpy refuses a line of code that logs with two severities."""
+    log = make_robot().node._health_log
+    follow(log, range(3), camera=Health.warn("it is late"), output=Health.error("it is withheld"))
+    follow(log, range(3, 30), camera=Health.ok(), output=Health.ok())
+    follow(log, range(30, 33), camera=Health.error("it is dead"))

@@ -143,7 +143,7 @@ def test_a_logger_that_is_not_installed_is_an_error(recording, tmp_path, monkeyp
     from dvlt_ros.training import train as module
 
     monkeypatch.setattr(module, "is_wandb_available", lambda: False)
-    with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[wandb\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'wandb>=0\.31,<0\.32'"):
         train(configuration(recording, tmp_path, "log_with=wandb"))
 
 

@@ -59,8 +59,8 @@ class Outputs(FrameOutputs):
             reason = f"; {mapper.text}" if mapper.level != Level.OK else ""
             return Health.error(f"map -> odom has ended: no metric window for {self._anchor.stale_after_s:g} s{reason}")
         obstacles = (outputs.obstacle_problem for outputs in (self, *self._others.values()))
-        problem = self._anchor_problem or self._odometry_problem or next(filter(None, obstacles), "")
-        return Health.unless(f"TF: {problem}" if problem else "")
+        problems = dict.fromkeys(filter(None, (self._anchor_problem, self._odometry_problem, *obstacles)))
+        return Health.unless(f"TF: {'; '.join(problems)}" if problems else "")
 
     def publish(self, reconstruction: Reconstruction, update: MapUpdate, config: NodeConfig) -> None:
         """Publishes one frame; lengths only in metres, or if they may be unscaled."""

@@ -208,7 +208,7 @@ def test_without_gtsam_loops_are_off_unless_they_must_be_closed(monkeypatch):
     assert off.detector is None
     assert off.graph is None
     assert "pip install 'gtsam>=4.3,<5'" in off.reason
-    with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[loops\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'gtsam>=4\.3,<5'"):
         prepare_loops(config(LoopsConfig, loops_mode="always"), predictor, True)
     library.cache_clear()
 

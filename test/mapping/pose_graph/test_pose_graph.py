@@ -181,5 +181,5 @@ def test_what_cannot_be_is_refused():
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     library.cache_clear()
     monkeypatch.setitem(sys.modules, "gtsam", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dvlt_ros\[loops\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'gtsam>=4\.3,<5'"):
         PoseGraph()

@@ -51,7 +51,7 @@ def offline_poses(folder):
         )  # its bytes are sent as rgb8
         assert cv2.imwrite(str(photos / f"{number:03d}.png"), image[..., ::-1])
     options = [word for name, value in OPTIONS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    reconstruct_bag.main([str(photos), "--output", str(folder / "out"), "--device", "cpu", *options])
+    reconstruct_bag.main([str(photos), "--output", str(folder / "out"), "--device", "cpu", "--rate-hz", "10", *options])
     found = read_trajectory(folder / "out" / "trajectory_0.txt")
     pairs = zip(found.positions, found.quaternions, strict=True)
     return np.stack([pose_from_quaternion(position, quaternion, "trajectory") for position, quaternion in pairs])

@@ -288,7 +288,7 @@ def test_voxels_have_one_point_each_and_lose_none_that_are_far(plane):
 
 def test_a_missing_library_and_impossible_rules_are_said_early(monkeypatch):
     monkeypatch.setitem(sys.modules, "small_gicp", None)
-    with pytest.raises(ConfigError, match=r"needs small_gicp: pip install 'dvlt_ros\[benchmarks\]'"):
+    with pytest.raises(ConfigError, match=r"needs small_gicp: pip install OpenEXR .* 'small-gicp>=1\.0\.1,<2'"):
         require_packages()
     for wrong in ({"voxel": 0.0}, {"threshold": math.nan}, {"icp_radius": -1.0}):
         with pytest.raises(ConfigError, match="above 0"):
