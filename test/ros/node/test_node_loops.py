@@ -128,17 +128,15 @@ def test_maps_that_have_ended_are_written_once_and_do_not_keep_the_newest_from_i
     newest = Path(answer.message.rpartition(" ")[2])
     assert answer.message.startswith(f"not saved: {tmp_path}")
     assert "No space left on device; the newest map is saved" in answer.message
-    assert {path for path in tmp_path.iterdir() if path.stem.startswith("map_")} == {
-        newest.with_suffix(f".{end}") for end in ("ply", "pcd", "txt", PLACES)
-    }
+    assert set(tmp_path.glob("map_*")) == {newest.with_suffix(f".{end}") for end in ("ply", "pcd", "txt", PLACES)}
     assert save().success
     (ended,) = tmp_path.glob("map_*_0.ply")
     written_ns = ended.stat().st_mtime_ns
     assert save().success
-    assert (list(tmp_path.glob("*_0.ply")), ended.stat().st_mtime_ns) == ([ended], written_ns)
+    assert (list(tmp_path.glob("map_*_0.ply")), ended.stat().st_mtime_ns) == ([ended], written_ns)
     ended.unlink()
     assert save().success
-    assert len(list(tmp_path.glob("*_0.ply"))) == 1  # whoever deletes it gets it again
+    assert len(list(tmp_path.glob("map_*_0.ply"))) == 1  # whoever deletes it gets it again
     assert f"_1.{PLACES}: " in robot.call(Trigger, "dvlt/load_map", Trigger.Request()).message
 
 
