@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from .headers import HEAD_BYTES, check_claimed_size, image_kind, read_header
+from .headers import HEAD_BYTES, ImageHeader, check_claimed_size, image_kind, read_header
 from .view import ORIENTATIONS
 
 INSTALL_HEIF = "pip install 'pillow-heif>=1.1,<2'"
@@ -39,9 +39,10 @@ def decode_pixels(data: np.ndarray) -> np.ndarray:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
-            raise DataError(f"no memory for a {header.kind} image of {_shown(header.size)} pixels") from error
+            raise _no_memory(header) from error
         raise DataError(f"a damaged {header.kind} image: {error.err}") from error
     if image is None:
+        _check_memory(header)  # some decoders give up without a word
         raise DataError(f"{len(view)} bytes that are no {header.kind} image, or only a part of one")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return _turned_back(image, orientation_of(data)) if header.kind == "TIFF" else image
@@ -82,8 +83,18 @@ def orientation_of(data: np.ndarray) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _shown(size: tuple[int, int] | None) -> str:
-    return "many" if size is None else f"{size[1]} x {size[0]}"
+def _check_memory(header: ImageHeader) -> None:
+    """Raises DataError: the pixels that the file claims do not fit into memory."""
+    if header.size is not None:
+        try:
+            np.empty((*header.size, 3), np.uint8)
+        except MemoryError as error:
+            raise _no_memory(header) from error
+
+
+def _no_memory(header: ImageHeader) -> DataError:
+    shown = "many" if header.size is None else f"{header.size[1]} x {header.size[0]}"
+    return DataError(f"no memory for a {header.kind} image of {shown} pixels")
 
 
 def _decode_with_pillow(view: memoryview, kind: str) -> np.ndarray:

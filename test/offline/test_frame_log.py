@@ -8,8 +8,11 @@ import torch
 from room import pose
 
 from dvlt_ros.alignment import Sim3
+from dvlt_ros.mapping.budget.controller import Plan
 from dvlt_ros.mapping.data.corrections import Correction, stacked
-from dvlt_ros.mapping.data.frames import Picture, Reconstruction
+from dvlt_ros.mapping.data.frames import Picture, Reconstruction, RegistrationReport
+from dvlt_ros.mapping.front_end.window_result import WindowResult
+from dvlt_ros.mapping.maps.map_update import MapUpdate
 from dvlt_ros.mapping.outputs.rendering import RenderedFrame
 from dvlt_ros.model import PixelMapping
 from dvlt_ros.offline.frame_log import FrameLog
@@ -31,6 +34,13 @@ def similarity(scale, x, yaw=0.0):
     return Sim3(scale, torch.from_numpy(moved[:3, :3]), torch.from_numpy(moved[:3, 3]))
 
 
+def places(map_from_visual):
+    """An update of visual map 4, whose place in map 0 has become known."""
+    plan = Plan(2, 1.0, 1.0, True)
+    in_map, visual = (WindowResult((), RegistrationReport("joined", 0.01), n, plan, 2, 28, 1.0, 1.0) for n in (0, 4))
+    return MapUpdate(in_map, visual, True, True, map_from_visual=map_from_visual)
+
+
 def point_of(logged):
     """What was seen one written unit ahead, in the map."""
     return logged.map_from_cam @ np.array([0.0, 0.0, logged.scale, 1.0])
@@ -41,7 +51,7 @@ def test_frames_that_waited_grow_with_the_scale_and_others_stay():
     waiting = log.add(frame(1, 4, pose((1.0, 2.0, 3.0), 0.5)), 0, is_placed=False)
     other, known = log.add(frame(2, 3, np.eye(4)), 0, is_placed=False), log.add(frame(3, 4, np.eye(4)), 0, True)
     before, metric = point_of(waiting), similarity(2.5, 7.0, 0.3)
-    log.place_waiting(metric, visual_id=4, map_id=0)
+    log.apply(places(metric))
     np.testing.assert_allclose(point_of(waiting), metric.matrix.numpy() @ before)
     assert (waiting.map_id, waiting.is_placed, waiting.scale) == (0, True, 2.5)
     assert not other.is_placed
@@ -62,7 +72,7 @@ def test_a_loop_that_joins_maps_moves_each_frame_once_and_with_its_own_submap_id
     moves = {n: similarity(1.0 + 0.1 * (n - 9), n - 10.0, 0.2 * (n - 10)) for n in (10, 11, 12, 13)}
     correction = Correction(joined, np.array(list(moves)), np.array([0, 0, 1, 1]), stacked(list(moves.values())))
     before = [point_of(logged) for logged in frames]
-    log.correct(correction)
+    log.apply(MapUpdate(None, None, True, True, corrections=(correction,)))
     for logged, point in zip(frames, before, strict=True):
         np.testing.assert_allclose(point_of(logged), moves[logged.submap_id].matrix.numpy() @ point, atol=1e-12)
         assert logged.map_id == joined
@@ -79,7 +89,7 @@ def test_a_gallery_has_some_of_every_map_and_of_what_waits_after_a_lock_was_lost
             gallery.add(log.add(seen, 0, is_placed=False), RenderedFrame(seen, SIZE))
 
     see(range(1, 100))
-    log.place_waiting(similarity(2.0, 0.0), visual_id=4, map_id=0)
+    log.apply(places(similarity(2.0, 0.0)))
     gallery.place_waiting(4)
     see(range(100, 102))
     shown = gallery.of(log.of_map(0))
