@@ -1,9 +1,9 @@
-"""Run every command of README and docs/ as it is printed, on small inputs and a CPU; fail where one does not run.
+"""Run every command and Python block of README and docs/ as printed, on small inputs and a CPU; fail where one fails.
 
     python tools/walk_docs.py [PAGE ...]       # or: make docs-commands
 
-Each page has a folder of its own and its commands run in their order. The report lists what ran, what was shortened,
-and what needs something that is not there, with the reason.
+Each page has a folder of its own; its commands run in their order, and then its Python blocks in theirs. The report
+lists what ran, what was shortened, and what needs something that is not there, with the reason.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -27,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from walk.commands import PAGES, ROOT, Command, commands_of
 from walk.inputs import make_inputs
+from walk.python import Block, blocks_of, changed, reason_for_leaving_out, run_apart
+from walk.python import idle_rules as idle_rules_of_python
 from walk.rules import LEFT_OUT, MAY_END_WITH_1, SHORTENED, idle_rules, rule_for
 
 PRELOADED = (
@@ -37,7 +40,7 @@ LIMIT_S = 300.0
 
 @dataclass(frozen=True)
 class Outcome:
-    command: Command
+    command: Command | Block
     seconds: float
     problem: str  # empty: it ran
     remark: str = ""
@@ -82,6 +85,14 @@ def call(words: list[str], target: str, folder: Path, log: Path) -> None:
     sys.exit(getattr(import_module(module), function)())
 
 
+@dataclass(frozen=True)
+class Page:
+    """What a page of the documentation shows."""
+
+    commands: list[Command]
+    blocks: list[Block]
+
+
 class Walk:
     """Runs commands in the folders of their pages."""
 
@@ -95,8 +106,10 @@ class Walk:
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
 
-    def page(self, commands: list[Command]) -> list[Outcome]:
-        return [self.run(command) for command in commands if rule_for(command, LEFT_OUT) is None]
+    def page(self, page: Page) -> list[Outcome]:
+        outcomes = [self.run(command) for command in page.commands if rule_for(command, LEFT_OUT) is None]
+        blocks = [block for block in page.blocks if not reason_for_leaving_out(block)]
+        return [*outcomes, *(self.run_python(blocks) if blocks else [])]
 
     def is_new(self, command: Command) -> bool:
         with self._lock:
@@ -107,8 +120,7 @@ class Walk:
     def run(self, command: Command) -> Outcome:
         if not self.is_new(command):
             return Outcome(command, 0.0, "", "as above or on another page")
-        folder = self._scratch / command.page.replace("/", "_").removesuffix(".md")
-        folder.mkdir(exist_ok=True)
+        folder = self._folder_of(command)
         rule = rule_for(command, SHORTENED)
         text = command.runs if rule is None or rule.appended is None else f"{command.runs} {rule.appended}"
         words = shlex.split(text)
@@ -124,6 +136,21 @@ class Walk:
         problem = "" if status == 0 or is_verdict else f"exit status {status}\n{said[-1500:]}"
         return Outcome(command, time.monotonic() - started, problem, "" if rule is None else rule.reason)
 
+    def run_python(self, blocks: list[Block]) -> list[Outcome]:
+        """Each in an equal part of the time of all; where one fails, all have, because the rest builds on it."""
+        folder = self._folder_of(blocks[0])
+        log, started = self._scratch / f"{folder.name}_python.log", time.monotonic()
+        status = self._in_process(run_apart, blocks, folder, log)
+        seconds = (time.monotonic() - started) / len(blocks)
+        problem = "" if status == 0 else f"exit status {status}\n{log.read_text(errors='replace')[-1500:]}"
+        remarks = [", ".join(dict.fromkeys(changed(block.text)[1])) for block in blocks]
+        return [Outcome(block, seconds, problem, remark) for block, remark in zip(blocks, remarks, strict=True)]
+
+    def _folder_of(self, command: Command | Block) -> Path:
+        folder = self._scratch / command.page.replace("/", "_").removesuffix(".md")
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def start(self, text: str, words: list[str], folder: Path, log: Path) -> int | None:
         """Its exit status; None after `LIMIT_S`."""
         target = self._executables.get(words[0])
@@ -137,7 +164,11 @@ class Walk:
                     stderr=subprocess.STDOUT, timeout=LIMIT_S, check=False,
                 )  # fmt: skip
             return shell.returncode
-        process = self._context.Process(target=call, args=(words, target, folder, log))
+        return self._in_process(call, words, target, folder, log)
+
+    def _in_process(self, function: Callable[..., None], *args: object) -> int | None:
+        """Its exit status; None after `LIMIT_S`."""
+        process = self._context.Process(target=function, args=args)
         process.start()
         process.join(LIMIT_S)
         if process.is_alive():
@@ -148,14 +179,15 @@ class Walk:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Runs every command of README and docs/ on small inputs.")
+    parser = argparse.ArgumentParser(description="Runs every command and Python block of README and docs/.")
     parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="pages (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="pages at a time (default: 2)")
     args = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    pages = [commands_of(page.resolve()) for page in args.pages]
-    every = [command for page in pages for command in page]
+    pages = [Page(commands_of(page.resolve()), blocks_of(page.resolve())) for page in args.pages]
+    every = [command for page in pages for command in page.commands]
+    blocks = [block for page in pages for block in page.blocks]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(args.jobs) as threads:
         walk = Walk(Path(scratch))
         outcomes = [outcome for page in threads.map(walk.page, pages) for outcome in page]
@@ -170,11 +202,14 @@ def main(argv: list[str] | None = None) -> int:
         left_out = [command for command in every if rule_for(command, LEFT_OUT) is rule]
         for command in left_out:
             print(f"  {command}    [{rule.reason}]")
+    for block in blocks:
+        if reason := reason_for_leaving_out(block):
+            print(f"  {block}    [{reason}]")
     failed = sum(bool(outcome.problem) for outcome in outcomes)
-    idle = idle_rules(every) if args.pages is PAGES else []
-    for rule in idle:
-        print(f"a rule that no command needs: {rule}")
-    print(f"{len(outcomes)} run, {failed} failed, {len(every) - len(outcomes)} left out")
+    idle = [*idle_rules(every), *idle_rules_of_python(blocks)] if args.pages is PAGES else []
+    for unused in idle:
+        print(f"a rule that nothing needs: {unused}")
+    print(f"{len(outcomes)} run, {failed} failed, {len(every) + len(blocks) - len(outcomes)} left out")
     return 1 if failed or idle else 0
 
 

@@ -33,6 +33,11 @@ DEPTHS = {"tf": 100} | dict.fromkeys(LATCHED, 1)  # of the publishers' queues; o
 MAX_SECONDS = 2**31  # of a stamp
 
 
+def message_stamp_ns(stamp_ns: int) -> int:
+    """As a message has it, where 0 is a stamp that was never set, and TF's latest: the time 0 is 1 ns later there."""
+    return stamp_ns or 1
+
+
 class McapRecording:
     """A rosbag2 folder with one MCAP file, its chunks packed with zstd, as `ros2 bag play` and RViz want it."""
 
@@ -149,6 +154,7 @@ class McapRecording:
     def _header(self, frame_id: str, stamp_ns: int) -> Any:
         if not 0 <= stamp_ns < MAX_SECONDS * 10**9:
             raise InputError(f"{self._folder}: {stamp_ns} ns is no stamp that a message can have")
+        stamp_ns = message_stamp_ns(stamp_ns)
         stamp = self._type("builtin_interfaces/msg/Time")(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
         return self._type("std_msgs/msg/Header")(stamp=stamp, frame_id=frame_name(frame_id))
 

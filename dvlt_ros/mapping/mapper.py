@@ -208,7 +208,7 @@ class Mapper:
 
     @property
     def latest_stamp_ns(self) -> int:
-        """Newest stamp of all frames that were not out of order; 0: there was none."""
+        """Newest stamp of all frames that were not out of order; -1: there was none."""
         return self._front_end.latest_stamp_ns
 
     def snapshot(self) -> MapSnapshot:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..export import McapRecording
-from ..export.mcap import topics_of
+from ..export.mcap import message_stamp_ns, topics_of
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.outputs.rendering import POINT, RenderedFrame, point_records
@@ -107,7 +107,7 @@ class FrameRecording:
         for frame in frames:
             for topic in LENGTHS:
                 own = f"{frame.camera}/{topic}" if frame.camera else topic
-                by_stamp[own, frame.stamp_ns].append(frame)
+                by_stamp[own, message_stamp_ns(frame.stamp_ns)].append(frame)
         topics = [name for topic in (*SIGHTS, *LENGTHS, *OF_MAPS) for name in topics_of(topic, self._cameras)]
         seen: Counter[tuple[str, int]] = Counter()
         with open_recording(draft) as source:

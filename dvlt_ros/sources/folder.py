@@ -34,10 +34,9 @@ class FolderSource:
     """Images of a folder.
 
     With times from an ``rgb.txt`` or from names that are times they are sorted by time. Else they are sorted as people
-    count, and are photos of one scene, or with ``rate_hz`` a stream with one image every 1 / ``rate_hz``. A
-    ``camera_info.yaml`` as ROS's camera_calibration writes it, in the folder or above it, describes the lens that took
-    the pixels as they are stored; where EXIF turns an image, the lens is turned
-    with it.
+    count, and are photos of one scene, or with ``rate_hz`` a stream with one image every 1 / ``rate_hz``, the first at
+    0. A ``camera_info.yaml`` as ROS's camera_calibration writes it, in the folder or above it, describes the lens that
+    took the pixels as they are stored; where EXIF turns an image, the lens is turned with it.
     """
 
     def __init__(self, folder: Path, rate_hz: float | None, frame_id: str, read_lens: bool = True) -> None:
@@ -67,8 +66,6 @@ class FolderSource:
         levels = GreyLevels()
         for stamp_ns, path in self._images:
             try:
-                if stamp_ns == 0:
-                    raise DataError("its time is 0, as of a stamp that was never set")
                 view = read_view(path, self._lens, levels)
             except DataError as error:
                 self.refusals.add(error, name=str(path))
@@ -93,7 +90,7 @@ def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], s
         raise DataError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}){others}")
     stamps = _times_of_names(paths)
     if stamps is None:
-        return [(round((index + 1) * 1e9 / rate_hz), path) for index, path in enumerate(paths)], remark, False
+        return [(round(index * 1e9 / rate_hz), path) for index, path in enumerate(paths)], remark, False
     return sorted(zip(stamps, paths, strict=True)), remark, True
 
 
@@ -159,7 +156,7 @@ def _times_of_names(paths: list[Path]) -> list[int] | None:
         stamps: list[int] = read_times(stems, str(paths[0].parent)).stamps_ns.tolist()
     except DataError:  # numbers of another meaning
         return None
-    return stamps if all(0 < stamp < MAX_NS for stamp in stamps) else None
+    return stamps if all(0 <= stamp < MAX_NS for stamp in stamps) else None
 
 
 def _ignored(entries: list[Path]) -> str:

@@ -19,7 +19,7 @@ MAX_LISTED = 1000  # refusals that are kept one by one
 class SourceImage:
     """One image of a recorded stream."""
 
-    stamp_ns: int  # above 0; rises, unless the clock of a recording was set back
+    stamp_ns: int  # 0 or later; rises, unless the clock of a recording was set back
     frame_id: str
     image: np.ndarray  # (H, W, 3) uint8 RGB, as the camera gave it
     lens: Lens | None  # None: not known

@@ -26,6 +26,9 @@ def header_stamp_ns(cdr: bytes | memoryview) -> int:
     return seconds * 10**9 + nanoseconds
 
 
+UNSET = "its stamp is zero; the driver must set it"  # of a message: ROS has no other sign of a stamp that is not set
+
+
 def stamp_ns_of(header: Any) -> int:
     """Of a decoded std_msgs/Header."""
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)

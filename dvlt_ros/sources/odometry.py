@@ -25,6 +25,7 @@ class RecordedOdometry:
     odom_frame: str
     base_frame: str  # the camera's own frame if the poses are the camera's
     tree: TransformTree  # odom_frame -> base_frame -> ... -> camera
+    is_of_messages: bool = True  # whose stamp is not set if it is 0; in a file that is a time
 
     @property
     def samples(self) -> list[Transform]:
@@ -89,4 +90,4 @@ def _from_tum(path: Path, odom_frame: str, camera_frame: str) -> RecordedOdometr
         tree.add(Transform(odom_frame, frame, int(stamp_ns), (x, y, z), tuple(quaternion.tolist())), static=False)
     if not tree.samples(frame):
         raise DataError(f"{path}: no poses")
-    return RecordedOdometry(str(path), odom_frame, frame, tree)
+    return RecordedOdometry(str(path), odom_frame, frame, tree, is_of_messages=False)

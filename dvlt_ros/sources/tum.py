@@ -42,15 +42,15 @@ def read_listing(path: Path) -> tuple[list[tuple[int, Path]], str]:
     """(stamp in ns, path) of the images that an rgb.txt names, by time, and a remark on the unit if it is not seconds.
 
     Raises:
-        DataError: an unreadable file or row, no images, or times below 0, or none above it.
+        DataError: an unreadable file or row, no images, or times below 0.
     """
     rows = listed_files(path)
     times = read_times([time for time, _ in rows], str(path))
     images = sorted((int(stamp), path.parent / name) for stamp, (_, name) in zip(times.stamps_ns, rows, strict=True))
     if not images:
         raise DataError(f"{path}: no images in it")
-    if images[0][0] < 0 or images[-1][0] <= 0:
-        raise DataError(f"{path}: times must be above 0, got {images[0][0] * 1e-9:g} s")
+    if images[0][0] < 0:
+        raise DataError(f"{path}: times must not be below 0, got {images[0][0] * 1e-9:g} s")
     return images, unit_remark(times, str(path))
 
 

@@ -27,7 +27,7 @@ FFMPEG_OPTIONS = (
 
 
 class VideoSource:
-    """Frames at the file's own times; those that it does not time follow at its rate, or at ``rate_hz``."""
+    """Frames at the file's own times, the first at 0; those without one follow at its rate, or at ``rate_hz``."""
 
     has_times = True
 
@@ -57,25 +57,17 @@ class VideoSource:
     def __iter__(self) -> Iterator[SourceImage]:
         """A truncated file gives the frames that are there; the others are refused at the end."""
         self.refusals.clear()
-        index, waiting, last_ns = 0, None, 0
-        first_ms = 0.0
-        for index, (image, at_ms) in enumerate(self._frames(), start=1):
-            if waiting is None:
-                waiting, first_ms = image, at_ms
-                continue
-            elapsed_ns = round((at_ms - first_ms) * 1e6) if np.isfinite(at_ms) else 0
-            if index == 2:
-                # The first frame is one frame's length after 0.
-                start_ns = elapsed_ns if elapsed_ns > 0 else round(1e9 / self._rate_hz)
-                last_ns = start_ns
-                yield SourceImage(last_ns, self._frame_id, waiting, None)
-            stamp_ns = start_ns + elapsed_ns
-            last_ns = stamp_ns if stamp_ns > last_ns else last_ns + round(1e9 / self._rate_hz)
-            yield SourceImage(last_ns, self._frame_id, image, None)
-        if index == 1 and waiting is not None:
-            yield SourceImage(round(1e9 / self._rate_hz), self._frame_id, waiting, None)
-        if (missing := self._claimed - index) > 0:
-            reason = f"frame {index} of {self._claimed} cannot be read: {missing} that the file announces are missing"
+        count, stamp_ns, first_ms = 0, 0, 0.0
+        for count, (image, at_ms) in enumerate(self._frames(), start=1):
+            if count == 1:
+                first_ms = at_ms
+            else:
+                elapsed_ms = at_ms - first_ms
+                told_ns = round(elapsed_ms * 1e6) if np.isfinite(elapsed_ms) else 0
+                stamp_ns = told_ns if told_ns > stamp_ns else stamp_ns + round(1e9 / self._rate_hz)
+            yield SourceImage(stamp_ns, self._frame_id, image, None)
+        if (missing := self._claimed - count) > 0:
+            reason = f"frame {count} of {self._claimed} cannot be read: {missing} that the file announces are missing"
             self.refusals.add(reason, missing, name=str(self._path))
 
     def _frames(self) -> Iterator[tuple[np.ndarray, float]]:

@@ -54,7 +54,7 @@ def reconstruct(
         raise InputError(f"no memory for {len(photos)} views: use fewer") from error
     finally:
         predictor.reset()
-    found = {order[frame.stamp_ns // INTERVAL_NS - 1]: frame for update in updates for frame in update.frames}
+    found = {order[frame.stamp_ns // INTERVAL_NS]: frame for update in updates for frame in update.frames}
     causes = "; ".join(dict.fromkeys(text.partition(": ")[2] for text in said))
     if reference not in found:
         title = photos.titles[reference]
@@ -88,7 +88,7 @@ def reference_first(count: int, reference: int) -> list[int]:
 
 
 def _frame(place: int, picture: Picture) -> Frame:
-    return Frame((place + 1) * INTERVAL_NS, "camera", 0, lambda: picture)
+    return Frame(place * INTERVAL_NS, "camera", 0, lambda: picture)
 
 
 def _steps(updates: Sequence[MapUpdate]) -> int:

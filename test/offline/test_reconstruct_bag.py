@@ -67,7 +67,9 @@ def test_the_recording_has_the_nodes_topics_with_the_frames_stamps(output):
         clouds = [reader.deserialize(data, c.msgtype) for c, _, data in reader.messages() if c.topic == "/points"]
     stamps = [cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec for cloud in clouds]
     trajectory = np.loadtxt(output / "trajectory_0.txt")
-    np.testing.assert_allclose(np.array(stamps) * 1e-9, trajectory[:, 0])
+    assert trajectory[0, 0] == 0
+    assert stamps[0] == 1  # a message's 0 is a stamp that was never set
+    np.testing.assert_allclose(np.array(stamps[1:]) * 1e-9, trajectory[1:, 0])
     xyz = np.frombuffer(clouds[0].data, np.float32).reshape(-1, 5)[:, :3]
     assert np.isfinite(xyz).all()
 

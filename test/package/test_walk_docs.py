@@ -1,11 +1,16 @@
 """The walk through the documentation's commands misses none; `make docs-commands` runs them."""
 
 import shlex
+import traceback
 
 import pytest
 from walk.commands import PAGES, Command, commands_of, without_comment
+from walk.python import CHANGES, Block, blocks_of, changed, reason_for_leaving_out, run_blocks
+from walk.python import LEFT_OUT as LEFT_OUT_PYTHON
+from walk.python import idle_rules as idle_rules_of_python
 from walk.rules import LEFT_OUT, MAY_END_WITH_1, SHORTENED, idle_rules, rule_for
 
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 EVERY = [command for page in PAGES for command in commands_of(page)]
 
 
@@ -49,3 +54,25 @@ def test_what_runs_here_is_not_left_out():
 @pytest.mark.parametrize(("text", "may"), [("dvlt_evaluate a --gate b", True), ("dvlt_evaluate a", False)])
 def test_only_a_gate_may_say_no(text, may):
     assert MAY_END_WITH_1.covers(Command("page.md", 1, text)) == may
+
+
+def test_every_python_block_is_run_or_left_out_for_a_reason():
+    assert len(BLOCKS) >= 8
+    kept = [block for block in BLOCKS if not reason_for_leaving_out(block)]
+    assert {block.page for block in kept} >= {"README.md", "docs/how-to/python.md"}
+    assert idle_rules_of_python(BLOCKS) == []
+    assert all(rule.reason for rule in (*LEFT_OUT_PYTHON, *CHANGES))
+    for block in kept:
+        text, reasons = changed(block.text)
+        compile(text, block.page, "exec")
+        assert bool(reasons) == (text != block.text)
+
+
+def test_blocks_of_a_page_share_their_names_and_an_error_names_the_line():
+    names = {"pictures": [1, 2, 3]}
+    blocks = [Block("page.md", 10, "count = len(pictures)\n"), Block("page.md", 20, "count += 1\n\n1 / 0\n")]
+    with pytest.raises(ZeroDivisionError) as raised:
+        run_blocks(blocks, names)
+    assert names["count"] == 4
+    frame = traceback.extract_tb(raised.tb)[-1]
+    assert (frame.filename, frame.lineno) == ("page.md", 22)

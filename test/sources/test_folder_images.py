@@ -21,7 +21,7 @@ def test_a_folder_is_sorted_as_people_count(tmp_path):
     (tmp_path / ".hidden.png").touch()
     source = open_source(tmp_path, rate_hz=4.0)
     assert len(source) == 3
-    check(source, [2, 0, 1], [250_000_000, 500_000_000, 750_000_000])
+    check(source, [2, 0, 1], [0, 250_000_000, 500_000_000])
     first = next(iter(source))
     assert (first.frame_id, first.lens) == ("camera_optical_frame", None)
 
@@ -51,19 +51,24 @@ def test_a_listing_tells_times_and_files(tmp_path):
     assert "gone.png: cannot be read: No such file" in source.refusals.first
 
 
-@pytest.mark.parametrize("times", [(0, 1, 2), ("0.000000", "0.033333", "0.066667"), (0, 0, 5)])
-def test_a_listing_that_begins_at_0_loses_what_has_no_time(tmp_path, times):
+@pytest.mark.parametrize("times", [(0, 1, 2), ("0.000000", "0.033333", "0.066667")])
+def test_a_listing_may_begin_at_0(tmp_path, times):
     for index in range(3):
         save(tmp_path / f"{index}.png", index)
     (tmp_path / "rgb.txt").write_text("".join(f"{time} {index}.png\n" for index, time in enumerate(times)))
     source = open_source(tmp_path)
-    kept = [float(time) for time in times if float(time)]
-    np.testing.assert_allclose([image.stamp_ns * 1e-9 for image in source], kept)
-    assert source.refusals.count == 3 - len(kept)
-    assert "0.png: its time is 0" in source.refusals.first
+    np.testing.assert_allclose([image.stamp_ns * 1e-9 for image in source], [float(time) for time in times])
+    assert source.refusals.count == 0
 
 
-@pytest.mark.parametrize("text", ["now rgb/0.png\n", "1.0\n", "", "0.0 a.png\n", "nan a.png\n", "-1 a.png\n2 b.png\n"])
+def test_names_may_begin_at_0(tmp_path):
+    for index in range(3):
+        save(tmp_path / f"{index:06}.500000.png", index)
+    (tmp_path / "000000.500000.png").rename(tmp_path / "000000.000000.png")
+    check(open_source(tmp_path), [0, 1, 2], [0, 1_500_000_000, 2_500_000_000])
+
+
+@pytest.mark.parametrize("text", ["now rgb/0.png\n", "1.0\n", "", "nan a.png\n", "-1 a.png\n2 b.png\n"])
 def test_bad_listings_are_refused(tmp_path, text):
     (tmp_path / "rgb.txt").write_text(text)
     with pytest.raises(InputError, match=r"rgb\.txt"):
@@ -123,7 +128,7 @@ def test_bad_images_are_left_out_and_counted(tmp_path):
     save(tmp_path / "1c.png", size=(10, 20))
     (tmp_path / "3.jpg").unlink()
     source = open_source(tmp_path, rate_hz=1.0)
-    check(source, [0, 1, 2], np.array([1, 3, 7]) * 10**9)
+    check(source, [0, 1, 2], np.array([0, 2, 6]) * 10**9)
     assert (len(source), source.refusals.count) == (7, 4)
     assert source.refusals.first.endswith("0a.jpg: 4220 bytes that are only a part of a JPEG image")
     assert str(source.refusals).startswith(f"4 refused, e.g. {tmp_path}/0a.jpg")

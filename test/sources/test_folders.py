@@ -139,9 +139,7 @@ def test_names_are_times_in_any_unit(tmp_path, unit):
 def test_other_numbers_are_no_times(tmp_path, names):
     for name in names:
         (tmp_path / f"{name}.jpg").write_bytes(jpeg())
-    assert [image.stamp_ns for image in open_source(tmp_path, rate_hz=1.0)] == [
-        10**9 * (i + 1) for i in range(len(names))
-    ]
+    assert [image.stamp_ns for image in open_source(tmp_path, rate_hz=1.0)] == [10**9 * i for i in range(len(names))]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def check_source(path: Path, is_damaged: bool = False) -> None:
     accepted = 0
     for image in source:
         accepted += 1
-        assert image.stamp_ns > 0
+        assert image.stamp_ns >= 0
         assert (image.image.dtype, image.image.ndim, image.image.shape[2]) == (np.uint8, 3, 3)
         assert image.lens is None or image.lens.size == image.image.shape[:2]
         assert not image.frame_id.startswith("/")

@@ -13,7 +13,7 @@ def test_a_video_has_its_own_rate(tmp_path):
     images = list(source)
     assert len(source) == len(images) == 20
     assert source.refusals.count == 0
-    assert [image.stamp_ns for image in images] == [40_000_000 * (index + 1) for index in range(20)]
+    assert [image.stamp_ns for image in images] == [40_000_000 * index for index in range(20)]
     for index, image in enumerate(images):
         assert image.image.shape == (HEIGHT, WIDTH, 3)
         np.testing.assert_allclose(image.image.mean(axis=(0, 1)), [10 * index, 120, 10], atol=6)  # RGB

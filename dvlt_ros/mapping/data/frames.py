@@ -31,12 +31,13 @@ class Frame:
     ``load`` returns the pixels or raises InputError; it is called once, on the mapping thread.
     """
 
-    stamp_ns: int  # time of exposure on the source's clock, above 0
+    stamp_ns: int  # time of exposure on the source's clock, 0 or later
     frame_id: str  # the camera's optical frame (REP-103)
     received_ns: int  # arrival in this process, steady clock
     load: Callable[[], Picture]
     camera: str = ""  # name within a rig
     name: str = ""  # of its file, where it has one of its own
+    problem: str = ""  # why it cannot be used, where that is known before it is decoded; empty: it is not
 
 
 class Cloud(NamedTuple):

@@ -49,12 +49,12 @@ class Admission:
 
     @property
     def latest_stamp_ns(self) -> int:
-        """Of all cameras; 0: there was no frame."""
-        return max(self._latest_ns.values(), default=0)
+        """Of all cameras; -1: there was no frame."""
+        return max(self._latest_ns.values(), default=-1)
 
     def frame_sets(self, frame: Frame, max_gap_s: float) -> list[tuple[Frame, ...]]:
         """The frame sets that are known to go on after this frame; one whose stamp jumps waits for the next one."""
-        if (problem := self._out_of_order(frame)) is not None:
+        if problem := frame.problem or self._out_of_order(frame):
             self.refuse(frame, problem)
             return []
         self._latest_ns[frame.camera] = frame.stamp_ns
@@ -148,15 +148,14 @@ class Admission:
         self._refused_in_row, self._has_taken = 0, True
         return opened
 
-    def _out_of_order(self, frame: Frame) -> str | None:
+    def _out_of_order(self, frame: Frame) -> str:
+        """What is wrong with a frame's stamp; empty: nothing."""
         if frame.stamp_ns < 0:
             return f"its stamp is {frame.stamp_ns * 1e-9:.3f} s"
-        if frame.stamp_ns == 0:
-            return "its stamp is zero; the driver must set it"
-        back_s = (self._latest_ns.get(frame.camera, 0) - frame.stamp_ns) * 1e-9
+        back_s = (self._latest_ns.get(frame.camera, -1) - frame.stamp_ns) * 1e-9
         late_ns = self._late_ns.pop(frame.camera, None)
         if not 0 <= back_s < OUT_OF_ORDER_S or (late_ns is not None and frame.stamp_ns > late_ns):
-            return None  # two late ones in their order: it was the stamp before them that was too far ahead
+            return ""  # two late ones in their order: it was the stamp before them that was too far ahead
         self._late_ns[frame.camera] = frame.stamp_ns
         return f"its stamp is {back_s:.3f} s behind the frame before it"
 

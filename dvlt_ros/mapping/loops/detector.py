@@ -182,7 +182,8 @@ class LoopDetector:
     def _remember(self, reference: Anchor, anchors: Sequence[Anchor], image_size: int) -> None:
         descriptor = self._recognizer.describe(reference.view, image_size)
         stamp_ns = reference.view.frame.stamp_ns
-        self._time_ns += max(0, stamp_ns - (self._latest_stamp_ns or stamp_ns))
+        before_ns = stamp_ns if self._latest_stamp_ns is None else self._latest_stamp_ns
+        self._time_ns += max(0, stamp_ns - before_ns)
         self._latest_stamp_ns = stamp_ns
         stored = StoredSubmap.of(self._number, anchors, image_size, descriptor)
         self._compare_formats(stored)

@@ -111,8 +111,6 @@ class OdometryHistory:
         """
         if stamp_ns < 0:
             raise OdometryError(f"odometry refused: its stamp is {stamp_ns * 1e-9:.3f} s")
-        if stamp_ns == 0:
-            raise OdometryError("odometry refused: its stamp is zero; the driver must set it")
         pose = _rigid(odom_from_base)
         with self._lock:
             if self._is_latest_odd(stamp_ns):

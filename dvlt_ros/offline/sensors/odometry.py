@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory, OdometryPose
+from ...sources.messages import UNSET
 from ...sources.odometry import RecordedOdometry
 from ...sources.poses import pose_from_quaternion
 
@@ -39,8 +40,8 @@ class CameraOdometry:
             if sample.stamp_ns == self._history.latest_ns:  # TF repeats itself
                 continue
             try:
-                if sample.stamp_ns <= 0:
-                    raise DataError("its time is not above 0, as every image's is")
+                if recorded.is_of_messages and not sample.stamp_ns:
+                    raise OdometryError(f"odometry refused: {UNSET}")
                 odom_from_base = pose_from_quaternion(sample.translation, sample.quaternion, "odometry refused")
                 if (reason := self._history.add(sample.stamp_ns, odom_from_base)) is not None:
                     notify(f"{self.name} starts anew at {sample.stamp_ns * 1e-9:.3f} s: {reason}")

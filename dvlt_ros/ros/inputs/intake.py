@@ -20,7 +20,7 @@ from ...health import Health
 from ...imaging import ImageDecoder, View
 from ...lens import Lens, lens_of_camera_info
 from ...mapping.data.frames import Frame, Picture
-from ...sources.messages import stamp_ns_of
+from ...sources.messages import UNSET, stamp_ns_of
 from ..complaints import Complaints, Guard
 from ..config import NodeConfig, Reliability
 from ..status_board import StatusBoard
@@ -174,15 +174,9 @@ class Intake:
     def _on_image(self, message: Image | CompressedImage, info: dict[str, int]) -> None:
         received_ns = self._last_ns = receive_time_ns(info)
         self.has_images = True
-        self._offer(
-            Frame(
-                stamp_ns_of(message.header),
-                self._frame_of(message),
-                received_ns,
-                partial(self._load, message),
-                self._camera,
-            )
-        )
+        stamp_ns, load = stamp_ns_of(message.header), partial(self._load, message)
+        problem = "" if stamp_ns else UNSET
+        self._offer(Frame(stamp_ns, self._frame_of(message), received_ns, load, self._camera, problem=problem))
 
     def _on_info(self, message: CameraInfo) -> None:
         """Keeps the lens by frame_id and image size."""

@@ -13,7 +13,7 @@ from ...errors import DataError
 from ...frame_names import frame_name
 from ...mapping.data.frames import OUT_OF_ORDER_S
 from ...mapping.sensors.odometry import CameraInOdom, OdometryConfig, OdometryError, OdometryHistory, OdometryPose
-from ...sources.messages import stamp_ns_of
+from ...sources.messages import UNSET, stamp_ns_of
 from ..config import NodeConfig
 from ..messages import matrix_from_pose
 from ..outputs.frame_outputs import prefixed
@@ -81,7 +81,9 @@ class OdometryIntake:
             parent, child = frame_name(message.header.frame_id), frame_name(message.child_frame_id)
             if not (parent and child):
                 raise OdometryError("odometry refused: it has no frame_id or no child_frame_id")
-            reason = self._history.add(stamp_ns_of(message.header), self._pose_of(message))
+            if not (stamp_ns := stamp_ns_of(message.header)):
+                raise OdometryError(f"odometry refused: {UNSET}")
+            reason = self._history.add(stamp_ns, self._pose_of(message))
         except OdometryError as error:
             self._refusal = str(error)
             self._complain(self._refusal)

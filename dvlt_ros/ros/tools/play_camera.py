@@ -26,6 +26,7 @@ from std_msgs.msg import Header
 
 from ... import programs
 from ...errors import ConfigError, InputError
+from ...export.mcap import message_stamp_ns
 from ...lens import Lens
 from ...parameters import check_parameters, parameter
 from ...sources import Source, SourceImage, open_source
@@ -197,7 +198,7 @@ class PlayCamera(Node):
 
     def _publish(self, cue: Cue) -> None:
         config, image = self._config, cue.image
-        stamp_ns = cue.stamp_ns if config.use_source_stamps else self.get_clock().now().nanoseconds
+        stamp_ns = message_stamp_ns(cue.stamp_ns) if config.use_source_stamps else self.get_clock().now().nanoseconds
         head = header(config.frame_id or image.frame_id, stamp_ns)
         if image.lens is not None:
             info = camera_info_message(image.lens)

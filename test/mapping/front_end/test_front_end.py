@@ -159,13 +159,13 @@ def raises_input_error():
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (Frame(0, "cam", 0, lambda: picture(5)), "stamp is zero"),
+        (Frame(5 * FRAME_NS, "cam", 0, lambda: picture(5), problem="its stamp is zero"), "stamp is zero"),
         (Frame(4 * FRAME_NS, "cam", 0, lambda: picture(5)), "0.000 s behind"),
         (Frame(3 * FRAME_NS, "cam", 0, lambda: picture(5)), "0.100 s behind"),
         (Frame(5 * FRAME_NS, "cam", 0, raises_input_error), "truncated: 3 bytes of 9"),
         (Frame(5 * FRAME_NS, "cam", 0, lambda: Picture(np.full((*SIZE, 3), 9, np.uint8), None)), "covered"),
     ],
-    ids=["zero stamp", "same stamp", "late", "unreadable", "covered"],
+    ids=["a problem that is known", "same stamp", "late", "unreadable", "covered"],
 )
 def test_a_bad_frame_is_refused_with_its_reason_and_work_goes_on(
     make_front_end, make_predictor, make_frame, frame, reason
