@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from simulation.building import INTRINSICS, SIZE, Building, SimulatedRobot, make_building, mount, planar_pose
+from simulation.building import INTRINSICS, SIZE, Building, make_building
 from simulation.network import PredictionNoise, SimulatedPredictor
+from simulation.robot import SimulatedRobot, mount, planar_pose
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.mapping.budget.config import WindowConfig

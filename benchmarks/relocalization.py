@@ -31,8 +31,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from simulation.building import SimulatedRobot, make_building, send
+from simulation.building import make_building
 from simulation.network import PredictionNoise, SimulatedPredictor
+from simulation.robot import SimulatedRobot, send
 
 from dvlt_ros.alignment import Sim3, fit_sim3
 from dvlt_ros.benchmark import machine

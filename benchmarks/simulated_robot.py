@@ -24,8 +24,8 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from simulation.building import TWO_CAMERAS, OdometryNoise, SimulatedRobot, make_robot
 from simulation.network import PredictionNoise, SimulatedPredictor
+from simulation.robot import TWO_CAMERAS, OdometryNoise, SimulatedRobot, make_robot
 
 from dvlt_ros.alignment import ScaleEstimator, fit_sim3
 from dvlt_ros.benchmark import machine

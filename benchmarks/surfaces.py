@@ -25,8 +25,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from simulation.building import SPEED, START_NS, Building, SimulatedRobot, make_robot
+from simulation.building import SPEED, Building
 from simulation.network import PredictionNoise, SimulatedPredictor
+from simulation.robot import START_NS, SimulatedRobot, make_robot
 
 from dvlt_ros.alignment import Sim3, fit_sim3
 from dvlt_ros.benchmark import machine

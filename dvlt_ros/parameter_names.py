@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LAUNCH_ARGUMENTS = {
+    "mode": "map.mode",
     "model": "model.name",
     "weights": "model.weights",
     "device": "model.device",

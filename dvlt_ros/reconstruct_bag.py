@@ -37,7 +37,7 @@ from .offline.disk import check_disk
 from .offline.in_memory import SceneBuilder
 from .offline.options import add_options, asked_for, from_options, with_new_names
 from .offline.results import RECORDING, OutputOptions, Results
-from .offline.saved_maps import check_places, load_map, save_map
+from .offline.saved_maps import add_hint_option, beginning, check_loaded, check_places, save_map
 from .offline.scenes import add_export_option
 from .offline.sensors import add_sensor_options, open_images, open_sensors, set_camera_names
 from .offline.summary import cameras_of, gravity_of, lengths_of, loops_of, refusals_of, relocalization_of
@@ -106,6 +106,7 @@ def arguments(kind: type[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--load-map", type=Path, metavar="PATH", help="find the recording in a saved map (or the newest of a folder)"
     )
+    add_hint_option(parser)
     add_sensor_options(parser)
     add_options(parser, MapperConfig, without=WITHOUT)
     return parser
@@ -123,6 +124,7 @@ def run(args: argparse.Namespace, scene: SceneBuilder | None = None) -> tuple[st
     """
     set_camera_names(args)
     config = from_options(MapperConfig, args)
+    check_loaded(config, args)
     if args.output is not None and args.source.resolve().is_relative_to((args.output / RECORDING).resolve()):
         raise DataError(f"{args.source}: it would be replaced; choose another --output")
     source = open_images(args)
@@ -152,7 +154,8 @@ def run(args: argparse.Namespace, scene: SceneBuilder | None = None) -> tuple[st
         mapper = Mapper(config, predictor, recorded.sensors, notify, clock_ns=lambda: 0, ended=results.map_ended)
         results.surfaces = SurfaceFiles(mapper.surfaces, config.band)
         with closing(mapper):
-            reconstruct(mapper, source, results, args.load_map, args.save_map, interrupted)
+            begin = beginning(mapper, args)
+            reconstruct(mapper, source, results, begin, args.save_map, interrupted)
         for text in source.refusals.listed[:MOST_SAID]:
             tqdm.write(f"refused: {text}")
         every_refusal = [*source.refusals.listed, *refused]
@@ -190,19 +193,20 @@ def output_size(source: Source, config: MapperConfig, predictor: Predictor, opti
 
 
 def reconstruct(
-    mapper: Mapper, source: Source, results: Results, load: Path | None, save: Path | None,
+    mapper: Mapper, source: Source, results: Results, begin: Callable[[Frame], None], save: Path | None,
     interrupted: Callable[[], bool],
 ) -> None:  # fmt: skip
-    """Every image into the mapper until it is interrupted, every update into the results."""
+    """Every image into the mapper until it is interrupted, every update into the results; ``begin`` sees the first."""
     if save is not None:
         check_places(mapper, f"--save-map {save}")
-    if load is not None:
-        tqdm.write(load_map(mapper, load))
     for count, image in enumerate(tqdm(source, unit="frame", disable=None)):
         if interrupted():
             tqdm.write(f"interrupted after {count} of {len(source)} images; what has become of them is written")
             break
-        if (update := mapper.add(frame_of(image))) is not None:
+        frame = frame_of(image)
+        if count == 0:
+            begin(frame)
+        if (update := mapper.add(frame)) is not None:
             results.add(update)
     for update in mapper.finish():
         results.add(update)

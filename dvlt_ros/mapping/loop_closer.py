@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from ..errors import ConfigError, InputError
@@ -15,7 +16,9 @@ from .front_end.front_end import FrontEnd
 from .inference.prediction import PlaceRecognizer, Predictor
 from .loops.config import LoopsConfig
 from .loops.detector import LoopDetector
+from .loops.hint import LookUp
 from .loops.verification import UnverifiedLoop
+from .maps.localizer import Localizer, Sighting
 from .maps.map_update import MapUpdate
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
@@ -43,20 +46,29 @@ class LoopParts:
         return {} if self.detector is None else self.detector.stored_submaps()
 
 
-def prepare_loops(config: LoopsConfig, predictor: Predictor, is_metric: bool) -> LoopParts:
-    """``is_metric``: the map will be in metres.
+def prepare_loops(
+    config: LoopsConfig, predictor: Predictor, is_metric: bool, look_up: LookUp | None = None, is_needed: bool = False
+) -> LoopParts:
+    """
+    Args:
+        is_metric: the map will be in metres.
+        look_up: the robot's odometry; None: there is none.
+        is_needed: as for localization.
 
     Raises:
-        ConfigError: loops.mode is always, and loops cannot be closed.
+        ConfigError: loops.mode is always or they are needed, and loops cannot be closed.
     """
     if config.detector.mode == "never":
+        if is_needed:
+            raise ConfigError("map.mode localization needs loop closure, and loops.mode is never")
         return LoopParts(reason="loops.mode: never")
     try:
         if not isinstance(predictor, PlaceRecognizer):
             raise ConfigError("loops need a model whose features recognize places, as those of dvlt do")
-        return LoopParts(LoopDetector(predictor, config), SubmapGraph(is_metric), checkpoint=predictor.checkpoint)
+        detector = LoopDetector(predictor, config, look_up)
+        return LoopParts(detector, SubmapGraph(is_metric), checkpoint=predictor.checkpoint)
     except ConfigError as error:
-        if config.detector.mode == "always":
+        if is_needed or config.detector.mode == "always":
             raise
         return LoopParts(reason=str(error))
 
@@ -90,21 +102,68 @@ class LoopCloser:
 
     def work(self, waited_ms: float = 0.0) -> Correction | None:
         """Checks at most one candidate, between two windows. ``waited_ms``: of the oldest frame for the next window."""
-        if not self._map.is_placed:  # keep the candidates: the first ones in a saved map are often the best
+        if (localizer := self._map.localizer) is not None:
+            self._locate(localizer, waited_ms)
+            return None
+        detector = self._parts.detector
+        if detector is None or not self._map.is_placed:  # keep the candidates: the first in a saved map are often best
             return None
         loop = self._front_end.check_loop(waited_ms, self._map.expected_scale)
         if loop is None:
             return None
+        if isinstance(loop, LoopClosure):
+            loop = replace(loop, is_expected=is_expected(loop, detector))
         found = loop if isinstance(loop, UnverifiedLoop) else self._map.close(loop)
         if isinstance(found, UnverifiedLoop | RejectedLoop):
             self.status = replace(self.status, refused=self.status.refused + 1, refusal=found.reason)
             return None
         assert isinstance(loop, LoopClosure)
-        assert self._parts.detector is not None
-        self._parts.detector.closed(loop)
+        detector.closed(loop)
         self.status = replace(self.status, closed=self.status.closed + 1, residual=loop.residual)
         self._notify(f"a loop is closed, residual {loop.residual:.3f}: {_movement(found)}")
         return found
+
+    def _locate(self, localizer: Localizer, waited_ms: float) -> None:
+        """Checks at most one place of a saved map that stays as it is."""
+        detector = self._parts.detector
+        if detector is None:
+            return
+        detector.is_found = self._map.is_found
+        loop = self._front_end.check_loop(waited_ms, self._map.expected_scale)
+        if loop is None:
+            return
+        if isinstance(loop, UnverifiedLoop):
+            self.status = replace(self.status, refused=self.status.refused + 1, refusal=loop.reason)
+            return
+        was_found, sighting = self._map.is_found, sighting_of(loop, detector)
+        if not self._map.locate(sighting):
+            refusal = "one place alone tells nothing yet; it waits for a second one that agrees"
+            self.status = replace(self.status, refusal=refusal)
+            return
+        detector.recognized()
+        self.status = replace(self.status, closed=localizer.num_sightings, residual=loop.residual)
+        if not was_found:
+            how = "one place, as the pose hint has it" if sighting.is_expected else "two places"
+            self._notify(f"found in the saved map by {how}; residual {loop.residual:.3f}")
+
+    def localization(self, latest: MapUpdate | None) -> tuple[Health, str] | None:
+        """Whether the camera is found in the saved map, and when a place was last recognized; None: the map grows."""
+        localizer = self._map.localizer
+        if localizer is None:
+            return None
+        if self._map.is_placed:
+            seen = localizer.latest
+            if seen is None or latest is None or not latest.frames:
+                return Health.ok("found, by odometry since another visual map has begun"), "unknown"
+            return Health.ok("found"), f"{max(0, latest.frames[-1].stamp_ns - seen.stamp_ns) * 1e-9:.1f}"
+        return Health.warn(f"lost: poses are withheld: {self._why_lost(localizer)}"), "unknown"
+
+    def _why_lost(self, localizer: Localizer) -> str:
+        if localizer.saved_id is None:
+            return "no saved map is loaded"
+        detector = self._parts.detector
+        problem = "" if detector is None else detector.saved_problem or detector.not_ready_reason
+        return problem or self.status.refusal or "no place of the saved map has been recognized yet"
 
     def health(self) -> Health:
         """Not being relocalized in a saved map is no fault; it is reported among the values."""
@@ -131,10 +190,26 @@ class LoopCloser:
         detector, graph = self._parts.detector, self._parts.graph
         if detector is None or graph is None or graph.saved_id is None:
             return "no saved map"
+        if self._map.localizer is not None:
+            return "yes" if self._map.is_placed else f"no: {self._why_lost(self._map.localizer)}"
         if map_id == graph.saved_id:
             return "yes"
         reason = detector.saved_problem or detector.not_ready_reason or self.status.refusal
         return f"no: {reason or 'no place of it has been recognized yet'}"
+
+
+def sighting_of(loop: LoopClosure, detector: LoopDetector) -> Sighting:
+    """A verified loop to a saved place, as the localizer takes it."""
+    anchor = detector.reference(loop.second)
+    depth = float(np.median(anchor.depth[np.isfinite(anchor.depth) & (anchor.depth > 0)]))
+    stamp_ns = anchor.view.frame.stamp_ns
+    return Sighting(loop, anchor.map_from_cam, depth, stamp_ns, is_expected(loop, detector))
+
+
+def is_expected(loop: LoopClosure, detector: LoopDetector) -> bool:
+    """Whether a loop puts the camera where a pose hint has it in the saved map."""
+    saved_from_cam = loop.first_from_second.apply_to_poses(detector.reference(loop.second).map_from_cam)
+    return detector.is_expected(loop.first, loop.second, saved_from_cam)
 
 
 def _movement(correction: Correction) -> str:

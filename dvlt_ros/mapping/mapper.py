@@ -25,11 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from ..alignment import IDENTITY
-from ..errors import InputError
-from ..export.scenes import SceneFormat
 from .config import MapperConfig
 from .data.corrections import Correction
 from .data.counters import Counters
@@ -38,23 +34,22 @@ from .front_end.front_end import FrontEnd
 from .front_end.known_poses import refined
 from .front_end.warm_up import warm_up
 from .inference.prediction import Predictor
+from .kept_maps import KeptMaps
 from .keyframes.admission import Opened
 from .loop_closer import LoopCloser, prepare_loops
-from .map_files import SurfaceFiles, open_map, save_maps
 from .maps.builder import MapBuilder
+from .maps.localizer import Localizer
 from .maps.map_part import MapSnapshot
 from .maps.map_update import MapUpdate
 from .maps.metric_map import MetricMap
 from .maps.placed_map import PlacedMap
-from .maps.saved_map import SavedMap
-from .maps.saved_scene import SceneExport
 from .maps.unscaled_map import UnscaledMap
 from .sensors.suite import Sensors
 from .status import MapperStatus, status_of
 from .surfaces.surface_map import SurfaceMap
 
 
-class Mapper:
+class Mapper(KeptMaps):
     """The one way in for the node, the offline tool, the web page and the benchmarks."""
 
     def __init__(
@@ -78,22 +73,23 @@ class Mapper:
         Raises:
             ConfigError: values that do not fit the checkpoint, or loops that must be closed and cannot be.
         """
-        self.config, self._notify = config, notify
+        super().__init__(config, notify)
         predictor.reset()  # it may have seen another stream
         self.predictor, self.sensors = predictor, (sensors := sensors or Sensors())
         predictor = refined(predictor, config.refinement, config.budget, self.sensors, in_real_time)
-        self.loops = prepare_loops(config.loops, predictor, self.sensors.tell_metres)
+        localizer = Localizer() if config.map.mode == "localization" else None
+        needed = localizer is not None
+        self.loops = prepare_loops(config.loops, predictor, sensors.tell_metres, sensors.odometry, needed)
         about = sensors.rig, sensors.gravity, self.loops.detector
         self._front_end = FrontEnd(predictor, config, notify, clock_ns, *about)
-        self._map: PlacedMap = UnscaledMap(self.loops.graph)
-        if self.sensors.tell_metres:
-            self._map = MetricMap(self.sensors.odometry, config.scale, self.sensors.depth, self.loops.graph)
+        self._map: PlacedMap = UnscaledMap(self.loops.graph, localizer)
+        if sensors.tell_metres:
+            self._map = MetricMap(sensors.odometry, config.scale, sensors.depth, self.loops.graph, localizer)
         self._closer = LoopCloser(self._front_end, self._map, self.loops, loop_closed or notify)
         self._builder = MapBuilder(config.map, self.sensors.first_camera, ended)
-        self.surfaces = SurfaceMap(config.surfaces, self.sensors.tell_metres, self.sensors.why_not_level)
+        self.surfaces = SurfaceMap(config.surfaces, sensors.tell_metres, sensors.why_not_level, localizer is not None)
         self._opened: deque[Sequence[Opened]] = deque()  # frame sets of `add` that wait for the window before them
         self._corrections: tuple[Correction, ...] = ()  # for the next update
-        self._files: dict[bytes, Path] = {}  # maps that are on disk, by content
         self._latest: MapUpdate | None = None
         self._refresh()
 
@@ -199,7 +195,7 @@ class Mapper:
         """Latest time from the end of a window to its publication, part of the latency budget. Thread-safe."""
         self._front_end.overhead_ms = overhead_ms
 
-    # ---- the map
+    # ---- the stream
 
     @property
     def counters(self) -> Counters:
@@ -211,68 +207,10 @@ class Mapper:
         """Newest stamp of all frames that were not out of order; -1: there was none."""
         return self._front_end.latest_stamp_ns
 
-    def snapshot(self) -> MapSnapshot:
-        """The current map: cloud and path. Thread-safe."""
-        return self._builder.snapshot()
-
-    def snapshots(self) -> list[MapSnapshot]:
-        """All maps at the same time: ended ones, oldest first, then the current one. Thread-safe."""
-        return self._builder.snapshots()
-
-    def reset(self) -> None:
-        """The next frame begins another map, which no loop joins to earlier ones."""
-        self._drop_opened()
-        self._front_end.begin_anew()
-        self._map.restart()
-        self._refresh()
-
     def end_stream(self) -> None:
         """Frames that still wait count as dropped; another stream looks up the mounts again."""
         self._drop_opened()
         self._front_end.forget()
-        self._refresh()
-
-    def save(self, folder: Path, scene_formats: Sequence[SceneFormat] = ()) -> Path:
-        """Saves the current map, and ended ones that no loop has joined to it; returns the PLY of the newest.
-
-        Thread-safe: all maps are those of the same time. ``scene_formats``: scenes that are left beside each map.
-
-        Raises:
-            InputError: nothing to save, or a file cannot be written; no file is left incomplete.
-        """
-        stored, network = self.loops.stored_submaps(), self.loops.checkpoint
-        export = SceneExport(tuple(scene_formats), self.config.confidence) if scene_formats else None
-        surfaces, metric = SurfaceFiles(self.surfaces, self.config.band), self.sensors.tell_metres
-        return save_maps(self.snapshots(), stored, folder, network, metric, self._files, export, surfaces)
-
-    def open(self, folder: Path, name: str = "") -> tuple[Path, SavedMap]:
-        """A saved map that `load` takes: by its name in the folder, or the newest one. Thread-safe.
-
-        Raises:
-            InputError: no such map, or one of another checkpoint or unit; no loops are closed.
-        """
-        self.loops.required()
-        return open_map(folder, name, self.loops.checkpoint, self.sensors.tell_metres, self._notify)
-
-    def load(self, saved: SavedMap) -> None:
-        """Relocalization: the saved map is fixed, and its submaps are candidates for loop closures.
-
-        The next frame begins another map. Two loop closures that agree join it to the saved one, as after a kidnapping;
-        from then on the saved map is the current one.
-
-        Raises:
-            InputError: no loops are closed; nothing has changed.
-        """
-        detector = self.loops.required()
-        if not saved.stored_submaps:  # before anything changes
-            raise InputError("the saved map has no places")
-        self._drop_opened()
-        self._front_end.begin_anew()
-        submaps = detector.load(saved.stored_submaps)
-        map_id = self._map.load(submaps)
-        poses = dict.fromkeys(submaps, IDENTITY)
-        snapshot = MapSnapshot(map_id, saved.cloud, saved.stamps_ns, saved.map_from_cam, saved.voxel_size, poses)
-        self._builder.load(snapshot, submap_id=submaps[0])
         self._refresh()
 
     # ---- configuration and status

@@ -31,6 +31,8 @@ def status_of(
     values |= scale_values(placed) | gravity_values(front_end, placed) | closer.values(latest)
     if isinstance(front_end.predictor, RefiningPredictor):
         health["refinement"] = front_end.predictor.health()
+    if (localization := closer.localization(latest)) is not None:
+        health["localization"], values["place_seen_s"] = localization
     health["loops"] = closer.health()
     return MapperStatus(health, values)
 

@@ -1,6 +1,6 @@
 """The benchmark of mesh and grid on a short drive: what it claims of 60 m holds for 9."""
 
-from simulation.building import make_robot
+from simulation.robot import make_robot
 from surfaces import Score, run, with_people
 
 

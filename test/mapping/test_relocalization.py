@@ -8,94 +8,21 @@ import numpy as np
 import pytest
 import relocalization
 from configs import mapper_config
-from room import FRAME_NS, SIZE, FakePredictor, picture, pose
+from lap import LAP
+from lap_drive import Drive, drive_and_save
+from room import FRAME_NS
 from saved_maps import a_saved_map
-from simulation.building import make_building, send
+from simulation.building import make_building
+from simulation.robot import send
 
 from dvlt_ros.errors import InputError
-from dvlt_ros.mapping.data.frames import Frame
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.maps.map_from_odom import MAX_STEP_M
-from dvlt_ros.mapping.maps.saved_map import SavedMap, read_saved_map
-from dvlt_ros.mapping.sensors.odometry import CameraInOdom
-from dvlt_ros.mapping.sensors.suite import Sensors
-
-LAP = 36  # frames
-
-
-class PlaceRecognizer(FakePredictor):
-    """Knows each place of the lap when it sees it again."""
-
-    checkpoint = "abc"
-
-    def describe(self, view, image_size):
-        return np.random.default_rng(view.frame.stamp_ns // FRAME_NS % LAP).normal(size=(8, 24)).astype(np.float32)
-
-    def predict_apart(self, views, num_steps, image_size):
-        assert len({view.number for view in views}) == len(views)
-        return self.predict(views, num_steps, image_size, range(len(views)))
-
-
-def on_the_lap(number):
-    angle = 2 * np.pi * number / LAP
-    return pose((np.sin(angle), 0, 1 - np.cos(angle)), 3 * angle)
-
-
-class Drive:
-    """FrontEnd, map, builder and loops of one run of the robot; it goes round and round.
-
-    Unscaled, or with exact odometry that has the world's frame at ``odom_from_world``.
-    """
-
-    def __init__(self, max_places=500, odom_from_world=None):
-        pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
-        self.predictor = PlaceRecognizer({n * FRAME_NS: on_the_lap(n) for n in range(1, 9 * LAP)})
-        config = mapper_config(
-            keyframes_min_change=0.0, confidence_cut_share=0.0, map_voxel_size=0.05, loops_check_every=1,
-            loops_place_distance=0.05, loops_min_age_s=1.0, loops_max_places=max_places,
-        )  # fmt: skip
-        self.is_metric, self.odom_from_world = odom_from_world is not None, odom_from_world
-        self.said = []
-        sensors = Sensors(odometry=self.odometry if self.is_metric else None)
-        self.mapper = Mapper(config, self.predictor, sensors, self.said.append)
-        self.map_ids, self.poses, self.map_from_odom = [], {}, []
-
-    def odometry(self, stamp_ns, _):
-        return CameraInOdom(self.odom_from_world @ self.predictor.poses[stamp_ns], epoch=0)
-
-    def go(self, numbers, size=SIZE):
-        for number in numbers:
-            shown = picture(number, size)
-            self.mapper.admit(Frame(number * FRAME_NS, "cam", number * FRAME_NS, lambda shown=shown: shown))
-            if (update := self.mapper.step()) is None:
-                continue
-            self.mapper.integrate(update)
-            self.poses |= {frame.stamp_ns // FRAME_NS: frame.map_from_cam for frame in update.frames}
-            self.map_ids.append(update.map_id)
-            if update.map_from_odom is not None:
-                self.map_from_odom.append(update.map_from_odom)
-            self.mapper.close_loop()
-
-    @property
-    def relocalized(self):
-        return self.mapper.status.values["relocalized"]
-
-    def saved(self):
-        stored = self.mapper.loops.detector.stored_submaps()
-        return SavedMap.of(self.mapper.snapshot(), stored, "abc", self.is_metric)
-
-    def load(self, saved):
-        self.mapper.load(saved)
 
 
 @pytest.fixture(scope="module")
 def first_drive(tmp_path_factory):
-    """A lap and a little more, and its map as it comes back from the disk."""
-    drive = Drive()
-    drive.go(range(1, LAP + 12))
-    path = tmp_path_factory.mktemp("maps") / "map"
-    path.write_bytes(drive.saved().encoded())
-    return drive, read_saved_map(path)
+    return drive_and_save(tmp_path_factory.mktemp("maps"))
 
 
 def test_a_robot_that_begins_elsewhere_finds_itself_in_the_saved_map(first_drive):

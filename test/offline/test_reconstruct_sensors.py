@@ -142,10 +142,9 @@ def test_a_recording_finds_itself_in_the_map_of_another_one(reconstruct, tmp_pat
     (places,) = maps.glob("*.places.safetensors")
     assert f"saved: {places}" in said
     bag = write_bag(tmp_path / "second", *images(second))
-    for number, path in enumerate((maps, places)):
-        again, said = reconstruct(
-            bag, *options, "--load-map", str(path), predictor=ReturningPredictor(poses), output=f"again{number}"
-        )
+    for number, load in enumerate(((maps,), (places, "--map-mode", "localization"))):
+        asked = *options, "--load-map", *map(str, load)
+        again, said = reconstruct(bag, *asked, predictor=ReturningPredictor(poses), output=f"again{number}")
         assert "relocalized in the loaded map: yes" in said
         before, found = trajectory(mapped / "trajectory_0.txt"), trajectory(again / "trajectory_loaded.txt")
         assert list(found) == second
@@ -172,6 +171,8 @@ def test_a_recording_finds_itself_in_the_map_of_another_one(reconstruct, tmp_pat
         (("--gravity", "imu"), "--gravity imu /imu: no transform connects 'cam' and 'nowhere'"),
         (("--gravity", "mount", "--odom", "/odom"), "--gravity must be auto beside odometry (/odom)"),
         (("--load-map", "nowhere"), "--load-map nowhere: "),
+        (("--map-mode", "localization"), "--map-mode localization needs the map: --load-map PATH"),
+        (("--initial-pose", "1", "2", "90"), "--initial-pose is a pose in a saved map: --load-map PATH"),
         (("--save-map", "maps", "--loops-mode", "never"), "--save-map maps: no loops are closed: loops.mode: never"),
     ],
 )

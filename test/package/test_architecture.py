@@ -148,14 +148,14 @@ MAPPING_ARROWS = {
     "keyframes": {"data", "sensors"},
     "submaps": {"data", "inference", "sensors"},
     "pose_graph": {"data", "scale", "sensors", "submaps"},
-    "loops": {"data", "inference", "pose_graph", "submaps"},
+    "loops": {"data", "inference", "pose_graph", "sensors", "submaps"},
     "front_end": {"data", "inference", "budget", "sensors", "keyframes", "submaps", "pose_graph", "loops"},
     "maps": {"data", "scale", "sensors", "submaps", "pose_graph", "front_end"},
     "outputs": {"data"},
     "surfaces": {"data", "submaps", "maps"},
 }
 # What puts the rooms together may import them all.
-MAPPING_TOP = {"config", "mapper", "mapping_thread", "loop_closer", "map_files", "status"}
+MAPPING_TOP = {"config", "kept_maps", "mapper", "mapping_thread", "loop_closer", "map_files", "status"}
 ROS_PACKAGES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",
     "launch", "launch_ros", "lifecycle_msgs", "nav_msgs", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py",

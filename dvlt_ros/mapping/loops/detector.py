@@ -23,10 +23,14 @@ from ..inference.prediction import DeviceMemoryError, PlaceRecognizer
 from ..pose_graph.config import LoopClosure
 from ..submaps.submap import SUBMAP_VIEWS, StoredSubmap, Submap, thinned
 from .config import LoopsConfig
+from .hint import LookUp, PoseHint
 from .place_index import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex
 from .verification import UnverifiedLoop, verify
 
 MAX_PAIRS = 5  # that wait for their check; as many between maps
+MAX_PASSING = 10  # submaps that are kept beside a saved map that stays as it is
+MAX_HINTED = 3  # saved places that are checked for a new submap where a pose hint is
+HINTED = 2.0  # before its similarity, a cosine: what is expected comes first
 
 
 class _Pair(NamedTuple):
@@ -42,8 +46,12 @@ class LoopDetector:
 
     num_views = 2 * SUBMAP_VIEWS  # largest size of a joint window
 
-    def __init__(self, recognizer: PlaceRecognizer, config: LoopsConfig | None = None) -> None:
+    def __init__(
+        self, recognizer: PlaceRecognizer, config: LoopsConfig | None = None, look_up: LookUp | None = None
+    ) -> None:
+        """``look_up``: the robot's odometry, with which a pose hint moves along; None: there is none."""
         config = config or LoopsConfig()
+        self._look_up = look_up
         self.config = config.detector
         self._recognizer = recognizer
         self._places = config.places
@@ -76,6 +84,10 @@ class LoopDetector:
         self._joining: list[_Pair] = []  # candidates between two components
         self._closed = -self.config.rest  # newer submap of the latest accepted loop
         self._saved_formats: frozenset[tuple[int, ...]] = frozenset()
+        self._saved: tuple[StoredSubmap, ...] = ()
+        self._is_frozen = False  # the saved submaps stay, and no others are recognized
+        self.is_found = False  # the camera, in a saved map that stays as it is: there is no hurry any more
+        self.hint: PoseHint | None = None  # where the camera is in the saved map, about
         self.saved_problem = ""  # why no submap of a saved map can be recognized
 
     @property
@@ -85,16 +97,21 @@ class LoopDetector:
             return ""
         return f"{len(self._index)} places are too few to tell which are alike, at least {MIN_PLACES} are needed"
 
-    def load(self, stored_submaps: Sequence[StoredSubmap]) -> tuple[int, ...]:
-        """Forgets all submaps, and takes those of a saved map, at most ``max_places``; returns their new numbers."""
+    def load(self, stored_submaps: Sequence[StoredSubmap], is_frozen: bool = False) -> tuple[int, ...]:
+        """Forgets all submaps, and takes those of a saved map, at most ``max_places``; returns their new numbers.
+
+        ``is_frozen``: no later ones are added to them.
+        """
         self.forget()
+        self._is_frozen = is_frozen
         renumbered = [replace(stored, number=self._number + i) for i, stored in enumerate(stored_submaps)]
         self._number += len(renumbered)
         for stored in renumbered:
             self._index.add(Place(stored.number, LONG_AGO_NS, stored.views[-1].anchor.view.number), stored.descriptor)
         self._stored = {stored.number: stored for stored in renumbered if stored.number in self._index.submaps}
         self._components = dict.fromkeys(self._stored, self._number - 1)
-        self._saved_formats = frozenset(stored.image_format for stored in self._stored.values())
+        self._saved = tuple(self._stored.values())
+        self._saved_formats = frozenset(stored.image_format for stored in self._saved)
         return tuple(self._stored)
 
     def stored_submaps(self) -> dict[int, StoredSubmap]:
@@ -104,12 +121,24 @@ class LoopDetector:
     @property
     def is_due(self) -> bool:
         """Whether a candidate should be checked now."""
-        return self._has_seen and (self._is_turn_within or bool(self._joining))
+        has_time = not self.is_found or self._since_check >= self.config.check_every
+        return self._has_seen and (self._is_turn_within or (bool(self._joining) and has_time))
 
     @property
     def _is_turn_within(self) -> bool:
         """Candidates within a map have their own interval, so that those between maps cannot delay them for ever."""
         return bool(self._pairs) and self._since_check >= self.config.check_every
+
+    def reference(self, number: int) -> Anchor:
+        """Of a stored submap: the view that it was named after."""
+        return self._stored[number].views[-1].anchor
+
+    def expect(self, hint: PoseHint) -> None:
+        """From now on saved places near a pose are checked first; also with what the camera sees just now."""
+        self.hint = hint
+        if self._latest is not None and self._latest.number in self._stored:
+            self._wait(self._hinted(self._latest.number))
+            self._has_seen = True
 
     def see(self, anchors: Sequence[Anchor], map_id: int, image_size: int) -> Submap | None:
         """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None."""
@@ -123,6 +152,8 @@ class LoopDetector:
         if depth is None or not self._has_moved(reference, map_id, depth):
             return None
         is_joined = self._latest is not None and self._latest.map_id == map_id
+        if self._is_frozen and not is_joined:
+            self._joining = []  # of another visual map
         frame, map_from_cam = reference.view.frame, reference.view.turn.restored_poses(reference.map_from_cam)
         known = frozenset(self._stored)
         self._latest_component = self._latest_component if is_joined else self._number
@@ -147,6 +178,7 @@ class LoopDetector:
             self._since_check = 0
             _, first, second = self._pairs.pop(0)
         else:
+            self._since_check = 0 if self.is_found else self._since_check
             _, first, second = self._joining.pop(0)
         if not {first, second} <= self._stored.keys():
             return UnverifiedLoop(first, second, "one of the places has been forgotten meanwhile")
@@ -159,9 +191,14 @@ class LoopDetector:
         scale = expected_scale(first, second)
         return verify(thinned(prediction), older.submap_views, newer.submap_views, self._verification, scale)
 
+    def recognized(self) -> None:
+        """A place of a saved map was believed: what else waits is older, and says no more than it."""
+        self._joining, self.is_found, self.hint = [], True, None
+
     def closed(self, loop: LoopClosure) -> None:
         """The loop was accepted: its components are one now, and loops beside it add little."""
         self._closed = max(self._closed, loop.second)
+        self.hint = None if loop.is_expected else self.hint
         gone, stays = self._components[loop.second], self._components[loop.first]
         self._components = {number: stays if c == gone else c for number, c in self._components.items()}
         self._latest_component = stays if self._latest_component == gone else self._latest_component
@@ -189,20 +226,40 @@ class LoopDetector:
         self._compare_formats(stored)
         others = frozenset(number for number, c in self._components.items() if c != self._latest_component)
         found = self._index.look_up(descriptor, self._time_ns, others)
-        self._index.add(Place(self._number, self._time_ns, reference.view.number), descriptor)
+        if not self._is_frozen:
+            self._index.add(Place(self._number, self._time_ns, reference.view.number), descriptor)
         self._stored[self._number] = stored
         self._components[self._number] = self._latest_component
-        self._wait(
-            _Pair(candidate.similarity, candidate.place.submap, self._number)
-            for candidate in found
-            if self._stored[candidate.place.submap].image_format == stored.image_format
-        )
-        for number in self._stored.keys() - self._index.submaps:
+        pairs = [_Pair(candidate.similarity, candidate.place.submap, self._number) for candidate in found]
+        self._wait([*self._hinted(self._number), *pairs])
+        passing = sorted(self._stored.keys() - self._index.submaps)
+        for number in passing[:-MAX_PASSING] if self._is_frozen else passing:
             del self._stored[number], self._components[number]
 
+    def _hinted(self, number: int) -> list[_Pair]:
+        """A submap with the saved places where a hint expects the camera, as long as it has not been found."""
+        if self.hint is None or self.is_found:
+            return []
+        anchor = self.reference(number)
+        expected = self.hint.at(anchor.view.frame.stamp_ns, anchor.view.frame.frame_id, self._look_up)
+        if expected is None:
+            return []
+        nearest = expected.nearest([saved for saved in self._saved if saved.number in self._stored], MAX_HINTED)
+        return [_Pair(HINTED - 0.01 * rank, first, number) for rank, first in enumerate(nearest)]
+
+    def is_expected(self, first: int, second: int, saved_from_cam: np.ndarray) -> bool:
+        """Whether a hint expects the reference camera of ``second`` at the pose (4, 4) that saved ``first`` tells."""
+        if self.hint is None or first not in {saved.number for saved in self._saved}:
+            return False
+        frame = self.reference(second).view.frame
+        expected = self.hint.at(frame.stamp_ns, frame.frame_id, self._look_up)
+        return expected is not None and expected.agrees(saved_from_cam)
+
     def _wait(self, pairs: Iterable[_Pair]) -> None:
-        """Adds candidates to those that wait for their check."""
+        """Adds candidates to those that wait for their check; two images of other sizes fit no joint window."""
         for pair in pairs:
+            if self._stored[pair.first].image_format != self._stored[pair.second].image_format:
+                continue
             if self._components[pair.first] != self._components[pair.second]:
                 self._joining.append(pair)
             elif pair.second - self._closed >= self.config.rest:

@@ -42,6 +42,7 @@ class MapBuilder:
         """
         self._ended = ended
         self._path_camera = path_camera
+        self._is_frozen = config.mode == "localization"  # the loaded map stays as it is
         self._lock = threading.Lock()
         self._voxel_size, self._max_points = config.voxel_size, config.max_points
         self._map = self._part(0)
@@ -70,6 +71,9 @@ class MapBuilder:
         for correction in update.corrections:
             self.correct(correction)
         if update.window is None:
+            return
+        if self._is_frozen and update.is_placed:
+            self._drop_waiting()
             return
         if update.map_from_visual is not None:
             self.place_waiting(update.map_from_visual, update.window.map_id)
@@ -155,6 +159,11 @@ class MapBuilder:
             self._map.extend_cloud(cloud._replace(points=points), depth, position, waiting.cloud_submap_ids())
             self._map.submaps |= dict.fromkeys(waiting.submaps, map_from_waiting)
             self._waiting.begin(waiting.map_id)
+
+    def _drop_waiting(self) -> None:
+        """The pose of the frames that waited is known, and the map does not grow by them."""
+        with self._lock:
+            self._waiting.begin(self._waiting.map_id)
 
     def finish(self) -> None:
         """Hands every map to ``ended``, the current one last; nothing is added afterwards."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ...parameters import check_parameters, parameter
+
+MapMode = Literal["mapping", "localization"]
 
 
 @dataclass(frozen=True)
 class MapConfig:
-    """Resolution and size of the map's cloud."""
+    """What becomes of the map, and resolution and size of its cloud."""
 
     GROUP: ClassVar[str] = "map"
+    mode: MapMode = parameter(
+        "mapping", "mapping: the map grows; localization: a saved map stays as it is, and the camera is found in it",
+    )  # fmt: skip
     voxel_size: float = parameter(
         0.0, "edge of the map's voxels in its unit; 0: 1 % of the first median depth", 0.0, 10.0
     )

@@ -25,11 +25,12 @@ class MapUpdate:
     window: WindowResult | None  # poses and depths in the map; None: the update only corrects
     visual: WindowResult | None  # as the front end found it: by vision alone, in the unit and frame of the visual map
     is_metric: bool  # lengths are metres
-    is_placed: bool  # False: the metric scale is not known yet, frames wait for it
+    is_placed: bool  # False: the metric scale is not known yet, frames wait for it; or the camera is lost
     corrections: tuple[Correction, ...] = ()  # closed loops move earlier frames, and may join maps
     map_from_visual: Sim3 | None = None  # places earlier frames of this visual map
     map_from_submap: Sim3 | None = None  # map_from_visual at the new submap; None: not known yet
     map_from_odom: np.ndarray | None = None  # (4, 4), metres, at the newest frame
+    is_lost: bool = False  # the map is a saved one that stays as it is, and the camera has not been found in it
     odometry: tuple[OdometryStep, ...] = ()  # by the images alone, of the new frames; only in metres
 
     @property

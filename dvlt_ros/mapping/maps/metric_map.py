@@ -11,6 +11,7 @@ lock of the scale, begins another map. A closed loop moves everything at once, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -22,14 +23,18 @@ from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
 from ..pose_graph.submap_graph import SubmapGraph, similarity_between
 from ..scale.estimator import MetricScaleEstimator, ScaleConfig, ScaleStatus, rescale_about
-from ..scale.observations import NoObservation
+from ..scale.observations import NoObservation, ScaleObservation
 from ..sensors.odometry import CameraInOdom, inverse
 from ..sensors.sparse_depth import SparseDepth
+from .localizer import Localizer, Sighting
 from .map_from_odom import OdomInMap
 from .map_update import MapUpdate
 from .odometry_comparison import OdometryComparison
 from .placed_map import PlacedMap
 from .visual_odometry import VisualOdometry
+
+SIGHTED_SPREAD = 0.02  # relative, of the scale that one recognized place tells
+MAX_AWAY_M = 0.25  # small steps lead to a place that was recognized nearer than this; farther away, one step
 
 
 class MetricMap(PlacedMap):
@@ -41,12 +46,13 @@ class MetricMap(PlacedMap):
         config: ScaleConfig,
         depth: SparseDepth | None = None,
         graph: SubmapGraph | None = None,
+        localizer: Localizer | None = None,
     ) -> None:
         """``look_up`` gives a camera (frame_id) at a stamp in ns, or raises OdometryError; None: no odometry.
 
-        ``depth`` is None without measured depth, ``graph`` if no loops are closed.
+        ``depth`` is None without measured depth; for the others see `PlacedMap`.
         """
-        super().__init__(graph)
+        super().__init__(graph, localizer)
         self.depth = depth
         self._odometry = None if look_up is None else OdometryComparison(look_up)
         self._scale = MetricScaleEstimator(config)
@@ -55,6 +61,9 @@ class MetricMap(PlacedMap):
         self._num_maps = 1
         self._holds_frames = False
         self._latest: tuple[np.ndarray, np.ndarray] | None = None  # visual_from_cam and map_from_cam of a frame
+        self._sighted: list[ScaleObservation] = []  # by places of a saved map, for the next window
+        self._is_relocated = False  # the window is the first one at a place that was recognized
+        self._knows_odom = False  # a saved map's places have told where odom lies in it
 
     @property
     def has_odometry(self) -> bool:
@@ -112,7 +121,7 @@ class MetricMap(PlacedMap):
             self._hold_submap(window, cameras)
             return self._waiting(window)
         steps = self._visual_odometry.follow(window, self._map_from_visual)
-        self._odom.follow(self._seen(frames[-1].map_from_cam), cameras[-1])
+        self._follow_odometry(self._seen(frames[-1].map_from_cam), cameras[-1])
         self._holds_frames = True
         placed = tuple(self._placed(frame, camera) for frame, camera in zip(frames, cameras, strict=True))
         self._latest = frames[-1].map_from_cam, placed[-1].map_from_cam
@@ -131,11 +140,12 @@ class MetricMap(PlacedMap):
     def _waiting(self, window: WindowResult) -> MapUpdate:
         """Frames in the visual map, as long as the scale is not known."""
         self._visual_odometry.lose()
-        return MapUpdate(window, window, is_metric=False, is_placed=False)
+        return MapUpdate(window, window, is_metric=False, is_placed=False, is_lost=self.localizer is not None)
 
     def _turn_to(self, visual_id: int) -> None:
         """Begins another visual map, of unknown scale and pose."""
-        self._visual_id, self._map_from_visual = visual_id, None
+        self._visual_id = visual_id
+        self._lose()
         self._scale.begin(visual_id)
         if self._odometry is not None:
             self._odometry.begin()
@@ -143,7 +153,8 @@ class MetricMap(PlacedMap):
     def _begin_another(self) -> None:
         self._number_map()
         self._odom.begin()
-        self._map_from_visual, self._visual_id = None, None
+        self._lose()
+        self._visual_id, self._knows_odom = None, False
 
     def _number_map(self) -> None:
         self.map_id, self._num_maps = self._num_maps, self._num_maps + 1
@@ -151,7 +162,10 @@ class MetricMap(PlacedMap):
 
     def _observe_scale(self, window: WindowResult, cameras: Sequence[CameraInOdom | None]) -> None:
         """Passes the findings of all sources to the scale estimator; odometry has one every few frames."""
-        findings = [] if window.rig is None else [window.rig.baseline]
+        findings: list[ScaleObservation | NoObservation] = [*self._sighted]
+        self._sighted = []
+        if window.rig is not None:
+            findings.append(window.rig.baseline)
         odometry = self._odometry
         if self.depth is not None:
             by_odometry = None if odometry is None else odometry.finding
@@ -181,17 +195,52 @@ class MetricMap(PlacedMap):
             return None
         known = self._map_from_visual
         if known is None:
-            return self._anchored(metres_per_unit)
+            return self._anchored(metres_per_unit, visual_from_cam)
         return rescale_about(known.apply(visual_from_cam[:3, 3]), metres_per_unit / known.scale.item()).compose(known)
 
-    def _anchored(self, metres_per_unit: float) -> Sim3 | None:
-        """map_from_visual by odometry; None: there was none at the latest frames."""
+    def _anchored(self, metres_per_unit: float, visual_from_cam: np.ndarray) -> Sim3 | None:
+        """map_from_visual by odometry, or by a saved map's places; None: there was no odometry, or the camera is lost.
+
+        ``visual_from_cam``: (4, 4) of the latest camera, which does not move with the scale.
+        """
+        if self.localizer is not None:
+            if (found := self._take_found()) is not None:
+                self._is_relocated = True
+                factor = metres_per_unit / found.scale.item()
+                return rescale_about(found.apply(visual_from_cam[:3, 3]), factor).compose(found)
+            if not self._knows_odom:
+                return None
         if self._odometry is not None:
             self._odom.stay()
             return self._odometry.map_from_visual(self._odom, metres_per_unit)
         if self._holds_frames:  # nothing relates this visual map to the one before
             self._number_map()
         return rescale_about(np.zeros(3), metres_per_unit)
+
+    def _follow_odometry(self, seen: np.ndarray, camera: CameraInOdom | None) -> None:
+        """``seen``: map_from_cam (4, 4) by the visual map. In small steps, but at once where a place was recognized."""
+        is_relocated, self._is_relocated = self._is_relocated, False
+        if is_relocated and camera is not None:
+            self._odom.lay(seen, camera)
+            self._knows_odom = True
+        else:
+            self._odom.follow(seen, camera)
+
+    def locate(self, sighting: Sighting) -> bool:
+        """Places of a saved map tell the scale, too."""
+        if not super().locate(sighting):
+            return False
+        log_scale = math.log(sighting.saved_from_visual.scale.item())
+        told = ScaleObservation("saved map", log_scale, SIGHTED_SPREAD, sighting.loop.residual)
+        if self.status.state == "locked":
+            self._sighted.append(told)
+        else:
+            self._scale.adopt(told)
+        return True
+
+    @property
+    def _saved_per_visual(self) -> float | None:
+        return self.status.metres_per_unit if self.status.state == "locked" else None
 
     def _placed(self, frame: Reconstruction, camera: CameraInOdom | None) -> Reconstruction:
         assert self._map_from_visual is not None
@@ -205,14 +254,16 @@ class MetricMap(PlacedMap):
         return self._map_from_visual.apply_to_poses(visual_from_cam)
 
     def _move(self, map_from_visual: Sim3, map_id: int) -> None:
-        """``map_from_odom`` moves too; the frame odom does not."""
+        """``map_from_odom`` moves too, the frame odom does not; in a saved map small steps follow small corrections."""
         super()._move(map_from_visual, map_id)
         assert self._latest is not None
         visual_from_cam, map_from_cam = self._latest
-        self._odom.move(self._seen(visual_from_cam) @ inverse(map_from_cam))
+        seen = self._seen(visual_from_cam)
+        if self.localizer is None or np.linalg.norm(seen[:3, 3] - map_from_cam[:3, 3]) > MAX_AWAY_M:
+            self._odom.move(seen @ inverse(map_from_cam))
 
     def _hold_submap(self, window: WindowResult, cameras: Sequence[CameraInOdom | None]) -> None:
-        if self._graph is not None and window.submap is not None:
+        if self._graph is not None and window.submap is not None and self.localizer is None:
             self._graph.hold(window.submap, cameras[window.submap.index_in(window.reconstructions)])
 
     def _add_submaps(
@@ -227,6 +278,8 @@ class MetricMap(PlacedMap):
         Returns map_from_visual at the new submap; None: the window is no submap.
         """
         assert self._map_from_visual is not None
+        if self.localizer is not None:
+            return None if window.submap is None else self._map_from_visual
         unit = self.status.metres_per_unit if self._odometry is None else None
         if self._graph is not None and is_new:
             self._graph.place_waiting(self._map_from_visual, self.map_id, window.map_id, unit)

@@ -50,6 +50,7 @@ class LoopClosure:
     second: int
     first_from_second: Sim3
     residual: float  # median distance of points that both see, relative to their depth
+    is_expected: bool = False  # a pose hint agrees: it needs no second loop to join two maps
 
 
 @dataclass(frozen=True)

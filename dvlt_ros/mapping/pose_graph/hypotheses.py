@@ -6,7 +6,7 @@
 
 Every decision is a question to the pose graph: how much would its squared error rise with this loop? A loop within one
 component is accepted if the rise is small. Two loops that agree with each other win against one accepted loop, or
-against one odometry factor. Two components are joined only by two loops that agree.
+against one odometry factor. Two components are joined only by two loops that agree, or one where a hint has it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,12 @@ class LoopHypotheses:
         return self._replace_accepted(loop) or self._remember(loop, rise)
 
     def _try_to_join(self, loop: LoopClosure) -> RejectedLoop | None:
-        """Joins two components if an earlier loop between them agrees: nothing else could contradict a single one."""
+        """Joins two components if an earlier loop between them, or a hint, agrees: nothing contradicts one alone."""
+        if loop.is_expected:
+            self._graph.join(edge := self._graph.loop_edge(loop))
+            self._graph.solve([*self._edges(), edge])
+            self._accept(loop)
+            return None
         components = self._components(loop)
         for other in [known for known in self._known(self._unconfirmed) if self._components(known) == components]:
             before = self._graph.state()

@@ -109,6 +109,15 @@ class MetricScaleEstimator:
             self.status = self._judge(elapsed_s, has_news, unheard)
         return self.status
 
+    def adopt(self, observation: ScaleObservation) -> None:
+        """Locks the scale of the current map at once: several witnesses agree on it. Nothing, where it is locked."""
+        self._tracks.setdefault(observation.source, _Track()).add(observation)
+        if self.status.state != "locked":
+            self.status = ScaleStatus(
+                "locked", math.exp(observation.log_scale), observation.source, observation.spread,
+                observation.residual, locks=self.status.locks + 1,
+            )  # fmt: skip
+
     def _judge(self, elapsed_s: float, has_news: bool, unheard: str) -> ScaleStatus:
         estimates = {source: track.estimate() for source, track in self._tracks.items()}
         found = _combined(list(estimates.values()))

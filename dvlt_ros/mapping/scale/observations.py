@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import InputError
 from ...robust import TINY, mean_rotation, soften
 
-ScaleSource = Literal["odometry", "baseline", "depth"]
+ScaleSource = Literal["odometry", "baseline", "depth", "saved map"]
 
 MIN_FRAMES = 3
 MIN_PIXELS = 20

@@ -38,8 +38,15 @@ class MeshChange:
 class SurfaceMap:
     """`integrate` comes from one thread; everything else is thread-safe, and may take long without holding it up."""
 
-    def __init__(self, config: SurfacesConfig, is_metric: bool, no_level: Callable[[], str] = lambda: "") -> None:
-        """``no_level`` says why the map's z axis is not known to point up; empty: it is."""
+    def __init__(
+        self, config: SurfacesConfig, is_metric: bool, no_level: Callable[[], str] = lambda: "", is_frozen: bool = False
+    ) -> None:
+        """
+        Args:
+            no_level: says why the map's z axis is not known to point up; empty: it is.
+            is_frozen: the map is a saved one that stays as it is; nothing is added.
+        """
+        self._is_frozen = is_frozen
         self._config, self._is_metric, self._no_level = config, is_metric, no_level
         self._keyframes_lock = threading.Lock()  # of the keyframes and the current map's id; held for a moment only
         self._keyframes = KeyframeStore(config.max_keyframes)
@@ -50,6 +57,8 @@ class SurfaceMap:
 
     def integrate(self, update: MapUpdate) -> None:
         """In the order of `MapUpdate`."""
+        if self._is_frozen:
+            return
         with self._keyframes_lock:
             for correction in update.corrections:
                 self._keyframes.correct(correction)
@@ -94,7 +103,9 @@ class SurfaceMap:
         return grid
 
     def check_grid(self) -> None:
-        """Raises InputError: there can be no grid, because the map has no metres or is not level."""
+        """Raises InputError: there can be no grid, because the map has no metres, is not level or does not grow."""
+        if self._is_frozen:
+            raise InputError("the map stays as it is (map.mode: localization); map_server can publish its saved grid")
         if not self._is_metric:
             raise InputError("heights are not known in metres")
         if problem := self._no_level():

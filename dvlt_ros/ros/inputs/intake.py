@@ -148,6 +148,7 @@ class Intake:
         self._decoder = ImageDecoder()  # used by the worker alone
         self._last_ns = time.monotonic_ns()
         self.has_images = False  # since the subscription
+        self.frame_id = ""  # of the latest image
         self._board = board
         topics = f"{camera}/" if camera else ""
         kind, topic = Image, node.resolve_topic_name(f"{topics}image")
@@ -173,10 +174,10 @@ class Intake:
 
     def _on_image(self, message: Image | CompressedImage, info: dict[str, int]) -> None:
         received_ns = self._last_ns = receive_time_ns(info)
-        self.has_images = True
+        self.has_images, self.frame_id = True, self._frame_of(message)
         stamp_ns, load = stamp_ns_of(message.header), partial(self._load, message)
         problem = "" if stamp_ns else UNSET
-        self._offer(Frame(stamp_ns, self._frame_of(message), received_ns, load, self._camera, problem=problem))
+        self._offer(Frame(stamp_ns, self.frame_id, received_ns, load, self._camera, problem=problem))
 
     def _on_info(self, message: CameraInfo) -> None:
         """Keeps the lens by frame_id and image size."""

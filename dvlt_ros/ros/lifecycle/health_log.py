@@ -11,6 +11,7 @@ CALM_S = 3.0  # without trouble it has ended: a window that goes well between tw
 SAID_EACH_TIME = {"images", "mapping", "publication"}  # of these each frame or window says its own
 ENDS = {
     "camera": "images arrive again",
+    "localization": "the camera is found in the saved map",
     "output": "depth, points, poses and TF are published",
     "scale": "depth, points, poses and TF are published in metres",
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from rclpy.lifecycle import LifecycleNode
 
+from ...errors import InputError
 from ...mapping.inference.loading import load_predictor
 from ...mapping.mapper import Mapper
 from ...mapping.sensors.rig import Rig
@@ -51,12 +53,25 @@ def assemble(node: LifecycleNode, parameters: Parameters, complain: Complaints) 
             loop_closed=node.get_logger().info, in_real_time=True,
         )  # fmt: skip
         mapper.warm_up()
+        if settings.mapper.map.mode == "localization":
+            _load_newest(mapper, config, node)
         anchor = None if topics is None else _make_anchor(node, parameters, topics)
         if anchor is not None:
             opened.enter_context(closing(anchor))
         tree, odometry = (None, None) if topics is None else (topics.tree, topics.odometry)
         outputs = opened.enter_context(closing(Outputs(node, config, anchor, odometry, tree)))
         return Parts(mapper, outputs, topics, anchor, opened.pop_all())
+
+
+def _load_newest(mapper: Mapper, config: NodeConfig, node: LifecycleNode) -> None:
+    """What ~/load_map would load. Without a map the node goes on, and its status says that it is lost."""
+    try:
+        path, saved = mapper.open(Path(config.maps.directory), config.maps.file)
+        mapper.load(saved)
+    except InputError as error:
+        node.get_logger().warning(f"no saved map is loaded: {error}")
+    else:
+        node.get_logger().info(f"loaded {path}: {len(saved.stored_submaps)} places")
 
 
 def _sensors(topics: SensorTopics | None, settings: Settings) -> Sensors:

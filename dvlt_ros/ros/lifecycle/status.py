@@ -18,8 +18,8 @@ from .stream import Stream
 
 # In the order of the pipeline, one diagnostic task each. Of several of the worst level the first gives the message.
 COMPONENTS = (
-    "camera", "mapping", "publication", "tf", "images", "refinement", "registration", "scale", "output", "cameras",
-    "camera_info", "gravity", "odometry", "loops", "grid",
+    "camera", "mapping", "publication", "tf", "images", "refinement", "registration", "scale", "localization", "output",
+    "cameras", "camera_info", "gravity", "odometry", "loops", "grid",
 )  # fmt: skip
 
 

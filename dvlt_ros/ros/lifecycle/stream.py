@@ -6,8 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 
+from ...errors import DvltError, InputError
 from ...health import Health
 from ...mapping.data.frames import Frame
 from ...mapping.mapping_thread import MappingThread
@@ -15,6 +17,7 @@ from ...mapping.maps.map_update import MapUpdate
 from ...mapping.maps.saved_map import SavedMap
 from ..complaints import Complaints
 from ..inputs.intake import Intake
+from ..inputs.pose_hint import PoseHintIntake, pose_hint
 from ..outputs.publishing import PublishingThread
 from ..outputs.surfaces import SurfaceThread
 from ..parameters import Parameters
@@ -32,7 +35,7 @@ class Stream:
         """The publishing thread calls ``published`` after each window."""
         self.paused = False
         self.board = StatusBoard()
-        self._mapper = parts.mapper
+        self._mapper, self._sensors = parts.mapper, parts.sensors
         self._complain = complain
         self.publishing = PublishingThread(
             parts.outputs, parts.mapper,
@@ -55,6 +58,8 @@ class Stream:
                 opened.enter_context(closing(Intake(node, config, self._offer, self.board, camera)))
                 for camera in cameras
             ]
+            map_frame = config.frames.prefix + config.frames.map
+            opened.enter_context(closing(PoseHintIntake(node, map_frame, self._hint, complain)))
             self._subscribed = opened.pop_all()
         self.publishing.start()
         self._surfaces.start()
@@ -89,6 +94,20 @@ class Stream:
             self.publishing.renew_map()
 
         return self.mapping.request(action)
+
+    def _hint(self, message: PoseWithCovarianceStamped) -> None:
+        """Where the robot is in the saved map, about; between two windows, as the mount may have to be waited for."""
+
+        def action() -> None:
+            try:
+                if self._sensors is None:
+                    raise InputError("initialpose: TF is not used (tf.mode: none), so the camera's mount is not known")
+                base_from_cam, latest_ns = self._sensors.base_from_cam, self._mapper.latest_stamp_ns
+                self._mapper.hint(pose_hint(message, self.intake.frame_id, latest_ns, base_from_cam))
+            except DvltError as error:
+                self._complain(f"initialpose is not used: {str(error).removeprefix('initialpose: ')}")
+
+        self.mapping.request(action)
 
     def _offer(self, frame: Frame) -> None:
         if not self.paused:

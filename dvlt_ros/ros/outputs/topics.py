@@ -68,7 +68,7 @@ class Outputs(FrameOutputs):
             self._live_view.show(reconstruction, update.is_metric)  # the view labels unscaled lengths
         outputs = self._others.get(reconstruction.camera, self)
         outputs.publish_frame(reconstruction, update.is_metric, config)
-        if not (update.is_metric or may_be_unscaled(config)):
+        if update.is_lost or not (update.is_metric or may_be_unscaled(config)):
             return
         if wanted(self._pose) and outputs is self:
             self._publish_pose(reconstruction, None if update.window is None else update.window.registration.residual)

@@ -112,6 +112,12 @@ class Robot:
             assert time.monotonic() < deadline_s, f"{what} did not come; complaints: {self.complaints}"
             time.sleep(0.002)
 
+    def send(self, message, topic):
+        """Publishes one message as soon as the node listens."""
+        publisher = self.me.create_publisher(type(message), topic, 1)
+        self.until(lambda: publisher.get_subscription_count(), f"a subscription to {topic}")
+        publisher.publish(message)
+
     def call(self, kind, name, request):
         client = self.me.create_client(kind, name)
         assert client.wait_for_service(LIMIT_S)

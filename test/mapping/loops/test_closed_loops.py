@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from configs import mapper_config
 from simulated_robot import TrajectoryError, run
-from simulation.building import make_robot
 from simulation.network import PredictionNoise, SimulatedPredictor
+from simulation.robot import make_robot
 from submap_samples import EAGER, NO_NOISE, PATH_M, a_submap
 
 from dvlt_ros.alignment import IDENTITY

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from configs import config, mapper_config
 from room import SIZE, picture, pose
-from simulation.building import make_robot
 from simulation.network import SimulatedPredictor
+from simulation.robot import make_robot
 from submap_samples import EAGER, NO_NOISE, an_anchor
 
 from dvlt_ros.alignment import IDENTITY

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulation.building import mount, planar_pose
 from simulation.network import rotation_of
+from simulation.robot import mount, planar_pose
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.mapping.scale.estimator import ScaleConfig

@@ -11,11 +11,14 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'gtsam>=4.3,<5'` runs this")
 
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from held import Held
 from lap import EAGER, EXACT, LAP, RecognizingPredictor, lap_poses
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from plyfile import PlyData
 from room import FRAME_NS, SIZE
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from dvlt_ros.errors import InputError
@@ -94,6 +97,43 @@ def test_a_new_node_finds_itself_in_the_map_that_another_one_has_saved(make_retu
     known, found = positions(before), positions(robot)
     for number in range(2 * LAP, 2 * LAP + 8):
         np.testing.assert_allclose(found[number % LAP], known[number % LAP], atol=0.05)
+
+
+def test_in_localization_mode_the_newest_map_is_loaded_and_the_pose_comes_once_the_robot_is_found(
+    make_returning, tmp_path
+):
+    before = make_returning(maps_directory=str(tmp_path))
+    before.start()
+    go(before, range(1, LAP + 12))
+    assert before.call(Trigger, "dvlt/save_map", Trigger.Request()).success
+    robot = make_returning(
+        maps_directory=str(tmp_path), namespace="/another", map_mode="localization", frames_base="cam"
+    )
+    robot.start()
+    robot.until(lambda: robot.messages["map_points"], "the saved map")
+    points = robot.messages["map_points"][0].width
+    robot.send(PoseWithCovarianceStamped(header=Header(frame_id="odom")), "initialpose")
+    robot.until(lambda: "its frame is 'odom', the map's is 'map'" in robot.status()["last_problem"], "the refusal")
+    go(robot, range(LAP + 20, LAP + 23))
+    assert robot.status()["relocalized"].startswith("no: ")
+    assert not robot.messages["pose"]  # it would not be in this map
+    robot.send(at(positions(before)[22], stamp_ns=(LAP + 22) * FRAME_NS), "initialpose")
+    go(robot, range(LAP + 23, LAP + 40))
+    robot.until(lambda: robot.status()["relocalized"] == "yes", "localization")
+    known, found = positions(before), positions(robot)
+    for number in range(LAP + 36, LAP + 40):
+        np.testing.assert_allclose(found[number % LAP], known[number % LAP], atol=0.05)
+    saved = robot.call(Trigger, "dvlt/save_map", Trigger.Request())
+    assert PlyData.read(saved.message)["vertex"].count == points  # it has not grown
+
+
+def at(position, stamp_ns):
+    """A pose of the base in the map, at a camera's place."""
+    message = PoseWithCovarianceStamped(header=Header(frame_id="map"))
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+    p = message.pose.pose.position
+    p.x, p.y, p.z = position.tolist()
+    return message
 
 
 def positions(robot):
