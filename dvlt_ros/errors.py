@@ -1,8 +1,19 @@
 """Every error that dvlt_ros raises on purpose; all of them name the thing and the cause."""
 
 
+def one_line(text: str) -> str:
+    """With what is not printed as its escape: line ends, a terminal's commands, bytes of a name that are no text."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class DvltError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Its text is one line, whatever a file, a topic or a frame in it is called.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(DvltError, ValueError):

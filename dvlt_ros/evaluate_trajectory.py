@@ -92,6 +92,9 @@ def run(args: argparse.Namespace) -> None:
     from .export.files import write_atomically
 
     estimate, truth = read_trajectory(args.estimate, args.topic), read_trajectory(args.truth)
+    for trajectory in (estimate, truth):
+        if trajectory.remark:
+            print(trajectory.remark, file=sys.stderr)
     matched = match(estimate, truth, args.max_time_difference)
     evaluation = evaluate(matched, args.rpe_lengths, args.sections)
     of_map = None

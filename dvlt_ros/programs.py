@@ -7,6 +7,7 @@ ignored from the start, as for background jobs of a shell script, it stays so.
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
@@ -31,7 +32,15 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         answer_first(interrupt, signal.SIGINT)
     sys.excepthook = _report
+    print_any_name()
     sys.exit(main())
+
+
+def print_any_name() -> None:
+    """What the terminal has no letter for, or is no text, as its escape: the name of a file must not end a program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def interrupt(number: int) -> None:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from . import programs
 from .backends import DEFAULT_MODEL, checkpoint_title, model_names
-from .errors import DataError, DvltError
+from .errors import DataError, DvltError, one_line
 from .mapping.config import MapperConfig
 from .mapping.data.frames import Frame, Picture
 from .mapping.inference.loading import load_predictor
@@ -129,10 +129,11 @@ def run(args: argparse.Namespace, scene: SceneBuilder | None = None) -> tuple[st
         raise DataError(f"{args.source}: it would be replaced; choose another --output")
     source = open_images(args)
     for remark in source.remarks:
-        tqdm.write(remark)
+        tqdm.write(one_line(remark))
     refused: list[str] = []
 
     def notify(text: str) -> None:
+        text = one_line(text)
         tqdm.write(text)
         if " refused: " in text and len(refused) < MAX_LISTED:
             refused.append(text)

@@ -15,7 +15,7 @@ from dvlt_ros.lens import COEFFICIENTS, MODEL_NAMES, WITHOUT_DISTORTION
 from dvlt_ros.sources.bags.files import PACKED_SUFFIXES, SUFFIXES
 from dvlt_ros.sources.calibration import CAMERA_INFO
 from dvlt_ros.sources.containers import IMAGE_SUFFIXES, VIDEOS
-from dvlt_ros.sources.folder import LISTING, RAW_SUFFIXES
+from dvlt_ros.sources.folder import LISTING, RAW_SUFFIXES, UNREAD_SUFFIXES
 from dvlt_ros.sources.recording import CAMERA_INFO as INFO_TYPE
 from dvlt_ros.sources.recording import IMAGES, ODOMETRY, TF
 from dvlt_ros.sources.times import UNITS
@@ -70,6 +70,7 @@ def _file_rows() -> list[tuple[str, str, str]]:
             f"turned as EXIF says, together with the lens; HEIC needs `{INSTALL_HEIF}`",
         ),
         ("raw photos", "none", f"{code(*sorted(RAW_SUFFIXES))} are refused by name"),
+        ("other image formats", "none", f"{code(*sorted(UNREAD_SUFFIXES))} are refused by name"),
         ("times of image files", f"`{LISTING}`, or names that are times", "else one every 1 / `rate_hz`"),
         ("videos", ", ".join(VIDEOS), "frames at the container's own times; turned as it says; no play lists, no URLs"),
         (

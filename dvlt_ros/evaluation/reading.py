@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import DataError
 from ..sources.open import is_bag
 from ..sources.recording import Recording, open_recording
-from ..sources.times import read_times
+from ..sources.times import read_times, unit_remark
 
 POSES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
 PATH = "nav_msgs/msg/Path"
@@ -29,6 +29,7 @@ class Trajectory:
     stamps_s: np.ndarray  # (N,)
     positions: np.ndarray  # (N, 3)
     quaternions: np.ndarray  # (N, 4), x y z w, of length 1
+    remark: str = ""  # of a file whose times are not in seconds
 
 
 def read_trajectory(path: Path, topic: str | None = None) -> Trajectory:
@@ -40,7 +41,11 @@ def read_trajectory(path: Path, topic: str | None = None) -> Trajectory:
     has_messages = path.is_dir() or path.suffix in BAGS or is_bag(path)
     if topic is not None and not has_messages:
         raise DataError(f"{path}: a topic was asked for, but this is not a bag")
-    labels, rows = _bag_rows(path, topic) if has_messages else _tum_rows(path)
+    remark = ""
+    if has_messages:
+        labels, rows = _bag_rows(path, topic)
+    else:
+        labels, rows, remark = _tum_rows(path)
     if not rows:
         raise DataError(f"{path}: no poses")
     table = np.array(rows)
@@ -53,12 +58,13 @@ def read_trajectory(path: Path, topic: str | None = None) -> Trajectory:
     for cause, wrong in problems.items():
         if wrong.any():
             raise DataError(f"{path}: {labels[int(wrong.argmax())]}: {cause}")
-    return Trajectory(str(path), table[:, 0], table[:, 1:4], table[:, 4:] / norms[:, None])
+    return Trajectory(str(path), table[:, 0], table[:, 1:4], table[:, 4:] / norms[:, None], remark)
 
 
-def _tum_rows(path: Path) -> tuple[list[str], list[list[float]]]:
+def _tum_rows(path: Path) -> tuple[list[str], list[list[float]], str]:
+    """Their names in errors, the rows, and a remark on the unit of the times."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -79,10 +85,13 @@ def _tum_rows(path: Path) -> tuple[list[str], list[list[float]]]:
         labels.append(f"line {number}")
         rows.append(row)
         times.append(words[0])
+    remark = ""
     if any(abs(row[0]) >= BEYOND_SECONDS and np.isfinite(row[0]) for row in rows):
-        for row, stamp_ns in zip(rows, read_times(times, str(path)).stamps_ns.tolist(), strict=True):
+        found = read_times(times, str(path))
+        remark = unit_remark(found, str(path))
+        for row, stamp_ns in zip(rows, found.stamps_ns.tolist(), strict=True):
             row[0] = stamp_ns * 1e-9
-    return labels, rows
+    return labels, rows, remark
 
 
 def _bag_rows(path: Path, topic: str | None) -> tuple[list[str], list[list[float]]]:

@@ -63,7 +63,7 @@ class RerunRecording:
         self._stream = rerun.RecordingStream("dvlt_ros")
         try:
             self._open(str(target))
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
             raise InputError(f"{target}: {error}") from error
         self._stream.log("about", rerun.TextDocument(about), static=True)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -55,6 +57,23 @@ def _turned_back(upright: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(stored[:, ::-1] if mirrored else stored)
 
 
+def read_pixels(path: str | os.PathLike[str], flags: int) -> np.ndarray | None:
+    """As cv2.imread, of any path: OpenCV itself crashes on names that are no UTF-8. None: it cannot be read."""
+    try:
+        return cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    except (OSError, cv2.error):
+        return None
+
+
+def write_pixels(path: str | os.PathLike[str], pixels: np.ndarray, quality: Sequence[int] = ()) -> bool:
+    """As cv2.imwrite, at any path; False: the disk does not take it."""
+    try:
+        Path(path).write_bytes(cv2.imencode(Path(path).suffix, pixels, quality)[1].tobytes())
+    except OSError:
+        return False
+    return True
+
+
 def decode_stored(data: np.ndarray) -> np.ndarray | None:
     """The bytes of an image file with its own channels and depth (of depth images); None: it cannot be decoded.
 
@@ -73,7 +92,7 @@ def orientation_of(data: np.ndarray) -> int:
     from PIL import Image
 
     kind = image_kind(data[:HEAD_BYTES].tobytes())
-    if kind not in ("JPEG", "PNG", "TIFF", "WebP"):
+    if kind not in ("JPEG", "PNG", "TIFF", "WebP", "AVIF"):
         return 1
     try:
         with Image.open(io.BytesIO(data.tobytes())) as image:

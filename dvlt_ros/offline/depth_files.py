@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..export import write_depth
+from ..imaging.files import read_pixels
 from .frame_log import LoggedFrame
 
 PLACED, UNPLACED = "depth", "unscaled_depth"  # folders; in the second one are frames whose metres are not known
@@ -74,7 +75,7 @@ def depth_files(folder: Path) -> list[Path]:
 
 def read_depth(path: Path) -> np.ndarray:
     """(H, W) float32. Raises InputError: it is not there any more."""
-    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    depth = read_pixels(path, cv2.IMREAD_UNCHANGED)
     if depth is None:
         raise InputError(f"{path}: cannot be read")
     return np.asarray(depth, np.float32)

@@ -32,4 +32,4 @@ def write_frames(path: Path, frames: Sequence[LoggedFrame]) -> None:
         table.writerow(
             [seconds(frame.stamp_ns), frame.name, frame.camera, name_of_map, width, height, *intrinsics]
         )  # fmt: skip
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))

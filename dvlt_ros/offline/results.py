@@ -81,12 +81,12 @@ class Results:
         self._is_metric, self._first_camera = sensors.tell_metres, sensors.first_camera or ""
         self._log, self._gallery = FrameLog(), Gallery()
         self._depths: DepthFiles | None = None
-        if folder is not None:
+        self._viewed = None if options.rrd is None else StreamRecording(options.rrd, is_metric=self._is_metric)
+        if folder is not None:  # only now: earlier results stay if this run cannot begin
             clear(folder)
             self._depths = DepthFiles(folder)
         self._ended: list[tuple[MapSnapshot, bool]] = []  # written when the frames of the latest update are known
         self._sizes: dict[str, tuple[int, int]] = {}  # of images, by camera
-        self._viewed = None if options.rrd is None else StreamRecording(options.rrd, is_metric=self._is_metric)
         self._scenes = SceneFiles(folder, options.scenes) if folder is not None and options.scenes else None
         self._recording: FrameRecording | None = None
         if folder is not None and options.recording:

@@ -20,6 +20,7 @@ from ..export.atomic import UNFINISHED, write_atomically
 from ..export.scenes import FORMATS, SceneFormat, SceneImage, ScenePoints, Sight, export_scene
 from ..export.scenes.writing import ENTRIES
 from ..geometry import every
+from ..imaging.files import read_pixels
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.outputs.rendering import RenderedFrame
 from ..mapping.submaps.submap import thinned_intrinsics
@@ -120,7 +121,7 @@ def _sight(image: Path, depth: Path, intrinsics: np.ndarray) -> Sight:
     Raises:
         InputError: one of them is not there any more.
     """
-    pixels = cv2.imread(str(image), cv2.IMREAD_COLOR)
+    pixels = read_pixels(image, cv2.IMREAD_COLOR)
     if pixels is None:
         raise InputError(f"{image}: cannot be read")
     stride = math.ceil(max(pixels.shape[:2]) / SIGHT_EDGE)

@@ -27,7 +27,9 @@ def read_camera_info(path: Path) -> Lens:
         fx, _, cx, _, fy, cy, *_ = (float(value) for value in _field(content, "camera_matrix", path)["data"])
         coefficients = [float(value) for value in _field(content, "distortion_coefficients", path)["data"]]
         size = _edge(content, "image_height", path), _edge(content, "image_width", path)
-        name = str(content.get("distortion_model", "plumb_bob"))
+        name = content.get("distortion_model", "plumb_bob")
+        if not isinstance(name, str):
+            raise DataError(f"{path}: not a camera calibration: its distortion model is {_shown(name)}")
         model, distortion = model_of(name, coefficients, str(path))
         # ROS puts pixel centres at integers.
         return Lens(fx, fy, cx + 0.5, cy + 0.5, size, model, distortion, source=str(path))
@@ -42,6 +44,13 @@ def _field(content: dict[str, Any], name: str, path: Path) -> Any:
 def _edge(content: dict[str, Any], name: str, path: Path) -> int:
     value = _field(content, name, path)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_EDGE:
-        text = str(value) if not isinstance(value, int) or abs(value) < 10**20 else "a number of many digits"
-        raise DataError(f"{path}: not a camera calibration: {name} is {text[:40]}")
+        raise DataError(f"{path}: not a camera calibration: {name} is {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Lists by their name alone: with YAML's aliases a few lines can hold more than any memory."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of many digits"
+    is_short = value is None or isinstance(value, str | int | float)
+    return str(value)[:40] if is_short else f"a {type(value).__name__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +54,13 @@ VIDEO_MAGIC = {
 }
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 VIDEOS = ("MP4 or QuickTime", "AVI", "MPEG transport stream", *dict.fromkeys(VIDEO_MAGIC.values()))
+
+
+def natural_order(path: Path) -> tuple[list[tuple[bool, int | str]], str]:
+    """2.jpg before 10.jpg before a.jpg. Digits of other scripts are letters."""
+    parts = re.split(r"([0-9]+)", path.name)
+    counted = [(index % 2 == 0, int(part) if index % 2 else part) for index, part in enumerate(parts) if part]
+    return counted, path.name
 
 
 def read_head(path: Path) -> bytes:

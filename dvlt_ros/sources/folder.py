@@ -19,11 +19,13 @@ from ..lens import Lens
 from .border import border
 from .calibration import CAMERA_INFO, read_camera_info
 from .containers import IMAGE_SUFFIXES as SUFFIXES
+from .containers import natural_order
 from .images import Refusals, SourceImage
 from .times import DEFAULT_RATE_HZ, MAX_NS, read_times
 from .tum import read_listing
 
-RAW_SUFFIXES = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+RAW_SUFFIXES = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".gpr"}
+UNREAD_SUFFIXES = {".gif", ".jp2", ".j2k", ".jxl", ".exr", ".hdr", ".tga", ".psd", ".dds", ".pcx"}
 LISTING = "rgb.txt"  # of TUM's RGB-D data: a time and a file name per line
 SECONDS = re.compile(r"\d{6,}\.\d+")  # as TUM names images
 SINCE_1970 = re.compile(r"[1-9](\d{12}|\d{15}|\d{18})")  # milli-, micro- and nanoseconds; the last as EuRoC names them
@@ -96,7 +98,7 @@ def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], s
 
 def is_image(path: Path) -> bool:
     """Whether a file should be one, by its content or its suffix. One that cannot be read may be: reading it says."""
-    if path.suffix.lower() in SUFFIXES | RAW_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES | RAW_SUFFIXES | UNREAD_SUFFIXES:
         return True
     if path.exists() and not path.is_file():  # a pipe would be waited for
         return False
@@ -105,12 +107,6 @@ def is_image(path: Path) -> bool:
             return image_kind(file.read(HEAD_BYTES)) is not None
     except OSError:
         return True
-
-
-def natural_order(path: Path) -> list[tuple[bool, int | str]]:
-    """2.jpg before 10.jpg. Digits of other scripts are letters."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(index % 2 == 1, int(part) if index % 2 else part) for index, part in enumerate(parts) if part]
 
 
 def read_view(path: Path, lens: Lens | None = None, levels: GreyLevels | None = None) -> View:
@@ -125,6 +121,8 @@ def read_view(path: Path, lens: Lens | None = None, levels: GreyLevels | None = 
         raise DataError(f"a raw photo ({path.suffix.lower()}): develop it to JPEG or TIFF")
     with border("it", "cannot be read"):
         data = _read(path)
+        if path.suffix.lower() in UNREAD_SUFFIXES and image_kind(data[:HEAD_BYTES].tobytes()) is None:
+            raise DataError(f"a format that is not read ({path.suffix.lower()}): convert it to PNG or JPEG")
         stored = (levels or GreyLevels()).to_uint8(decode_pixels(data))
         return oriented_view(stored, orientation_of(data), lens)
 
@@ -169,7 +167,3 @@ def _ignored(entries: list[Path]) -> str:
     folders = [path.name for path in entries if path.is_dir()]
     found = [f"not images: {', '.join(counted)}"] if counted else []
     return "; ".join([*found, f"folders in it: {', '.join(folders)}"] if folders else found)
-
-
-def _kind_of_name(path: Path) -> str:
-    return "hidden" if path.name.startswith(".") else path.suffix.lower() or "without a suffix"

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..errors import one_line
 from ..imaging import View
 from ..lens import Lens
 
@@ -44,7 +45,7 @@ class Refusals:
 
     def add(self, reason: object, count: int = 1, name: str = "") -> None:
         """``count`` images for one reason, the first of which is ``name``."""
-        full = f"{name}: {reason}" if name else str(reason)
+        full = one_line(f"{name}: {reason}" if name else str(reason))
         self.count += count
         self.first = self.first or full
         if len(self.listed) < MAX_LISTED:

@@ -11,8 +11,9 @@ from ..errors import DataError
 from ..frame_names import frame_name
 from .open import is_bag
 from .recording import ODOMETRY, Recording, open_recording
+from .times import unit_remark
 from .transforms import Transform, TransformTree, read_odometry, read_transforms
-from .tum import trajectory_rows
+from .tum import read_trajectory
 
 OPTION = "--odom"
 
@@ -26,6 +27,7 @@ class RecordedOdometry:
     base_frame: str  # the camera's own frame if the poses are the camera's
     tree: TransformTree  # odom_frame -> base_frame -> ... -> camera
     is_of_messages: bool = True  # whose stamp is not set if it is 0; in a file that is a time
+    remark: str = ""  # of a file whose times are not in seconds
 
     @property
     def samples(self) -> list[Transform]:
@@ -85,9 +87,11 @@ def _checked(
 
 def _from_tum(path: Path, odom_frame: str, camera_frame: str) -> RecordedOdometry:
     tree, frame = TransformTree(), frame_name(camera_frame)
-    for stamp_ns, translation, quaternion in zip(*trajectory_rows(path), strict=True):
+    times, translations, quaternions = read_trajectory(path)
+    for stamp_ns, translation, quaternion in zip(times.stamps_ns, translations, quaternions, strict=True):
         x, y, z = translation.tolist()
         tree.add(Transform(odom_frame, frame, int(stamp_ns), (x, y, z), tuple(quaternion.tolist())), static=False)
     if not tree.samples(frame):
         raise DataError(f"{path}: no poses")
-    return RecordedOdometry(str(path), odom_frame, frame, tree, is_of_messages=False)
+    remark = unit_remark(times, str(path))
+    return RecordedOdometry(str(path), odom_frame, frame, tree, is_of_messages=False, remark=remark)

@@ -21,6 +21,7 @@ IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 ODOMETRY = "nav_msgs/msg/Odometry"
 TF = "tf2_msgs/msg/TFMessage"
+FORMATS = ("", "ros2msg", "ros2idl")  # of definitions: those that ROS 2 writes
 TRANSPORTS = ("/compressed", "/compressedDepth")  # suffixes of image_transport
 
 
@@ -31,12 +32,14 @@ class Recording:
         self.path, self._parts = path, parts
         self.remarks = [*remarks, *(f"{part.path}: {part.problem}" for part in parts if part.problem)]
         self.types: dict[str, str] = {}  # by topic
+        self._formats: dict[str, str] = {}  # of the messages' definitions, by topic
         self.counts: Counter[str] = Counter()  # messages by topic
         for part in parts:
             self.counts.update(part.counts)
         for channel in (channel for part in parts for channel in part.channels):
             if self.counts[channel.topic]:
                 self.types.setdefault(channel.topic, channel.type)
+                self._formats.setdefault(channel.topic, channel.definition_format)
         self._decoder = MessageTypes([channel for part in parts for channel in part.channels])
 
     def topics_of(self, *types: str) -> list[str]:
@@ -123,7 +126,7 @@ class Recording:
         """
         if asked is not None:
             if asked not in self.types:
-                raise DataError(f"{self.path}: no messages on {asked}; topics: {sorted(self.types)}")
+                raise DataError(f"{self.path}: no messages on {asked}; topics: {self._listed()}")
             if self.types[asked] not in types:
                 raise DataError(f"{self.path}: {asked} is {self.types[asked]}, {what} is one of {tuple(types)}")
             return asked
@@ -137,7 +140,15 @@ class Recording:
             found = f"several topics could be {what}: {candidates}; choose one with {option}"
         else:
             found = "; ".join([f"no topic with {what}", *reasons])
-        raise DataError(f"{self.path}: {found}; topics: {sorted(self.types)}")
+        raise DataError(f"{self.path}: {found}; topics: {self._listed()}")
+
+    def _listed(self) -> str:
+        """All topics with their types, and with the format of what ROS 2 does not write."""
+        found = []
+        for topic, kind in sorted(self.types.items()):
+            form = self._formats.get(topic, "")
+            found.append(f"{topic} ({kind}{f' as {form}, which is not read' if form not in FORMATS else ''})")
+        return ", ".join(found) or "none"
 
     def _ranked(self, types: Sequence[str], fits: Callable[[Any], int]) -> tuple[dict[str, int], list[str]]:
         """How well each topic of these types fits, and why those that do not."""

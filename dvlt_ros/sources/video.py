@@ -110,14 +110,22 @@ class VideoSource:
 
 @contextmanager
 def plain_name(path: Path) -> Iterator[Path]:
-    """The same file by a name without %, which OpenCV takes for the pattern of a sequence of images."""
-    if "%" not in str(path):
+    """The same file by a name that OpenCV takes: of % it makes the pattern of a sequence, and it needs UTF-8."""
+    if "%" not in str(path) and is_utf8(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="dvlt_video_") as folder:
         link = Path(folder) / "video"
         link.symlink_to(path)
         yield link
+
+
+def is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _whole(value: float) -> int:

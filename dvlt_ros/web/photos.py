@@ -14,7 +14,8 @@ from ..lens import Lens
 from ..photos.canvas import scaled_size
 from ..sources import open_source
 from ..sources.containers import IMAGE_SUFFIXES as SUFFIXES
-from ..sources.folder import natural_order, read_image
+from ..sources.containers import natural_order
+from ..sources.folder import read_image
 
 MOST_PHOTOS = 100  # of one scene that are taken
 VIEWS_OF_STREAM = 12  # of a video or a bag

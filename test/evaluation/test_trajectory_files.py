@@ -49,6 +49,15 @@ def test_a_wrong_row_is_named(cause, tmp_path):
         read_trajectory(tmp_path / "wrong.txt")
 
 
+@pytest.mark.parametrize(("scale", "unit"), [(1, ""), (10**3, "ms"), (10**6, "µs"), (10**9, "ns")])
+def test_times_in_another_unit_are_read_and_said(scale, unit, tmp_path):
+    rows = [f"{(1403636579 + i) * scale} {i} 0 0 0 0 0 1" for i in range(3)]
+    (tmp_path / "walk.txt").write_text("\n".join(rows), encoding="utf-8-sig")  # as Windows writes it
+    read = read_trajectory(tmp_path / "walk.txt")
+    np.testing.assert_allclose(read.stamps_s, [1403636579, 1403636580, 1403636581], rtol=0, atol=1e-6)
+    assert read.remark == (f"{tmp_path / 'walk.txt'}: times are read in {unit}" if unit else "")
+
+
 def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.txt: cannot be read: No such file"):
         read_trajectory(tmp_path / "nowhere.txt")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from dvlt_ros.errors import DataError
-from dvlt_ros.imaging.files import decode_pixels, orientation_of
+from dvlt_ros.imaging.files import decode_pixels, orientation_of, read_pixels, write_pixels
 from dvlt_ros.imaging.headers import KINDS, image_kind, read_header
 from dvlt_ros.imaging.view import oriented_view
 
@@ -131,6 +131,34 @@ def test_pixels_come_as_they_are_stored_and_orientation_turns_them_once(orientat
     upright = np.asarray(ImageOps.exif_transpose(Image.open(file)))
     view = oriented_view(decode_pixels(data).astype(np.uint8), orientation_of(data), None)
     np.testing.assert_array_equal(view.image[..., 0], upright)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["HEIF", "AVIF"])
+def test_what_phones_write_is_turned_once(orientation, form):
+    """Their files keep the turn in a property of their own, and some in EXIF, too."""
+    if form == "HEIF":
+        pytest.importorskip("pillow_heif", reason="an extra; pip install '.[heif]' runs this").register_heif_opener()
+    elif not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF; newer wheels of it have")
+    shown, exif, file = cv2.resize(picture()[:4, :6], (64, 48)), Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(shown).save(file, form, quality=90, exif=exif.tobytes())
+    data = np.frombuffer(file.getvalue(), np.uint8)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    assert upright.shape[:2] == ((48, 64) if orientation < 5 else (64, 48))
+    np.testing.assert_array_equal(oriented_view(decode_pixels(data), orientation_of(data), None).image, upright)
+
+
+@pytest.mark.parametrize("name", ["a.png", "\udcff.png", "b\nc.png", "ä.png"])
+def test_any_name_is_written_and_read(tmp_path, name):
+    path = str(tmp_path / name)
+    assert read_pixels(path, cv2.IMREAD_UNCHANGED) is None
+    assert write_pixels(path, picture())
+    np.testing.assert_array_equal(read_pixels(path, cv2.IMREAD_UNCHANGED), picture())
+    assert not write_pixels(tmp_path / "nowhere" / name, picture())
+    (tmp_path / name).write_bytes(b"")
+    assert read_pixels(path, cv2.IMREAD_UNCHANGED) is None
 
 
 @pytest.mark.parametrize("found", [0, 9, 4000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="bags are read and written with rosbags; `make venv` brings it")
 
-from dvlt_ros import reconstruct_bag
+from dvlt_ros import programs, reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import InputError
 from dvlt_ros.export import McapRecording
@@ -142,6 +143,27 @@ def test_the_last_line_names_the_first_refusal_of_each_kind(photos, tmp_path, ca
     named = (tmp_path / "out" / "refused.txt").read_text().splitlines()
     assert [line.partition(": ")[0] for line in named] == [f"{photos}/zz{number}.jpg" for number in (1, 2, 3)]
     assert all(f"refused: {line}" in out.out + out.err for line in named)
+
+
+@pytest.mark.parametrize("name", ["zz\udcff.jpg", "zz\n.jpg", "zz\x1b[2J.jpg"])
+def test_names_that_are_no_text_take_no_result_away(photos, tmp_path, name, capsys):
+    first, *_ = sorted(photos.iterdir())
+    shutil.copy(first, photos / name)
+    (photos / f"empty_{name}").write_bytes(b"")
+    programs.print_any_name()
+    said, there = run(photos, tmp_path / "out_\udcff", "--export", "colmap")
+    assert said == ""
+    assert MAP | {"images.csv", "refused.txt", "scene_0"} <= there
+    assert os.fsencode(name) in (tmp_path / "out_\udcff" / "images.csv").read_bytes()
+    assert "\x1b" not in "".join(capsys.readouterr())
+
+
+def test_earlier_results_stay_if_a_run_cannot_begin(photos, tmp_path):
+    pytest.importorskip("rerun", reason="Rerun is an extra; pip install '.[rerun]' runs this")
+    _, before = run(photos, tmp_path / "out")
+    said, there = run(photos, tmp_path / "out", "--rrd", str(tmp_path / "nowhere" / "\udcff.rrd"))
+    assert "rrd" in said
+    assert there == before >= MAP
 
 
 def test_the_size_is_told_before_and_a_disk_that_cannot_hold_it_is_refused(photos, tmp_path, monkeypatch, capsys):

@@ -147,14 +147,15 @@ def test_other_numbers_are_no_times(tmp_path, names):
     [
         ({"image_width": float("inf")}, "image_width is inf"),
         ({"image_width": 10**400}, "image_width is a number of many digits"),
-        ({"image_height": [48]}, r"image_height is \[48\]"),
+        ({"image_height": [48]}, "image_height is a list"),
         ({"image_height": True}, "image_height is True"),
         ({"camera_matrix": {"data": [1, 2]}}, "not a camera calibration"),
         ({"camera_matrix": [1]}, "not a camera calibration"),
         ({"camera_matrix": {"data": [float("nan")] * 9}}, "intrinsics must be finite"),
         ({"camera_matrix": {"data": [10**400] * 9}}, "not a camera calibration: OverflowError"),
         ({"distortion_coefficients": None}, "not a camera calibration"),
-        ({"distortion_model": ["plumb_bob"]}, "distortion model"),
+        ({"distortion_model": ["plumb_bob"]}, "its distortion model is a list"),
+        ({"distortion_model": 5}, "its distortion model is 5"),
         ({"distortion_model": "none"}, "distortion model 'none', but its coefficients are"),
     ],
 )
@@ -173,6 +174,41 @@ def test_files_that_are_no_calibration_are_named(tmp_path, content):
     with pytest.raises(DataError, match=r"camera_info\.yaml: not a camera calibration") as error:
         open_source(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["image_width", "image_height", "distortion_model", "camera_matrix"])
+def test_lists_that_grow_tenfold_with_every_line_are_not_written_out(tmp_path, place):
+    """A few lines of YAML that would be 10^12 words."""
+    (tmp_path / "0.jpg").write_bytes(jpeg())
+    calibration(tmp_path)
+    lines = ["a0: &a0 [x]", *(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]" for i in range(12))]
+    content = yaml.safe_load((tmp_path / "camera_info.yaml").read_text())
+    del content[place]
+    (tmp_path / "camera_info.yaml").write_text("\n".join([*lines, f"{place}: *a12", yaml.safe_dump(content)]))
+    with pytest.raises(DataError, match=r"camera_info\.yaml: not a camera calibration: .*list"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jp2", ".jxl", ".EXR", ".psd"])
+def test_formats_that_are_not_read_are_refused_and_not_called_something_else(tmp_path, suffix):
+    (tmp_path / "0.jpg").write_bytes(jpeg())
+    (tmp_path / f"1{suffix}").write_bytes(b"of another format")
+    (tmp_path / f"2{suffix}").write_bytes(jpeg(1))  # by content it is read
+    source = open_source(tmp_path)
+    assert len(list(source)) == 2
+    assert str(source.refusals) == (
+        f"1 refused, e.g. {tmp_path}/1{suffix}: a format that is not read ({suffix.lower()}): convert it to PNG or JPEG"
+    )
+    assert source.remarks == []
+
+
+@pytest.mark.parametrize(
+    "names", [["1", "2", "10", "a"], ["0_x", "IMG_9", "IMG_10"], ["01", "1", "1a"], ["p1_9", "p1_10", "p2_1"]]
+)
+def test_photos_come_as_people_count(tmp_path, names):
+    for name in reversed(names):
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg())
+    assert [image.name for image in open_source(tmp_path)] == [f"{name}.jpg" for name in names]
 
 
 def test_photos_on_a_path_that_is_no_utf8(tmp_path):

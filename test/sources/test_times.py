@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dvlt_ros.errors import DataError
+from dvlt_ros.mapping.sensors.odometry import OdometryConfig
+from dvlt_ros.offline.sensors import CameraOdometry
+from dvlt_ros.sources.odometry import open_odometry
 from dvlt_ros.sources.times import UNITS, read_times
 from dvlt_ros.sources.tum import read_listing, trajectory_rows
 
@@ -65,6 +68,15 @@ def test_trajectories_in_every_unit(tmp_path, unit, separator):
     found, translations, _ = trajectory_rows(path)
     np.testing.assert_allclose(found, stamps, atol=10**6 if unit == "s" else 10**3)
     np.testing.assert_array_equal(translations, [[1, 2, 3]] * 4)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_odometry_says_the_unit_of_its_file(tmp_path, unit):
+    path = tmp_path / "poses.txt"
+    path.write_text("\n".join(f"{(START_NS + 10**9 * i) / UNITS[unit]:.3f} {i} 0 0 0 0 0 1" for i in range(3)))
+    said: list[str] = []
+    CameraOdometry(open_odometry(tmp_path, str(path), "odom", "cam"), OdometryConfig(), said.append)
+    assert said == ([] if unit == "s" else [f"{path}: times are read in {unit}"])
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -77,6 +77,9 @@ def test_a_turn_that_the_file_asks_for(tmp_path, quarters):
         "pipe:0",
         "wörk",
         "a%03d.png",
+        "w\udcfflk.mp4",
+        "-i.mp4",
+        "a\nb.mp4",
     ],
 )
 def test_a_name_is_only_a_name(tmp_path, monkeypatch, name):

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from dvlt_ros.errors import DataError
+from dvlt_ros.imaging.files import write_pixels
 
 from ..batches.augment import Frame
 from .readers.nerfstudio import OPENGL_FROM_OPENCV
@@ -91,7 +92,7 @@ class SequenceWriter:
 
     def _write(self, name: str, pixels: np.ndarray) -> None:
         quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if name.endswith("jpg") else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-        if not cv2.imwrite(str(self._partial / name), pixels, quality):
+        if not write_pixels(self._partial / name, pixels, quality):
             raise DataError(f"{self.path / name}: cannot be written")
 
     def _finish(self) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from dvlt_ros.errors import ConfigError, DataError
+from dvlt_ros.imaging.files import write_pixels
 
 # "published": as the published preprocessing does, which takes pixel coordinates for those of their corners.
 # "consistent": pixel centres everywhere, as in the rest of this package.
@@ -74,7 +74,7 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     Raises:
         DataError: the disk does not take it.
     """
-    if not cv2.imwrite(str(path), pixels):
+    if not write_pixels(path, pixels):
         raise DataError(f"{path}: cannot be written")
 
 

@@ -34,6 +34,8 @@ class CameraOdometry:
         self.name, self.odom_frame = recorded.name, recorded.odom_frame
         self._recorded, self._max_gap_ns = recorded, round(config.max_gap_s * 1e9)
         samples = recorded.samples
+        if recorded.remark:
+            notify(recorded.remark)
         self._history = OdometryHistory(config, max_samples=max(2, len(samples)))
         refusals: list[str] = []
         for sample in samples:

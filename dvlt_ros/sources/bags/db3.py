@@ -53,9 +53,15 @@ class Db3File:
         marks = ", ".join("?" * len(ids))
         rows = f"FROM messages{' NOT INDEXED' if self.problem else ''} WHERE topic_id IN ({marks})"
         query = f"SELECT topic_id, timestamp, data {rows} ORDER BY {'rowid' if self.problem else 'timestamp, id'}"
+        num_odd = 0  # SQLite keeps any type in any column
         with border(self.path, "damaged bag"):
             for number, time_ns, data in self._database.execute(query, ids):
-                yield self._topics[number][0], int(time_ns), bytes(data)
+                if isinstance(time_ns, int) and isinstance(data, bytes):
+                    yield self._topics[number][0], time_ns, data
+                else:
+                    num_odd += 1
+        if num_odd:
+            raise DataError(f"{self.path}: damaged bag: rows that hold no message: {num_odd}")
 
     def close(self) -> None:
         self._database.close()

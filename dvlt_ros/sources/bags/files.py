@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import yaml
 
 from ...errors import DataError
 from ..border import border
-from ..containers import IMAGE_SUFFIXES, UNREAD, kind_of, read_head
+from ..containers import HEAD_BYTES, IMAGE_SUFFIXES, UNREAD, kind_of, natural_order, read_head
 from .db3 import Db3File
 from .mcap import McapFile
 from .part import BagPart, zstd
@@ -44,18 +43,15 @@ class BagFiles:
                 yield error
 
     def _open(self, file: Path) -> BagPart:
-        kind = kind_of(read_head(file))
-        if kind == "zstd":
-            file = self._unpack(file)
-            kind = kind_of(read_head(file))
-        if kind == "mcap":
-            return McapFile(file)
-        if kind == "db3":
-            return Db3File(file)
-        if kind in UNREAD:
-            raise DataError(f"{file}: {UNREAD[kind]}")
-        content = "it is empty" if kind == "empty" else "its content is neither MCAP nor SQLite"
-        raise DataError(f"{file}: not a readable bag: {content}")
+        if kind_of(read_head(file)) != "zstd":
+            return _part(file)
+        unpacked = self._unpack(file)
+        try:
+            part = _part(unpacked)
+        except DataError as error:
+            raise DataError(str(error).replace(str(unpacked), str(file))) from error
+        part.path = file  # what it is called from now on
+        return part
 
     def _unpack(self, file: Path) -> Path:
         if file not in self._unpacked:
@@ -65,6 +61,8 @@ class BagFiles:
                 room = shutil.disk_usage(self._folder.name).free * 9 // 10  # others need some, too
                 with zstd().open(file, "rb") as source, target.open("wb") as sink:
                     while data := source.read(COPY_BYTES):
+                        if sink.tell() == 0 and kind_of(data[:HEAD_BYTES]) not in ("mcap", "db3"):
+                            raise DataError(f"{file}: compressed, and its content is neither MCAP nor SQLite")
                         room -= len(data)
                         if room < 0:
                             raise DataError(
@@ -73,6 +71,18 @@ class BagFiles:
                         sink.write(data)
             self._unpacked[file] = target
         return self._unpacked[file]
+
+
+def _part(file: Path) -> BagPart:
+    kind = kind_of(read_head(file))
+    if kind == "mcap":
+        return McapFile(file)
+    if kind == "db3":
+        return Db3File(file)
+    if kind in UNREAD:
+        raise DataError(f"{file}: {UNREAD[kind]}")
+    content = "it is empty" if kind == "empty" else "its content is neither MCAP nor SQLite"
+    raise DataError(f"{file}: not a readable bag: {content}")
 
 
 def is_bag(path: Path) -> bool:
@@ -115,19 +125,21 @@ def find_bag(path: Path) -> BagFiles:
 
 
 def _named_files(metadata: Path) -> list[str]:
-    """Those in the bag's own folder only."""
+    """Those in the bag's own folder only, each once."""
     with border(metadata, "unreadable"):
         content = yaml.safe_load(metadata.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or not content:
             raise DataError(f"{metadata}: it is empty, or cut off")
         names = content["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [Path(str(name)).name for name in names]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(f"{metadata}: relative_file_paths in it is no list of names")
+        return list(dict.fromkeys(Path(name).name for name in names))
 
 
 def _parts_in(folder: Path) -> list[Path]:
     with border(folder, "cannot be read"):
         files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-        return sorted((path for path in files if _is_part(path)), key=_natural)
+        return sorted((path for path in files if _is_part(path)), key=natural_order)
 
 
 def _is_part(path: Path) -> bool:
@@ -140,9 +152,3 @@ def _is_part(path: Path) -> bool:
     if kind == "zstd":
         return len(suffixes) > 1 and suffixes[-1] in PACKED_SUFFIXES and suffixes[-2] in SUFFIXES
     return kind in ("mcap", "db3")
-
-
-def _natural(path: Path) -> list[tuple[bool, int | str]]:
-    """rec_2 before rec_10."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(index % 2 == 1, int(part) if index % 2 else part) for index, part in enumerate(parts) if part]

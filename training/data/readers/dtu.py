@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from dvlt_ros.errors import DataError
+from dvlt_ros.imaging.files import read_pixels
 from dvlt_ros.lens import pinhole
 
 from ..benchmark_sequence import BenchmarkSequence, require_files
@@ -128,7 +129,7 @@ def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool at the size of the depth, its rim taken off."""
     if not path.is_file():
         raise DataError(f"{path}: missing mask")
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    mask = read_pixels(path, cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise DataError(f"{path}: unreadable mask")
     resized = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)

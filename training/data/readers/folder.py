@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dvlt_ros.errors import DataError
+from dvlt_ros.imaging.files import read_pixels
 from dvlt_ros.lens import Lens, rectification
 
 from ...batches.augment import Frame
@@ -129,7 +130,7 @@ def read_image(path: str) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: missing image")
-    image = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = read_pixels(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise DataError(f"{path}: unreadable image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -143,7 +144,7 @@ def read_depth(path: str) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: missing depth")
-    depth = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    depth = read_pixels(path, cv2.IMREAD_UNCHANGED)
     if depth is None:
         raise DataError(f"{path}: unreadable depth image")
     if depth.ndim != 2 or depth.dtype != np.uint16:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dvlt_ros.errors import InputError
+from dvlt_ros.imaging.files import read_pixels
 
 from .noise import fract
 
@@ -29,7 +30,7 @@ def load_atlas(folders: Sequence[str | Path], size: int = 256, limit: int = 1024
     for i in rng.permutation(len(paths)):
         if len(crops) == limit:
             break
-        image = cv2.imread(str(paths[i]), cv2.IMREAD_COLOR)
+        image = read_pixels(paths[i], cv2.IMREAD_COLOR)
         if image is None or min(image.shape[:2]) < size // 2 or float(image.std()) < 6.0:
             continue
         crops.append(_square(image, size, rng))
