@@ -10,6 +10,7 @@ from ..alignment import IDENTITY
 from ..errors import InputError
 from ..export.scenes import SceneFormat
 from .config import MapperConfig
+from .data.region import Region
 from .front_end.front_end import FrontEnd
 from .loop_closer import LoopParts
 from .loops.hint import PoseHint
@@ -120,3 +121,32 @@ class KeptMaps(ABC):
         if self.loops.graph is None or self.loops.graph.saved_id is None:
             raise InputError("no saved map is loaded in which the pose could be")
         detector.expect(hint)
+
+    def delete_region(self, region: Region) -> str:
+        """Deletes a part of the current map: its points, its surfaces, and the places that were seen from there.
+
+        What is seen there from then on is mapped anew. Called between two windows; returns what was deleted.
+
+        Raises:
+            InputError: nothing lies there, or no place of a map that stays as it is would be left; nothing has changed.
+        """
+        before, stored = self.snapshot(), self.loops.stored_submaps()
+        positions = {
+            number: placed.apply(stored[number].views[-1].anchor.map_from_cam[None, :3, 3])
+            for number, placed in before.map_from_visual.items()
+            if number in stored
+        }
+        places = frozenset(number for number, position in positions.items() if region.contains(position)[0])
+        if not (places or region.contains(before.cloud.points).any()):
+            raise InputError(f"map {before.map_id} has nothing in {region}")
+        if self._frozen is not None and len(places) == len(positions):
+            raise InputError(f"all {len(places)} places of the map lie in {region}; the camera could not be found")
+        if self.loops.detector is not None:
+            self.loops.detector.remove(places)
+        count = self._builder.cut(region, places)
+        self.surfaces.cut(region)
+        if self._frozen is not None:
+            left = self.loops.stored_submaps(), self._frozen.checkpoint, self._frozen.is_metric
+            self._frozen = SavedMap.of(self.snapshot(), *left)
+        self._refresh()
+        return f"deleted {count} points and {len(places)} places"

@@ -55,17 +55,17 @@ class MappingThread:
                 self.mapper.counters.add(accepted=1, dropped=1)
             self._changed.notify()
 
-    def request(self, action: Callable[[], None]) -> Future[None]:
-        """Runs an action between two windows, by `stop` at the latest; the future has its end or its error."""
-        done = Future[None]()
+    def request(self, action: Callable[[], T]) -> Future[T]:
+        """Runs an action between two windows, by `stop` at the latest; the future has its result or its error."""
+        done = Future[T]()
 
         def perform() -> None:
             try:
-                action()
+                result = action()
             except Exception as error:
                 done.set_exception(error)
             else:
-                done.set_result(None)
+                done.set_result(result)
 
         with self._changed:
             self._requests.append(perform)

@@ -10,6 +10,7 @@ from ..export.rerun import check_target
 from ..export.scenes import SceneFormat, check_formats
 from ..frame_names import frame_name
 from ..mapping.config import MapperConfig
+from ..mapping.data.region import Region
 from ..mapping.outputs.config import ObstaclesConfig
 from ..mapping.sensors.gravity import GravitySource
 from ..mapping.sensors.rig_config import RigConfig
@@ -183,6 +184,9 @@ class MapsConfig:
     file: str = parameter(
         "", "what ~/load_map loads, in maps.directory, named as ~/save_map has; empty: the newest map", live=True
     )
+    region: str = parameter(
+        "", "what ~/delete_region deletes of the current map, at all heights: x_min y_min x_max y_max", live=True
+    )
     export: tuple[str, ...] = parameter(
         (), "scenes for other programs that ~/save_map leaves, too: colmap, nerfstudio, splats", live=True
     )
@@ -190,6 +194,8 @@ class MapsConfig:
     def __post_init__(self) -> None:
         check_parameters(self)
         check_formats(self.export, "maps.export")
+        if self.region:
+            Region.parse(self.region, "maps.region")
 
     @property
     def scene_formats(self) -> tuple[SceneFormat, ...]:

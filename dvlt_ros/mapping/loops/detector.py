@@ -10,7 +10,7 @@ the robot was carried) are checked after every window, because the robot is lost
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -128,6 +128,15 @@ class LoopDetector:
     def _is_turn_within(self) -> bool:
         """Candidates within a map have their own interval, so that those between maps cannot delay them for ever."""
         return bool(self._pairs) and self._since_check >= self.config.check_every
+
+    def remove(self, submaps: Set[int]) -> None:
+        """These submaps are recognized no more."""
+        self._index.remove(submaps)
+        self._saved = tuple(saved for saved in self._saved if saved.number not in submaps)
+        for pairs in (self._pairs, self._joining):
+            pairs[:] = [pair for pair in pairs if not {pair.first, pair.second} & submaps]
+        for number in submaps & self._stored.keys():
+            del self._stored[number], self._components[number]
 
     def reference(self, number: int) -> Anchor:
         """Of a stored submap: the view that it was named after."""

@@ -95,6 +95,12 @@ class PlaceIndex:
         if len(self) >= MIN_PLACES and (self.likeness is None or self._added > (REFRESH_GROWTH - 1) * len(self)):
             self._refresh()
 
+    def remove(self, submaps: Set[int]) -> None:
+        """Forgets the keyframes of these submaps; what is alike is told by the others from the next one on."""
+        for index in reversed(range(len(self))):
+            if self._places[index].submap in submaps:
+                self._forget(index)
+
     def look_up(self, descriptor: np.ndarray, stamp_ns: int, apart: Set[int] = frozenset()) -> tuple[Candidate, ...]:
         """Earlier places similar to this keyframe (cells, channels), best first, one per submap.
 

@@ -7,13 +7,14 @@ while there is room, because a loop may join them to the current one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from ...alignment import IDENTITY, Sim3
 from ..data.corrections import Correction
 from ..data.frames import Reconstruction
+from ..data.region import Region
 from ..submaps.submap import Submap
 from .config import MapConfig
 from .map_part import MapPart, MapSnapshot
@@ -101,6 +102,12 @@ class MapBuilder:
             ended, self._map = self._map, self._part(saved.map_id)
             self._map.load(saved, submap_id)
             self._keep(ended, self._kept)
+
+    def cut(self, region: Region, submaps: Iterable[int]) -> int:
+        """Drops the current map's voxels of a region, and these submaps; returns the number of voxels."""
+        with self._lock:
+            self._map.forget(submaps)
+            return self._map.cut(region)
 
     def correct(self, correction: Correction) -> None:
         """Moves poses and voxels by a closed loop; maps that it joins become one."""

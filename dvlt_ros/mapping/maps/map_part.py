@@ -10,6 +10,7 @@ import numpy as np
 from ...alignment import Sim3
 from ..data.corrections import Correction
 from ..data.frames import Cloud
+from ..data.region import Region
 from .voxel_map import VoxelMap
 
 AUTOMATIC_VOXEL = 0.01  # of the first frame's median depth
@@ -81,6 +82,15 @@ class MapPart:
     def forget(self, submaps: Iterable[int]) -> None:
         for number in submaps:
             self.submaps.pop(number, None)
+
+    def cut(self, region: Region) -> int:
+        """Drops the voxels of a region; the path stays, as it was driven. Returns how many they were."""
+        if self._voxels is None:
+            return 0
+        inside = region.contains(self._voxels.cloud().points)
+        self._voxels.keep(~inside)
+        self._is_as_loaded = False
+        return int(inside.sum())
 
     def extend(self, other: MapPart, correction: Correction) -> None:
         """Adds a later map, moved by a loop closure."""

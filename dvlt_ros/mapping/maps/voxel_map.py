@@ -114,6 +114,11 @@ class VoxelMap:
         offsets = self._means[: len(self), :3] - camera_position
         kept = np.zeros(len(self), bool)
         kept[np.argpartition(np.einsum("ij,ij->i", offsets, offsets), number)[:number]] = True
+        self.keep(kept)
+
+    def keep(self, kept: np.ndarray) -> None:
+        """Drops all voxels but these (V,), in the order of the cloud's points."""
+        number = int(kept.sum())
         self._means[:number] = self._means[: len(self)][kept]
         self._submap_ids[:number] = self._submap_ids[: len(self)][kept]
         row_after = np.cumsum(kept, dtype=np.int32) - 1

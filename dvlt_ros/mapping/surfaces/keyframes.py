@@ -12,6 +12,8 @@ from ...geometry import pixel_axes
 from ..data.corrections import Correction
 from ..data.frames import Reconstruction
 from ..data.moving import correct, of_map, place_waiting
+from ..data.region import Region
+from ..submaps.placement import unprojected
 from ..submaps.submap import stride_of, thinned_intrinsics, thinned_maps
 from .fusion import DepthView
 
@@ -61,6 +63,12 @@ class Keyframe:
         middle = self.map_from_cam[:3, 3] + depth * self.map_from_cam[:3, 2]
         return np.stack([middle, middle + depth * self.map_from_cam[:3, 0]])
 
+    def cut(self, region: Region) -> None:
+        """Its depth in a region becomes NaN."""
+        view = self.view
+        points = unprojected(view.depth, view.intrinsics, view.map_from_cam, stride=1)
+        self.depth[region.contains(points).reshape(self.depth.shape)] = np.nan
+
     def fused(self, volume: object) -> DepthView:
         """The view, which the caller fuses in this volume now."""
         self.fused_in, self.probes_at_fusion = volume, self.probes
@@ -100,6 +108,12 @@ class KeyframeStore:
 
     def of_map(self, map_id: int) -> list[Keyframe]:
         return of_map(self._keyframes, map_id)
+
+    def cut(self, map_id: int, region: Region) -> None:
+        """Forgets what keyframes of a map have seen in a region; all of them have to be fused anew."""
+        for keyframe in self.of_map(map_id):
+            keyframe.cut(region)
+            keyframe.fused_in, keyframe.probes_at_fusion = None, None
 
     def place_waiting(self, map_from_visual: Sim3, visual_id: int, map_id: int) -> None:
         """The frames of a visual map that waited for their pose have become known."""

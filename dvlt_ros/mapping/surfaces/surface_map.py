@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InputError
+from ..data.region import Region
 from ..maps.map_update import MapUpdate
 from .config import SurfacesConfig
 from .grid import Band, Grid
@@ -72,6 +73,13 @@ class SurfaceMap:
                 self._keyframes.add(frame, update.window.submap_id, update.is_placed)
             if update.is_placed:
                 self._map_id = update.window.map_id
+
+    def cut(self, region: Region) -> None:
+        """Forgets what was seen in a region of the current map; its surfaces are made anew."""
+        with self._volume_lock, self._keyframes_lock:
+            if self._map_id is not None:
+                self._keyframes.cut(self._map_id, region)
+            self._shown, self._next = None, None
 
     def follow(self, at_most: int = FUSED_AT_ONCE) -> bool:
         """Fuses keyframes of the current map that are not in the volume yet; returns whether none are left."""

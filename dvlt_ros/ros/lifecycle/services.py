@@ -14,6 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import SetBool, Trigger
 
 from ...errors import ConfigError, DvltError
+from ...mapping.data.region import Region
 from .parts import Parts
 from .status import Condition
 from .stream import describe_error
@@ -32,6 +33,7 @@ class Services:
         # In the node's default group a pending request would block the timers.
         node.create_service(Trigger, "~/save_map", self._on_save_map, callback_group=files)
         node.create_service(Trigger, "~/load_map", self._on_load_map, callback_group=files)
+        node.create_service(Trigger, "~/delete_region", self._on_delete_region, callback_group=files)
         node.create_service(Trigger, "~/reset", self._on_reset, callback_group=resets)
         node.create_service(SetBool, "~/pause", self._on_pause)
 
@@ -44,6 +46,9 @@ class Services:
 
     async def _on_load_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return await self._answer(response, "not loaded", self._load())
+
+    async def _on_delete_region(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return await self._answer(response, "nothing deleted", self._delete_region())
 
     async def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return await self._answer(response, "not reset", self._reset())
@@ -84,6 +89,14 @@ class Services:
         else:  # no stream runs, so it may run on the executor
             parts.mapper.load(saved)
         return f"{path}: {len(saved.stored_submaps)} places, {len(saved.cloud.points)} points"
+
+    async def _delete_region(self) -> str:
+        """Deletes maps.region between two windows."""
+        parts, condition = self._parts(), self._condition()
+        region = Region.parse(condition.settings.node.maps.region, "maps.region")
+        if condition.stream is None:
+            return parts.mapper.delete_region(region)
+        return await self._outcome(condition.stream.delete_region(region))
 
     def _parts(self) -> Parts:
         condition = self._condition()

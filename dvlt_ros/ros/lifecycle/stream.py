@@ -12,6 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from ...errors import DvltError, InputError
 from ...health import Health
 from ...mapping.data.frames import Frame
+from ...mapping.data.region import Region
 from ...mapping.mapping_thread import MappingThread
 from ...mapping.maps.map_update import MapUpdate
 from ...mapping.maps.saved_map import SavedMap
@@ -92,6 +93,16 @@ class Stream:
         def action() -> None:
             self._mapper.load(saved)
             self.publishing.renew_map()
+
+        return self.mapping.request(action)
+
+    def delete_region(self, region: Region) -> Future[str]:
+        """Deletes a part of the current map between two windows; the future says what."""
+
+        def action() -> str:
+            deleted = self._mapper.delete_region(region)
+            self.publishing.renew_map()
+            return deleted
 
         return self.mapping.request(action)
 

@@ -82,7 +82,7 @@ def test_while_a_map_is_written_the_node_goes_on_and_a_second_one_waits_its_turn
             "No space left on device",
         ),
         (
-            "dvlt_ros.mapping.mapper.save_maps",
+            "dvlt_ros.mapping.kept_maps.save_maps",
             ValueError("nobody has thought of this"),
             "ValueError: nobody has",
         ),
@@ -116,6 +116,26 @@ def test_a_map_is_whole_though_the_node_is_cleaned_up_meanwhile(robot, writer):
     robot.until(saving.done, "the answer")
     assert saving.result().success, saving.result().message
     assert num_saved(saving.result()) == FRAMES
+
+
+def test_a_region_is_deleted_and_what_cannot_be_is_said(robot):
+    def delete(region):
+        if not (found := robot.set(maps_region=region)[0]).successful:
+            return found.reason
+        return robot.call(Trigger, "dvlt/delete_region", Trigger.Request()).message
+
+    before = robot.parts.mapper.snapshot().cloud.points
+    middle = np.median(before, axis=0)
+    assert delete("") == "nothing deleted: maps.region must be 'x_min y_min x_max y_max', got ''"
+    assert delete("3 0 1 2") == "maps.region: x_min and y_min must be below x_max and y_max, got '3 0 1 2'"
+    assert "has nothing in" in delete("900 900 901 901")
+    inside = (before[:, 0] >= middle[0]).sum()
+    assert delete(f"{middle[0]} -1e6 1e6 1e6") == f"deleted {inside} points and 0 places"
+    after = robot.parts.mapper.snapshot().cloud.points
+    assert len(after) == len(before) - inside
+    assert after[:, 0].max() < middle[0]
+    robot.show_and_wait(1)
+    robot.until(lambda: len(robot.parts.mapper.snapshot().cloud.points) > len(after), "what is seen there anew")
 
 
 def test_a_node_that_is_shut_down_finishes_the_map_first(robot, writer, tmp_path):
