@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from .colors import CONFIDENCE_COLORS, CONFIDENCE_LEGEND, DEPTH_COLORS, DEPTH_LEGEND
 from .files import write_atomically
 
-DEPTH_COLORS = "turbo"  # of all pictures: blue near, red far
-CONFIDENCE_COLORS = "viridis"  # violet doubtful, yellow certain
 MOST_COLUMNS = 6
 MOST_POINTS = 60_000
-LEGENDS = "near: blue, far: red", "doubtful: violet, certain: yellow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +54,8 @@ def write_page(
             axis.set_title(title, fontsize=8)
             axis.axis("off")
             if column == len(chosen) - 1 and row > 0:
-                figure.colorbar(shown, ax=axis, shrink=0.8, label=LEGENDS[row - 1])
+                bar = figure.colorbar(shown, ax=axis, shrink=0.8)
+                bar.set_label((DEPTH_LEGEND, CONFIDENCE_LEGEND)[row - 1], fontsize=7)
     below = grid[3, :].subgridspec(1, 2)
     top, side = figure.add_subplot(below[0]), figure.add_subplot(below[1])
     _view(top, points, colors, positions, (1, 0), ("y, left", "x, forward"), "map from above")

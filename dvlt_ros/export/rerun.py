@@ -14,13 +14,16 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import ConfigError, InputError
+from .colors import CONFIDENCE_COLORS, CONFIDENCE_LEGEND, DEPTH_COLORS, DEPTH_LEGEND
 
 INSTALL = "pip install 'rerun-sdk>=0.41,<0.42'"
 SPAWN = "spawn"
 ADDRESS = re.compile(r"(rerun\+)?https?://\S+|rerun://\S+|[\w.-]+:\d{1,5}")
 JPEG_QUALITY = 85
+OUTLIERS = 0.02  # of a picture's values at either end, that have the first or the last colour
 FRUSTUM_DEPTH = 0.05  # of the median depth
 STAMP, VIEW = "stamp", "view"  # the timelines
+LEGENDS = {"depth": DEPTH_LEGEND, "confidence": CONFIDENCE_LEGEND}
 Axes = Literal["z_up", "optical"]  # of a space: REP-103's map, or those of its first camera
 
 
@@ -48,7 +51,7 @@ class RerunRecording:
         """
         Args:
             target: a file.rrd, `spawn` for a viewer on this machine, or the address of one.
-            about: a sentence on what is seen, units included; it stands beside the views.
+            about: a sentence on what is seen, units included; it stands beside the views, with the colours' meaning.
 
         Raises:
             ConfigError: rerun is not installed, or ``target`` is none of these.
@@ -65,7 +68,9 @@ class RerunRecording:
             self._open(str(target))
         except (RuntimeError, OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
             raise InputError(f"{target}: {error}") from error
-        self._stream.log("about", rerun.TextDocument(about), static=True)
+        colors = "\n".join(f"* {name}: {legend}" for name, legend in LEGENDS.items())
+        text = f"{about}\n\nThe colours of each picture are spread over its own values:\n\n{colors}\n"
+        self._stream.log("about", rerun.TextDocument(text, media_type="text/markdown"), static=True)
 
     def _open(self, target: str) -> None:
         if target.endswith(".rrd"):
@@ -108,15 +113,16 @@ class RerunRecording:
         )  # fmt: skip
         self._stream.log(entity, pose, pinhole)
         self._stream.log(f"{entity}/rgb", rr.EncodedImage(contents=_jpeg(view.rgb), media_type="image/jpeg"))
-        depth = np.nan_to_num(view.depth, nan=0.0).astype(np.float32)  # Rerun's depth is invalid at 0
-        self._stream.log(f"{entity}/depth", rr.DepthImage(depth, meter=1.0))
+        depth = np.nan_to_num(view.depth, nan=0.0)  # Rerun's depth is invalid at 0
+        self._stream.log(f"{entity}/depth", self._colored(depth, DEPTH_COLORS, known))
         if view.confidence is not None:
-            self._stream.log(f"{entity}/confidence", self._confidence_image(view.confidence.astype(np.float32)))
+            # Rerun has colours for depth only.
+            self._stream.log(f"{entity}/confidence", self._colored(view.confidence, CONFIDENCE_COLORS, view.confidence))
 
-    def _confidence_image(self, confidence: np.ndarray) -> Any:
-        """Rerun has colours for depth only; its range is that of this picture."""
-        span = [float(confidence.min()), float(confidence.max())]
-        return self._rr.DepthImage(confidence, meter=1.0, colormap="viridis", depth_range=span)
+    def _colored(self, values: np.ndarray, colors: str, known: np.ndarray) -> Any:
+        """A map (H, W) whose colours go from the lowest to the highest of the ``known`` values, but for `OUTLIERS`."""
+        span = np.quantile(known, [OUTLIERS, 1 - OUTLIERS]).tolist() if known.size else None
+        return self._rr.DepthImage(values.astype(np.float32), meter=1.0, colormap=colors, depth_range=span)
 
     def log_points(self, entity: str, points: np.ndarray, colors: np.ndarray) -> None:
         """Points (N, 3) of the space's coordinates with colours (N, 3) uint8."""
@@ -147,7 +153,11 @@ class RerunRecording:
             for space in spaces
         ]  # fmt: skip
         pictures = [
-            rrb.Spatial2DView(origin=cameras[0], name=name, contents=[f"+ $origin/{name}"])
+            rrb.Spatial2DView(
+                origin=cameras[0],
+                name=f"{name}: {LEGENDS[name]}" if name in LEGENDS else name,
+                contents=[f"+ $origin/{name}"],
+            )
             for name in ("rgb", "depth", "confidence")
         ]
         side = rrb.Vertical(*pictures, rrb.TextDocumentView(origin="about", name="about"))

@@ -44,7 +44,7 @@ class Gallery:
             step = math.ceil(frame.size[1] / WIDTH)
             thin = np.s_[::step, ::step]
             arrays = (array[thin].copy() for array in (frame.rgb, frame.depth, frame.confidence))
-            row.kept.append((logged, Shown(seconds(logged.stamp_ns), *arrays)))
+            row.kept.append((logged, Shown(logged.name or seconds(logged.stamp_ns), *arrays)))
         row.count += 1
         if len(row.kept) > MOST:
             row.kept, row.stride = row.kept[::2], 2 * row.stride

@@ -10,7 +10,7 @@ from typing import Any
 from nicegui import ui
 
 from ..backends import is_installed, model_card, model_names
-from ..export.page import CONFIDENCE_COLORS, DEPTH_COLORS
+from ..export.colors import CONFIDENCE_COLORS, CONFIDENCE_LEGEND, DEPTH_COLORS, DEPTH_LEGEND
 from .photos import Photos
 from .pictures import color_bar, confidence_overlays, data_url, depth_overlays, depth_range, thumbnail
 from .scene import Scene, ShowOptions
@@ -150,11 +150,7 @@ class ScenePictures:
         show("Depth")
 
 
-LEGENDS = {
-    "Photo": "what the network saw",
-    "Depth": "blue is near, red is far",
-    "Confidence": "violet is doubtful, yellow is certain",
-}
+LEGENDS = {"Photo": "what the network saw", "Depth": DEPTH_LEGEND, "Confidence": CONFIDENCE_LEGEND}
 
 
 def pictures_of(scene: Scene) -> ScenePictures:

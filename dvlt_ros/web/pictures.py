@@ -7,7 +7,7 @@ import base64
 import cv2
 import numpy as np
 
-from ..export.page import CONFIDENCE_COLORS, DEPTH_COLORS
+from ..export.colors import CONFIDENCE_COLORS, DEPTH_COLORS
 from .scene import Scene
 
 OVERLAY = 0.65  # of the colours over the photo

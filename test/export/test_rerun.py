@@ -12,10 +12,12 @@ import torch
 pytest.importorskip("rerun", reason="the extra `rerun` is not installed; pip install '.[rerun]'")
 
 from rerun.chunk import RrdReader
+from rerun.components import Colormap
 
 from dvlt_ros import reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.export.colors import CONFIDENCE_LEGEND, DEPTH_LEGEND
 from dvlt_ros.export.rerun import LoggedView, RerunRecording, check_target
 from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.model import PixelMapping
@@ -75,7 +77,14 @@ def test_a_camera_comes_back_with_its_time_pose_lens_and_maps(tmp_path):
     values = np.asarray(depth["DepthImage:buffer"][0][0]).view(np.float32).reshape(12, 16)
     np.testing.assert_array_equal(values, np.nan_to_num(logged.depth))
     assert bytes(found["/world/camera/rgb"]["EncodedImage:blob"][0][0])[:2] == b"\xff\xd8"
-    assert found["/about"]["TextDocument:text"][0][0] == "metres"
+    about = found["/about"]["TextDocument:text"][0][0]
+    assert about.startswith("metres\n")
+    assert f"depth: {DEPTH_LEGEND}" in about
+    assert f"confidence: {CONFIDENCE_LEGEND}" in about
+    assert depth["DepthImage:colormap"][0][0] == Colormap.Turbo.value
+    near, far = depth["DepthImage:depth_range"][0][0]
+    assert np.nanmin(logged.depth) < near < np.nanmedian(logged.depth) < far < np.nanmax(logged.depth)
+    assert found["/world/camera/confidence"]["DepthImage:colormap"][0][0] == Colormap.Viridis.value
 
 
 def test_a_picture_of_another_size_than_its_depth_is_refused(tmp_path):
@@ -199,7 +208,7 @@ def test_what_is_shown_live_is_in_the_file(tmp_path, make_live_view):
     live.stop()
     found = read(tmp_path / "live.rrd")
     assert len(found["/map_0/camera"]["stamp"]) == 4
-    assert found["/about"]["TextDocument:text"][0][0] == "Lengths are in metres."
+    assert found["/about"]["TextDocument:text"][0][0].startswith("Lengths are in metres.\n")
     assert not warnings
 
 

@@ -9,10 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dvlt_ros.export.colors import CONFIDENCE_COLORS, CONFIDENCE_LEGEND, DEPTH_COLORS, DEPTH_LEGEND
+
 from ..data.types import Views
 from .candidates import Run
 
-TITLES = ("image", "true depth", "predicted depth", "relative error", "confidence")
+TITLES = (
+    "image", f"true depth\n{DEPTH_LEGEND}", "predicted depth\nwith the same colours", "relative error",
+    f"confidence\n{CONFIDENCE_LEGEND}",
+)  # fmt: skip
+MOST_ERROR = 0.3  # that has a colour of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +61,24 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(len(rows), len(TITLES), figsize=(12, 1.9 * len(rows)), squeeze=False)
+    figure, axes = pyplot.subplots(
+        len(rows), len(TITLES), figsize=(13, 1.9 * len(rows) + 0.3), squeeze=False, layout="constrained"
+    )
     for line, row in zip(axes, rows, strict=True):
         known = row.depth[row.depth.isfinite()]
         near, far = torch.quantile(known, known.new_tensor([0.02, 0.98])).tolist() if len(known) else (0.0, 1.0)
         line[0].imshow(row.image.permute(1, 2, 0).numpy())
         line[0].set_ylabel(row.title, fontsize=8)
-        line[1].imshow(row.depth.numpy(), cmap="turbo", vmin=near, vmax=far)
-        line[2].imshow(row.found_depth.numpy(), cmap="turbo", vmin=near, vmax=far)
-        line[3].imshow(row.error.numpy(), cmap="magma", vmin=0, vmax=0.3)
+        line[1].imshow(row.depth.numpy(), cmap=DEPTH_COLORS, vmin=near, vmax=far)
+        depth = line[2].imshow(row.found_depth.numpy(), cmap=DEPTH_COLORS, vmin=near, vmax=far)
+        error = line[3].imshow(row.error.numpy(), cmap="magma", vmin=0, vmax=MOST_ERROR)
+        for axis, shown in ((line[2], depth), (line[3], error)):
+            figure.colorbar(shown, ax=axis, shrink=0.9).ax.tick_params(labelsize=6)
         if row.confidence is not None:
-            line[4].imshow(row.confidence.numpy(), cmap="viridis")
+            line[4].imshow(row.confidence.numpy(), cmap=CONFIDENCE_COLORS)
     for axis, title in zip(axes[0], TITLES, strict=True):
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=8)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
