@@ -161,15 +161,19 @@ def frame_range(given: Sequence[int]) -> tuple[int, int | None]:
 
 
 def load_windows(args: argparse.Namespace, image_size: int, patch_size: int, device: torch.device) -> list[Views]:
+    count = args.windows
     if args.data is None:
-        windows = load_benchmark().batches(batch=1, device=device, count=args.windows)
+        benchmark = load_benchmark()
+        count = count or len(benchmark.seeds)
+        windows = benchmark.batches(batch=1, device=device, count=count)
     else:
         options = {} if args.intrinsics is None else {"intrinsics": args.intrinsics}
         sequences = open_dataset(args.data, args.layout, frames=frame_range(args.frames), **options)
         windows = chain.from_iterable(
             recording_windows(s, image_size, args.views, args.stride, patch_size) for s in sequences
         )
-    return list(islice(windows, args.windows))
+    doing = "rendering the benchmark" if args.data is None else f"reading {args.data.name}"
+    return list(tqdm(islice(windows, args.windows), desc=doing, total=count, unit="window"))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -119,7 +119,7 @@ class RerunRecording:
             # Rerun has colours for depth only.
             self._stream.log(f"{entity}/confidence", self._colored(view.confidence, CONFIDENCE_COLORS, view.confidence))
 
-    def _colored(self, values: np.ndarray, colors: str, known: np.ndarray) -> Any:
+    def _colored(self, values: np.ndarray, colors: Literal["turbo", "viridis"], known: np.ndarray) -> Any:
         """A map (H, W) whose colours go from the lowest to the highest of the ``known`` values, but for `OUTLIERS`."""
         span = np.quantile(known, [OUTLIERS, 1 - OUTLIERS]).tolist() if known.size else None
         return self._rr.DepthImage(values.astype(np.float32), meter=1.0, colormap=colors, depth_range=span)

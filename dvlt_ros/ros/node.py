@@ -25,6 +25,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from .. import programs
+from ..backends import checkpoint_title
 from ..errors import DvltError
 from ..health import Health, Level
 from ..parameter_names import renamed
@@ -122,7 +123,7 @@ class ReconstructNode(LifecycleNode):
         gc.freeze()  # garbage collections during a window then skip the network
         mapper, settings = self._parts.mapper, self._settings.current
         model, node = settings.mapper.model, settings.node
-        what = f"model {model.name}, {model.weights or 'its own weights'}, on {mapper.predictor.device}"
+        what = f"{checkpoint_title(model.name, model.weights)} on {mapper.predictor.device}"
         self.get_logger().info(f"ready with {what}, K from {mapper.status.values['k_range']}")
         if node.output.publish_unscaled and not node.has_metric_source:
             self.get_logger().warning("output.publish_unscaled: lengths are NOT metres but up to one unknown factor")

@@ -99,7 +99,7 @@ def write_recording(path: Path, command: str) -> None:
 
 def write_kitchen(path: Path, command: str) -> None:
     """Colour, depth of the same camera and odometry: many frames for training, few for a map."""
-    count = COUNT if command.startswith("dvlt_reconstruct_bag") else ROOM_FRAMES
+    count = COUNT if command.startswith(("dvlt_reconstruct_bag", "dvlt_demo")) else ROOM_FRAMES
     records = [*robot(count), *camera("/camera/color/image_raw", count, SMALL)]
     rows = np.linspace(2000, 4000, SMALL[0]).astype(np.uint16)
     depth = np.repeat(rows[:, None], SMALL[1], axis=1)

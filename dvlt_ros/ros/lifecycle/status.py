@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from ...backends import checkpoint_title
 from ...health import Health, Level, worst
 from ...mapping.inference.dvlt_predictor import DvltPredictor
 from ..config import Settings
@@ -106,8 +107,8 @@ def configuration_values(condition: Condition) -> dict[str, str]:
         return values | {"scale_state": "unscaled", "scale_source": "none", "gravity": "assumed"}
     values |= window_independent(parts.mapper.status.values)
     predictor = parts.mapper.predictor
-    device = predictor.device
-    values |= {"model": condition.settings.mapper.model.name, "device": str(device)}
+    device, model = predictor.device, condition.settings.mapper.model
+    values |= {"model": model.name, "checkpoint": checkpoint_title(model.name, model.weights), "device": str(device)}
     if isinstance(predictor, DvltPredictor):
         values["precision"] = predictor.precision
     if device.type == "cuda":

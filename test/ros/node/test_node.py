@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_ros import StaticTransformBroadcaster
 
+from dvlt_ros.model import Dvlt
 from dvlt_ros.ros.lifecycle import stream
 from dvlt_ros.ros.messages import transform_message
 
@@ -240,6 +242,20 @@ def test_weights_that_do_not_exist_fail_the_configuration_with_the_reason(make_r
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
     assert "nowhere" in capfd.readouterr().err
     assert robot.set(model_weights=str(robot.node.get_parameter("model.weights").value))[0].successful  # it lives
+
+
+def test_a_checkpoint_of_ones_own_maps_and_is_named(make_robot, tmp_path):
+    """As fine-tuning leaves it: written by save_pretrained, with another share of points to leave out."""
+    network = Dvlt.from_pretrained()
+    network.config = replace(network.config, confidence_cut_share=0.25)
+    network.save_pretrained(tmp_path / "nano_finetune" / "last")
+    robot = make_robot(weights=tmp_path / "nano_finetune" / "last")
+    robot.start()
+    robot.show_and_wait(8)
+    robot.until(lambda: len(robot.messages["depth/image"]) == 8, "depth")
+    assert robot.status()["checkpoint"] == "Déjà View nano_finetune/last"
+    assert robot.parts.mapper.predictor.cut_share == 0.25
+    assert np.isnan(as_image(robot.messages["depth/image"][-1])).mean() >= 0.2
 
 
 def test_the_precision_is_that_of_the_network(make_robot):
