@@ -31,8 +31,10 @@ from .observer import POINTS_STRIDE, Observer
 
 START_LIMIT_S = 120.0  # until the node has loaded its weights
 IDLE_LIMIT_S = 60.0  # without any progress
+LOST_AFTER_S = 10.0  # what the node has published and has not come since then is lost
 END_LIMIT_S = 10.0
 # The camera runs with the middleware's defaults, as users' cameras do, whatever is set for the node.
+PROFILE = Path(__file__).parents[3] / "config" / "fastdds.xml"  # for the node, whose messages are large
 TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
 
 
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
 def start(module: str, parameters: Sequence[str], without: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     arguments = [word for parameter in parameters for word in ("-p", parameter)]
     environment = {name: value for name, value in os.environ.items() if name not in without}
+    if not without and PROFILE.is_file() and not any(name in environment for name in TRANSPORT):
+        environment |= dict.fromkeys(TRANSPORT[:2], str(PROFILE))
     return subprocess.Popen([sys.executable, "-m", f"dvlt_ros.ros.{module}", "--ros-args", *arguments], env=environment)
 
 
@@ -111,15 +115,17 @@ def change_state(
 def watch(
     observer: Observer, executor: SingleThreadedExecutor, processes: Sequence[subprocess.Popen[bytes]], total: int
 ) -> None:
-    """Runs until the camera has ended and the node has processed every frame."""
+    """Runs until the camera has ended and the node has processed every frame, or no more of them come."""
     node, camera = processes
+    count, progress_s = 0, time.monotonic()
     with tqdm(total=total, unit="frame", desc="reconstructed", disable=None) as bar:
-        progress_s = time.monotonic()
         while camera.poll() is None or not observer.is_settled:
             executor.spin_once(timeout_sec=0.1)
-            if observer.num_frames > bar.n:
-                bar.update(observer.num_frames - bar.n)
-                progress_s = time.monotonic()
+            if observer.num_frames > count:
+                bar.update(observer.num_frames - count)
+                count, progress_s = observer.num_frames, time.monotonic()
+            if observer.num_lost and camera.poll() == 0 and time.monotonic() - progress_s > LOST_AFTER_S:
+                return
             if node.poll() is not None:
                 raise InputError(f"the node ended with {node.returncode}; its reason is above")
             if camera.poll():
@@ -144,11 +150,17 @@ def write(observer: Observer, output: Path) -> None:
     write_ply(output / "map.ply", points, colors, confidence)
     stamps_ns, poses = observer.trajectory
     write_tum(output / "trajectory.txt", stamps_ns, poses)
-    caption = f"{len(poses)} frames over DDS; lengths up to one unknown factor"
+    network = observer.status.get("checkpoint", "")
+    caption = f"{len(poses)} frames over DDS; lengths up to one unknown factor; {network}"
     write_page(output / "page.png", observer.shown, points, colors, np.asarray(poses)[:, :3, 3], caption)
     summary = observer.summary()
     (output / "summary.txt").write_text(summary)
     print(f"{summary}see {output}/page.png, map.ply, trajectory.txt")
+    if observer.num_lost:
+        raise InputError(
+            f"{observer.num_lost} of {observer.status['published']} frames were lost between the node and here; with "
+            "Fast DDS's defaults large messages are: see docs/how-to/robot/large-messages.md"
+        )
     if observer.violations:
         raise InputError(f"{sum(observer.violations.values())} messages break the node's contract, see the summary")
 

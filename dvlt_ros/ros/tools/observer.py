@@ -59,7 +59,12 @@ class Observer(Node):
     @property
     def is_settled(self) -> bool:
         """Whether the node has no frame in flight and all published frames have arrived."""
-        return self.status.get("in_flight") == "0" and int(self.status["published"]) == self.num_frames
+        return self.status.get("in_flight") == "0" and not self.num_lost
+
+    @property
+    def num_lost(self) -> int:
+        """Frames that the node has published and that have not come, or not yet; 0 while it has some in flight."""
+        return int(self.status["published"]) - self.num_frames if self.status.get("in_flight") == "0" else 0
 
     @property
     def map_cloud(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

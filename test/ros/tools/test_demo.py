@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
 from dvlt_ros.demo import DEMO_SEQUENCE
+from dvlt_ros.errors import InputError
+from dvlt_ros.ros.tools import demo
 
 COUNT = 8
 
@@ -27,3 +30,30 @@ def test_the_demo_receives_every_frame_and_draws_its_page(tmp_path):
     assert run.returncode == 0, run.stderr
     assert f"frames received complete and checked  {COUNT}" in run.stdout
     assert (tmp_path / "out" / "page.png").stat().st_size > 10_000
+
+
+class Ended:
+    """A process: the camera has ended, the node has not."""
+
+    def __init__(self, status):
+        self.status = status
+
+    def poll(self):
+        return self.status
+
+
+@pytest.mark.parametrize("in_flight", ["0", "3"])
+def test_frames_that_do_not_come_are_not_waited_for_for_ever(monkeypatch, in_flight):
+    """Also where no bar is drawn because nobody looks."""
+    monkeypatch.setattr(demo, "LOST_AFTER_S", 0.0)
+    monkeypatch.setattr(demo, "IDLE_LIMIT_S", 0.05)
+    observer = SimpleNamespace(
+        num_frames=5, num_lost=2 if in_flight == "0" else 0, is_settled=False, status_text="late"
+    )
+    executor = SimpleNamespace(spin_once=lambda timeout_sec: None)
+    processes = [Ended(None), Ended(0)]
+    if in_flight == "0":
+        demo.watch(observer, executor, processes, total=7)
+    else:
+        with pytest.raises(InputError, match="no output for 0 s; status of the node: late"):
+            demo.watch(observer, executor, processes, total=7)
