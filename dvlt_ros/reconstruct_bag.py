@@ -222,7 +222,7 @@ def frame_of(image: SourceImage) -> Frame:
 
 def picture(image: SourceImage) -> Picture:
     view = image.view.pinhole()
-    return Picture(view.image, None if view.lens is None else view.lens.intrinsics, image.inside)
+    return Picture(view.image, None if view.lens is None else view.lens.intrinsics, image.inside, image.masked)
 
 
 if __name__ == "__main__":

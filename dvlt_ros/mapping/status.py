@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..health import Health
+from .data.frames import Reconstruction
 from .front_end.front_end import FrontEnd
 from .inference.refining import RefiningPredictor
 from .loop_closer import LoopCloser
@@ -53,6 +56,8 @@ def window_values(front_end: FrontEnd, latest: MapUpdate | None) -> dict[str, st
             "registration_residual": number(window.registration.residual, 4),
             "quality_level": front_end.quality_level,
         }
+        if (share := masked_share(window.reconstructions)) is not None:
+            values["masked"] = f"{share:.1%}"
     if isinstance(front_end.predictor, RefiningPredictor):
         values["refinement"] = front_end.predictor.described()
     if (rig := front_end.rig) is not None:
@@ -90,6 +95,15 @@ def gravity_values(front_end: FrontEnd, placed: PlacedMap) -> dict[str, str]:
         return {"gravity": source}
     gravity = front_end.gravity
     return {"gravity": gravity.state or source, "gravity_problem": gravity.problem or "none"}
+
+
+def masked_share(frames: Sequence[Reconstruction]) -> float | None:
+    """Of the pixels of these frames, what is masked; None: nothing is."""
+    counts = [(frame.masked.sum(), frame.masked.size) for frame in frames if frame.masked is not None]
+    if not counts:
+        return None
+    masked, pixels = np.sum(counts, axis=0)
+    return float(masked / pixels)
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -94,4 +94,11 @@ class OnCanvas:
     def __iter__(self) -> Iterator[SourceImage]:
         for image in self._photos:
             view, inside = self.canvas.fit(image.view.pinhole())
-            yield replace(image, image=view.image, lens=view.lens, inside=inside)
+            masked = None if image.masked is None else self._fitted(image.masked)
+            yield replace(image, image=view.image, lens=view.lens, inside=inside, masked=masked)
+
+    def _fitted(self, masked: np.ndarray) -> np.ndarray:
+        """A photo's mask (H, W) bool on the canvas."""
+        shown, _ = self.canvas.fit(View(np.repeat(np.uint8(255) * masked[..., None], 3, axis=2), None))
+        on_canvas: np.ndarray = shown.image[..., 0] > 127
+        return on_canvas

@@ -20,6 +20,7 @@ Reliability = Literal["auto", "reliable", "best_effort"]
 ImageTransport = Literal["raw", "compressed"]
 TfMode = Literal["auto", "map_to_odom", "map_to_camera", "odom_to_camera", "none"]
 OdomSource = Literal["none", "topic", "tf"]
+MaskSource = Literal["none", "image"]
 DepthSource = Literal["none", "image", "cloud", "scan"]
 
 
@@ -72,6 +73,22 @@ class DepthSourceConfig:
         "none", "where metres come from, too: image: sparse_depth/image with its sparse_depth/camera_info; "
         "cloud: sparse_depth/points; scan: scan, of a laser",
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+
+@dataclass(frozen=True)
+class MaskSourceConfig:
+    """Source of masks: what in an image is no part of the map."""
+
+    GROUP: ClassVar[str] = "masks"
+    source: MaskSource = parameter(
+        "none", "where it is told what does not enter the map, as people or sky: image: mask/image, not 0 where masked"
+    )
+    wait_s: float = parameter(
+        0.2, "an image waits so long for the mask with its stamp, then it goes on without", 0.0, 5.0, expert=True
+    )
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -211,6 +228,7 @@ class NodeConfig:
     cameras: RigConfig = group(RigConfig)
     odometry: OdometrySourceConfig = group(OdometrySourceConfig)
     measured_depth: DepthSourceConfig = group(DepthSourceConfig)
+    masks: MaskSourceConfig = group(MaskSourceConfig)
     gravity: GravitySourceConfig = group(GravitySourceConfig)
     frames: FramesConfig = group(FramesConfig)
     tf: TfConfig = group(TfConfig)

@@ -21,6 +21,7 @@ from .calibration import CAMERA_INFO, read_camera_info
 from .containers import IMAGE_SUFFIXES as SUFFIXES
 from .containers import natural_order
 from .images import Refusals, SourceImage
+from .masks import MASKS, Masks
 from .times import DEFAULT_RATE_HZ, MAX_NS, read_times
 from .tum import read_listing
 
@@ -38,7 +39,8 @@ class FolderSource:
     With times from an ``rgb.txt`` or from names that are times they are sorted by time. Else they are sorted as people
     count, and are photos of one scene, or with ``rate_hz`` a stream with one image every 1 / ``rate_hz``, the first at
     0. A ``camera_info.yaml`` as ROS's camera_calibration writes it, in the folder or above it, describes the lens that
-    took the pixels as they are stored; where EXIF turns an image, the lens is turned with it.
+    took the pixels as they are stored; where EXIF turns an image, the lens is turned with it. A folder ``masks`` in it
+    or beside it says what is no part of the map, see `Masks`.
     """
 
     def __init__(self, folder: Path, rate_hz: float | None, frame_id: str, read_lens: bool = True) -> None:
@@ -57,6 +59,8 @@ class FolderSource:
             self._images, remark, told = find_images(folder, rate_hz or DEFAULT_RATE_HZ)
             self.has_times = told or rate_hz is not None
         self.remarks += [remark] if remark else []
+        self._masks = Masks(folder)
+        self.remarks += [self._masks.remark] if self._masks.remark else []
         found = [path for path in (folder / CAMERA_INFO, folder.parent / CAMERA_INFO) if path.is_file()]
         self._lens = read_camera_info(found[0]) if found and read_lens else None
 
@@ -69,10 +73,11 @@ class FolderSource:
         for stamp_ns, path in self._images:
             try:
                 view = read_view(path, self._lens, levels)
+                masked = self._masks.of(path.name, view)
             except DataError as error:
                 self.refusals.add(error, name=str(path))
                 continue
-            yield SourceImage(stamp_ns, self._frame_id, view.image, view.lens, name=path.name)
+            yield SourceImage(stamp_ns, self._frame_id, view.image, view.lens, name=path.name, masked=masked)
 
 
 def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], str, bool]:
@@ -85,7 +90,7 @@ def find_images(folder: Path, rate_hz: float) -> tuple[list[tuple[int, Path]], s
         entries = sorted(folder.iterdir(), key=natural_order)
         shown = [path for path in entries if not path.name.startswith(".") and not path.is_dir()]
         paths = [path for path in shown if is_image(path)]
-    taken = {*paths, folder / CAMERA_INFO}
+    taken = {*paths, folder / CAMERA_INFO, folder / MASKS}
     remark = _ignored([path for path in entries if path not in taken])
     if not paths:
         others = f"; {remark}" if remark else ""

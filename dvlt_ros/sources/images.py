@@ -27,6 +27,7 @@ class SourceImage:
     camera: str = ""  # name within a rig
     name: str = ""  # of its file, where it has one of its own
     inside: np.ndarray | None = None  # (H, W) bool: where the photo is, on a black border; None: everywhere
+    masked: np.ndarray | None = None  # (H, W) bool: what is no part of the map; None: nothing
 
     @property
     def view(self) -> View:

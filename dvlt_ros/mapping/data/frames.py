@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ class Picture:
     image: np.ndarray  # (H, W, 3) uint8
     intrinsics: np.ndarray | None  # (3, 3) float64, pixels, pixel (0, 0) centred at (0.5, 0.5); None: unknown
     inside: np.ndarray | None = None  # (H, W) bool: False on a border without content; None: content everywhere
+    masked: np.ndarray | None = None  # (H, W) bool: what is no part of the map, people for example; None: nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,14 @@ class Reconstruction:
     mapping: PixelMapping  # from the picture's pixels to those of depth and confidence
     camera: str = ""  # name within a rig
     name: str = ""  # of its file, where it has one of its own
+    masked: np.ndarray | None = None  # (h, w) bool: what has depth and is no part of the map; None: nothing
+
+    @property
+    def for_map(self) -> Reconstruction:
+        """Without what is masked: that is published, as it may be in the robot's way, and does not enter the map."""
+        if self.masked is None:
+            return self
+        return replace(self, depth=np.where(self.masked, np.float32(np.nan), self.depth), masked=None)
 
     def cloud(self, stride: int = 1) -> Cloud:
         """The trusted pixels of every ``stride``-th row and column as coloured points of the map."""

@@ -51,7 +51,8 @@ class Turn:
         size = picture.image.shape[:2]
         known = None if picture.intrinsics is None else self.intrinsics(picture.intrinsics, size)
         inside = None if picture.inside is None else self.image(picture.inside)
-        return replace(picture, image=self.image(picture.image), intrinsics=known, inside=inside)
+        masked = None if picture.masked is None else self.image(picture.masked)
+        return replace(picture, image=self.image(picture.image), intrinsics=known, inside=inside, masked=masked)
 
     def restored_picture(self, picture: Picture) -> Picture:
         """A turned picture as the camera took it."""
@@ -61,7 +62,8 @@ class Turn:
         size = image.shape[:2]
         known = None if picture.intrinsics is None else self.restored_intrinsics(picture.intrinsics, size)
         inside = None if picture.inside is None else self.restored(picture.inside)
-        return replace(picture, image=image, intrinsics=known, inside=inside)
+        masked = None if picture.masked is None else self.restored(picture.masked)
+        return replace(picture, image=image, intrinsics=known, inside=inside, masked=masked)
 
     def restored_poses(self, target_from_turned: np.ndarray) -> np.ndarray:
         """Poses (..., 4, 4) of turned cameras -> those of the cameras themselves."""

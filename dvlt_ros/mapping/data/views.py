@@ -34,6 +34,7 @@ class Anchor:
     intrinsics: np.ndarray  # (3, 3), pixels of the maps
     map_from_cam: np.ndarray  # (4, 4), rigid
     landmarks: Landmarks = NO_LANDMARKS  # map unit
+    hidden: np.ndarray | None = None  # (h, w) float32, map unit: depth of what is masked, NaN elsewhere
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,7 @@ class MapBuilder:
 
     def add(self, reconstruction: Reconstruction, is_placed: bool = True, submap_id: int = 0) -> None:
         """Frames of one ``submap_id`` move together when a loop is closed, see `Correction`."""
+        reconstruction = reconstruction.for_map
         cloud = reconstruction.cloud(max(1, round((reconstruction.depth.size / POINTS_PER_FRAME) ** 0.5)))
         with self._lock:
             if is_placed:

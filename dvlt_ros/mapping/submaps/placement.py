@@ -129,9 +129,18 @@ def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_w
     depth = map_from_window.apply_to_depth(prediction.depth)
     map_from_cam = map_from_window.apply_to_poses(prediction.window_from_cam)
     scale = map_from_window.scale.item()
+    hidden = None if prediction.hidden is None else map_from_window.apply_to_depth(prediction.hidden)
     landmarks = [seen.scaled(scale) for seen in prediction.landmarks] or [NO_LANDMARKS] * len(depth)
     return [
-        Anchor(view, depth[i], prediction.confidence[i], prediction.intrinsics[i], map_from_cam[i], landmarks[i])
+        Anchor(
+            view,
+            depth[i],
+            prediction.confidence[i],
+            prediction.intrinsics[i],
+            map_from_cam[i],
+            landmarks[i],
+            None if hidden is None else hidden[i],
+        )
         for i, view in enumerate(views)
         if np.isfinite(map_from_cam[i]).all()
     ]
@@ -140,12 +149,18 @@ def anchor_views(views: Sequence[View], prediction: WindowPrediction, map_from_w
 def reconstruct(anchor: Anchor, mapping: PixelMapping, map_id: int, config: ConfidenceConfig) -> Reconstruction:
     """A view as it is published, as its camera took it: depth that is not trusted is NaN."""
     frame, turn = anchor.view.frame, anchor.view.turn
-    depth = turn.restored(np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan)))
+    depth = np.where(trusted(anchor, config), anchor.depth, np.float32(np.nan))
+    masked = None
+    if anchor.hidden is not None:
+        masked = np.isfinite(anchor.hidden) & (anchor.confidence >= config.min)
+        depth = np.where(masked, anchor.hidden, depth)
+        masked = turn.restored(masked)
+    depth = turn.restored(depth)
     return Reconstruction(
         frame.stamp_ns, frame.frame_id, frame.received_ns, map_id, turn.restored_picture(anchor.view.picture),
         depth, turn.restored(anchor.confidence), turn.restored_intrinsics(anchor.intrinsics, depth.shape),
         turn.restored_poses(anchor.map_from_cam), turn.restored_mapping(mapping), frame.camera,
-        frame.name,
+        frame.name, masked,
     )  # fmt: skip
 
 

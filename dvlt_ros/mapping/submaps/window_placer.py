@@ -11,7 +11,7 @@ from ...health import Health
 from ..data.counters import Counters
 from ..data.frames import RegistrationReport
 from ..data.views import Anchor, View, Window
-from ..inference.borders import without_borders
+from ..inference.borders import without_borders, without_masked
 from ..inference.prediction import WindowPrediction
 from ..sensors.gravity import Gravity, GravityError
 from ..sensors.rig import Rig, RigFit, RigReport
@@ -73,7 +73,8 @@ class WindowPlacer:
             shared: the shared views that the prediction holds, before the new ones.
         """
         views = [*(anchor.view for anchor in shared), *window.new]
-        prediction = without_borders(prediction, [view.picture for view in views])
+        pictures = [view.picture for view in views]
+        prediction = without_masked(without_borders(prediction, pictures), pictures)
         prediction, self.problem = self._without_the_lost(prediction, len(shared), confidence)
         if self.problem:
             return PlacedViews((), RegistrationReport("refused", None, self.problem))

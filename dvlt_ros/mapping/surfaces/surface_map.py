@@ -70,7 +70,7 @@ class SurfaceMap:
             if update.map_from_visual is not None and update.visual_id is not None:
                 self._keyframes.place_waiting(update.map_from_visual, update.visual_id, update.window.map_id)
             for frame in update.frames:
-                self._keyframes.add(frame, update.window.submap_id, update.is_placed)
+                self._keyframes.add(frame.for_map, update.window.submap_id, update.is_placed)
             if update.is_placed:
                 self._map_id = update.window.map_id
 

@@ -13,7 +13,7 @@ from ...mapping.sensors.gravity import Gravity, GravityConfig, GravityError
 from ...sensing.imu import ImuReader
 from ..config import NodeConfig
 from ..outputs.frame_outputs import prefixed
-from .intake import FollowingSubscription
+from .following import FollowingSubscription
 from .mounts import look_up_with
 from .tf_tree import TfTree, TreeError
 

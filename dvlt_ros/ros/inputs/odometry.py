@@ -17,7 +17,7 @@ from ...sources.messages import UNSET, stamp_ns_of
 from ..config import NodeConfig
 from ..messages import matrix_from_pose
 from ..outputs.frame_outputs import prefixed
-from .intake import FollowingSubscription
+from .following import FollowingSubscription
 from .tf_tree import TfTree, TreeError
 
 QUEUE = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST)

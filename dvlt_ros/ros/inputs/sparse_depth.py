@@ -15,7 +15,7 @@ from ...mapping.sensors.sparse_depth import DepthError, SparseDepthConfig
 from ...sensing.measured_depth import DepthReader
 from ...sources.messages import stamp_ns_of
 from ..config import NodeConfig
-from .intake import FollowingSubscription
+from .following import FollowingSubscription
 from .mounts import look_up_with
 from .tf_tree import TfTree
 

@@ -20,7 +20,7 @@ from .stream import Stream
 # In the order of the pipeline, one diagnostic task each. Of several of the worst level the first gives the message.
 COMPONENTS = (
     "camera", "mapping", "publication", "tf", "images", "refinement", "registration", "scale", "localization", "output",
-    "cameras", "camera_info", "gravity", "odometry", "loops", "grid",
+    "cameras", "camera_info", "masks", "gravity", "odometry", "loops", "grid",
 )  # fmt: skip
 
 
@@ -129,6 +129,8 @@ def stream_values(condition: Condition) -> dict[str, str]:
     counts = parts.mapper.counters.read()
     values = {name: str(getattr(counts, name)) for name in counts.__dataclass_fields__}
     values |= {"in_flight": str(counts.in_flight), **parts.mapper.status.values}
+    if (masks := stream.board.read().get("masks")) is not None:
+        values |= masks.values
     if (latency := stream.board.read().get("latency")) is not None:
         values |= latency.values
         values["since_publication_s"] = f"{(time.monotonic_ns() - latency.posted_ns) * 1e-9:.1f}"
