@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ..errors import DvltError, InputError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNFINISHED = ".unfinished"  # the end of hidden names beside the result
 
 
@@ -54,6 +56,15 @@ def clear_unfinished(folder: Path) -> None:
     for path in folder.glob(f".*{UNFINISHED}"):
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def is_for_room(error: BaseException | None) -> bool:
+    """Whether what was written found no room on the disk, by the system's own word."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DvltError, InputError
 from ..export import write_page, write_ply, write_tum
-from ..export.atomic import Outputs, clear_unfinished, write_atomically
+from ..export.atomic import Outputs, clear_unfinished, is_for_room, write_atomically
 from ..export.scenes import SceneFormat
 from ..mapping.data.frames import Reconstruction
 from ..mapping.map_files import SurfaceFiles
@@ -208,13 +208,13 @@ class Results:
         return [frame for frame in frames if frame.camera == self._first_camera] or frames
 
     def _write_file(self, path: Path, write: Callable[[], object]) -> None:
-        """One file of a map: if it fails, what is worth less gives it its room."""
+        """One file of a map: if it fails for want of room, what is worth less gives it its own."""
         while True:
             try:
                 write()
                 return
             except DvltError as error:
-                if (freed := self._make_room()) is None:
+                if not is_for_room(error) or (freed := self._make_room()) is None:
                     self._outputs.failures.append(str(error))
                     return
                 self._outputs.failures.append(f"{freed} left out for the room of {path.name}")

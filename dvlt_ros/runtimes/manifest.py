@@ -49,7 +49,7 @@ class Manifest:
             manifest = cls(**values | {"config": DvltConfig.from_dict(values["config"])})
         except OSError as error:
             raise WeightsError(f"{path}: {error.strerror}; `dvlt_export` writes such a folder") from error
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
             raise WeightsError(f"{path}: not a description of exported graphs: {error}") from error
         for stage in manifest.stages:
             if digest(graph_path(folder, stage)) != manifest.digests.get(stage):

@@ -50,7 +50,7 @@ def run(photos, output, *more) -> tuple[str, set[str]]:
 
 
 def full(*_, **__):
-    raise InputError("out: cannot be written: No space left on device")
+    raise InputError("out: cannot be written: No space left on device") from OSError(errno.ENOSPC, "No space left")
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -102,6 +102,16 @@ def test_a_map_that_cannot_be_written_at_all_is_named(photos, tmp_path, monkeypa
     said, there = run(photos, tmp_path / "out")
     assert "out: cannot be written: No space left on device" in said
     assert "trajectory_0.txt" in there
+
+
+@pytest.mark.parametrize("name", ["map_0.ply", "trajectory_0.txt", "page_0.png"])
+def test_what_stands_in_the_way_of_one_file_takes_no_other_away(photos, tmp_path, name):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    (tmp_path / "out" / name / "mine.txt").write_text("mine")
+    said, there = run(photos, tmp_path / "out")
+    assert said.endswith(f"not everything could be written: {tmp_path}/out/{name}: cannot be written: Is a directory")
+    assert MAP | {"page_0.png", "depth", "recording", "images.csv"} <= there
+    assert (tmp_path / "out" / name / "mine.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("place", ["file", "file/out"])

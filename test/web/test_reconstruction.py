@@ -17,6 +17,7 @@ from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.loading import load_predictor
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
+from dvlt_ros.mapping.keyframes.admission import BLANK
 from dvlt_ros.photos import windows
 from dvlt_ros.web.photos import Photos, read_photos
 from dvlt_ros.web.reconstruction import fit_together, reconstruct, reference_first
@@ -208,7 +209,7 @@ def test_a_black_photo_is_left_out_by_name_and_cause(wall, paths):
     scene = reconstruct(WindowPredictor(wall), "dvlt", with_blank(paths, 1), reference=2)
     assert scene.titles == (paths[0].name, paths[2].name)
     assert scene.reference == 1
-    assert scene.remark == f"left out: {paths[1].name} (the image shows nothing; is the camera covered?)"
+    assert scene.remark == f"left out: {paths[1].name} ({BLANK})"
     with pytest.raises(InputError, match=f"no place for the reference {paths[1].name}: the image shows nothing"):
         reconstruct(WindowPredictor(wall), "dvlt", with_blank(paths, 1), reference=1)
 

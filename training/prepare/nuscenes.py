@@ -98,7 +98,7 @@ def _rows(path: Path, needed: Callable[[Row], bool] | None = None) -> list[Row]:
         return [row for row in json.loads(text, object_hook=lambda row: row if needed(row) else None) if row]
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing table") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: unreadable table: {error!r}") from error
 
 

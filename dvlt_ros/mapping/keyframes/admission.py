@@ -12,10 +12,10 @@ from ..data.frames import OUT_OF_ORDER_S, Frame, Picture
 from ..data.turn import ImageRotation, Turn
 from ..data.views import View
 from ..sensors.rig import Rig
-from .gate import Thumbnail
+from .gate import MIN_CONTRAST, Thumbnail
 from .stamps import StampOrder, step_back_s
 
-BLANK = "the image shows nothing; is the camera covered?"
+BLANK = f"the image shows nothing (contrast below {MIN_CONTRAST:g}); is the camera covered?"
 REFUSED_IN_ROW = 5  # images of which none is taken: no longer a passing fault
 
 

@@ -33,10 +33,11 @@ def test_unknown_options_and_splits_are_refused(tmp_path, box_scene):
         open_dataset(tmp_path, frames=(5, None))
 
 
-def test_a_bad_sequence_among_good_ones_is_left_out(tmp_path, box_scene, caplog):
+@pytest.mark.parametrize("content", [b"{", b"[" * 100_000, b"\xff\xfe", b""])
+def test_a_bad_sequence_among_good_ones_is_left_out(tmp_path, box_scene, caplog, content):
     write_nerfstudio(tmp_path / "good", box_scene, box_scene.poses(2))
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "transforms.json").write_text("{")
+    (tmp_path / "bad" / "transforms.json").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         sequences = open_dataset(tmp_path)
     assert [sequence.name for sequence in sequences] == ["good"]

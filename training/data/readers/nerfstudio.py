@@ -14,6 +14,7 @@ import numpy as np
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.lens import Lens, LensModel
+from dvlt_ros.sources.border import border
 
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, image_size
 
@@ -76,10 +77,8 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         DataError: an unreadable file, or one without frames.
     """
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable: {error}") from error
+    with border(path, "unreadable"):
+        meta = json.loads(path.read_text(encoding="utf-8-sig"))
     frames = meta.get("frames") if isinstance(meta, dict) else None
     if not isinstance(frames, list) or not frames or not all(isinstance(entry, dict) for entry in frames):
         raise DataError(f"{path}: no list of frames")
