@@ -13,10 +13,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from robot import HEIGHT, WIDTH
 from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.ros.complaints import Guard
-from dvlt_ros.ros.messages import matrix_from_pose
+from dvlt_ros.ros.inputs.tf_tree import TfTree
+from dvlt_ros.ros.messages import matrix_from_pose, transform_message
 
 
 def calibration(frame: str) -> CameraInfo:
@@ -63,14 +65,31 @@ def test_camera_info_that_was_published_once_before_is_received(make_robot, dept
     assert robot.messages["depth/camera_info"][-1].k[0] == pytest.approx(60, rel=0.2)
 
 
-def test_a_stream_of_which_nothing_can_be_read_is_an_error_that_names_the_encoding(make_robot):
+@pytest.mark.parametrize("encoding", ["jpeg2000", "16UC1", "32FC1", "RGB8"])
+def test_a_stream_of_which_nothing_can_be_read_is_an_error_that_names_the_encoding(make_robot, encoding):
     robot = make_robot()
     robot.start()
     for count in range(1, 13):
-        image(robot, "jpeg2000", np.zeros(WIDTH * HEIGHT, np.uint8), WIDTH)
+        image(robot, encoding, np.zeros(WIDTH * HEIGHT, np.uint8), WIDTH)
         robot.until(lambda count=count: robot.parts.mapper.counters.read().refused == count, "the refusal")
-    robot.until(lambda: "jpeg2000" in robot.status()["message"], "the status")
+    robot.until(lambda: encoding in robot.status()["message"], "the status")
     assert robot.status()["level"] == DiagnosticStatus.ERROR
+
+
+@pytest.mark.parametrize("before", ["", "/", "//", " /"])
+@pytest.mark.parametrize("is_static", [False, True])
+def test_frames_of_tf_have_one_name_however_they_are_written(ros, before, is_static):
+    """So that nobody becomes a second parent of a frame that has one."""
+    node = ros.create_node("tree")
+    tree = TfTree(node, timeout_s=0.0)
+    odom_from_base = np.eye(4)
+    odom_from_base[:3, 3] = 1, 2, 3
+    sent = transform_message(odom_from_base, f"{before}odom", f"{before}base_footprint", 5)
+    tree._guarded(TFMessage(transforms=[sent]), is_static=is_static)
+    assert tree.parent("base_footprint") == "odom"
+    np.testing.assert_allclose(tree.look_up("odom", "base_footprint", 5), odom_from_base)
+    tree.close()
+    node.destroy_node()
 
 
 @pytest.mark.parametrize("length", [0.96, 0.99, 1.0, 1.04])
