@@ -12,14 +12,17 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import OccupancyGrid
 from nav_msgs.msg import Path as PathMessage
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from dvlt_ros import parameters
 from dvlt_ros.parameter_names import LAUNCH_ARGUMENTS
 from dvlt_ros.ros.config import NodeConfig, Settings
+from dvlt_ros.ros.inputs import pose_hint
 from dvlt_ros.ros.outputs.topics import Outputs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,6 +33,8 @@ MESSAGES = {
     "PointCloud2": PointCloud2,
     "Image": Image,
     "Path": PathMessage,
+    "MarkerArray": MarkerArray,
+    "Map": OccupancyGrid,
     "PoseWithCovariance": PoseWithCovarianceStamped,
 }
 # In place of an executable: notes its arguments and what chooses its transport, and ends well.
@@ -68,7 +73,9 @@ def test_rviz_shows_what_the_node_publishes(ros):
     manager = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]
     shown = {display["Topic"]["Value"]: display for display in manager["Displays"] if "Topic" in display}
     try:
-        assert shown.keys() == {"points", "map_points", "rgb/image_rect", "depth/image", "path", "pose"}
+        shown_from_the_start = {"points", "map_points", "rgb/image_rect", "depth/image", "path", "pose"}
+        assert {topic for topic, display in shown.items() if display["Enabled"]} == shown_from_the_start
+        assert shown.keys() - shown_from_the_start == {"mesh", "grid"}  # they cost time, and are made for a tick
         for topic, display in shown.items():
             plugin, kind = display["Class"].split("/")
             assert plugin == "rviz_default_plugins"
@@ -86,6 +93,8 @@ def test_rviz_looks_at_the_map_of_the_node():
     assert manager["Views"]["Current"]["Target Frame"] == "<Fixed Frame>"
     classes = [display["Class"] for display in manager["Displays"]]
     assert {"rviz_default_plugins/Grid", "rviz_default_plugins/TF"} <= set(classes)
+    (hint,) = [tool for tool in manager["Tools"] if tool["Class"].endswith("/SetInitialPose")]
+    assert hint["Topic"]["Value"] == pose_hint.TOPIC
 
 
 def test_the_layout_for_foxglove_shows_what_the_node_publishes(ros):
