@@ -28,8 +28,8 @@ class WindowPrediction:
     window_from_cam: np.ndarray  # (D, 4, 4) float64, rigid; NaN where no camera fits the rays
     intrinsics: np.ndarray  # (D, 3, 3) float64, pixels of the maps
     mapping: PixelMapping  # from the pictures' pixels to those of the maps
-    hidden: np.ndarray | None = None  # (D, h, w) float32: depth of what is masked, NaN elsewhere; None: nothing is
     landmarks: tuple[Landmarks, ...] = ()  # of each view, where the window was refined; empty: it was not
+    hidden: np.ndarray | None = None  # (D, h, w) float32: depth of what is masked, NaN elsewhere; None: nothing is
 
 
 class Predictor(Protocol):
