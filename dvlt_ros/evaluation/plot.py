@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import one_line
 from ..export.files import write_atomically
 from .report import NAMES
 from .trajectory import ALIGNMENTS, Evaluation, Matched
@@ -26,7 +27,8 @@ def write_plot(path: Path, matched: Matched, evaluation: Evaluation, up: Up) -> 
     _errors(errors, matched)
     _scales(figure.add_subplot(grid[1, 1], sharex=errors), matched, evaluation)
     ate = ", ".join(f"{evaluation.ate_m[name].rmse:.3f} m {NAMES[name]}" for name in ALIGNMENTS)
-    figure.suptitle(f"{Path(evaluation.estimate).name}: ATE {ate}, over {evaluation.path_m:.1f} m", fontsize=10)
+    title = f"{Path(evaluation.estimate).name}: ATE {ate}, over {evaluation.path_m:.1f} m"
+    figure.suptitle(one_line(title), fontsize=10, parse_math=False)
     png = io.BytesIO()
     figure.savefig(png, dpi=110, format="png")
     write_atomically(path, png.getvalue())

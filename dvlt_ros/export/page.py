@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import one_line
 from .colors import CONFIDENCE_COLORS, CONFIDENCE_LEGEND, DEPTH_COLORS, DEPTH_LEGEND
 from .files import write_atomically
 
@@ -51,7 +52,7 @@ def write_page(
         for row, (title, picture) in enumerate(pictures.items()):
             axis = figure.add_subplot(grid[row, column])
             shown = axis.imshow(**picture)
-            axis.set_title(title, fontsize=8)
+            axis.set_title(one_line(title), fontsize=8, parse_math=False)  # the name of a file is no formula
             axis.axis("off")
             if column == len(chosen) - 1 and row > 0:
                 bar = figure.colorbar(shown, ax=axis, shrink=0.8)
@@ -61,7 +62,7 @@ def write_page(
     _view(top, points, colors, positions, (1, 0), ("y, left", "x, forward"), "map from above")
     top.invert_xaxis()
     _view(side, points, colors, positions, (0, 2), ("x, forward", "z, up"), "map from the right")
-    figure.suptitle(caption, fontsize=9)
+    figure.suptitle(one_line(caption), fontsize=9, parse_math=False)
     png = io.BytesIO()
     figure.savefig(png, dpi=100, format="png")
     pyplot.close(figure)

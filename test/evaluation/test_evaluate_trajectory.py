@@ -226,7 +226,7 @@ def test_a_map_beside_a_straight_path_is_refused(square):
 
 def test_the_command_leaves_figures_and_a_picture(walk, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
-    truth, estimate, cloud = (tmp_path / name for name in ("truth.txt", "estimate.txt", "map.ply"))
+    truth, estimate, cloud = (tmp_path / name for name in ("truth.txt", "estimate $\\frac$.txt", "map.ply"))
     write_walk(truth, walk)
     write_walk(estimate, walk, shift=1.0)
     write_ply(cloud, walk[0].astype(np.float32), np.zeros((COUNT, 3), np.uint8))

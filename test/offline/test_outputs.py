@@ -155,7 +155,7 @@ def test_the_last_line_names_the_first_refusal_of_each_kind(photos, tmp_path, ca
     assert all(f"refused: {line}" in out.out + out.err for line in named)
 
 
-@pytest.mark.parametrize("name", ["zz\udcff.jpg", "zz\n.jpg", "zz\x1b[2J.jpg"])
+@pytest.mark.parametrize("name", ["zz\udcff.jpg", "zz\n.jpg", "zz\x1b[2J.jpg", "zz$\\frac$.jpg"])
 def test_names_that_are_no_text_take_no_result_away(photos, tmp_path, name, capsys):
     first, *_ = sorted(photos.iterdir())
     shutil.copy(first, photos / name)
