@@ -18,7 +18,7 @@ from .sensors.gravity import GravityConfig
 from .sensors.odometry import OdometryConfig
 from .sensors.rig_config import RigConfig
 from .sensors.sparse_depth import SparseDepthConfig
-from .submaps.config import ConfidenceConfig, RegistrationConfig
+from .submaps.config import ConfidenceConfig, MasksConfig, RegistrationConfig
 from .surfaces.config import SurfacesConfig
 from .surfaces.grid import Band
 
@@ -32,6 +32,7 @@ class MapperConfig:
     window: WindowConfig = group(WindowConfig)
     keyframes: KeyframeConfig = group(KeyframeConfig)
     confidence: ConfidenceConfig = group(ConfidenceConfig)
+    masks: MasksConfig = group(MasksConfig)
     registration: RegistrationConfig = group(RegistrationConfig)
     refinement: RefinementConfig = group(RefinementConfig)
     map: MapConfig = group(MapConfig)

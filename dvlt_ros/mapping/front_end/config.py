@@ -7,7 +7,7 @@ from typing import Protocol
 from ..budget.config import BudgetConfig, WindowConfig
 from ..inference.config import ModelConfig
 from ..keyframes.config import KeyframeConfig
-from ..submaps.config import ConfidenceConfig, RegistrationConfig
+from ..submaps.config import ConfidenceConfig, MasksConfig, RegistrationConfig
 
 
 class FrontEndConfig(Protocol):
@@ -27,6 +27,9 @@ class FrontEndConfig(Protocol):
 
     @property
     def confidence(self) -> ConfidenceConfig: ...
+
+    @property
+    def masks(self) -> MasksConfig: ...
 
     @property
     def registration(self) -> RegistrationConfig: ...

@@ -245,7 +245,8 @@ class FrontEnd:
         decoded = range(len(window.shared) - len(shared), len(window.views))
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
         confidence = self._config.confidence.for_checkpoint(self.predictor.cut_share)
-        placed = self._placer.place(window, shared, prediction, confidence, self._config.registration)
+        joining, masks = self._config.registration, self._config.masks
+        placed = self._placer.place(window, shared, prediction, confidence, joining, masks)
         self._latest_rig = placed.rig
         if placed.new:
             self._buffer.retain(last_frame_sets(placed.in_map, self._config.window.overlap))

@@ -22,6 +22,7 @@ from ...errors import AlignmentError, InputError
 from ...geometry import every
 from ..inference.prediction import WindowPrediction
 from ..pose_graph.config import LoopClosure
+from ..submaps.dynamics import Looking, seen_by
 from ..submaps.placement import shared_points, unprojected
 from ..submaps.registration import Registration, register_points
 from ..submaps.submap import SubmapViews
@@ -146,30 +147,15 @@ def _check_overlap(how: str, first: _Views, second: _Views, config: LoopVerifica
 
 
 def _comparison(views: _Views, others: _Views, tolerance: float) -> tuple[float, float]:
-    """Shares of the pixels of ``views`` that another view sees at the same depth, or sees through (larger depth).
-
-    Near an edge the other view's pixel may belong to the other surface, so a pixel counts as seen through only if all
-    pixels around it have a larger depth.
-    """
+    """Shares of the pixels of ``views`` that another view sees at the same depth, or looks through: see `seen_by`."""
     points = np.concatenate([_points(*view) for view in _each(views)])
     same, through = np.zeros(len(points), bool), np.zeros(len(points), bool)
     for depth, intrinsics, frame_from_cam in _each(others):
-        inside = (points - frame_from_cam[:3, 3]) @ frame_from_cam[:3, :3]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            pixels = np.floor((inside @ intrinsics.T)[:, :2] / inside[:, 2:])
-            height, width = depth.shape
-            seen = (inside[:, 2] > 0) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
-            columns, rows = np.where(seen[:, None], pixels, 0).astype(np.intp).T
-            same |= seen & (np.abs(depth[rows, columns] / inside[:, 2] - 1) <= tolerance)
-            through |= seen & (_nearest_around(depth)[rows, columns] / inside[:, 2] > 1 + tolerance)
+        its_same, its_through = seen_by(points, Looking.of(depth, intrinsics, frame_from_cam), tolerance)
+        same |= its_same
+        through |= its_through
     count = max(1, len(points))
     return float(same.sum()) / count, float((through & ~same).sum()) / count
-
-
-def _nearest_around(depth: np.ndarray) -> np.ndarray:
-    """(h, w): the smallest depth of each pixel and its eight neighbours; NaN is ignored."""
-    padded = np.pad(depth, 1, constant_values=np.nan)
-    return np.fmin.reduce(np.lib.stride_tricks.sliding_window_view(padded, (3, 3)), axis=(2, 3))
 
 
 def _each(views: _Views) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:

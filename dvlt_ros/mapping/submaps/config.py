@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ...parameters import check_parameters, parameter
+
+Detected = Literal["none", "moving", "sky", "both"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,30 @@ class ConfidenceConfig:
     def for_checkpoint(self, cut_share: float) -> ConfidenceConfig:
         """With the checkpoint's own share where none is set."""
         return self if self.cut_share >= 0 else replace(self, cut_share=cut_share)
+
+
+@dataclass(frozen=True)
+class MasksConfig:
+    """What is left out of the map without a mask that says so."""
+
+    GROUP: ClassVar[str] = "masks"
+    detect: Detected = parameter(
+        "none", "moving: what views of a window look through, and no more see; sky: what reaches down from the image's "
+        "upper edge, four times as far and half as confident as the ground", live=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    @property
+    def moving(self) -> bool:
+        """Whether what moves is left out."""
+        return self.detect in ("moving", "both")
+
+    @property
+    def sky(self) -> bool:
+        """Whether sky is left out."""
+        return self.detect in ("sky", "both")
 
 
 @dataclass(frozen=True)

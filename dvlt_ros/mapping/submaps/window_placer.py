@@ -15,7 +15,8 @@ from ..inference.borders import without_borders, without_masked
 from ..inference.prediction import WindowPrediction
 from ..sensors.gravity import Gravity, GravityError
 from ..sensors.rig import Rig, RigFit, RigReport
-from .config import ConfidenceConfig, RegistrationConfig
+from .config import ConfidenceConfig, MasksConfig, RegistrationConfig
+from .dynamics import without_dynamics
 from .placement import MAP_FROM_OPTICAL, MapFrame, anchor_views, without_the_blind
 
 NO_CAMERA = "no camera explains their rays"
@@ -66,6 +67,7 @@ class WindowPlacer:
         prediction: WindowPrediction,
         confidence: ConfidenceConfig,
         joining: RegistrationConfig,
+        masks: MasksConfig,
     ) -> PlacedViews:
         """Places the window's views, or says in ``problem`` why that is not possible.
 
@@ -91,6 +93,8 @@ class WindowPlacer:
         if registration.state == "refused":
             self._notify(f"a new map begins: a window does not join it, {registration.reason}")
         placed = anchor_views(views, prediction, map_from_window)
+        num_old = sum(anchor.view not in window.new for anchor in placed)
+        placed = without_dynamics(placed, num_old, masks)
         new = tuple(anchor for anchor in placed if anchor.view in window.new)
         known = window.shared if registration.state == "joined" else [a for a in placed if a.view not in window.new]
         rig = None if fit is None else RigReport(fit.scale_in(map_from_window), fit.residual_deg)
