@@ -41,7 +41,8 @@ from .offline.saved_maps import add_hint_option, beginning, check_loaded, check_
 from .offline.scenes import add_export_option
 from .offline.sensors import add_sensor_options, open_images, open_sensors, set_camera_names
 from .offline.summary import cameras_of, gravity_of, lengths_of, loops_of, refusals_of, relocalization_of
-from .photos import LONGEST_EDGE, OnCanvas, for_photos
+from .photos import LONGEST_EDGE, OnCanvas
+from .photos.windows import for_photos
 from .sources import Source, SourceImage
 from .sources.images import MAX_LISTED
 

@@ -39,6 +39,21 @@ TINY = {
 }
 
 
+LONG = (
+    "test_browser.py",
+    "test_graphs.py",
+    "test_train.py",
+    "test_limits.py",
+    "test_localization.py",
+    "test_colcon.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: processes that share the suite end at about the same time."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session")
 def parity() -> Callable[[str], Any]:
     """Loads a file of reference numbers of the published implementation: .npz or .json.

@@ -9,11 +9,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from cv_bridge import CvBridge
 from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped, Transform, TransformStamped
 from nav_msgs.msg import OccupancyGrid, Path
-from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 from transforms3d.quaternions import mat2quat, quat2mat
 
@@ -21,18 +19,10 @@ from ..errors import DataError
 from ..mapping.outputs.rendering import POINT, POINT_FIELDS, RenderedFrame
 from ..mapping.surfaces.grid import Grid
 from ..sources.poses import pose_from_quaternion
+from .image_messages import header as header
+from .image_messages import image_message as image_message
 
-BRIDGE = CvBridge()
 PNG_QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # as image_transport does
-
-
-def header(frame_id: str, stamp_ns: int) -> Header:
-    return Header(frame_id=frame_id, stamp=Time(nanoseconds=stamp_ns).to_msg())
-
-
-def image_message(image: np.ndarray, encoding: str, head: Header) -> Image:
-    """(H, W) float32 as 32FC1 or (H, W, 3) uint8 as rgb8."""
-    return BRIDGE.cv2_to_imgmsg(image, encoding, head)
 
 
 def compressed_depth_message(depth: np.ndarray, head: Header) -> CompressedImage:

@@ -1,20 +1,21 @@
-"""ROS parameters from the dataclasses that own their defaults, and back."""
+"""The node's parameters: settings from them, and changes while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import Field, fields, replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..errors import ConfigError
 from ..parameter_names import renamed
-from ..parameters import choices_of, from_groups, group_types, groups_of, held, meant, parameter_name, parameters_of
+from ..parameters import from_groups, group_types, groups_of, held, parameter_name, parameters_of
 from .config import Settings
+from .declaring import converted, declare
 
 Config = TypeVar("Config", bound=Any)
 OF_OTHERS = ("qos_overrides.", "diagnostic_updater.")  # declared elsewhere, later or never
@@ -51,8 +52,7 @@ class Parameters:
         known = {parameter_name(config, field): field for field in fields(config)}
         hints = held(type(config))
         own = {
-            name: _converted(known[name], hints[known[name].name], values[name])
-            for name in values.keys() & known.keys()
+            name: converted(known[name], hints[known[name].name], values[name]) for name in values.keys() & known.keys()
         }
         own = {name: value for name, value in own.items() if value != getattr(config, known[name].name)}
         if self._is_live() and (fixed := [name for name in own if not known[name].metadata["live"]]):
@@ -74,48 +74,3 @@ def unknown_parameters(node: Node) -> Iterator[str]:
             continue
         close = get_close_matches(name, names, 1) or [known for known in names if known.split(".")[-1] == name]
         yield f"there is no parameter {name}" + (f", did you mean {close[0]}?" if close else "")
-
-
-def descriptor(field: Field[Any], config_type: type) -> ParameterDescriptor:
-    """Description, range and choices of a parameter."""
-    text = field.metadata["description"]
-    if choices := choices_of(held(config_type)[field.name]):
-        text += f" (one of {', '.join(map(str, choices))})"
-    if field.metadata["live"]:
-        text += "; may change at any time"
-    if field.metadata["expert"]:
-        text += "; for experts"
-    # Numbers may be written without a decimal point, an empty list has no type, and choices may be words and numbers;
-    # the dataclass checks it.
-    is_mixed = len({type(choice) for choice in choices}) > 1
-    found = ParameterDescriptor(description=text, dynamic_typing=isinstance(field.default, float | tuple) or is_mixed)
-    low, high = field.metadata["low"], field.metadata["high"]
-    if low is not None and isinstance(field.default, float):
-        found.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
-    elif low is not None:
-        found.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
-    return found
-
-
-def declare(node: Node, config_type: type[Config]) -> Config:
-    """Declares the fields of a dataclass as parameters and reads them.
-
-    Raises:
-        ConfigError: the dataclass refuses a value.
-    """
-    names = {field.name: parameter_name(config_type, field) for field in fields(config_type)}
-    for field in fields(config_type):
-        node.declare_parameter(names[field.name], field.default, descriptor(field, config_type))
-    hints = held(config_type)
-    values = {
-        f.name: _converted(f, hints[f.name], node.get_parameter(names[f.name]).value) for f in fields(config_type)
-    }
-    return config_type(**values)
-
-
-def _converted(field: Field[Any], hint: Any, value: Any) -> Any:
-    if choices := choices_of(hint):
-        return meant(value, choices)
-    if isinstance(field.default, tuple) and isinstance(value, list | tuple):
-        return tuple(value)
-    return float(value) if isinstance(field.default, float) and type(value) is int else value

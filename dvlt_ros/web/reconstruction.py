@@ -19,7 +19,8 @@ from ..mapping.mapper import Mapper
 from ..mapping.maps.map_update import MapUpdate
 from ..mapping.outputs.rendering import on_depth_grid
 from ..mapping.submaps.config import ConfidenceConfig
-from ..photos import Canvas, for_photos
+from ..photos import Canvas
+from ..photos.windows import for_photos
 from .choices import card_of, title_of
 from .photos import Photos
 from .scene import Scene

@@ -13,7 +13,8 @@ from dvlt_ros.mapping.inference import memory
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
 from dvlt_ros.model import Dvlt, DvltConfig
-from dvlt_ros.photos import for_photos, windows
+from dvlt_ros.photos import windows
+from dvlt_ros.photos.windows import for_photos
 
 SIZE = (480, 640)
 

@@ -31,8 +31,8 @@ from ...lens import Lens
 from ...parameters import check_parameters, parameter
 from ...sources import Source, SourceImage, open_source
 from ...sources.times import DEFAULT_RATE_HZ
-from ..messages import header, image_message
-from ..parameters import declare
+from ..declaring import declare
+from ..image_messages import header, image_message
 from ..program import ros_program
 
 QUEUE = 10

@@ -39,13 +39,18 @@ def walk(count, step=0.08, turn=0.02, start=0):
     )
 
 
+def repeating_blur(noise, sigma):
+    around = int(6 * sigma)
+    blurred = cv2.GaussianBlur(np.pad(noise, around, mode="wrap"), (0, 0), sigma)
+    return blurred[around:-around, around:-around]
+
+
 def pattern(seed, contrast=1.0, period=0):
     """A square grey image, 0 to 1, that goes on when it is repeated; ``period``: its size in pixels."""
     rng = np.random.default_rng(seed)
     size = period or 1024
-    layers = [cv2.GaussianBlur(np.tile(rng.random((size, size)), (3, 3)), (0, 0), s) for s in (1.5, 4, 10)]
-    middle = [layer[size : 2 * size, size : 2 * size] for layer in layers]
-    mixed = sum((layer - layer.mean()) / layer.std() for layer in middle)
+    layers = [repeating_blur(rng.random((size, size)), sigma) for sigma in (1.5, 4, 10)]
+    mixed = sum((layer - layer.mean()) / layer.std() for layer in layers)
     return np.clip(0.5 + contrast * 0.14 * mixed, 0, 1).astype(np.float32)
 
 
