@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..frame_names import frame_name
+from ..frame_names import frame_name, message_stamp_ns
 from ..geometry import quaternion_from_matrix
 
 INSTALL = "pip install 'rosbags>=0.11,<0.12'"
@@ -31,11 +31,6 @@ OF_FRAMES = ("depth/image", "depth/camera_info", "rgb/image_rect", "confidence/i
 LATCHED = ("map_points", "path")  # as the node offers them: whoever comes later gets the last one
 DEPTHS = {"tf": 100} | dict.fromkeys(LATCHED, 1)  # of the publishers' queues; others 5
 MAX_SECONDS = 2**31  # of a stamp
-
-
-def message_stamp_ns(stamp_ns: int) -> int:
-    """As a message has it, where 0 is a stamp that was never set, and TF's latest: the time 0 is 1 ns later there."""
-    return stamp_ns or 1
 
 
 class McapRecording:

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..export import McapRecording
-from ..export.mcap import message_stamp_ns, topics_of
+from ..export.mcap import topics_of
+from ..frame_names import message_stamp_ns
 from ..mapping.data.frames import Reconstruction
 from ..mapping.maps.map_part import MapSnapshot
 from ..mapping.outputs.rendering import POINT, RenderedFrame, point_records

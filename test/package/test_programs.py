@@ -64,6 +64,14 @@ def program(body: str) -> list[str]:
     return ["-c", f"import sys, time\nfrom dvlt_ros import programs\ndef main():\n{lines}programs.run(main)"]
 
 
+@pytest.mark.parametrize("module", ["dvlt_ros.web.visitors.reader", "dvlt_ros.ros.tools.play_camera"])
+def test_what_only_reads_images_starts_without_pytorch(module):
+    if ".ros." in module:
+        pytest.importorskip("rclpy", reason="ROS 2 is not there; `make test` brings its wheels")
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_ctrl_c_while_it_works_lets_it_tidy_up():
     body = """
 try:

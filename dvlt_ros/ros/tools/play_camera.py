@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 
 from ... import programs
 from ...errors import ConfigError, InputError
-from ...export.mcap import message_stamp_ns
+from ...frame_names import message_stamp_ns
 from ...lens import Lens
 from ...parameters import check_parameters, parameter
 from ...sources import Source, SourceImage, open_source
