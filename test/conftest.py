@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import json
+import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,13 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# One thread per library, here and in every program that a test starts: small arrays, and tests run beside each other.
+# Threads that wait for each other cost more than they save. Said before the libraries are imported.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
+
 import numpy as np
 import pytest
 import torch
 
 from dvlt_ros.model import Dvlt, DvltConfig
 
-torch.set_num_threads(1)  # small tensors: threads that wait for each other cost more than they save
+torch.set_num_threads(1)
 
 PARITY = Path(__file__).parent / "data" / "parity"
 FULL_PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity"
@@ -47,6 +52,17 @@ LONG = (
     "test_localization.py",
     "test_colcon.py",
 )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """One process at a time imports a test file: what the first one compiles, the others find."""
+    if not isinstance(collector, pytest.Module):
+        yield
+        return
+    with collector.path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,8 +9,8 @@ import pytest
 from textured_room import (
     INTRINSICS,
     MAP_SIZE,
-    PATTERNS,
     SIZE,
+    SURFACES,
     frames,
     is_networks,
     network,
@@ -61,7 +61,7 @@ def test_a_plane_alone_keeps_the_networks_answer():
 def test_a_moving_object_that_fills_a_third_does_not_move_the_camera(images):
     moving = []
     for i, frame in enumerate(images):
-        image, tile = frame.image.copy(), (255 * PATTERNS[9]).astype(np.uint8)
+        image, tile = frame.image.copy(), (255 * pattern(9)).astype(np.uint8)
         left, top = 60 + 9 * i, 20 - 2 * i
         image[max(top, 0) : top + 200, left : left + 128] = tile[max(-top, 0) : 200, :128, None]
         moving.append(replace(frame, image=image))
@@ -103,8 +103,8 @@ def test_rows_exposed_one_after_another_do_no_harm(images):
 
 
 def test_repeated_texture_is_refined_rightly_or_not_at_all():
-    tiles = tuple(pattern(seed, period=24) for seed in range(18))
-    repeated, answer = frames(POSES, patterns=tiles), network(POSES, turn=0.03, shift=0.05)
+    repeated = frames(POSES, patterns=lambda number: pattern(number, period=24))
+    answer = network(POSES, turn=0.03, shift=0.05)
     refined = WindowRefiner().refine(repeated, answer, matching_ms=100)
     before, after = (pose_errors(a.window_from_cam, POSES) for a in (answer, refined))
     assert after[0] <= before[0] + 0.3
@@ -112,7 +112,7 @@ def test_repeated_texture_is_refined_rightly_or_not_at_all():
 
 
 def test_a_frame_from_elsewhere_keeps_its_pose_and_spoils_no_other(images):
-    elsewhere = frames([pose((0, 0, 0), np.pi)], patterns=PATTERNS[::-1])[0].image
+    elsewhere = frames([pose((0, 0, 0), np.pi)], patterns=lambda number: pattern(SURFACES - 1 - number))[0].image
     swapped = [replace(f, image=elsewhere) if i == 3 else f for i, f in enumerate(images)]
     refined = WindowRefiner().refine(swapped, network(POSES, turn=0.05, shift=0.1))
     assert refined.report.state == "refined"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from textured_room import INTRINSICS, PATTERNS, SIZE, cast, frames, pose, walk
+from textured_room import INTRINSICS, SIZE, cast, frames, pose, walk
 
 from dvlt_ros.refinement.tracking.flow import FlowTracker
 from dvlt_ros.refinement.tracking.tracks import TrackStore, linked, normalised
@@ -101,4 +101,3 @@ def test_a_stream_of_another_size_begins_anew(window):
     other = tracker.track(cv2.resize(images[1].image, (240, 180)))
     assert other.continued == 0
     assert not set(first.tracks) & set(other.tracks)
-    assert len(PATTERNS) > 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -18,6 +20,7 @@ BOXES = (
     np.array([[0.5, -0.3, 2.6], [1.5, 1.3, 3.4]]),
 )
 PIXELS_PER_METRE = 90.0
+SURFACES = 18  # six walls, six faces of each box
 
 
 def pose(position, yaw=0.0, pitch=0.0, roll=0.0):
@@ -45,11 +48,12 @@ def repeating_blur(noise, sigma):
     return blurred[around:-around, around:-around]
 
 
+@cache
 def pattern(seed, contrast=1.0, period=0):
     """A square grey image, 0 to 1, that goes on when it is repeated; ``period``: its size in pixels."""
     rng = np.random.default_rng(seed)
     size = period or 1024
-    layers = [repeating_blur(rng.random((size, size)), sigma) for sigma in (1.5, 4, 10)]
+    layers = [repeating_blur(rng.random((size, size)).astype(np.float32), sigma) for sigma in (1.5, 4, 10)]
     mixed = sum((layer - layer.mean()) / layer.std() for layer in layers)
     return np.clip(0.5 + contrast * 0.14 * mixed, 0, 1).astype(np.float32)
 
@@ -84,12 +88,12 @@ def cast(world_from_cam, boxes=BOXES, size=SIZE, intrinsics=INTRINSICS):
     return depth, surface, np.take_along_axis(points, others, axis=-1)
 
 
-def photograph(world_from_cam, patterns, boxes=BOXES, size=SIZE, intrinsics=INTRINSICS):
-    """(H, W, 3) uint8."""
+def photograph(world_from_cam, patterns=pattern, boxes=BOXES, size=SIZE, intrinsics=INTRINSICS):
+    """(H, W, 3) uint8; ``patterns`` gives the pattern of a surface by its number."""
     _, surface, where = cast(world_from_cam, boxes, size, intrinsics)
     gray = np.zeros(size, dtype=np.float32)
     for number in np.unique(surface):
-        tile = patterns[int(number) % len(patterns)]
+        tile = patterns(int(number) % SURFACES)
         at = ((where * PIXELS_PER_METRE + 37 * number) % (len(tile) - 1)).astype(np.float32)
         seen = cv2.remap(tile, at[..., 0], at[..., 1], cv2.INTER_LINEAR)
         gray = np.where(surface == number, seen, gray)
@@ -102,10 +106,7 @@ def depth_map(world_from_cam, boxes=BOXES):
     return cast(world_from_cam, boxes, MAP_SIZE, scaled)[0].astype(np.float32)
 
 
-PATTERNS = tuple(pattern(seed) for seed in range(18))
-
-
-def frames(poses, patterns=PATTERNS, boxes=BOXES, first=0, intrinsics=INTRINSICS, cameras_say=INTRINSICS):
+def frames(poses, patterns=pattern, boxes=BOXES, first=0, intrinsics=INTRINSICS, cameras_say=INTRINSICS):
     return [
         WindowFrame(first + i, photograph(pose, patterns, boxes, intrinsics=intrinsics), cameras_say)
         for i, pose in enumerate(poses)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch._dynamo.testing import CompileCounter
 
 pytest.importorskip("accelerate", reason="needs the training extra: pip install '.[training]'")
 pytest.importorskip("hydra", reason="needs the training extra: pip install '.[training]'")
@@ -148,6 +147,8 @@ def test_the_terms_are_those_counted_by_hand(make_model):
 
 
 def test_compiled_blocks_are_watched_and_compiled_once_whatever_the_steps(make_model, monkeypatch):
+    from torch._dynamo.testing import CompileCounter  # seconds, for this test alone
+
     views = wall((0.0, 0, 0), (0.3, 0, 0))
     plain, compiled = make_model(), make_model()
     counter, real = CompileCounter(), torch.compile
