@@ -24,9 +24,9 @@ BEND = 0.04  # of the inverse depth over three pixels, relative: an edge
 DOUBT = 0.5  # of the weight stays where something is seen through: what moves away is gone after a few frames
 HELD = np.float32(0.5 * DISTANCE_UNIT)  # below this mean a voxel belongs to a surface
 OFFSETS = voxel_places() + 0.5
-FREE_RAYS = 20  # along the shorter side of the image, which look for free blocks
+FREE_RAYS = 12  # along the shorter side of the image, which look for free blocks
 CORNERS_OF_BLOCK = np.array(list(product((-0.5, 0.5), repeat=3)))
-CHUNK = 32  # blocks whose voxels are projected together: their arrays stay in the processor's cache
+CHUNK = 64  # blocks whose voxels are projected together: their arrays stay in the processor's cache
 TINY = np.float32(1e-9)
 
 
@@ -155,50 +155,104 @@ def _seen_blocks(volume: Volume, view: DepthView, depth: np.ndarray) -> np.ndarr
     return volume.keys[seen]
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """`_Pixels` to be looked up by flat index; a border of one pixel, where nothing is seen, is around the image.
+
+    A voxel at (x, y, z) of the camera is at (fx x + cx z, fy y + cy z, z) here, which over z is its pixel, in voxels.
+    """
+
+    camera: np.ndarray  # (3, 3) float64: voxels of the camera to such places, with the border
+    size: tuple[int, int]  # rows and columns with the border
+    reach: np.ndarray  # (P,) float32 inverse depth: what is closer has something to learn from the pixel; inf: nothing
+    planes: np.ndarray  # (P, 4) float32: those of `_Pixels` for such places, and the distance
+    trust: np.ndarray  # (P,) float32, in WEIGHT_UNIT
+    is_surface: np.ndarray  # (P,) bool
+    colors: np.ndarray  # (P, 3) uint8
+
+    @classmethod
+    def of(cls, view: DepthView, pixels: _Pixels, voxel_size: float) -> _Table:
+        camera = view.intrinsics.astype(np.float64)
+        camera[:2, 2] += 1
+        normals, offset = pixels.planes[..., :3], pixels.planes[..., 3:] / np.float32(voxel_size)
+        planes = np.concatenate([normals @ np.linalg.inv(camera).astype(np.float32), offset], axis=-1)
+        limit = np.where(pixels.is_surface, np.float32(-BEHIND), np.float32(TRUNCATION))
+        depth = pixels.depth / np.float32(voxel_size)
+        farther = 1 - limit / planes[..., 3]  # of the way to the plane, along any ray
+        slope = (np.abs(planes[..., 0]) + np.abs(planes[..., 1])) / (2 * planes[..., 3])  # to the pixel's corner
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = np.where(farther > 0, np.maximum(1 / depth - slope, 0) / farther, np.float32(np.inf))
+        trust = WEIGHT_UNIT / (1 + np.square(depth / np.float32(FULL_WEIGHT)))
+        reach[np.isnan(depth)] = np.inf
+        bordered = np.pad(reach, 1, constant_values=np.inf)
+        flat = (_bordered(values) for values in (planes, trust, pixels.is_surface, view.colors))
+        return cls(camera, bordered.shape, bordered.reshape(-1), *flat)
+
+
+def _bordered(values: np.ndarray) -> np.ndarray:
+    """(P, ...) of values (h, w, ...), with zeros around the image."""
+    padded = np.pad(values, [(1, 1), (1, 1)] + [(0, 0)] * (values.ndim - 2))
+    return padded.reshape(-1, *values.shape[2:])
+
+
 def _update(volume: Volume, keys: np.ndarray, view: DepthView, pixels: _Pixels) -> None:
     """The weighted mean of distances and, close to surfaces, of colours in the voxels of these blocks."""
-    limit = np.where(pixels.is_surface, np.float32(-BEHIND), np.float32(TRUNCATION)).reshape(-1)
-    doubts = np.where(pixels.is_surface, np.float32(TRUNCATION), np.float32(np.inf)).reshape(-1)
-    planes = pixels.planes.reshape(-1, 4) / np.float32(volume.voxel_size)
-    depth = pixels.depth.reshape(-1) / np.float32(FULL_WEIGHT * volume.voxel_size)
-    trust, shades = WEIGHT_UNIT / (1 + depth * depth), view.colors.reshape(-1, 3)
-    distances, weights, colors = volume.distance.reshape(-1), volume.weight.reshape(-1), volume.color.reshape(-1, 3)
+    table = _Table.of(view, pixels, volume.voxel_size)
+    camera_from_map = table.camera @ view.map_from_cam[:3, :3].T
+    offsets = (camera_from_map @ OFFSETS.T).astype(np.float32)
+    corners = (volume.centers(keys) - volume.block_size / 2 - view.map_from_cam[:3, 3]) / volume.voxel_size
+    corners, rows = (camera_from_map @ corners.T).astype(np.float32), volume.rows_of(keys)
     for start in range(0, len(keys), CHUNK):
-        voxels, seen_by, (x, y, z) = _projected(volume, keys[start : start + CHUNK], view)
-        nx, ny, nz, offset = np.ascontiguousarray(planes.take(seen_by, axis=0).T)
-        distance = offset - nx * x - ny * y - nz * z
-        used = np.flatnonzero(distance > limit.take(seen_by))  # no NaN
-        voxels, distance, seen_by = voxels.take(used), distance.take(used), seen_by.take(used)
-        weight = trust.take(seen_by) * np.minimum(1, (distance + np.float32(BEHIND)) * np.float32(1 / (BEHIND - 1)))
-        before, mean = weights.take(voxels).astype(np.float32), distances.take(voxels).astype(np.float32)
-        before *= np.where((distance > doubts.take(seen_by)) & (mean < HELD), np.float32(DOUBT), np.float32(1))
-        weight += before
-        share = 1 - before / weight
-        change = share * (np.minimum(distance * np.float32(DISTANCE_UNIT / TRUNCATION), DISTANCE_UNIT) - mean)
-        distances[voxels] = (mean + change).astype(np.int16)
-        change = np.abs(change) + np.where((before < MIN_WEIGHT) & (weight >= MIN_WEIGHT), DISTANCE_UNIT, np.float32(0))
-        volume.change += np.bincount(voxels >> VOXEL_BITS, change, len(volume.change))
-        weights[voxels] = np.minimum(weight, np.float32(WEIGHT_UNIT * MAX_WEIGHT)).astype(np.uint16)
-        near = np.flatnonzero(np.abs(distance) < 1)
-        voxels, seen_by, share = voxels.take(near), seen_by.take(near), share.take(near)
-        shade = colors.take(voxels, axis=0).astype(np.float32)
-        shade += share[:, None] * (shades.take(seen_by, axis=0) - shade)
-        colors[voxels] = (shade + np.float32(0.5)).astype(np.uint8)
+        chunk = slice(start, start + CHUNK)
+        observed, seen_by, distance = _observed(table, corners[:, chunk], offsets)
+        _average(volume, rows[chunk], observed, seen_by, distance, table)
 
 
-def _projected(
-    volume: Volume, keys: np.ndarray, view: DepthView
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-    """The voxels that lie in the image: their index in the flat arrays (N,), their pixel (N,), their x, y, z (N,)."""
-    rotation = view.map_from_cam[:3, :3]
-    corners = rotation.T @ (volume.centers(keys) - volume.block_size / 2 - view.map_from_cam[:3, 3]).T
-    offsets = rotation.T @ (volume.voxel_size * OFFSETS.T)
-    x, y, z = (corners.astype(np.float32)[:, :, None] + offsets.astype(np.float32)[:, None]).reshape(3, -1)
-    height, width = view.depth.shape
-    (fx, _, cx), (_, fy, cy) = view.intrinsics[:2].astype(np.float32)
-    inverse = 1 / np.maximum(z, TINY)
-    u, v = fx * x * inverse + cx, fy * y * inverse + cy
-    inside = np.flatnonzero((z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height))
-    pixels = v.take(inside).astype(np.int32) * np.int32(width) + u.take(inside).astype(np.int32)
-    voxels = (volume.rows_of(keys)[:, None] * VOXELS + np.arange(VOXELS)).reshape(-1)
-    return voxels.take(inside), pixels, (x.take(inside), y.take(inside), z.take(inside))
+def _observed(table: _Table, corners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of blocks with corners (3, B): the voxels (N,) that the view observes, counted over the blocks, the pixel (N,) of
+    each, and its distance (N,) before the plane there.
+    """
+    a, b, z = (corners[:, :, None] + offsets[:, None]).reshape(3, -1)
+    rows, columns = table.size
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # behind the camera
+        inverse = 1 / z
+        u, v = np.clip(a * inverse, 0, columns - 1), np.clip(b * inverse, 0, rows - 1)
+        pixels = v.astype(np.int32)
+        pixels *= np.int32(columns)
+        pixels += u.astype(np.int32)
+    observed = np.flatnonzero(inverse > table.reach.take(pixels, mode="clip"))
+    seen_by = pixels.take(observed)
+    of_a, of_b, of_z, offset = np.ascontiguousarray(table.planes.take(seen_by, axis=0).T)
+    of_a *= a.take(observed)
+    of_b *= b.take(observed)
+    of_z *= z.take(observed)
+    return observed, seen_by, offset - of_a - of_b - of_z
+
+
+def _average(
+    volume: Volume, rows: np.ndarray, observed: np.ndarray, seen_by: np.ndarray, distance: np.ndarray, table: _Table
+) -> None:
+    distances, weights, colors = volume.distance.reshape(-1), volume.weight.reshape(-1), volume.color.reshape(-1, 3)
+    block = observed >> VOXEL_BITS
+    voxels = rows.take(block) * VOXELS + (observed & (VOXELS - 1))
+    weight = table.trust.take(seen_by) * np.clip((distance + np.float32(BEHIND)) / np.float32(BEHIND - 1), TINY, 1)
+    before, mean = weights.take(voxels).astype(np.float32), distances.take(voxels).astype(np.float32)
+    through = np.flatnonzero((distance > TRUNCATION) & (mean < HELD))
+    before[through[table.is_surface.take(seen_by.take(through))]] *= np.float32(DOUBT)
+    weight += before
+    share = 1 - before / weight
+    change = np.minimum(distance * np.float32(DISTANCE_UNIT / TRUNCATION), DISTANCE_UNIT)
+    change -= mean
+    change *= share
+    mean += change
+    distances[voxels] = mean.astype(np.int16)
+    np.abs(change, out=change)
+    change[np.abs(mean) > DISTANCE_UNIT / TRUNCATION] = 0
+    change[(before < MIN_WEIGHT) & (weight >= MIN_WEIGHT)] += DISTANCE_UNIT
+    volume.change[rows] += np.bincount(block, change, len(rows))
+    weights[voxels] = np.minimum(weight, np.float32(WEIGHT_UNIT * MAX_WEIGHT)).astype(np.uint16)
+    near = np.flatnonzero(np.abs(distance) < 1)
+    voxels, share = voxels.take(near), share.take(near)
+    shade = colors.take(voxels, axis=0).astype(np.float32)
+    shade += share[:, None] * (table.colors.take(seen_by.take(near), axis=0) - shade)
+    colors[voxels] = (shade + np.float32(0.5)).astype(np.uint8)

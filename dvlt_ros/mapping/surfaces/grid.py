@@ -41,9 +41,8 @@ class GridBuilder:
         self.band = band
         self.floor: float | None = None  # height in the map; None: no floor has been seen
         self._volume = volume
-        self._is_free = np.zeros((0, EDGE, EDGE), bool)  # of each block's columns, beside the keys
-        self._is_occupied = np.zeros((0, EDGE, EDGE), bool)
-        self._levels = np.zeros((0, 2))  # number and mean height of each block's level surfaces
+        self._cells = np.empty((0, EDGE, EDGE), np.int8)  # of each block's columns, beside the keys
+        self._levels = np.empty((0, 2))  # number and mean height of each block's level surfaces
         self._keys = np.empty(0, np.int64)
 
     def follow(self, changed: np.ndarray, highest_floor: float) -> None:
@@ -51,31 +50,27 @@ class GridBuilder:
         self._carry_over()
         changed = changed[self._volume.rows_of(changed) != UNSEEN]
         places = np.searchsorted(self._keys, changed)
-        self._levels[places] = _levels(self._volume, changed)
+        low = places_of(changed)[:, 2] * self._volume.block_size < highest_floor
+        self._levels[places[low]] = _levels(self._volume, changed[low])
         floor = self._find_floor(highest_floor)
         is_new = floor is not None and (self.floor is None or abs(floor - self.floor) > self._volume.voxel_size / 2)
         if is_new:
             self.floor, changed, places = floor, self._keys, np.arange(len(self._keys))
         if self.floor is not None:
-            columns = self._columns(changed, self.floor)
-            self._is_free[places], self._is_occupied[places] = columns
+            self._cells[places] = self._columns(changed, self.floor)
 
     def grid(self) -> Grid | None:
         """None: no floor has been seen, or nothing above it."""
-        seen = np.flatnonzero((self._is_free | self._is_occupied).any(axis=(1, 2)))
+        seen = np.flatnonzero((self._cells != UNKNOWN).any(axis=(1, 2)))
         if self.floor is None or not len(seen):
             return None
-        places = places_of(self._keys[seen])
+        places = places_of(self._keys[seen])[:, :2]
+        starts = np.flatnonzero(np.diff(places, axis=0, prepend=places[:1] - 1).any(axis=1))  # of each pile of blocks
+        piles, places = np.maximum.reduceat(self._cells[seen], starts), places[starts]
         lowest = places.min(axis=0)
-        columns, rows = (places.max(axis=0) - lowest + 1)[:2].tolist()
-        is_free, is_occupied = (np.zeros((columns, rows, EDGE, EDGE), bool) for _ in range(2))
-        for height in np.unique(places[:, 2]):
-            layer = places[:, 2] == height
-            at = tuple((places[layer] - lowest)[:, :2].T)
-            is_free[at] |= self._is_free[seen[layer]]
-            is_occupied[at] |= self._is_occupied[seen[layer]]
-        cells = np.full(is_free.shape, UNKNOWN, np.int8)
-        cells[is_free], cells[is_occupied] = FREE, OCCUPIED
+        columns, rows = (places.max(axis=0) - lowest + 1).tolist()
+        cells = np.full((columns, rows, EDGE, EDGE), UNKNOWN, np.int8)
+        cells[tuple((places - lowest).T)] = piles
         block = self._volume.block_size
         from_above = cells.transpose(1, 3, 0, 2).reshape(rows * EDGE, columns * EDGE)
         return Grid(from_above, self._volume.voxel_size, (lowest[0] * block, lowest[1] * block), self.floor)
@@ -86,11 +81,9 @@ class GridBuilder:
         if len(keys) == len(self._keys) and (keys == self._keys).all():
             return
         _, old, new = np.intersect1d(self._keys, keys, assume_unique=True, return_indices=True)
-        for name in ("_is_free", "_is_occupied", "_levels"):
-            before = getattr(self, name)
-            after = np.zeros((len(keys), *before.shape[1:]), before.dtype)
-            after[new] = before[old]
-            setattr(self, name, after)
+        cells, levels = np.full((len(keys), EDGE, EDGE), UNKNOWN, np.int8), np.zeros((len(keys), 2))
+        cells[new], levels[new] = self._cells[old], self._levels[old]
+        self._cells, self._levels = cells, levels
         self._keys = keys.copy()
 
     def _find_floor(self, highest: float) -> float | None:
@@ -109,39 +102,39 @@ class GridBuilder:
         half = np.cumsum(area[of_floor][order])
         return float(heights[of_floor][order][np.searchsorted(half, half[-1] / 2)])
 
-    def _columns(self, keys: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
-        """Whether each column (B, 8, 8) of the blocks is free and whether it is occupied."""
-        volume, (rows, heights) = self._volume, _heights(self._volume, keys)
-        above = heights - floor
+    def _columns(self, keys: np.ndarray, floor: float) -> np.ndarray:
+        """(B, 8, 8) int8 of the blocks: what each column says of its cell."""
+        cells = np.full((len(keys), EDGE, EDGE), UNKNOWN, np.int8)
+        above = _heights(self._volume, keys) - floor
         in_band = (above >= self.band.lowest) & (above <= self.band.highest)  # (B, 8), by the height of the voxel
-        is_low = in_band & (above <= self.band.lowest + LOW_LAYERS * volume.voxel_size)
-        shape = (len(keys), EDGE, EDGE, EDGE)
-        distance = volume.distance[rows].reshape(shape)
-        is_known = (volume.weight[rows] >= MIN_WEIGHT).reshape(shape)
-        is_surface = is_known & (distance < SURFACE)
-        is_free = is_known & ~is_surface & is_low[:, None, None]
-        return is_free.any(axis=3), (is_surface & in_band[:, None, None]).any(axis=3)
+        used = np.flatnonzero(in_band.any(axis=1))
+        in_band, is_low = in_band[used], above[used] <= self.band.lowest + LOW_LAYERS * self._volume.voxel_size
+        rows, shape = self._volume.rows_of(keys[used]), (len(used), EDGE, EDGE, EDGE)
+        is_surface = (self._volume.distance[rows] < SURFACE).reshape(shape)
+        is_known = (self._volume.weight[rows] >= MIN_WEIGHT).reshape(shape) & in_band[:, None, None]
+        is_free = (is_known & ~is_surface & is_low[:, None, None]).any(axis=3)
+        cells[used] = np.where((is_known & is_surface).any(axis=3), OCCUPIED, np.where(is_free, FREE, UNKNOWN))
+        return cells
 
 
-def _heights(volume: Volume, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (B,) of the blocks, and heights (B, 8) of the centres of their layers of voxels."""
-    heights = (EDGE * places_of(keys)[:, 2:] + np.arange(EDGE) + 0.5) * volume.voxel_size
-    return volume.rows_of(keys), heights
+def _heights(volume: Volume, keys: np.ndarray) -> np.ndarray:
+    """(B, 8): heights of the centres of the layers of voxels of blocks."""
+    heights: np.ndarray = (EDGE * places_of(keys)[:, 2:] + np.arange(EDGE) + 0.5) * volume.voxel_size
+    return heights
 
 
 def _levels(volume: Volume, keys: np.ndarray) -> np.ndarray:
     """(B, 2): number of columns in which free space lies on a surface, and its mean height."""
-    rows, heights = _heights(volume, keys)
-    above = volume.rows_of(keys + 1)
+    rows, above = volume.rows_of(keys), volume.rows_of(keys + 1)
     shape = (len(keys), EDGE, EDGE, EDGE)
     distance, weight = (
         np.concatenate([values[rows].reshape(shape), values[above].reshape(shape)[..., :1]], axis=3)
         for values in (volume.distance, volume.weight)
     )
-    is_known = weight >= MIN_WEIGHT
-    below, over = distance[..., :-1].astype(np.float32), distance[..., 1:].astype(np.float32)
-    crossed = (below < 0) & (over >= 0) & is_known[..., :-1] & is_known[..., 1:]
-    share = np.where(crossed, below / np.minimum(below - over, -1), 0.0)  # of the way to the upper voxel
-    height = np.where(crossed, heights[:, None, None] + share * volume.voxel_size, 0.0)
-    count = crossed.sum(axis=(1, 2, 3))
-    return np.column_stack([count, height.sum(axis=(1, 2, 3)) / np.maximum(count, 1)])
+    is_known, is_inside = weight >= MIN_WEIGHT, distance < 0
+    is_crossed = is_inside[..., :-1] & ~is_inside[..., 1:] & is_known[..., :-1] & is_known[..., 1:]
+    block, x, y, layer = np.nonzero(is_crossed)
+    below, over = (distance[block, x, y, z].astype(np.float64) for z in (layer, layer + 1))
+    height = _heights(volume, keys)[block, layer] + below / (below - over) * volume.voxel_size
+    count = np.bincount(block, minlength=len(keys))
+    return np.column_stack([count, np.bincount(block, height, len(keys)) / np.maximum(count, 1)])

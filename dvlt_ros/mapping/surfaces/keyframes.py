@@ -18,8 +18,9 @@ from ..submaps.submap import stride_of, thinned_intrinsics, thinned_maps
 from .fusion import DepthView
 
 KEPT_PIXELS = 12_000  # of each depth map, about
-STEP_DEPTHS = 0.1  # a frame is kept after this way, relative to its median depth
-STEP_COSINE = 0.97  # or after a turn of 14 degrees
+STEP_DEPTHS = 0.13  # a frame is kept after this way, relative to its median depth
+STEP_COSINE = 0.96  # or after a turn of 16 degrees
+MEAN_MOVE, LARGEST_MOVE = 0.5, 2.0  # voxels by which a correction moves fused keyframes before all are fused anew
 
 
 @dataclass(eq=False)
@@ -75,10 +76,13 @@ class Keyframe:
         return self.view
 
 
-def largest_move(keyframes: Sequence[Keyframe]) -> float:
-    """How far surfaces of these keyframes lie from where they were fused, at most; the map's unit."""
+def have_moved(keyframes: Sequence[Keyframe], voxel_size: float) -> bool:
+    """Whether surfaces of these keyframes lie elsewhere than where they were fused: half a voxel on average, or two."""
     moves = [k.probes - k.probes_at_fusion for k in keyframes if k.probes_at_fusion is not None]
-    return float(np.linalg.norm(np.stack(moves), axis=-1).max()) if moves else 0.0
+    if not moves:
+        return False
+    ways = np.linalg.norm(np.stack(moves), axis=-1) / voxel_size
+    return bool(ways.mean() > MEAN_MOVE or ways.max() > LARGEST_MOVE)
 
 
 class KeyframeStore:

@@ -12,12 +12,16 @@ from itertools import product
 
 import numpy as np
 
-from .volume import DISTANCE_UNIT, EDGE, MIN_WEIGHT, UNSEEN, VOXELS, Volume, keys_of, places_of
+from .volume import DISTANCE_UNIT, EDGE, MIN_WEIGHT, UNSEEN, VOXEL_BITS, VOXELS, Volume, keys_of, places_of
 
-PADDED, CELLS = EDGE + 2, EDGE + 1  # of a block with the voxels around it, and the cells between them
-CORNERS = np.array(list(product((0, 1), repeat=3)))  # (8, 3)
-AROUND = np.array(list(product((-1, 0, 1), repeat=3)))  # (27, 3): a block and those that touch it
+PADDED, CELLS = EDGE + 2, EDGE + 1  # of a block with two layers of the blocks above it, and the cells between voxels
+CORNERS = np.array(list(product((0, 1), repeat=3)))  # (8, 3); also a block and those above it that touch it
+LAST = 7  # the corner (1, 1, 1)
+STEPS = (CELLS * CELLS, CELLS, 1)  # from a cell to the next one along each axis
+STEPS_PADDED = np.array([PADDED * PADDED, PADDED, 1])  # and from voxel to voxel
 TRIANGLES_OF_QUAD = np.array([(0, 1, 2), (0, 2, 3)])
+INSIDE, UNKNOWN, OUTSIDE = 1, 2, 4  # bits: what a voxel is, or all voxels of a cell
+CROSSED = INSIDE | OUTSIDE
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +61,7 @@ class BlockMeshes:
 
     def follow(self, volume: Volume, changed: np.ndarray) -> np.ndarray:
         """``changed``: keys; returns the keys (N,) of all blocks whose mesh may be another one now."""
-        around = np.unique(keys_of(places_of(changed)[:, None] + AROUND))
+        around = np.unique(keys_of(places_of(changed)[:, None] - CORNERS))
         for key in around.tolist():
             self.of_block.pop(key, None)
         self.of_block |= extract(volume, around[volume.rows_of(around) != UNSEEN])
@@ -74,44 +78,56 @@ class BlockMeshes:
 
 def extract(volume: Volume, keys: np.ndarray) -> dict[int, Mesh]:
     """The meshes of those of the blocks that have any, by key; the vertices at a border are the neighbour's, too."""
-    if not len(keys):
+    rows, above = np.unique(volume.rows_of(keys_of(places_of(keys)[:, None] + CORNERS)), return_inverse=True)
+    above = above.reshape(-1, 8)  # of each block and those above it, in `rows`
+    sides = _sides(volume, rows)
+    of_block = np.bitwise_or.reduce(sides, axis=1)
+    is_crossed = np.bitwise_or.reduce(of_block[above], axis=1) & CROSSED == CROSSED
+    keys, at = keys[is_crossed], _padded_index(above[is_crossed])
+    cells = _crossed_cells(sides.reshape(-1).take(at))
+    if not len(cells):
         return {}
-    at = _padded_index(volume, keys)
-    distance, weight = volume.distance.reshape(-1), volume.weight.reshape(-1)
-    is_inside = distance.take(at) < 0
-    is_known = weight.take(at) >= MIN_WEIGHT
-    cells = _crossed_cells(is_inside, is_known)  # (N, 4): block, x, y, z
-    corners = at[(cells[:, 0, None], *(cells[:, None, 1:] + CORNERS).transpose(2, 0, 1))]  # (N, 8)
-    values = distance.take(corners) / np.float32(DISTANCE_UNIT)
-    vertices = _vertices(values) + cells[:, 1:] - 0.5  # in voxels, from the block's corner
+    block, x, y, z = np.unravel_index(cells, (len(keys), CELLS, CELLS, CELLS))
+    places = np.stack([x, y, z], axis=1)  # (N, 3) in the block
+    first = block * PADDED**3 + places @ STEPS_PADDED
+    corners = at.reshape(-1).take(first[:, None] + CORNERS @ STEPS_PADDED)  # (N, 8)
+    corners = rows.take(corners >> VOXEL_BITS) * VOXELS + (corners & (VOXELS - 1))  # in the volume's flat arrays
+    values = volume.distance.reshape(-1).take(corners)
+    vertices = _vertices(values / np.float32(DISTANCE_UNIT)) + places + 0.5  # in voxels, from the block's corner
     nearest = np.abs(values).argmin(axis=1)
     colors = volume.color.reshape(-1, 3).take(corners[np.arange(len(corners)), nearest], axis=0)
-    points = volume.voxel_size * (EDGE * places_of(keys)[cells[:, 0]] + vertices)
-    number = np.full((len(keys), CELLS, CELLS, CELLS), -1, np.int32)
-    number[tuple(cells.T)] = np.arange(len(cells))
-    blocks, triangles = _triangles(is_inside, number)
-    return _by_block(keys, cells[:, 0], points.astype(np.float32), colors, blocks, triangles)
+    points = volume.voxel_size * (EDGE * places_of(keys)[block] + vertices)
+    is_own: np.ndarray = (places < EDGE).all(axis=1)
+    of_triangle, triangles = _triangles(values < 0, cells, block, is_own)
+    return _by_block(keys, block, points.astype(np.float32), colors, of_triangle, triangles)
 
 
-def _padded_index(volume: Volume, keys: np.ndarray) -> np.ndarray:
-    """(B, 10, 10, 10): of each voxel of the blocks and around them, from place -1 on, in the volume's flat arrays."""
-    axis = np.arange(-1, EDGE + 1)
+def _sides(volume: Volume, rows: np.ndarray) -> np.ndarray:
+    """(R, 512) uint8 of rows (R,): on which side of the surface each voxel is."""
+    sides = np.where(volume.distance[rows] < 0, np.uint8(INSIDE), np.uint8(OUTSIDE))
+    sides[volume.weight[rows] < MIN_WEIGHT] = UNKNOWN
+    return sides
+
+
+def _padded_index(above: np.ndarray) -> np.ndarray:
+    """(B, 10, 10, 10) in arrays of 512 voxels per block: the voxels of each block and two layers above it.
+
+    ``above`` (B, 8): places of the block and of those above it in such an array.
+    """
+    axis = np.arange(PADDED)
     x, y, z = np.meshgrid(axis // EDGE, axis // EDGE, axis // EDGE, indexing="ij")
-    around = (9 * (x + 1) + 3 * (y + 1) + z + 1).reshape(-1)  # which of the 27 blocks holds it
+    which = (4 * x + 2 * y + z).reshape(-1)  # of the eight blocks holds it
     inner = axis % EDGE
     voxel = (EDGE * EDGE * inner[:, None, None] + EDGE * inner[:, None] + inner).reshape(-1)
-    rows = volume.rows_of(keys_of(places_of(keys)[:, None] + AROUND))
-    return (rows[:, around] * VOXELS + voxel).reshape(-1, PADDED, PADDED, PADDED)
+    return (above[:, which] * VOXELS + voxel).reshape(-1, PADDED, PADDED, PADDED)
 
 
-def _crossed_cells(is_inside: np.ndarray, is_known: np.ndarray) -> np.ndarray:
-    """(N, 4) block and place of the cells that have voxels on both sides of the surface, and are known entirely."""
-    some, every, known = is_inside, is_inside, is_known
-    for axis in (1, 2, 3):
-        lower = tuple(slice(None, -1) if i == axis else slice(None) for i in range(4))
-        upper = tuple(slice(1, None) if i == axis else slice(None) for i in range(4))
-        some, every, known = some[lower] | some[upper], every[lower] & every[upper], known[lower] & known[upper]
-    return np.argwhere(some & ~every & known)
+def _crossed_cells(sides: np.ndarray) -> np.ndarray:
+    """(N,) flat indices of (B, 9, 9, 9): cells with voxels on both sides of the surface, which are known entirely."""
+    sides = sides[:, :-1] | sides[:, 1:]
+    sides = sides[:, :, :-1] | sides[:, :, 1:]
+    sides = sides[..., :-1] | sides[..., 1:]
+    return np.flatnonzero(sides == CROSSED)
 
 
 def _vertices(values: np.ndarray) -> np.ndarray:
@@ -122,26 +138,27 @@ def _vertices(values: np.ndarray) -> np.ndarray:
     return np.clip(0.5 + step[:, None] * slope, 0, 1)
 
 
-def _triangles(is_inside: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Block of each triangle (T,), ascending, and its vertices (T, 3), counted over all blocks."""
+def _triangles(
+    is_inside: np.ndarray, cells: np.ndarray, block: np.ndarray, is_own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Block of each triangle (T,), ascending, and its vertices (T, 3), of cells (N,) with corners (N, 8).
+
+    Every cell of a block's ``is_own`` stands for the three edges that end in its last corner.
+    """
+    number = np.full((block[-1] + 1) * CELLS**3, -1, np.int32)
+    number[cells] = np.arange(len(cells))
     blocks, triangles = [], []
-    own = slice(1, EDGE + 1)
     for axis in range(3):
-        ahead: list[slice] = [slice(None), own, own, own]
-        ahead[1 + axis] = slice(2, EDGE + 2)
-        here, there = is_inside[:, own, own, own], is_inside[tuple(ahead)]
-        edges = np.argwhere(here != there)  # (E, 4): block and place
-        one, two = (axis + 1) % 3, (axis + 2) % 3
-        corners = np.ones((4, 3), np.int64)  # the cells around the edge; a voxel's own cell is one place further
-        corners[[0, 3], one], corners[[0, 1], two] = 0, 0
-        places = edges[:, None, 1:] + corners
-        quads = number[(edges[:, 0, None], *places.transpose(2, 0, 1))]
+        here = is_inside[:, LAST - (4, 2, 1)[axis]]
+        edges = np.flatnonzero(is_own & (here != is_inside[:, LAST]))
+        one, two = STEPS[(axis + 1) % 3], STEPS[(axis + 2) % 3]
+        quads = number.take(cells[edges, None] + np.array([0, one, one + two, two]))  # the cells around the edge
         known = (quads >= 0).all(axis=1)
         quads, edges = quads[known], edges[known]
-        is_back = ~here[tuple(edges.T)]
+        is_back = ~here[edges]
         quads[is_back] = quads[is_back, ::-1]
         triangles.append(quads[:, TRIANGLES_OF_QUAD].reshape(-1, 3))
-        blocks.append(np.repeat(edges[:, 0], 2))
+        blocks.append(np.repeat(block[edges], 2))
     of_block = np.concatenate(blocks)
     order = np.argsort(of_block, kind="stable")
     return of_block[order], np.concatenate(triangles)[order]

@@ -1,8 +1,8 @@
 """Mesh and occupancy grid of the growing map, a client of `MapUpdate`.
 
 A new frame costs a copy of its thinned depth. The volume is made when mesh or grid are asked for, and follows from then
-on. Where a loop closure has moved keyframes by more than a voxel, another volume is made from all of them, a few at a
-time; until it is complete the one before it is shown.
+on. Where a loop closure has moved keyframes by half a voxel on average, or one of them by two, another volume is made
+from all of them, a few at a time; until it is complete the one before it is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..data.region import Region
 from ..maps.map_update import MapUpdate
 from .config import SurfacesConfig
 from .grid import Band, Grid
-from .keyframes import Keyframe, KeyframeStore, largest_move
+from .keyframes import Keyframe, KeyframeStore, have_moved
 from .mesh import Mesh
 from .surfaces import Surfaces
 
@@ -165,7 +165,7 @@ class SurfaceMap:
             if surfaces is self._next:
                 return surfaces
             fused = [keyframe for keyframe in keyframes if keyframe.fused_in is surfaces]
-            if largest_move(fused) <= surfaces.volume.voxel_size:
+            if not have_moved(fused, surfaces.volume.voxel_size):
                 return surfaces
         self._next = self._empty(map_id, keyframes[0])
         return self._next

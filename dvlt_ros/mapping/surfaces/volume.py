@@ -16,7 +16,7 @@ KEPT_SHARE = 0.95  # of a full volume: dropping one block at a time would need a
 DISTANCE_UNIT = 32_000  # the truncation; halves would be converted several times more slowly than integers
 WEIGHT_UNIT = 1000  # one observation from close by
 MIN_WEIGHT = 1.25 * WEIGHT_UNIT  # of a voxel that mesh and grid know: more than one view has seen it
-VISIBLE_CHANGE = 0.02 * DISTANCE_UNIT * EDGE**2  # of a block: a layer of its voxels by 2 % of the truncation
+VISIBLE_CHANGE = 0.02 * DISTANCE_UNIT * 2 * EDGE**2  # of a block: two layers of its voxels by 2 % of the truncation
 MAX_FREE_WEIGHT = 20.0 * WEIGHT_UNIT
 FREE_BLOCKS = 4  # of them are kept per block with voxels, 12 bytes each
 UNSEEN = 0  # the row of blocks that do not exist: never observed
@@ -39,7 +39,7 @@ class Volume:
         self.color = np.zeros((FIRST_ROOM, VOXELS, 3), np.uint8)
         self._free_keys = np.empty(0, np.int64)  # (F,), ascending: blocks without surfaces that were seen to be free
         self._free_weights = np.empty(0, np.float32)  # in WEIGHT_UNIT
-        self.change = np.zeros(FIRST_ROOM)  # of each row's distances since `take_changed`, summed
+        self.change = np.zeros(FIRST_ROOM)  # of each row's distances at its surface since `take_changed`, summed
         self._dropped: list[np.ndarray] = []  # keys, since then
 
     def __len__(self) -> int:

@@ -170,7 +170,7 @@ def correction(moved_m, map_ids=(0,)):
 def test_a_loop_closure_moves_the_surfaces():
     surface_map = mapped()
     before, state = mesh_of(surface_map), surface_map.meshes().state
-    surface_map.integrate(correction(0.01))  # less than a voxel: nothing is fused again
+    surface_map.integrate(correction(0.01))  # less than half a voxel: nothing is fused again
     mesh_of(surface_map)
     assert surface_map.meshes().state is state
     surface_map.integrate(correction(0.5))
