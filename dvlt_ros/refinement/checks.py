@@ -54,6 +54,8 @@ def judged(found: Estimate, network: np.ndarray, followed: bool, focal: FocalEvi
         detail = f"{found.inlier_share:.0%} of the sights fit one rigid motion, within {found.residual_px:.2f} pixels"
         return replace(verdict, reason=reason, detail=detail)
     if angle * found.sights.focal < MIN_PARALLAX * deviation:
+        if found.sights.known_depth is not None:
+            return replace(verdict, detail="depths are those of the window before")
         return replace(verdict, reason="pure rotation", detail=f"rays differ by {np.degrees(angle):.2f} degrees")
     flat = np.inf if found.start == BEFORE else from_plane(found, fitting)
     if flat < FLAT * max(found.residual_px / RAYLEIGH_MEDIAN, LEAST_SHOWN_PX):

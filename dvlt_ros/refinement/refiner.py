@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, with_poses
-from .adjusting.memory import NOTHING, going_on, remembered
+from .adjusting.memory import NOTHING, going_on, remembered, with_recalled_depth
 from .adjusting.metric import in_metres
 from .adjusting.rotations import inverse
 from .adjusting.start import Start, essential_starts, grown
@@ -29,6 +29,7 @@ LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to no
 MATCHING_MS = 150.0  # of a frame, about, until it is measured; it is not begun where less is left
 LEARNING = 0.3  # share of the latest measurement in it
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects")
+DEPTHLESS: tuple[Reason, ...] = ("standing still", "pure rotation")  # no new depth is told, and known ones serve
 AGREEING: Reason = "the network already agrees"
 
 
@@ -128,17 +129,20 @@ class WindowRefiner:
     ) -> Attempt:
         """``poses``: the network's cam_from_window (S, 4, 4), all finite."""
         sights = observed(tracks, network, intrinsics, MAX_MATCHED if tracks.far_apart else MAX_FOLLOWED)
+        numbers = [frame.number for frame in frames]
         reason, detail = degenerate(sights, frames[0].image.shape[1])
-        if reason:
+        recalled = with_recalled_depth(sights, self._memory, numbers)
+        if reason and (reason not in DEPTHLESS or recalled is None):
             return Attempt(tracks, Verdict(reason, detail))
-        costly = essential_starts(sights, poses, MOST_STARTS)
+        sights = recalled or sights
+        costly = () if reason else essential_starts(sights, poses, MOST_STARTS)
         likely, is_new = self._likely(frames, sights, poses), self._memory is NOTHING
         found = best_estimate(sights, likely, costly, thorough=tracks.far_apart or is_new)
         if found is None:
             return Attempt(tracks, Verdict("too few tracks", "no two frames share enough"))
         weight = focal_weight(frames)
         if found.start == BEFORE:
-            found = going_on(found, self._memory, [frame.number for frame in frames])
+            found = going_on(found, self._memory, numbers)
         found = finished(found, weight)
         focal = self._focal if np.isinf(weight) else None
         return Attempt(tracks, judged(found, poses, not tracks.far_apart, focal), found)

@@ -16,7 +16,7 @@ from textured_room import (
 )
 
 from dvlt_ros.refinement import PosePrior, WindowRefiner
-from dvlt_ros.refinement.adjusting.rotations import inverse
+from dvlt_ros.refinement.adjusting.rotations import inverse, turn_between
 
 POSES = walk(6, step=0.1)
 
@@ -118,7 +118,27 @@ def test_known_poses_that_hardly_move_tell_no_metres(images):
     assert np.median(refined.depth / network(POSES, scale=0.4).depth) == pytest.approx(1.0, abs=0.05)
 
 
-# Faults
+@pytest.mark.parametrize("turn", [0.02, 0.0], ids=["turns", "stands"])
+def test_a_camera_that_stays_where_it_is_goes_on_with_the_depth_that_it_knows(turn):
+    """The network sees it walk; without the window before its answer would stay, and the map would break."""
+    there = walk(6, step=0.1)
+    poses = np.concatenate([there, [there[-1] @ pose((0, 0, 0), turn * i) for i in range(1, 8)]])
+    images, refiner = frames(poses), WindowRefiner()
+    refiner.refine(images[:8], network(poses[:8], turn=0.05, shift=0.1))
+    answer = network(poses[5:], turn=0.05, shift=0.2, seed=1)
+    refined = refiner.refine(images[5:], answer)
+    assert refined.report.state == "refined"
+    assert travelled(refined.window_from_cam) < 0.02
+    assert travelled(answer.window_from_cam) > 0.1
+    between = inverse(refined.window_from_cam[0]) @ refined.window_from_cam[-1]
+    assert np.degrees(turn_between(np.eye(3), between[:3, :3])) == pytest.approx(np.degrees(7 * turn), abs=0.2)
+    assert len(refined.landmarks[-1].pixels) > 20  # and so can the window after it
+    assert WindowRefiner().refine(images[5:], answer).report.state == "kept"
+
+
+def travelled(window_from_cam):
+    """Furthest way from the first camera."""
+    return np.linalg.norm(window_from_cam[:, :3, 3] - window_from_cam[0, :3, 3], axis=1).max()
 
 
 def test_what_a_window_has_told_goes_on_into_the_next_one():

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..tracking.observations import KnownDepth, parallax
+from ..tracking.observations import KnownDepth, Observations, parallax
 from ..window import Landmarks, same_pixels
 from .covariance import joint_covariance, relative_covariance
 from .estimate import Estimate
@@ -69,23 +69,48 @@ def landmarks(found: Estimate) -> Iterator[Landmarks]:
 
 
 def depth_deviations(found: Estimate) -> np.ndarray:
-    """(P,) standard deviations of the logarithms of the points' depths: what a sight's error is to the parallax."""
+    """(P,) standard deviations of the logarithms of the points' depths: what a sight's error is to the parallax, and
+    what was known of the depth before."""
     angles = parallax(found.sights.seen, found.sights.mask, found.solution)
-    return found.sights.deviation_px / found.sights.focal / np.maximum(angles, 1e-4)
+    information = np.square(np.maximum(angles, 1e-4) * found.sights.focal / found.sights.deviation_px)
+    known = found.sights.known_depth
+    if known is not None:
+        told = np.where(np.isfinite(known.depth), known.deviation, np.inf).min(axis=1)
+        information = np.maximum(information, 1 / np.square(told))  # not the sum: the same sights may be in both
+    return 1 / np.sqrt(information)
 
 
-def going_on(found: Estimate, memory: Memory, numbers: Sequence[int]) -> Estimate:
-    """The estimate with what the window before knows in its sights, as priors; as it is if that is too little."""
-    sights, points = found.sights, found.solution.points
+def recalled(sights: Observations, memory: Memory, numbers: Sequence[int]) -> KnownDepth:
+    """The depths (P, S) that the window before knows of the sights that both have, in its unit; NaN: not known."""
     depth, deviation = np.full(sights.mask.shape, np.nan), np.ones(sights.mask.shape)
-    for s in found.placed:
-        before = memory.landmarks.get(numbers[s])
+    for s, number in enumerate(numbers):
+        before = memory.landmarks.get(number)
         if before is None:
             continue
         here, there = same_pixels(sights.pixels[:, s], before.pixels)
         there, here = there[sights.mask[here, s]], here[sights.mask[here, s]]
         depth[here, s] = before.points[there, 2]
         deviation[here, s] = np.hypot(before.deviation[there], LEAST_DEPTH)
+    return KnownDepth(depth, deviation)
+
+
+def with_recalled_depth(sights: Observations, memory: Memory, numbers: Sequence[int]) -> Observations | None:
+    """Sights with the depths that the window before knows, in the network's unit; None: those are too few."""
+    before = recalled(sights, memory, numbers)
+    both = np.isfinite(before.depth) & (sights.depth > 0)
+    if both.sum() < MIN_LANDMARKS:
+        return None
+    unit = float(np.median(sights.depth[both] / before.depth[both]))
+    known = KnownDepth(unit * before.depth, before.deviation)
+    told = np.isfinite(known.depth).any(axis=1, keepdims=True)
+    return replace(sights, depth=np.where(told, known.depth, sights.depth), known_depth=known)
+
+
+def going_on(found: Estimate, memory: Memory, numbers: Sequence[int]) -> Estimate:
+    """The estimate with what the window before knows in its sights, as priors; as it is if that is too little."""
+    sights, points = found.sights, found.solution.points
+    known_depth = recalled(sights, memory, numbers)
+    depth, deviation = known_depth.depth, known_depth.deviation
     local = np.einsum("sj,pj->ps", found.solution.cam_from_window[:, 2, :3], points)
     local += found.solution.cam_from_window[:, 2, 3]
     both = np.isfinite(depth) & (local > 0) & found.fits

@@ -8,20 +8,24 @@ from ..adjusting.rotations import inverse
 from .epipolar import rays
 
 TRUST_IN_DEPTH = 1e-5  # squared ratio of a ray's error to the network's relative depth error
+TRUST_IN_KNOWN_DEPTH = 1e-3  # to that of a depth which another window has told
 
 
-def triangulate(seen: np.ndarray, mask: np.ndarray, cam_from_window: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def triangulate(
+    seen: np.ndarray, mask: np.ndarray, cam_from_window: np.ndarray, expected: np.ndarray, trust: np.ndarray
+) -> np.ndarray:
     """Points (P, 3) nearest to their rays, and a little to where they are expected.
 
     Args:
         seen: (P, S, 2), normalised coordinates. mask: (P, S), which of them count.
         cam_from_window: (S, 4, 4). expected: (P, 3), what holds a point whose rays are parallel.
+        trust: (P,) squared ratio of a ray's error to that of the expected depth, relative.
     """
     window_from_cam = inverse(cam_from_window)
     directions = np.einsum("sij,psj->psi", window_from_cam[:, :3, :3], rays(seen))
     across = (np.eye(3) - directions[..., :, None] * directions[..., None, :]) * mask[..., None, None]
-    left = across.sum(axis=1) + TRUST_IN_DEPTH * np.eye(3)
-    right = np.einsum("psij,sj->pi", across, window_from_cam[:, :3, 3]) + TRUST_IN_DEPTH * expected
+    left = across.sum(axis=1) + trust[:, None, None] * np.eye(3)
+    right = np.einsum("psij,sj->pi", across, window_from_cam[:, :3, 3]) + trust[:, None] * expected
     return np.linalg.solve(left, right[..., None])[..., 0]
 
 

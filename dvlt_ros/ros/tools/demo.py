@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -151,8 +150,10 @@ def write(observer: Observer, output: Path) -> None:
     stamps_ns, poses = observer.trajectory
     write_tum(output / "trajectory.txt", stamps_ns, poses)
     network = observer.status.get("checkpoint", "")
-    caption = f"{len(poses)} frames over DDS; lengths up to one unknown factor; {network}"
-    write_page(output / "page.png", observer.shown, points, colors, np.asarray(poses)[:, :3, 3], caption)
+    caption = f"{observer.num_frames} frames over DDS; lengths up to one unknown factor; {network}"
+    if observer.num_maps > 1:
+        caption += f"; the last of {observer.num_maps} maps, with {len(poses)} of the frames"
+    write_page(output / "page.png", observer.shown, points, colors, poses[:, :3, 3], caption)
     summary = observer.summary()
     (output / "summary.txt").write_text(summary)
     print(f"{summary}see {output}/page.png, map.ply, trajectory.txt")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Path
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
@@ -44,6 +45,7 @@ class Observer(Node):
         self.status_text = "nothing"
         self._partial: dict[int, dict[str, Any]] = {}  # by stamp, messages of incomplete frames
         self._map: PointCloud2 | None = None
+        self._path: Path | None = None
         self._poses: dict[int, np.ndarray] = {}
         self._parents: dict[str, set[str]] = {}
         self._latencies_ms: list[float] = []
@@ -52,6 +54,7 @@ class Observer(Node):
             self.create_subscription(kind, topic, partial(self._on_message, name), QUEUE)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(PointCloud2, "map_points", self._on_map, latched)
+        self.create_subscription(Path, "path", self._on_path, latched)
         self.create_subscription(PoseWithCovarianceStamped, "pose", self._on_pose, QUEUE)
         self.create_subscription(TFMessage, "/tf", self._on_transforms, QUEUE)
         self.create_subscription(DiagnosticStatus, "status", self._on_status, QUEUE)
@@ -76,14 +79,22 @@ class Observer(Node):
         return np.stack([cloud[axis] for axis in "xyz"], axis=-1), colors, cloud["confidence"]
 
     @property
+    def num_maps(self) -> int:
+        """How many maps were begun; each has an origin of its own."""
+        return int(self.status.get("map_id", 0)) + 1
+
+    @property
     def trajectory(self) -> tuple[np.ndarray, np.ndarray]:
-        """Stamps (P,) and map_from_cam (P, 4, 4)."""
-        return np.array(list(self._poses), dtype=np.int64), np.stack(list(self._poses.values()))
+        """Stamps (P,) and map_from_cam (P, 4, 4) of the newest map; those of earlier maps have other origins."""
+        path = self._path.poses if self._path is not None else []
+        begin_ns = Time.from_msg(path[0].header.stamp).nanoseconds if path else 0
+        poses = {stamp_ns: pose for stamp_ns, pose in self._poses.items() if stamp_ns >= begin_ns}
+        return np.array(list(poses), dtype=np.int64), np.array(list(poses.values())).reshape(-1, 4, 4)
 
     def summary(self) -> str:
         rows = {"frames received complete and checked": str(self.num_frames)}
         rows |= {name: self.status.get(name, "unknown") for name in ("accepted", "published", "dropped", "passed_over")}
-        rows["maps begun"] = str(int(self.status.get("map_id", 0)) + 1)
+        rows["maps begun"] = str(self.num_maps)
         if self._latencies_ms:
             rows["reception to publication, median"] = f"{statistics.median(self._latencies_ms):.0f} ms"
         rows |= {
@@ -114,6 +125,9 @@ class Observer(Node):
 
     def _on_map(self, message: PointCloud2) -> None:
         self._map = message
+
+    def _on_path(self, message: Path) -> None:
+        self._path = message
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         p, q = message.pose.pose.position, message.pose.pose.orientation

@@ -7,13 +7,20 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
 
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path
+from rclpy.time import Time
+from std_msgs.msg import Header
+
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import InputError
 from dvlt_ros.ros.tools import demo
+from dvlt_ros.ros.tools.observer import Observer
 
 COUNT = 8
 
@@ -30,6 +37,14 @@ def test_the_demo_receives_every_frame_and_draws_its_page(tmp_path):
     assert run.returncode == 0, run.stderr
     assert f"frames received complete and checked  {COUNT}" in run.stdout
     assert (tmp_path / "out" / "page.png").stat().st_size > 10_000
+
+
+def test_frames_of_earlier_maps_are_not_in_the_trajectory_of_the_newest():
+    path = Path(poses=[PoseStamped(header=Header(stamp=Time(seconds=3).to_msg()))])
+    observer = SimpleNamespace(_path=path, _poses={second * 10**9: np.eye(4) * second for second in (1, 2, 3, 4)})
+    stamps_ns, poses = Observer.trajectory.fget(observer)
+    assert stamps_ns.tolist() == [3 * 10**9, 4 * 10**9]
+    assert poses[:, 0, 0].tolist() == [3, 4]
 
 
 class Ended:
