@@ -97,7 +97,7 @@ def extract(volume: Volume, keys: np.ndarray) -> dict[int, Mesh]:
     nearest = np.abs(values).argmin(axis=1)
     colors = volume.color.reshape(-1, 3).take(corners[np.arange(len(corners)), nearest], axis=0)
     points = volume.voxel_size * (EDGE * places_of(keys)[block] + vertices)
-    is_own: np.ndarray = (places < EDGE).all(axis=1)
+    is_own = places.max(axis=1) < EDGE
     of_triangle, triangles = _triangles(values < 0, cells, block, is_own)
     return _by_block(keys, block, points.astype(np.float32), colors, of_triangle, triangles)
 
