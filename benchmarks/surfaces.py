@@ -2,10 +2,12 @@
 
     python benchmarks/surfaces.py
     python benchmarks/surfaces.py --length 60 --seeds 0 1 2
+    python benchmarks/surfaces.py --people ahead --detect moving
 
 Robot and odometry are those of ``simulation/building.py``; the network knows depth and poses exactly, everything else
 is the real pipeline with closed loops. Once a second mesh and grid are read, as the node does with subscribers. People
-walk through: each one crosses before the robot and is gone.
+walk through: each one crosses before the robot and is gone. Or somebody walks ahead of it, between a fifth and four
+fifths of the drive.
 
 mesh     distance of its vertices from the nearest true surface, after a rigid alignment of the path
 cells    known cells of 5 cm that are right: occupied where anything between the two heights is inside of the cell
@@ -21,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 import torch
@@ -36,6 +38,7 @@ from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.sensors.suite import Sensors
+from dvlt_ros.mapping.submaps.config import Detected, MasksConfig
 from dvlt_ros.mapping.surfaces.config import SurfacesConfig
 from dvlt_ros.mapping.surfaces.grid import OCCUPIED, UNKNOWN, Band, Grid
 from dvlt_ros.mapping.surfaces.mesh import Mesh
@@ -45,6 +48,7 @@ EXACT = PredictionNoise(noise=0.0, outliers=0.0, warp=0.0, bend_deg=0.0)
 BAND = Band(0.05, 2.0)
 PERSON_M = (0.5, 0.5, 1.7)
 AHEAD_S, WALK_S, EVERY_S = 5.0, 4.0, 10.0  # how far ahead a person crosses, for how long, and from one to the next
+LEAD_S, LEADING = 3.0, (0.2, 0.8)  # how far ahead somebody walks, and in which part of the drive
 CLEAR_M = 0.2  # what is closer to a true surface is no trace of a person
 SECOND_NS = 1_000_000_000
 UP = np.array([0.0, 0.0, 1.0])
@@ -54,19 +58,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class PeopledRobot(SimulatedRobot):
-    """A drive on which people cross before the robot."""
+    """A drive on which people cross before the robot, or somebody walks ahead of it."""
+
+    is_led: bool = False
 
     def person(self, stamp_ns: int) -> np.ndarray | None:
         """(2, 3) lower and upper corner of the person at that time; None: nobody is there."""
+        place = self._leading(stamp_ns) if self.is_led else self._crossing(stamp_ns)
+        if place is None:
+            return None
+        x, y = place
+        width, depth, height = PERSON_M
+        return np.array([(x - width / 2, y - depth / 2, 0.0), (x + width / 2, y + depth / 2, height)], np.float32)
+
+    def _leading(self, stamp_ns: int) -> np.ndarray | None:
+        part = (stamp_ns - self.stamps_ns[0]) / (self.stamps_ns[-1] - self.stamps_ns[0])
+        return self._at(stamp_ns + int(LEAD_S * 1e9))[:2, 3] if LEADING[0] <= part <= LEADING[1] else None
+
+    def _crossing(self, stamp_ns: int) -> np.ndarray | None:
         since_s = (stamp_ns - START_NS) * 1e-9 % EVERY_S - EVERY_S / 2
         if not 0 <= since_s < WALK_S:
             return None
         met_ns = stamp_ns + int((AHEAD_S - since_s) * 1e9)  # when the robot would be where the person crosses its way
-        at = min(int(np.searchsorted(self.odometry_stamps_ns, met_ns)), len(self.odometry_stamps_ns) - 1)
-        world_from_base = self.world_from_base_at_odometry[at]
-        x, y = world_from_base[:2, 3] + world_from_base[:2, 1] * SPEED * (since_s - WALK_S / 2)
-        width, depth, height = PERSON_M
-        return np.array([(x - width / 2, y - depth / 2, 0.0), (x + width / 2, y + depth / 2, height)], np.float32)
+        world_from_base = self._at(met_ns)
+        place: np.ndarray = world_from_base[:2, 3] + world_from_base[:2, 1] * SPEED * (since_s - WALK_S / 2)
+        return place
+
+    def _at(self, stamp_ns: int) -> np.ndarray:
+        """world_from_base (4, 4) at that time."""
+        at = min(int(np.searchsorted(self.odometry_stamps_ns, stamp_ns)), len(self.odometry_stamps_ns) - 1)
+        return self.world_from_base_at_odometry[at]
 
     def people(self) -> np.ndarray:
         """(P, 2, 3) of every image with somebody."""
@@ -81,8 +102,8 @@ class PeopledRobot(SimulatedRobot):
         return super().depth(key)
 
 
-def with_people(robot: SimulatedRobot) -> PeopledRobot:
-    return PeopledRobot(**{part.name: getattr(robot, part.name) for part in fields(robot)})
+def with_people(robot: SimulatedRobot, is_led: bool = False) -> PeopledRobot:
+    return PeopledRobot(**{part.name: getattr(robot, part.name) for part in fields(robot)}, is_led=is_led)
 
 
 @dataclass(eq=False)
@@ -116,10 +137,11 @@ class Drive:
         return fit_sim3(source, target, scale_estimator="fixed")
 
 
-def run(robot: PeopledRobot, seed: int) -> Drive:
-    """The mapper, and mesh and grid once a second of the drive."""
+def run(robot: PeopledRobot, seed: int, detect: Detected = "none") -> Drive:
+    """The mapper, and mesh and grid once a second of the drive; ``detect``: of `MasksConfig`."""
     loops = LoopsConfig(LoopDetectorConfig(mode="always"))
-    config = MapperConfig(loops=loops, surfaces=SurfacesConfig(max_keyframes=0))  # measured apart from the mapper
+    surfaces = SurfacesConfig(max_keyframes=0)  # measured apart from the mapper
+    config = MapperConfig(loops=loops, surfaces=surfaces, masks=MasksConfig(detect))
     mapper = Mapper(config, SimulatedPredictor(robot, EXACT, seed), Sensors(odometry=robot.camera_in_odom))
     drive = Drive(robot, SurfaceMap(SurfacesConfig(), is_metric=True))
     state: object = None
@@ -234,9 +256,9 @@ def grid_truth(grid: Grid, world_from_map: Sim3, boxes: np.ndarray) -> np.ndarra
     return np.asarray(inside.reshape(rows, SAMPLES, columns, SAMPLES).any(axis=(1, 3)))
 
 
-def judge(seed: int, length_m: float) -> str:
+def judge(seed: int, length_m: float, is_led: bool, detect: Detected) -> str:
     """One row of the table."""
-    drive = run(with_people(make_robot(seed, length_m)), seed)
+    drive = run(with_people(make_robot(seed, length_m), is_led), seed, detect)
     score = Score.of(drive)
     half = len(drive.read_ms) // 2
     early_ms, late_ms = (sum(part) / max(1, len(part)) for part in (drive.read_ms[:half], drive.read_ms[half:]))
@@ -261,11 +283,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--length", type=float, default=60.0, help="metres")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--people", choices=("crossing", "ahead"), default="crossing")
+    parser.add_argument("--detect", choices=get_args(Detected), default="none", help="masks.detect")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{machine(torch.device('cpu'))}; one thread, its own time\n{HEADER}")
     for seed in args.seeds:
-        print(judge(seed, args.length), flush=True)
+        print(judge(seed, args.length, args.people == "ahead", args.detect), flush=True)
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ def described(attempt: Attempt) -> Report:
         report,
         start=found.start,
         inliers=found.inlier_share,
+        moving_tracks=int(found.moves.sum()),
         residual_px=found.residual_px,
         refined_frames=found.placed,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -72,6 +72,7 @@ class Report:
     reason: Reason = ""
     detail: str = ""  # the figures behind the reason
     tracks: int = 0  # seen in at least two frames
+    moving_tracks: int = 0  # of those, which no point of the scene explains
     inliers: float = 0.0  # share of their sights that fit
     residual_px: float = np.nan  # median, pixels of the image
     network_residual_px: float = np.nan  # of the network's poses, for comparison
@@ -92,6 +93,7 @@ class Landmarks:
     pixels: np.ndarray  # (N, 2) of the image
     points: np.ndarray  # (N, 3) in the camera's frame
     deviation: np.ndarray  # (N,) of the logarithm of their depth
+    moving: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (M, 2) pixels of tracks that no point holds
 
     def scaled(self, factor: float) -> Landmarks:
         """The same points in another unit."""

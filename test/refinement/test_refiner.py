@@ -10,6 +10,7 @@ from textured_room import (
     depth_map,
     frames,
     network,
+    pattern,
     pose,
     pose_errors,
     walk,
@@ -40,6 +41,30 @@ def test_wrong_poses_and_bent_depth_are_repaired_in_the_networks_gauge_and_scale
     assert np.median(refined.depth / answer.depth) == pytest.approx(1.0, abs=0.05)
     assert refined.report.refined_frames == tuple(range(6))
     assert len(refined.landmarks[0].pixels) > 50
+
+
+AHEAD = np.s_[70:200, 135:185]  # where the images show somebody who walks ahead at the camera's pace
+
+
+def test_tracks_on_who_walks_ahead_are_said_to_move():
+    shown = []
+    for frame in frames(POSES):
+        image = frame.image.copy()
+        image[AHEAD] = (255 * pattern(40)[:130, :50, None]).astype(np.uint8)
+        shown.append(replace(frame, image=image))
+    refined = WindowRefiner().refine(shown, network(POSES, turn=0.05, shift=0.1))
+    assert refined.report.state == "refined"
+    assert pose_errors(refined.window_from_cam, POSES)[1] < 0.1
+    moving = np.concatenate([seen.moving for seen in refined.landmarks])
+    rows, columns = AHEAD
+    on_them = ((moving >= (columns.start - 2, rows.start - 2)) & (moving <= (columns.stop + 2, rows.stop + 2))).all(1)
+    assert refined.report.moving_tracks >= 3
+    assert on_them.mean() > 0.9
+
+
+def test_in_a_scene_that_stands_still_hardly_a_track_moves(images):
+    report = WindowRefiner().refine(images, network(POSES, turn=0.05, shift=0.1)).report
+    assert report.moving_tracks <= 0.01 * report.tracks
 
 
 def test_poses_that_lead_to_a_wrong_minimum_are_not_where_it_starts(images):

@@ -73,9 +73,8 @@ class RefiningPredictor:
             return "no window yet"
         if report.state == "kept":
             return f"the network's answer stays: {report.reason} ({report.detail})"
-        return (
-            f"refined: {report.tracks} tracks, residual {report.residual_px:.2f} pixels, {report.milliseconds:.0f} ms"
-        )
+        tracks = f"{report.tracks} tracks, {report.moving_tracks} of them moving"
+        return f"refined: {tracks}, residual {report.residual_px:.2f} pixels, {report.milliseconds:.0f} ms"
 
     @property
     def device(self) -> torch.device:

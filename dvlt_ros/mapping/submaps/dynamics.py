@@ -1,7 +1,8 @@
-"""What is no part of a static scene, told by the window itself: what is seen through, and sky.
+"""What is no part of a static scene, told by the window itself: what is seen through, what tracks say, and sky.
 
 Of two views of one window, what one sees at a place and the other looks through was not there for both: it moves. Views
-of other times must vote, because the network errs at edges.
+of other times must vote, because the network errs at edges. Who walks ahead of the camera is never looked through, but
+tracked points on them contradict the motion that all others agree with.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from ...geometry import every
+from ...model import PixelMapping
 from ..data.turn import Turn
 from ..data.views import Anchor
 from .config import MasksConfig
+from .moving_tracks import beside_moving_tracks
 from .placement import unprojected
-from .submap import stride_of
+from .submap import spread, stride_of
 
 COMPARED_PIXELS = 3_000  # of each view, about
 DEPTH_TOLERANCE = 0.1  # relative difference of depths that are the same
@@ -27,8 +29,13 @@ SKY_DEPTHS = 4.0  # of the near depth; sky lies beyond
 SKY_CONFIDENCE = 0.5  # of the sure confidence; sky lies below
 
 
-def without_dynamics(anchors: Sequence[Anchor], num_shared: int, config: MasksConfig) -> list[Anchor]:
-    """The views of a window, the shared ones first; of the new ones what moves, and sky, is hidden if asked for."""
+def without_dynamics(
+    anchors: Sequence[Anchor], num_shared: int, config: MasksConfig, mapping: PixelMapping
+) -> list[Anchor]:
+    """The views of a window, the shared ones first; of the new ones what moves, and sky, is hidden if asked for.
+
+    ``mapping``: from the pictures' pixels to those of the maps.
+    """
     found = list(anchors)
     if not (config.moving or config.sky):
         return found
@@ -39,7 +46,7 @@ def without_dynamics(anchors: Sequence[Anchor], num_shared: int, config: MasksCo
         if config.moving:
             sets = [other.view.frame_set for other in anchors]  # cameras that looked at once saw the same
             others = [view for view, its in zip(views, sets, strict=True) if its != anchor.view.frame_set]
-            is_hidden |= looked_through(anchor, others)
+            is_hidden |= looked_through(anchor, others) | beside_moving_tracks(anchor, mapping)
         if config.sky:
             is_hidden |= sky(anchor)
         if is_hidden.any():
@@ -55,10 +62,7 @@ def looked_through(anchor: Anchor, others: Sequence[Looking]) -> np.ndarray:
     for other in others:
         votes += seen_by(points, other, DEPTH_TOLERANCE)
     same, through = votes
-    thin = ((through >= MIN_VOTES) & (through > same)).reshape(anchor.depth[every(stride)].shape)
-    full = np.repeat(np.repeat(thin, stride, axis=0), stride, axis=1)
-    height, width = anchor.depth.shape
-    return np.pad(full, ((0, max(0, height - full.shape[0])), (0, max(0, width - full.shape[1]))))[:height, :width]
+    return spread((through >= MIN_VOTES) & (through > same), anchor.depth.shape, stride)
 
 
 @dataclass(frozen=True, eq=False)

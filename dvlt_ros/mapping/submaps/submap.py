@@ -136,6 +136,14 @@ def stride_of(size: tuple[int, ...], kept_pixels: int = KEPT_PIXELS) -> int:
     return max(1, round((math.prod(size) / kept_pixels) ** 0.5))
 
 
+def spread(thin: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:
+    """(H, W) bool of what was told of every ``stride``-th pixel, (h, w) or flat; what lies outside is False."""
+    height, width = shape
+    rows, columns = (len(range(stride // 2, length, stride)) for length in shape)
+    full = np.repeat(np.repeat(thin.reshape(rows, columns), stride, axis=0), stride, axis=1)
+    return np.pad(full, ((0, max(0, height - full.shape[0])), (0, max(0, width - full.shape[1]))))[:height, :width]
+
+
 def thinned_maps(values: np.ndarray, stride: int) -> np.ndarray:
     """(..., h, w) of (..., H, W), a copy."""
     return np.ascontiguousarray(values[(..., *every(stride))])

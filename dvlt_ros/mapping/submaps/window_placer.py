@@ -94,7 +94,7 @@ class WindowPlacer:
             self._notify(f"a new map begins: a window does not join it, {registration.reason}")
         placed = anchor_views(views, prediction, map_from_window)
         num_old = sum(anchor.view not in window.new for anchor in placed)
-        placed = without_dynamics(placed, num_old, masks)
+        placed = without_dynamics(placed, num_old, masks, prediction.mapping)
         new = tuple(anchor for anchor in placed if anchor.view in window.new)
         known = window.shared if registration.state == "joined" else [a for a in placed if a.view not in window.new]
         rig = None if fit is None else RigReport(fit.scale_in(map_from_window), fit.residual_deg)

@@ -15,6 +15,7 @@ from .start import MIN_SUPPORT, Start
 FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
 ROUGHLY = 3e-3  # relative decrease of the cost that a likely start stops at: it is adjusted once more anyway
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
+MIN_SIGHTS = 3  # of a track that may be said to move: two agree with a point for most motions
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
 MOST_DEVIATION = 2.0
 
@@ -37,6 +38,14 @@ class Estimate:
     def fits(self) -> np.ndarray:
         """(P, S) sights that agree with the solution."""
         return np.nan_to_num(self.errors_px, nan=np.inf) < OUTLIER * self.sights.deviation_px
+
+    @property
+    def moves(self) -> np.ndarray:
+        """(P,) tracks that no point explains, though enough frames see them, even if sights are as bad as assumed."""
+        is_off = np.nan_to_num(self.errors_px) > OUTLIER * self.assumed_px
+        seen = self.sights.mask.sum(axis=1)
+        moves: np.ndarray = (seen >= MIN_SIGHTS) & (2 * is_off.sum(axis=1) > seen)
+        return moves
 
     @property
     def inlier_share(self) -> float:

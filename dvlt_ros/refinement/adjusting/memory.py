@@ -59,13 +59,14 @@ def relative_poses(found: Estimate) -> Iterator[KnownPose]:
 
 
 def landmarks(found: Estimate) -> Iterator[Landmarks]:
-    """Of each frame, the points that hold, in the solution's unit."""
+    """Of each frame, the points that hold, in the solution's unit, and where it sees what moves."""
     deviation = depth_deviations(found)
     fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (deviation < LARGEST_DEVIATION)[:, None]
     for s, cam_from_window in enumerate(found.solution.cam_from_window):
         points = found.solution.points @ cam_from_window[:3, :3].T + cam_from_window[:3, 3]
         chosen = fits[:, s] & (points[:, 2] > 0)
-        yield Landmarks(found.sights.pixels[chosen, s], points[chosen], deviation[chosen])
+        moving = found.sights.pixels[found.moves & found.sights.mask[:, s], s]
+        yield Landmarks(found.sights.pixels[chosen, s], points[chosen], deviation[chosen], moving)
 
 
 def depth_deviations(found: Estimate) -> np.ndarray:
