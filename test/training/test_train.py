@@ -55,6 +55,14 @@ def configuration(recording: Path, output: Path, *overrides: str) -> TrainConfig
     return from_hydra(composed)
 
 
+@pytest.fixture(scope="module")
+def trained(recording, tmp_path_factory) -> Path:
+    """The output of a run that has learned something."""
+    output = tmp_path_factory.mktemp("trained") / "run"
+    train(configuration(recording, output, "total_steps=40", "optimizer.learning_rate=3e-3", "log_with=tensorboard"))
+    return output
+
+
 def weights(output: Path) -> dict[str, torch.Tensor]:
     return load_file(output / "last" / "model.safetensors")
 
@@ -85,13 +93,11 @@ def test_a_run_ends_by_the_clock_complete(recording, tmp_path, monkeypatch):
     assert run() == ["step-0000008", "step-0000010"]  # nothing is left to do
 
 
-def test_training_lowers_the_loss_and_leaves_a_loadable_checkpoint(recording, tmp_path):
-    output = tmp_path / "run"
-    train(configuration(recording, output, "total_steps=40", "optimizer.learning_rate=3e-3", "log_with=tensorboard"))
-    losses = logged(output, "train/total")
+def test_training_lowers_the_loss_and_leaves_a_loadable_checkpoint(trained):
+    losses = logged(trained, "train/total")
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
-    assert Dvlt.from_pretrained(output / "last").config.num_steps == 4
-    assert not list(output.rglob("*.partial"))
+    assert Dvlt.from_pretrained(trained / "last").config.num_steps == 4
+    assert not list(trained.rglob("*.partial"))
 
 
 def logged(output: Path, name: str) -> list[float]:
@@ -220,13 +226,14 @@ def test_every_recipe_is_a_valid_configuration(recipe):
         assert from_hydra(compose("train", [f"recipe={recipe}", "data.folders=[{path: mine}]"])).total_steps > 0
 
 
-def test_evaluate_prints_a_row_per_k_and_the_gate_refuses_a_worse_network(recording, tmp_path, make_model, capsys):
+def test_evaluate_prints_a_row_per_k_and_the_gate_refuses_a_worse_network(
+    recording, trained, tmp_path, make_model, capsys
+):
     pytest.importorskip("matplotlib")
     from dvlt_ros.training import evaluate
 
-    train(configuration(recording, tmp_path / "good", "total_steps=40", "optimizer.learning_rate=3e-3"))
-    make_model().save_pretrained(tmp_path / "bad")
-    good, bad = str(tmp_path / "good/last"), str(tmp_path / "bad")
+    make_model(image_size=56).save_pretrained(tmp_path / "bad")
+    good, bad = str(trained / "last"), str(tmp_path / "bad")
     common = ["--data", str(recording), "--views", "2", "--steps", "4", "--device", "cpu"]
 
     report, picture, curves = (tmp_path / name for name in ("report.json", "grid.png", "curves.png"))
