@@ -6,8 +6,9 @@ group, each read by one package. Dataclasses that hold others, such as `MapperCo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import Field, field, fields
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
@@ -70,8 +71,13 @@ def from_groups(kind: type[T], groups: Mapping[type[Any], Any]) -> T:
 
 def held(kind: type[Any]) -> dict[str, type[Any]]:
     """Fields of a dataclass and their types."""
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # mypy takes no class for hashable
     return {entry.name: hints[entry.name] for entry in fields(kind)}
+
+
+@cache  # a node asks some thousand times while it starts
+def _hints(kind: Hashable) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def parameters_of(kind: type[Any]) -> Iterator[tuple[str, type[Any], Field[Any]]]:

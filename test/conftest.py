@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import gc
 import json
 import os
 import tempfile
@@ -70,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
+def pytest_collection_finish() -> None:
+    """Nodes collect garbage when they are cleaned up: what thousands of tests consist of stays out of it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def parity() -> Callable[[str], Any]:
     """Loads a file of reference numbers of the published implementation: .npz or .json.
@@ -122,7 +129,9 @@ def make_model() -> Callable[..., Dvlt]:
 def ros() -> Iterator[Any]:
     """rclpy in a ROS network of this test process alone."""
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
-    with own_domain() as domain_id:
+    with own_domain() as domain_id, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "unfreeze", lambda: None)  # the node does it at its end, and would look at all tests again
+        patch.setattr(gc, "freeze", lambda: None)
         rclpy.init(domain_id=domain_id)
         DOMAINS.append(domain_id)
         yield rclpy

@@ -34,11 +34,14 @@ class Parameters:
             raise ConfigError(reason)
         self._is_live = is_live
         self._changed = changed
+        self._names = {name for name, _, _ in parameters_of(Settings)}
         self.current = from_groups(Settings, {kind: declare(node, kind) for kind in group_types(Settings)})
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
-        values = {parameter.name: parameter.value for parameter in parameters}
+        values = {parameter.name: parameter.value for parameter in parameters if parameter.name in self._names}
+        if not values:  # of others: each publisher declares its QoS
+            return SetParametersResult(successful=True)
         try:
             groups = {kind: self._updated(config, values) for kind, config in groups_of(self.current).items()}
             settings = from_groups(Settings, groups)

@@ -110,7 +110,7 @@ class Robot:
         deadline_s = time.monotonic() + LIMIT_S
         while not condition():
             assert time.monotonic() < deadline_s, f"{what} did not come; complaints: {self.complaints}"
-            time.sleep(0.002)
+            time.sleep(0.005)
 
     def send(self, message, topic):
         """Publishes one message as soon as the node listens."""
