@@ -1,6 +1,7 @@
 """Exported graphs say what the network says, for any K and number of views, and refuse what they cannot do."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import shutil
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed; `make venv` brings it")
+if importlib.util.find_spec("onnxscript") is None:  # to import it takes seconds, of every process that collects tests
+    pytest.skip("the extra `onnx` is not installed; `make venv` brings it", allow_module_level=True)
 pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed; `make venv` brings it")
 
 import onnxruntime

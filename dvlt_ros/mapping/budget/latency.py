@@ -52,8 +52,10 @@ class Belief:
     covariance: np.ndarray  # (2, 2)
 
     def variance(self, slope: np.ndarray) -> float:
-        """Of the combination with this slope (2,)."""
-        return float(slope @ self.covariance @ slope)
+        """Of the combination with this slope (2,); in numbers, as arrays of two cost several times as much."""
+        a, b = slope.tolist()
+        (var_a, covar), (_, var_b) = self.covariance.tolist()
+        return a * a * var_a + 2 * a * b * covar + b * b * var_b
 
     def blurred(self, deviations: tuple[float, float]) -> Belief:
         """With the process noise of these standard deviations added."""
@@ -139,8 +141,10 @@ class LatencyModel:
 
     def _linearized(self, key: tuple[int, int], num_steps: int, device: np.ndarray) -> tuple[float, np.ndarray]:
         """Median time in ms, and the derivative (2,) of its logarithm by log a and log b, which is their shares."""
-        parts_ms = np.exp(device + log_work(*key) + self._correction(key).mean) * (1, num_steps)
-        return float(parts_ms.sum()), parts_ms / parts_ms.sum()
+        log_a, log_b = (device + log_work(*key) + self._correction(key).mean).tolist()
+        outside_ms, steps_ms = math.exp(log_a), num_steps * math.exp(log_b)
+        median_ms = outside_ms + steps_ms
+        return median_ms, np.array([outside_ms / median_ms, steps_ms / median_ms])
 
     def _doubt(self, key: tuple[int, int], slope: np.ndarray) -> float:
         return self._device.variance(slope) + self._correction(key).variance(slope)
