@@ -16,7 +16,7 @@ pytest.importorskip("rosbags", reason="bags are read and written with rosbags; `
 from dvlt_ros import programs, reconstruct_bag
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import InputError
-from dvlt_ros.export import McapRecording
+from dvlt_ros.export import McapRecording, write_page
 from dvlt_ros.offline import depth_files, disk, results
 
 COUNT = 4
@@ -25,6 +25,8 @@ QUICK = [
     "--registration-max-residual", "0.9", "--window-size", "4", "--window-overlap", "1", "--recording",
 ]  # fmt: skip
 MAP = {"map_0.ply", "trajectory_0.txt"}
+
+pytestmark = pytest.mark.usefixtures("quick_page")
 
 
 @pytest.fixture
@@ -156,14 +158,15 @@ def test_the_last_line_names_the_first_refusal_of_each_kind(photos, tmp_path, ca
 
 
 @pytest.mark.parametrize("name", ["zz\udcff.jpg", "zz\n.jpg", "zz\x1b[2J.jpg", "zz$\\frac$.jpg"])
-def test_names_that_are_no_text_take_no_result_away(photos, tmp_path, name, capsys):
+def test_names_that_are_no_text_take_no_result_away(photos, tmp_path, name, capsys, monkeypatch):
+    monkeypatch.setattr(results, "write_page", write_page)  # the real one: it has the names for titles
     first, *_ = sorted(photos.iterdir())
     shutil.copy(first, photos / name)
     (photos / f"empty_{name}").write_bytes(b"")
     programs.print_any_name()
     said, there = run(photos, tmp_path / "out_\udcff", "--export", "colmap")
     assert said == ""
-    assert MAP | {"images.csv", "refused.txt", "scene_0"} <= there
+    assert MAP | {"images.csv", "refused.txt", "scene_0", "page_0.png"} <= there
     assert os.fsencode(name) in (tmp_path / "out_\udcff" / "images.csv").read_bytes()
     assert "\x1b" not in "".join(capsys.readouterr())
 

@@ -79,6 +79,7 @@ def reconstruct_bag_topics():
     return [f"/{name}" for name in names.split()]
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_it_comes_out_the_same_each_time(photos, output, tmp_path):
     reconstruct_bag.main([str(photos), "--output", str(tmp_path), *QUICK])
     for name in ("map_0.ply", "trajectory_0.txt"):
@@ -86,6 +87,7 @@ def test_it_comes_out_the_same_each_time(photos, output, tmp_path):
     assert not (tmp_path / "recording").exists()
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_what_an_earlier_run_has_left_is_removed_and_nothing_else(photos, tmp_path):
     folder = tmp_path / "unscaled_depth"  # an unlucky name
     own = ["depth/77.000000000.tiff", "unscaled_depth/2.000000000.tiff", "map_7.ply", "unscaled_page_7.png"]
@@ -110,6 +112,7 @@ def test_a_recording_of_somebody_else_is_not_replaced(photos, tmp_path):
     assert (tmp_path / "recording" / "metadata.yaml").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_a_bag_goes_in_too(output, tmp_path, capsys):
     arguments = [str(output / "recording"), "--topic", "/rgb/image_rect", "--output", str(tmp_path)]
     reconstruct_bag.main([*arguments, *QUICK])
@@ -119,6 +122,7 @@ def test_a_bag_goes_in_too(output, tmp_path, capsys):
         reconstruct_bag.main([str(output / "recording"), "--output", str(output)])
 
 
+@pytest.mark.usefixtures("quick_page")
 def test_a_camera_info_that_cannot_be_used_is_said(tmp_path, capsys):
     records = [("/camera/camera_info", bags.camera_info(1, size=(7, 7)))]
     for number, path in enumerate(sorted(DEMO_SEQUENCE.glob("*.jpg"))[:2], start=1):
@@ -153,6 +157,7 @@ def test_old_names_of_options_are_taken_with_a_warning(photos, capsys):
         reconstruct_bag.parse([str(photos), "--never-was", "1"])
 
 
+@pytest.mark.usefixtures("quick_page")
 @pytest.mark.parametrize("portraits", [{1, 3}, {0}, {0, 1, 2, 3, 4}])
 def test_portraits_among_photos_stay_in_one_map_in_their_own_format(photos, tmp_path, portraits, capsys):
     (tmp_path / "mixed").mkdir()
