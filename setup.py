@@ -12,6 +12,7 @@ COMMANDS = (
     "evaluate_benchmarks",
     "evaluate_trajectory",
     "export",
+    "merge_maps",
     "play_camera",
     "prepare",
     "reconstruct",
@@ -78,7 +79,7 @@ setup(
         "console_scripts": [
             *(f"dvlt_{name} = dvlt_ros.programs:{name}" for name in COMMANDS),
             *(
-                f"{name} = dvlt_ros.old_names:main" for name in COMMANDS if name not in ("export", "web")
+                f"{name} = dvlt_ros.old_names:main" for name in COMMANDS if name not in ("export", "merge_maps", "web")
             ),  # these are new
         ]
     },

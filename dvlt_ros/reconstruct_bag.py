@@ -82,6 +82,9 @@ def arguments(kind: type[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("reconstruction"), help="folder (default: reconstruction)")
     parser.add_argument("--topic", help="image topic of a bag, where there are several")
     parser.add_argument(
+        "--mask-topic", help="masks of a bag's images (default: the only topic called mask/image, in any namespace)"
+    )
+    parser.add_argument(
         "--camera-info", type=Path, metavar="YAML", help="calibration of the images, instead of a recorded one"
     )
     parser.add_argument(

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
 from ..errors import DataError
 from ..lens import Lens, rectification
+from .decoder import colour_image
+
+ENCODINGS = ("mono8", "8UC1")
+SAME_NS = 2_000_000  # stamps that differ by less are one: some nodes copy them through floating point
+
+
+def mask_of_message(message: Any, size: tuple[int, int], lens: Lens | None) -> np.ndarray:
+    """`mask_for` of a `sensor_msgs/Image`. Raises DataError: another encoding or size."""
+    if message.encoding not in ENCODINGS:
+        raise DataError(f"its mask is encoded as '{message.encoding}', what is read is {' or '.join(ENCODINGS)}")
+    return mask_for(colour_image(message), size, lens)
 
 
 def mask_for(mask: np.ndarray, size: tuple[int, int], lens: Lens | None) -> np.ndarray:

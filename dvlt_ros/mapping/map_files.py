@@ -122,11 +122,11 @@ def _export(folder: Path, saved: SavedMap | None, export: SceneExport) -> None:
 
 
 def open_map(
-    folder: Path, name: str, checkpoint: str, is_metric: bool, notify: Callable[[str], None] = lambda _: None
+    folder: Path, name: str, checkpoint: str, is_metric: bool | None, notify: Callable[[str], None] = lambda _: None
 ) -> tuple[Path, SavedMap]:
     """A map by its name in the folder, as it was saved; without a name the newest one that can be used.
 
-    ``notify`` is told of newer ones that cannot.
+    ``notify`` is told of newer ones that cannot; ``is_metric`` None: any unit will do.
 
     Raises:
         InputError: there is none, it lies elsewhere, cannot be read, or belongs to another checkpoint or unit.
@@ -144,7 +144,7 @@ def open_map(
     raise first or InputError(f"no map to load in the map directory {folder} (*{PLACES})")
 
 
-def _checked(path: Path, folder: Path, checkpoint: str, is_metric: bool) -> SavedMap:
+def _checked(path: Path, folder: Path, checkpoint: str, is_metric: bool | None) -> SavedMap:
     """Of a regular file in the folder itself: a pipe would never end, and a link may lead anywhere."""
     try:
         is_inside = path.resolve().is_relative_to(folder)
@@ -156,7 +156,7 @@ def _checked(path: Path, folder: Path, checkpoint: str, is_metric: bool) -> Save
         raise InputError(f"{path}: not a regular file")
     saved = read_saved_map(path)
     try:
-        saved.check(checkpoint, is_metric)
+        saved.check(checkpoint, saved.is_metric if is_metric is None else is_metric)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return saved

@@ -37,7 +37,7 @@ Intrinsics = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
 def open_source(
     path: str | Path, *, topic: str | None = None, rate_hz: float | None = None, frame_id: str = FRAME_ID,
-    intrinsics: Intrinsics | None = None, camera_info: str | Path | None = None,
+    intrinsics: Intrinsics | None = None, camera_info: str | Path | None = None, mask_topic: str | None = None,
 ) -> Source:  # fmt: skip
     """A bag (folder or file), a folder of images, or a video.
 
@@ -48,6 +48,7 @@ def open_source(
         frame_id: of images that do not tell theirs.
         intrinsics: of a lens without distortion, instead of what is recorded; as in camera_info, with pixel centres
             at integers.
+        mask_topic: of a bag's masks; without it the only topic that is called ``mask/image``, in any namespace.
         camera_info: a file as ROS's camera_calibration writes it, instead of what is recorded; intrinsics win.
 
     Raises:
@@ -58,7 +59,7 @@ def open_source(
     if rate_hz is not None and not rate_hz > 0:
         raise DataError(f"rate_hz must be above 0, got {rate_hz}")
     is_given = intrinsics is not None or camera_info is not None
-    source = _open(path, topic, rate_hz, frame_name(frame_id), read_lens=not is_given)
+    source = _open(path, topic, rate_hz, frame_name(frame_id), not is_given, mask_topic)
     first = next(iter(source), None)
     if first is None:
         raise DataError(f"{path}: none of {len(source)} images can be used; {source.refusals}")
@@ -92,14 +93,18 @@ def open_rig(path: Path, topics: Sequence[str], frame_id: str = FRAME_ID) -> Rig
     return source
 
 
-def _open(path: Path, topic: str | None, rate_hz: float | None, frame_id: str, read_lens: bool) -> Source:
+def _open(
+    path: Path, topic: str | None, rate_hz: float | None, frame_id: str, read_lens: bool, mask_topic: str | None
+) -> Source:
     with border(path, "cannot be read"):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
         if not (path.is_dir() or path.is_file()):
             raise DataError(f"{path}: neither a file nor a folder")
         if is_bag(path):
-            return BagSource(path, topic, frame_id)
+            return BagSource(path, topic, frame_id, mask_topic)
+        if mask_topic is not None:
+            raise DataError(f"{path}: not a bag, so it has no topic {mask_topic} of masks")
         if path.is_dir():
             return FolderSource(path, rate_hz, frame_id, read_lens)
         if (reason := REFUSED.get(kind_of(read_head(path)))) is not None:

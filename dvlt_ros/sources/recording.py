@@ -113,12 +113,13 @@ class Recording:
         return np.array(stamps, dtype=np.int64)
 
     def choose(
-        self, asked: str | None, what: str, option: str, types: Sequence[str], fits: Callable[[Any], int]
-    ) -> str:
+        self, asked: str | None, what: str, option: str, types: Sequence[str], fits: Callable[[Any], int],
+        apart: Sequence[str] = (),
+    ) -> str:  # fmt: skip
         """The topic that was asked for, or the only one of these types whose first message fits best.
 
         Of a raw topic and its compressed copy the raw one counts. ``fits`` is 0 for a message of something else; it
-        may raise DataError with the reason.
+        may raise DataError with the reason. Topics ``apart`` are known to be something else.
 
         Raises:
             DataError: no such topic, another type, none that fits, or several; it lists the candidates and says why
@@ -130,7 +131,7 @@ class Recording:
             if self.types[asked] not in types:
                 raise DataError(f"{self.path}: {asked} is {self.types[asked]}, {what} is one of {tuple(types)}")
             return asked
-        ranks, reasons = self._ranked(types, fits)
+        ranks, reasons = self._ranked([topic for topic in self.topics_of(*types) if topic not in apart], fits)
         fitting = [topic for topic, rank in ranks.items() if rank and rank == max(ranks.values())]
         raw = [topic for topic in fitting if base_topic(topic) == topic]
         candidates = raw + [topic for topic in fitting if topic not in raw and base_topic(topic) not in raw]
@@ -150,11 +151,11 @@ class Recording:
             found.append(f"{topic} ({kind}{f' as {form}, which is not read' if form not in FORMATS else ''})")
         return ", ".join(found) or "none"
 
-    def _ranked(self, types: Sequence[str], fits: Callable[[Any], int]) -> tuple[dict[str, int], list[str]]:
-        """How well each topic of these types fits, and why those that do not."""
+    def _ranked(self, topics: Sequence[str], fits: Callable[[Any], int]) -> tuple[dict[str, int], list[str]]:
+        """How well each of these topics fits, and why those that do not."""
         ranks: dict[str, int] = {}
         reasons = []
-        for topic in self.topics_of(*types):
+        for topic in topics:
             try:
                 message = self.first(topic)
                 with border(topic, "a message with other fields"):

@@ -97,6 +97,7 @@ ARROWS = {
         "offline",
         "checkpoints",
     },
+    "merge_maps": {"errors", "programs", "mapping"},
     "api": {"errors", "offline", "reconstruct_bag"},
     "benchmark": {"errors", "programs", "types", "geometry", "cameras", "alignment", "checkpoints", "model", "mapping"},
     "ros": {
@@ -155,7 +156,7 @@ MAPPING_ARROWS = {
     "surfaces": {"data", "submaps", "maps"},
 }
 # What puts the rooms together may import them all.
-MAPPING_TOP = {"config", "kept_maps", "mapper", "mapping_thread", "loop_closer", "map_files", "status"}
+MAPPING_TOP = {"config", "kept_maps", "mapper", "mapping_thread", "loop_closer", "map_files", "merging", "status"}
 ROS_PACKAGES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs",
     "launch", "launch_ros", "lifecycle_msgs", "nav_msgs", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py",

@@ -82,7 +82,12 @@ def open_images(args: argparse.Namespace) -> Source:
             )
         return open_rig(args.source, args.cameras, args.camera_frame)
     return open_source(
-        args.source, topic=args.topic, rate_hz=args.rate_hz, frame_id=args.camera_frame, camera_info=args.camera_info
+        args.source,
+        topic=args.topic,
+        rate_hz=args.rate_hz,
+        frame_id=args.camera_frame,
+        camera_info=args.camera_info,
+        mask_topic=args.mask_topic,
     )
 
 

@@ -9,19 +9,15 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
-from ...errors import DataError
 from ...health import Health
-from ...imaging import colour_image
-from ...imaging.masks import mask_for
+from ...imaging.masks import SAME_NS, mask_of_message
 from ...lens import Lens
 from ...sources.messages import stamp_ns_of
 from ..config import MaskSourceConfig
 from ..status_board import StatusBoard
 from .following import FollowingSubscription
 
-ENCODINGS = ("mono8", "8UC1")
 KEPT = 60
-SAME_NS = 2_000_000  # stamps that differ by less are one: some nodes copy them through floating point
 QUEUE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST)
 
 
@@ -59,9 +55,7 @@ class MaskIntake:
             self._post(Health.warn(f"{self._missing} images had no mask on {topic} with their stamp{silence}"))
             return None
         self._post(Health.ok())
-        if message.encoding not in ENCODINGS:
-            raise DataError(f"its mask is encoded as '{message.encoding}', what is read is {' or '.join(ENCODINGS)}")
-        return mask_for(colour_image(message), size, lens)
+        return mask_of_message(message, size, lens)
 
     def _post(self, health: Health) -> None:
         self._board.post("masks", health, {"masks_missing": str(self._missing)}, source=self._camera)

@@ -21,7 +21,8 @@ class RigSource:
     def __init__(self, path: Path, topics: Sequence[str], frame_id: str) -> None:
         """Raises DataError for an unreadable bag, or a topic that has no images."""
         names = camera_names(topics)
-        self.cameras = {name: BagSource(path, topic, frame_id) for name, topic in zip(names, topics, strict=True)}
+        named = zip(names, topics, strict=True)
+        self.cameras = {name: BagSource(path, topic, frame_id, camera=name) for name, topic in named}
         self.remarks = list(dict.fromkeys(remark for source in self.cameras.values() for remark in source.remarks))
 
     @property

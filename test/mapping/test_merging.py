@@ -1,0 +1,88 @@
+"""Two saved maps that become one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lap import LAP, RecognizingPredictor, lap_poses
+from lap_drive import Drive
+
+from dvlt_ros import merge_maps
+from dvlt_ros.errors import InputError
+from dvlt_ros.mapping.inference.config import ModelConfig
+from dvlt_ros.mapping.loops.config import LoopsConfig, LoopVerificationConfig
+from dvlt_ros.mapping.map_files import PLACES
+from dvlt_ros.mapping.maps.saved_map import read_saved_map
+from dvlt_ros.mapping.merging import merge
+
+LEVEL = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # z up
+ELSEWHERE = np.array([[0.0, -1, 0, 4], [1, 0, 0, -3], [0, 0, 1, 0.2], [0, 0, 0, 1]]) @ LEVEL
+
+
+@pytest.fixture(scope="module")
+def maps():
+    found = []
+    for odom_from_world, numbers in ((LEVEL, range(1, LAP + 2)), (ELSEWHERE, range(LAP + 15, 2 * LAP + 8))):
+        drive = Drive(odom_from_world=odom_from_world)
+        drive.go(numbers)
+        found.append(drive.saved())
+    return found
+
+
+@pytest.fixture
+def recognizer():
+    return RecognizingPredictor(lap_poses(range(1, 9 * LAP)))
+
+
+def test_the_second_map_is_moved_to_where_the_first_one_has_its_places(maps, recognizer):
+    first, second = maps
+    merged = merge(first, second, recognizer, LoopsConfig())
+    truth = LEVEL @ np.linalg.inv(ELSEWHERE)
+    found = np.eye(4)
+    found[:3, :3], found[:3, 3] = merged.first_from_second.rotation, merged.first_from_second.translation
+    np.testing.assert_allclose(found, truth, atol=0.08)
+    assert merged.first_from_second.scale.item() == 1.0
+    assert merged.num_places >= 2
+    assert recognizer.joint_windows <= 60
+    snapshot = merged.snapshot
+    assert len(merged.stored) == len(first.stored_submaps) + len(second.stored_submaps)
+    assert (np.diff(snapshot.stamps_ns) >= 0).all()
+    together = len(first.cloud.points) + len(second.cloud.points)
+    assert max(len(first.cloud.points), len(second.cloud.points)) < len(snapshot.cloud.points) < 0.8 * together
+
+
+def test_maps_of_two_places_are_refused_with_what_was_measured(maps, recognizer):
+    first, second = maps
+    strict = LoopsConfig(verification=LoopVerificationConfig(max_residual=1e-9))
+    with pytest.raises(InputError, match=r"not joined: \d+ pairs of places were compared, 0 show the same"):
+        merge(first, second, recognizer, strict)
+    with pytest.raises(InputError, match="lengths are in a unit of its own"):
+        merge(first, replace(second, is_metric=False), recognizer, LoopsConfig())
+    few = [replace(saved, stored_submaps=saved.stored_submaps[:4]) for saved in maps]
+    with pytest.raises(InputError, match="8 places are too few"):
+        merge(*few, recognizer, LoopsConfig())
+
+
+def test_one_place_that_is_fooled_joins_nothing(maps, recognizer):
+    first, second = maps
+    one = replace(second, stored_submaps=second.stored_submaps[:1])
+    with pytest.raises(InputError, match="show the same, and no 2 of these agree"):
+        merge(first, one, recognizer, LoopsConfig())
+
+
+def test_the_program_leaves_a_map_that_can_be_loaded(maps, recognizer, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{name}{PLACES}" for name in ("one", "two")]
+    for path, saved in zip(paths, maps, strict=True):
+        path.write_bytes(saved.encoded())
+    monkeypatch.setattr(merge_maps, "load_predictor", lambda _: recognizer)
+    said = merge_maps.run(*paths, tmp_path / "merged", ModelConfig())
+    assert "joined by" in said
+    (written,) = (tmp_path / "merged").glob(f"*{PLACES}")
+    merged = read_saved_map(written)
+    assert merged.is_metric
+    assert len(merged.stored_submaps) == sum(len(saved.stored_submaps) for saved in maps)
+    with pytest.raises(SystemExit, match=r"dvlt_merge_maps: .*nothing.*: cannot be read"):
+        merge_maps.main([str(paths[0]), str(tmp_path / "nothing"), "--output", str(tmp_path / "more")])
+    assert not (tmp_path / "more").exists()
