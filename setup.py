@@ -58,7 +58,15 @@ setup(
         "loops": ["gtsam>=4.3,<5"],
         "onnx": ["onnx>=1.19,<2", "onnxruntime>=1.23,<2", "onnxscript>=0.5,<1"],
         "rerun": ["rerun-sdk>=0.41,<0.42"],
-        "test": ["hypothesis", "plyfile", "pycolmap", "pytest", "pytest-timeout", "pytest-xdist>=3.6,<4"],
+        "test": [
+            "hypothesis",
+            "octomap-python",
+            "plyfile",
+            "pycolmap",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist>=3.6,<4",
+        ],
         "training": [
             "accelerate",
             "dacite",

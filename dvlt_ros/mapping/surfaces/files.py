@@ -1,4 +1,4 @@
-"""Mesh and grid as files: PLY and GLB, and the picture with its YAML that map_server and Nav2 load."""
+"""Surfaces as files: PLY and GLB, an OctoMap, and the picture with its YAML that map_server and Nav2 load."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ...export.atomic import write_atomically
 from ...export.files import write_mesh_ply
 from ...export.glb import write_mesh_glb
 from .grid import FREE, OCCUPIED, Band, Grid
+from .octomap import octomap
 from .surface_map import SurfaceMap
 
 GREY = {FREE: 254, OCCUPIED: 0}  # of the picture; unknown cells are 205, which map_server takes for neither
@@ -19,7 +20,9 @@ OCCUPIED_ABOVE, FREE_BELOW = 0.65, 0.196  # of the darkness from 0 to 1
 
 
 def write_surfaces(surface_map: SurfaceMap, map_id: int, mesh: Path, grid: Path, band: Band, comment: str = "") -> None:
-    """Mesh as ``mesh`` and beside it as GLB, grid as ``grid`` (.pgm) and beside it as YAML; of one map.
+    """Mesh as ``mesh``, beside it as GLB and the voxels (.bt), grid as ``grid`` (.pgm) and beside it as YAML.
+
+    All of one map; the voxels are called as the mesh is, with ``voxels`` in place of ``mesh``.
 
     What there is none of is not written: a map without keyframes has no mesh, one without metres no grid.
 
@@ -30,6 +33,8 @@ def write_surfaces(surface_map: SurfaceMap, map_id: int, mesh: Path, grid: Path,
     if surfaces is None or not len((found := surfaces.mesh()).triangles):
         return
     write_mesh_ply(mesh, found.vertices, found.colors, found.triangles, comment)
+    voxels = mesh.with_name(mesh.name.replace("mesh", "voxels", 1)).with_suffix(".bt")
+    write_atomically(voxels, octomap(surfaces.volume))
     write_mesh_glb(mesh.with_suffix(".glb"), found.vertices, found.colors, found.triangles)
     try:
         surface_map.check_grid()

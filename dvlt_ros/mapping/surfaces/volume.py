@@ -57,6 +57,11 @@ class Volume:
     def block_size(self) -> float:
         return EDGE * self.voxel_size
 
+    @property
+    def free_keys(self) -> np.ndarray:
+        """(F,) of blocks without voxels that more than one view has seen to be free."""
+        return self._free_keys[self._free_weights >= MIN_WEIGHT]
+
     def rows_of(self, keys: np.ndarray) -> np.ndarray:
         """(...) int64 of keys (...); `UNSEEN` where there is no such block."""
         if not len(self.keys):

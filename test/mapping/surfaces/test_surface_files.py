@@ -63,6 +63,6 @@ def test_a_map_without_metres_has_a_mesh_and_no_grid(tmp_path):
     for number in range(4):
         surface_map.integrate(update(frame(pose(0.3 * number), number + 1)))
     write_surfaces(surface_map, 0, tmp_path / "mesh_0.ply", tmp_path / "grid_0.pgm", BAND)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh_0.glb", "mesh_0.ply"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh_0.glb", "mesh_0.ply", "voxels_0.bt"]
     write_surfaces(surface_map, 5, tmp_path / "mesh_5.ply", tmp_path / "grid_5.pgm", BAND)
     assert not (tmp_path / "mesh_5.ply").exists()
