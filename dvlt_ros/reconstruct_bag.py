@@ -5,8 +5,8 @@
     python -m dvlt_ros.reconstruct_bag photos/ --odom camera_poses.txt
 
 Leaves in the output folder: map_N.ply, mesh_N.ply, mesh_N.glb, voxels_N.bt (OctoMap), grid_N.pgm with its YAML,
-trajectory_N.txt (TUM format) and page_N.png of every map N, depth/ (one TIFF per frame, named by its stamp) and recording/ (MCAP with the node's
-topics), all as the last closed loop has left them;
+trajectory_N.txt (TUM format) and page_N.png of every map N, depth/ (one TIFF per frame, named by its stamp) and
+recording/ (MCAP with the node's topics), all as the last closed loop has left them;
 with --export also scene_N/ for COLMAP, nerfstudio or splat viewers.
 Lengths are metres with odometry, measured depth or several cameras of the bag, else up to one unknown factor; frames
 whose metres are not known even so are in files that begin with unscaled_.
