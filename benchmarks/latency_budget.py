@@ -3,7 +3,7 @@
     python benchmarks/latency_budget.py --plot latency_budget.png
 
 The mapper and its thread are those of the node, loop closure is off. The artificial load repeats every step: 2 times
-normally, 8 times and 0.5 times (every other step is left out) in between. The pictures of the demo arrive at a fixed
+normally, 8 times and 0.5 times (every other step is left out) in between. Windows are refined. The pictures of the demo arrive at a fixed
 rate on the real clock; if too many wait, the oldest are dropped. The budget is chosen by the machine's speed, so that
 the middle of the range of K just fits.
 """
@@ -48,10 +48,20 @@ class Row:
     repeats: float
     window: WindowResult
     latency_ms: float  # of its oldest new frame
+    refinement: str  # what became of it
 
     @classmethod
-    def of(cls, window: WindowResult, repeats: float) -> Row:
-        return cls(repeats, window, (time.monotonic_ns() - window.reconstructions[0].received_ns) * 1e-6)
+    def of(cls, window: WindowResult, repeats: float, refinement: str) -> Row:
+        latency_ms = (time.monotonic_ns() - window.reconstructions[0].received_ns) * 1e-6
+        return cls(repeats, window, latency_ms, refinement)
+
+    @property
+    def is_refined(self) -> bool:
+        return self.refinement.startswith("refined")
+
+    @property
+    def is_cut_short(self) -> bool:
+        return "no time" in self.refinement
 
 
 class LoadedDvlt(FastDvlt):
@@ -96,7 +106,7 @@ def running(mapper: Mapper, network: LoadedDvlt, rows: queue.SimpleQueue[Row]) -
 
     def deliver(update: MapUpdate) -> None:
         assert update.window is not None
-        rows.put(Row.of(update.window, network.repeats))
+        rows.put(Row.of(update.window, network.repeats, mapper.status.values["refinement"]))
         mapper.integrate(update)
         mapper.counters.add(published=len(update.frames))
 
@@ -146,7 +156,8 @@ def measure(weights: str, seconds: float, budget_ms: float | None) -> tuple[list
 def table(stages: list[list[Row]], budget_ms: float) -> str:
     lines = [
         f"budget {budget_ms:.0f} ms",
-        f"{'repeats':>8}{'windows':>9}{'inside':>8}{'median':>9}{'worst':>8}{'K':>10}{'frames':>9}{'pixels':>9}",
+        f"{'repeats':>8}{'windows':>9}{'inside':>8}{'median':>9}{'worst':>8}{'K':>10}{'frames':>9}{'pixels':>9}"
+        f"{'refined':>9}{'cut short':>11}",
     ]
     kept = [stage[IGNORED_WINDOWS:] for stage in stages]
     for stage in kept:
@@ -155,6 +166,7 @@ def table(stages: list[list[Row]], budget_ms: float) -> str:
             f"{stage[0].repeats:8.1f}{len(stage):9d}{np.mean(latency <= budget_ms):8.1%}{np.median(latency):9.0f}"
             f"{latency.max():8.0f}{span([row.window.plan.num_steps for row in stage]):>10}"
             f"{span([row.window.num_views for row in stage]):>9}{span([row.window.image_size for row in stage]):>9}"
+            f"{np.mean([row.is_refined for row in stage]):9.0%}{np.mean([row.is_cut_short for row in stage]):11.0%}"
         )
     rows = [row for stage in kept for row in stage]
     share = np.mean([row.latency_ms <= budget_ms for row in rows])

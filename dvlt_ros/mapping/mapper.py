@@ -76,7 +76,7 @@ class Mapper(KeptMaps):
         super().__init__(config, notify)
         predictor.reset()  # it may have seen another stream
         self.predictor, self.sensors = predictor, (sensors := sensors or Sensors())
-        predictor = refined(predictor, config.refinement, config.budget, self.sensors, in_real_time)
+        predictor = refined(predictor, config.refinement, self.sensors, in_real_time)
         localizer = Localizer() if config.map.mode == "localization" else None
         needed = localizer is not None
         self.loops = prepare_loops(config.loops, predictor, sensors.tell_metres, sensors.odometry, needed)

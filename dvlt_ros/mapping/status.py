@@ -60,6 +60,7 @@ def window_values(front_end: FrontEnd, latest: MapUpdate | None) -> dict[str, st
             values["masked"] = f"{share:.1%}"
     if isinstance(front_end.predictor, RefiningPredictor):
         values["refinement"] = front_end.predictor.described()
+        values["refinement_cut_short"] = front_end.predictor.cut_short()
     if (rig := front_end.rig) is not None:
         values |= {
             "cameras": ", ".join(rig.cameras),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, with_poses
+from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, likely_estimate, with_poses
 from .adjusting.memory import NOTHING, going_on, remembered, with_recalled_depth
 from .adjusting.metric import in_metres
 from .adjusting.rotations import inverse
@@ -18,6 +18,7 @@ from .checks import BEFORE, Verdict, judged
 from .degeneracy import degenerate
 from .focal import FocalEvidence
 from .inputs import check, image_intrinsics, nearest_finite, observed
+from .time_limit import Part, PartCosts, TimeLimit
 from .tracking.observations import Observations
 from .tracking.tracks import Tracks, TrackStore
 from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFrame
@@ -26,11 +27,20 @@ MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with mos
 MOST_STARTS = 2  # essential matrices that are tried
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
-MATCHING_MS = 150.0  # of a frame, about, until it is measured; it is not begun where less is left
-LEARNING = 0.3  # share of the latest measurement in it
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects")
 DEPTHLESS: tuple[Reason, ...] = ("standing still", "pure rotation")  # no new depth is told, and known ones serve
 AGREEING: Reason = "the network already agrees"
+ADJUSTING: tuple[Part, ...] = ("adjustment", "check", "depth")
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A window and the network's answer, in the adjustment's terms."""
+
+    frames: Sequence[WindowFrame]
+    network: NetworkAnswer
+    poses: np.ndarray  # (S, 4, 4) cam_from_window, all finite
+    intrinsics: np.ndarray  # (S, 3, 3) pixels of the images
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +59,7 @@ class WindowRefiner:
         self._store = TrackStore()
         self._focal = FocalEvidence()
         self._memory = NOTHING  # of the last refined window
-        self._matching_ms = MATCHING_MS
+        self._costs = PartCosts()
 
     def reset(self) -> None:
         """Forgets the stream: another camera, or another place."""
@@ -63,6 +73,7 @@ class WindowRefiner:
         network: NetworkAnswer,
         priors: Sequence[PosePrior] = (),
         matching_ms: float = np.inf,
+        limit_ms: float = np.inf,
     ) -> Refined:
         """The window with what its tracks say in it, or as it is and why.
 
@@ -72,80 +83,112 @@ class WindowRefiner:
             network: its answer for the same S frames.
             priors: relative poses that are known in metres; with them all lengths of the answer are metres.
             matching_ms: descriptors, which cost most, are left out where it does not suffice for them.
+            limit_ms: of everything. Parts that do not fit are left out: descriptors first, then starts beside the
+                likely one, then the adjustment; the report names them.
 
         Raises:
             InputError: shapes that do not belong together.
         """
         start_s = time.perf_counter()
         check(frames, network, priors)
-        refined = self._refined(frames, network, priors, matching_ms)
+        limit = TimeLimit(self._costs, limit_ms)
+        refined = self._refined(frames, network, priors, matching_ms, limit)
         spent_ms = 1e3 * (time.perf_counter() - start_s)
-        return replace(refined, report=replace(refined.report, milliseconds=spent_ms))
+        return replace(refined, report=replace(refined.report, milliseconds=spent_ms, left_out=limit.left_out))
+
+    def usual_ms(self, frames: int, new: int) -> float:
+        """What following and adjusting a window of so many frames takes, those of it that are new among them."""
+        usual = self._costs.usual_ms
+        return usual("tracking", new) + sum(usual(part, frames) for part in ADJUSTING)
 
     def _refined(
-        self, frames: Sequence[WindowFrame], network: NetworkAnswer, priors: Sequence[PosePrior], matching_ms: float
+        self,
+        frames: Sequence[WindowFrame],
+        network: NetworkAnswer,
+        priors: Sequence[PosePrior],
+        matching_ms: float,
+        limit: TimeLimit,
     ) -> Refined:
         width = frames[0].image.shape[1]
         if width < LEAST_WIDTH:
             return kept(network, Report("kept", "too few tracks", f"images are {width} pixels wide, of {LEAST_WIDTH}"))
-        finite = nearest_finite(network.window_from_cam)
+        tracks, finite = self._followed(frames, limit), nearest_finite(network.window_from_cam)
+        if tracks is None:
+            return kept(network, Report("kept", "no time left", limit.detail))
         if finite is None:
-            self._store.followed(frames)
             return kept(network, Report("kept", "no network pose"))
-        poses, intrinsics = inverse(finite), image_intrinsics(frames, network)
-        tracks = self._store.followed(frames)
+        given = Given(frames, network, inverse(finite), image_intrinsics(frames, network))
         attempt = Attempt(tracks, Verdict("too few tracks", "the frames are far apart"))
         if not tracks.far_apart:
-            attempt = self._attempt(frames, network, poses, intrinsics, tracks)
-        if is_worth_matching(attempt) and matching_ms >= self._matching_ms * self._store.num_new(frames):
-            other = self._attempt(frames, network, poses, intrinsics, self._matched(frames, intrinsics))
+            attempt = self._attempt(given, tracks, limit)
+        if is_worth_matching(attempt) and self._may_match(frames, matching_ms, limit):
+            other = self._matched(given, limit)
             if attempt.found is None or attempt.tracks.far_apart or not other.verdict.reason:
                 attempt = other
         found, report = attempt.found, described(attempt)
         if found is None or attempt.verdict.reason not in ("", AGREEING):
             return kept(network, report)
+        if not limit.allows("depth", len(frames)):
+            return kept(network, replace(report, state="kept", reason="no time left", detail=limit.detail))
         if attempt.verdict.reason == AGREEING:
-            found = with_poses(found, poses)
+            found = with_poses(found, given.poses)
         found, metres, problem = in_metres(found, priors, focal_weight(frames))
         report = replace(report, metres_per_unit=metres, detail=report.detail or problem)
         self._memory = remembered(found, [frame.number for frame in frames])
-        return answered(network, found, poses, report, metres)
+        refined = answered(network, found, given.poses, report, metres)
+        limit.took("depth", len(frames))
+        return refined
 
-    def _matched(self, frames: Sequence[WindowFrame], intrinsics: np.ndarray) -> Tracks:
-        """Tracks by descriptors; learns what they cost."""
-        start_s, number = time.perf_counter(), self._store.num_new(frames)
-        tracks = self._store.matched(frames, intrinsics)
-        spent_ms = 1e3 * (time.perf_counter() - start_s) / number
-        self._matching_ms += LEARNING * (spent_ms - self._matching_ms)
+    def _followed(self, frames: Sequence[WindowFrame], limit: TimeLimit) -> Tracks | None:
+        """None: there is no time; what the next window shares is followed then."""
+        new = self._store.num_to_follow(frames)
+        if not limit.allows("tracking", new):
+            return None
+        tracks = self._store.followed(frames)
+        limit.took("tracking", new)
         return tracks
 
-    def _attempt(
-        self,
-        frames: Sequence[WindowFrame],
-        network: NetworkAnswer,
-        poses: np.ndarray,
-        intrinsics: np.ndarray,
-        tracks: Tracks,
-    ) -> Attempt:
-        """``poses``: the network's cam_from_window (S, 4, 4), all finite."""
-        sights = observed(tracks, network, intrinsics, MAX_MATCHED if tracks.far_apart else MAX_FOLLOWED)
-        numbers = [frame.number for frame in frames]
+    def _may_match(self, frames: Sequence[WindowFrame], matching_ms: float, limit: TimeLimit) -> bool:
+        number = self._store.num_to_describe(frames)
+        fits = matching_ms >= self._costs.most_ms("descriptors", number)
+        return fits and limit.allows("descriptors", number, (("depth", len(frames)),))
+
+    def _matched(self, given: Given, limit: TimeLimit) -> Attempt:
+        """What tracks by descriptors lead to, as one part, whatever it takes."""
+        number = self._store.num_to_describe(given.frames)
+        tracks = self._store.matched(given.frames, given.intrinsics)
+        attempt = self._attempt(given, tracks, TimeLimit(PartCosts()))
+        limit.took("descriptors", number)
+        return attempt
+
+    def _attempt(self, given: Given, tracks: Tracks, limit: TimeLimit) -> Attempt:
+        frames, poses, count = given.frames, given.poses, len(given.frames)
+        most = MAX_MATCHED if tracks.far_apart else MAX_FOLLOWED
+        sights, numbers = observed(tracks, given.network, given.intrinsics, most), [frame.number for frame in frames]
         reason, detail = degenerate(sights, frames[0].image.shape[1])
         recalled = with_recalled_depth(sights, self._memory, numbers)
         if reason and (reason not in DEPTHLESS or recalled is None):
             return Attempt(tracks, Verdict(reason, detail))
+        if not limit.allows("adjustment", count, (("check", count), ("depth", count))):
+            return Attempt(tracks, Verdict("no time left", limit.detail))
         sights = recalled or sights
-        costly = () if reason else essential_starts(sights, poses, MOST_STARTS)
-        likely, is_new = self._likely(frames, sights, poses), self._memory is NOTHING
-        found = best_estimate(sights, likely, costly, thorough=tracks.far_apart or is_new)
+        thorough = tracks.far_apart or self._memory is NOTHING
+        likely = likely_estimate(sights, self._likely(frames, sights, poses), thorough)
+        limit.took("adjustment", count)
+        costly = () if reason else in_time(essential_starts(sights, poses, MOST_STARTS), count, limit)
+        found = best_estimate(sights, likely, costly, thorough)
         if found is None:
             return Attempt(tracks, Verdict("too few tracks", "no two frames share enough"))
+        if not limit.allows("check", count, (("depth", count),)):
+            return Attempt(tracks, Verdict("no time left", limit.detail))
         weight = focal_weight(frames)
         if found.start == BEFORE:
             found = going_on(found, self._memory, numbers)
         found = finished(found, weight)
         focal = self._focal if np.isinf(weight) else None
-        return Attempt(tracks, judged(found, poses, not tracks.far_apart, focal), found)
+        verdict = judged(found, poses, not tracks.far_apart, focal)
+        limit.took("check", count)
+        return Attempt(tracks, verdict, found)
 
     def _likely(self, frames: Sequence[WindowFrame], sights: Observations, poses: np.ndarray) -> Iterator[Start]:
         """The poses of the window before, carried on by the points they see; the network's."""
@@ -156,6 +199,17 @@ class WindowRefiner:
             begin[known] = [before[frames[s].number] for s in known]
             yield grown(BEFORE, sights, begin, known, poses, settle=False)
         yield Start("the network", poses)
+
+
+def in_time(starts: Iterator[Start], frames: int, limit: TimeLimit) -> Iterator[Start]:
+    """Those that the limit allows; whoever asks for them adjusts each before the next."""
+    following: tuple[tuple[Part, int], ...] = (("check", frames), ("depth", frames))
+    while limit.allows("another start", frames, following):
+        start = next(starts, None)
+        if start is None:
+            return
+        yield start
+        limit.took("another start", frames)
 
 
 def is_worth_matching(attempt: Attempt) -> bool:

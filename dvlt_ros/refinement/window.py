@@ -13,6 +13,7 @@ State = Literal["refined", "kept"]
 Reason = Literal[
     "", "too few tracks", "standing still", "pure rotation", "planar scene", "moving objects", "wrong intrinsics",
     "the tracks do not agree", "the network already agrees", "no network pose",
+    "no time left",
 ]  # fmt: skip
 
 
@@ -84,6 +85,7 @@ class Report:
     focal_deviation: float = np.nan  # standard deviation of its logarithm
     metres_per_unit: float = np.nan  # of the network's unit, where pose priors tell
     milliseconds: float = 0.0
+    left_out: tuple[str, ...] = ()  # parts for which there was no time
 
 
 @dataclass(frozen=True, eq=False)

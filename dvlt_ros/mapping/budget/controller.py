@@ -4,6 +4,10 @@
     controller.observe(...)           # measured times of this window; may change the quality level
     controller.level                  # window size and resolution of the next window
 
+What is done with the network's answer (``beside_ms``: refinement) has its usual time before K gets more: the kitchen's
+path is as exact with K = 2 as with K = 8 if it is refined, and five times worse if it is not. Where a window takes
+longer than usual, it is cut short (`remaining_ms`).
+
 If even k_min exceeds the budget, the window becomes smaller, then the network's resolution; both return with
 hysteresis. This package reads no clock: times are arguments.
 """
@@ -11,7 +15,7 @@ hysteresis. This package reads no clock: times are arguments.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from .latency import LEARNING, LatencyModel, WindowTime
@@ -51,11 +55,14 @@ class Queue:
 class BudgetController:
     """Chooses K and the quality level. Not thread-safe: it belongs to the thread that runs the windows."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, beside_ms: Callable[[int, int], float] = lambda *_: 0.0) -> None:
+        """``beside_ms`` tells the usual time beside the network of a window by its views and those that are new."""
         self.quality_levels = QualityLevels(limits)
         self._limits = limits
         self._model = LatencyModel()
         self._overhead = Overhead()
+        self._placing = Overhead()  # from the end of the prediction to the end of the window, which is part of its time
+        self._beside_ms = beside_ms
         self._frame_interval_ms: float | None = None
         self._calm = 0.0  # windows in a row in which the level above would have kept the budget
         self._patience = PATIENCE  # such windows before that level is tried; doubled after a failed try
@@ -77,10 +84,18 @@ class BudgetController:
         num_steps = limits.k_max
         while limits.budget_ms and num_steps > limits.k_min and not self._lasts(num_steps, start):
             num_steps -= 1
-        estimate = self._model.predict(num_views, self.level.image_size, num_steps)
+        estimate = self._time(start, self.level, num_steps)
         percentile_ms = self._percentile_ms(waited_ms, estimate)
         fits = not limits.budget_ms or percentile_ms <= limits.budget_ms
-        return Plan(num_steps, waited_ms + estimate.median_ms + self._overhead.median_ms, percentile_ms, fits)
+        return Plan(num_steps, waited_ms + estimate.usual_ms + self._overhead.median_ms, percentile_ms, fits)
+
+    def remaining_ms(self, waited_ms: float) -> float:
+        """How long the prediction of a window that starts now may take (inf: without a budget)."""
+        if not self._limits.budget_ms:
+            return math.inf
+        quantile, after = self._model.quantile, (self._placing, self._overhead)
+        margin_ms = math.hypot(*(part.margin_ms(quantile) for part in after))
+        return self._limits.budget_ms - waited_ms - sum(part.median_ms for part in after) - margin_ms
 
     def steps_apart(self, num_views: int, waited_ms: float) -> int | None:
         """K of an extra window (a loop's), so that a full window with k_min after it still keeps the budget.
@@ -93,7 +108,9 @@ class BudgetController:
             return limits.k_max
         if self._model.num_windows < LEARNING:
             return None
-        following = self._model.predict(level.window_size, level.image_size, limits.k_min)
+        overlap = self._overlap(level)
+        full = Queue(level.window_size, level.window_size - overlap, waited_ms)
+        following = self._time(full, level, limits.k_min)
         for num_steps in range(limits.k_max, limits.k_min - 1, -1):
             apart = self._model.predict(num_views, level.image_size, num_steps)
             apart_ms = apart.median_ms + apart.margin_ms(self._model.quantile)
@@ -101,10 +118,22 @@ class BudgetController:
                 return num_steps
         return None
 
-    def observe(self, num_views: int, num_steps: int, image_size: int, window_ms: float, overhead_ms: float) -> None:
-        """Learns from a window's time and the overhead until its publication; may change the quality level."""
+    def observe(
+        self,
+        num_views: int,
+        num_steps: int,
+        image_size: int,
+        window_ms: float,
+        overhead_ms: float,
+        placing_ms: float = 0.0,
+    ) -> None:
+        """Learns from a window's time and the overhead until its publication; may change the quality level.
+
+        ``window_ms`` is without what is beside the network; ``placing_ms`` is the part of it after the prediction.
+        """
         self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
         self._overhead.observe(overhead_ms)
+        self._placing.observe(placing_ms)
         self.quality_levels.forgive_memory()
         self._tried += 1
         if not self._limits.budget_ms:
@@ -175,7 +204,7 @@ class BudgetController:
         if self._frame_interval_ms is not None:
             supply_ms = (level.window_size - self._overlap(level)) * self._frame_interval_ms
         return all(
-            estimate.median_ms <= supply_ms and self._percentile_ms(queue.waited_ms, estimate) <= self._limits.budget_ms
+            estimate.usual_ms <= supply_ms and self._percentile_ms(queue.waited_ms, estimate) <= self._limits.budget_ms
             for queue, estimate in self._windows_ahead(level, num_steps, start, LOOKAHEAD)
         ) and self._leaves_room(num_steps, start)
 
@@ -184,8 +213,7 @@ class BudgetController:
         limits, level = self._limits, self.level
         ahead = [queue for queue, _ in self._windows_ahead(level, num_steps, start, 2, self._model.quantile)]
         return all(
-            self._percentile_ms(queue.waited_ms, self._model.predict(queue.num_views, level.image_size, limits.k_min))
-            <= limits.budget_ms
+            self._percentile_ms(queue.waited_ms, self._time(queue, level, limits.k_min)) <= limits.budget_ms
             for queue in ahead[1:]
         )
 
@@ -197,9 +225,10 @@ class BudgetController:
         k_min = self._limits.k_min
         interval_ms = self._frame_interval_ms
         start = Queue(self._overlap(level) + 1, 1, 0.0)
-        alone_ms = self._model.predict(start.num_views, level.image_size, k_min).median_ms
+        alone_ms = self._time(start, level, k_min).usual_ms
         if interval_ms is not None and alone_ms > interval_ms:  # frames queue; the first came at a window's start
-            full_ms = self._model.predict(level.window_size, level.image_size, k_min).median_ms
+            full = Queue(level.window_size, level.window_size - self._overlap(level), 0.0)
+            full_ms = self._time(full, level, k_min).usual_ms
             start = self._arrivals(level, full_ms, interval_ms)
         return max(
             self._percentile_ms(queue.waited_ms, estimate if doubted else replace(estimate, doubt=0.0))
@@ -214,12 +243,12 @@ class BudgetController:
         ``pessimism``: standard deviations by which each window takes longer than its median.
         """
         for _ in range(count):
-            estimate = self._model.predict(queue.num_views, level.image_size, num_steps)
+            estimate = self._time(queue, level, num_steps)
             yield queue, estimate
             interval_ms = self._frame_interval_ms
             if interval_ms is None:
                 return
-            window_ms = estimate.median_ms * (1 + pessimism * estimate.noise)
+            window_ms = estimate.usual_ms + pessimism * estimate.noise * estimate.median_ms
             queue = self._arrivals(level, queue.waited_ms + window_ms - queue.num_new * interval_ms, interval_ms)
 
     def _arrivals(self, level: QualityLevel, waited_ms: float, interval_ms: float) -> Queue:
@@ -233,7 +262,12 @@ class BudgetController:
     def _overlap(self, level: QualityLevel) -> int:
         return min(self._limits.window_overlap, level.window_size - 1)
 
+    def _time(self, queue: Queue, level: QualityLevel, num_steps: int) -> WindowTime:
+        """Of the window that these frames become."""
+        network = self._model.predict(queue.num_views, level.image_size, num_steps)
+        return replace(network, beside_ms=self._beside_ms(queue.num_views, queue.num_new))
+
     def _percentile_ms(self, waited_ms: float, window: WindowTime) -> float:
         quantile = self._model.quantile
         margin_ms = math.hypot(window.margin_ms(quantile), self._overhead.margin_ms(quantile))
-        return waited_ms + window.median_ms + self._overhead.median_ms + margin_ms
+        return waited_ms + window.usual_ms + self._overhead.median_ms + margin_ms

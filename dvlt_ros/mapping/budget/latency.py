@@ -38,6 +38,12 @@ class WindowTime:
     median_ms: float
     noise: float  # relative standard deviation from window to window
     doubt: float  # relative standard deviation of the median itself
+    beside_ms: float = 0.0  # what is done with the network's answer; it ends in time, whatever the network takes
+
+    @property
+    def usual_ms(self) -> float:
+        """Network and what is beside it."""
+        return self.median_ms + self.beside_ms
 
     def margin_ms(self, quantile: float) -> float:
         """Above the median, at so many standard deviations."""

@@ -35,6 +35,7 @@ from ..sensors.rig import Rig, RigReport
 from ..submaps.placement import reconstruct
 from ..submaps.submap import Submap
 from ..submaps.window_placer import WindowPlacer
+from .beside import BesideNetwork
 from .config import FrontEndConfig
 from .window_result import NO_SUBMAP, WindowResult
 
@@ -67,7 +68,8 @@ class FrontEnd:
         self._config = config
         self._notify = notify
         self._clock_ns = clock_ns
-        self._budget = BudgetController(self.limits)
+        self._beside = BesideNetwork(predictor)
+        self._budget = BudgetController(self.limits, self._beside.usual_ms)
         self._admission = Admission(rig, self.counters, notify, config.model.image_rotation)
         self._gate = KeyframeGate()
         self._buffer = WindowBuffer()
@@ -129,7 +131,8 @@ class FrontEnd:
         num_steps, image_size = self.limits.k_min, self.limits.image_size
         start_ns = self._clock_ns()
         self.predictor.predict(views, num_steps, image_size, range(len(views)))
-        self._budget.expect(len(views), num_steps, image_size, (self._clock_ns() - start_ns) * 1e-6)
+        network_ms = (self._clock_ns() - start_ns) * 1e-6 - self._beside.spent_ms
+        self._budget.expect(len(views), num_steps, image_size, network_ms)
         self.predictor.reset()
 
     def admit(self, frame: Frame) -> None:
@@ -161,8 +164,7 @@ class FrontEnd:
         return bool(self._buffer.num_waiting) and self._reason_for_a_new_map(opened) is not None
 
     def _reason_for_a_new_map(self, opened: Sequence[Opened]) -> str | None:
-        gap_s = self._config.window.max_gap_s
-        return reason_for_a_new_map(self._buffer.latest, self._taken_ns, opened[0], gap_s)
+        return reason_for_a_new_map(self._buffer.latest, self._taken_ns, opened[0], self._config.window.max_gap_s)
 
     def take(self, opened: Sequence[Opened]) -> None:
         """Adds the images of one frame set to the next window, all of them or none."""
@@ -243,7 +245,9 @@ class FrontEnd:
         plan = self._budget.plan(len(window.views), len(window.new), waited_ms, self._arrivals_ns.interval_ms)
         shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
+        self._beside.limit(self._budget.remaining_ms(waited_ms))
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
+        predicted_ns = self._clock_ns()
         confidence = self._config.confidence.for_checkpoint(self.predictor.cut_share)
         joining, masks = self._config.registration, self._config.masks
         placed = self._placer.place(window, shared, prediction, confidence, joining, masks)
@@ -254,7 +258,8 @@ class FrontEnd:
         reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, confidence) for anchor in placed.new)
         finished_ns = self._clock_ns()
         window_ms = (finished_ns - start_ns) * 1e-6
-        self._budget.observe(len(window.views), plan.num_steps, level.image_size, window_ms, self.overhead_ms)
+        times_ms = window_ms - self._beside.spent_ms, self.overhead_ms, (finished_ns - predicted_ns) * 1e-6
+        self._budget.observe(len(window.views), plan.num_steps, level.image_size, *times_ms)
         return WindowResult(
             reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
             window_ms, finished_ns, placed.rig, submap, self._submap_id,
@@ -287,13 +292,9 @@ class FrontEnd:
         return None if num_steps is None else self.loops.check(num_steps, expected_scale)
 
     def _make_room(self) -> None:
-        level = self._budget.level
-        lost = self._buffer.shrink(level.window_size, self._config.window.overlap)
+        lost = self._buffer.shrink(self._budget.level.window_size, self._config.window.overlap)
         self.counters.add(dropped=len(lost))
 
     def _limits(self, config: FrontEndConfig) -> Limits:
-        return Limits.of(config.budget, config.window, config.model.image_size, self.predictor, self._num_cameras)
-
-    @property
-    def _num_cameras(self) -> int:
-        return 1 if self.rig is None else len(self.rig.cameras)
+        num_cameras = 1 if self.rig is None else len(self.rig.cameras)
+        return Limits.of(config.budget, config.window, config.model.image_size, self.predictor, num_cameras)

@@ -10,7 +10,6 @@ from itertools import pairwise
 import numpy as np
 
 from ...refinement import PosePrior
-from ..budget.config import BudgetConfig
 from ..data.views import View
 from ..inference.prediction import Predictor
 from ..inference.refining import RefinementConfig, refining
@@ -22,11 +21,9 @@ DRIFT = PoseGraphConfig()
 LEAST_TURN, LEAST_SHIFT_M = 2e-3, 2e-3  # rad and metres: mounts, stamps and interpolation are no better
 
 
-def refined(
-    predictor: Predictor, config: RefinementConfig, budget: BudgetConfig, sensors: Sensors, in_real_time: bool
-) -> Predictor:
+def refined(predictor: Predictor, config: RefinementConfig, sensors: Sensors, in_real_time: bool) -> Predictor:
     """The predictor with its windows refined, as ``config`` asks; for ``in_real_time`` see `refining`."""
-    return refining(predictor, config, budget.latency_ms > 0, in_real_time, partial(known_poses, sensors))
+    return refining(predictor, config, in_real_time, partial(known_poses, sensors))
 
 
 def known_poses(sensors: Sensors, views: Sequence[View]) -> Iterator[PosePrior]:

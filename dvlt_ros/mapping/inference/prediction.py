@@ -115,6 +115,21 @@ class SizedOnce(Predictor, Protocol):
         """Whether ``image_size`` is the only possible size."""
 
 
+@runtime_checkable
+class TimeLimited(Predictor, Protocol):
+    """A network whose answer is worked on afterwards, for as long as the latency budget allows."""
+
+    @property
+    def beside_ms(self) -> float:
+        """What the latest prediction took beside the network."""
+
+    def usual_beside_ms(self, num_views: int, num_new: int) -> float:
+        """What it takes for a window of so many views, of which some are new, if nothing is left out."""
+
+    def limit(self, milliseconds: float) -> None:
+        """How long the next prediction may take from now on, network included; without a call there is no limit."""
+
+
 def predict_within_memory(
     predict: Callable[[], WindowPrediction], release: Callable[[], None], device: torch.device, what: str
 ) -> WindowPrediction:

@@ -28,7 +28,7 @@ class RefinementConfig:
     mode: RefinementMode = parameter(
         "auto",
         "bundle adjustment of each window; tracks: over points that are followed from frame to frame; auto: also over "
-        "descriptors where frames are far apart and time allows",
+        "descriptors where frames are far apart and time allows; a latency budget limits both",
     )
 
     def __post_init__(self) -> None:
@@ -52,7 +52,9 @@ class RefiningPredictor:
         self._known_poses = known_poses
         self._matching_share = matching_share
         self._refiner = WindowRefiner()
+        self._end_s = math.inf  # of the next prediction, by `time.perf_counter`
         self.report: Report | None = None  # of the latest window
+        self.num_windows = self.num_cut_short = 0  # since the start; those where a part was left out for lack of time
 
     def __getattr__(self, name: str) -> Any:
         """`PlaceRecognizer` and `Preparable`, if the other one is."""
@@ -72,9 +74,28 @@ class RefiningPredictor:
         if report is None:
             return "no window yet"
         if report.state == "kept":
-            return f"the network's answer stays: {report.reason} ({report.detail})"
-        tracks = f"{report.tracks} tracks, {report.moving_tracks} of them moving"
-        return f"refined: {tracks}, residual {report.residual_px:.2f} pixels, {report.milliseconds:.0f} ms"
+            text = f"the network's answer stays: {report.reason} ({report.detail})"
+        else:
+            tracks = f"{report.tracks} tracks, {report.moving_tracks} of them moving"
+            text = f"refined: {tracks}, residual {report.residual_px:.2f} pixels"
+        text += f", {report.milliseconds:.0f} ms"
+        if report.left_out:
+            text += f"; no time for {', '.join(report.left_out)}"
+        return text
+
+    def cut_short(self) -> str:
+        """How often the latency budget left no time for a part."""
+        return f"{self.num_cut_short} of {self.num_windows} windows"
+
+    @property
+    def beside_ms(self) -> float:
+        return 0.0 if self.report is None else self.report.milliseconds
+
+    def usual_beside_ms(self, num_views: int, num_new: int) -> float:
+        return self._refiner.usual_ms(num_views, num_new) if num_views > 1 else 0.0
+
+    def limit(self, milliseconds: float) -> None:
+        self._end_s = time.perf_counter() + 1e-3 * milliseconds
 
     @property
     def device(self) -> torch.device:
@@ -110,18 +131,20 @@ class RefiningPredictor:
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
     ) -> WindowPrediction:
         """All views are decoded, because tracks go through all of them; see `Predictor.predict`."""
-        start_s = time.perf_counter()
+        start_s, end_s = time.perf_counter(), self._end_s
+        self._end_s, self.report = math.inf, None
         if len(views) < 2:
             return self._predictor.predict(views, num_steps, image_size, decoded)
         found = self._predictor.predict(views, num_steps, image_size, range(len(views)))
-        matching_ms = self._matching_share * 1e3 * (time.perf_counter() - start_s)
+        now_s = time.perf_counter()
+        matching_ms, limit_ms = 1e3 * self._matching_share * (now_s - start_s), 1e3 * (end_s - now_s)
         frames = [WindowFrame(v.number, v.picture.image, v.picture.intrinsics, v.frame.camera) for v in views]
         answer = NetworkAnswer(
             found.depth, found.confidence, found.window_from_cam, found.intrinsics, found.mapping.scale,
             found.mapping.offset,
         )  # fmt: skip
-        refined = self._refiner.refine(frames, answer, list(self._known_poses(views)), matching_ms)
-        self.report = refined.report
+        refined = self._refiner.refine(frames, answer, list(self._known_poses(views)), matching_ms, limit_ms)
+        self._count(refined.report)
         chosen = np.asarray(decoded)
         return replace(
             found,
@@ -132,21 +155,24 @@ class RefiningPredictor:
             landmarks=tuple(refined.landmarks[i] for i in chosen) if refined.landmarks else (),
         )
 
+    def _count(self, report: Report) -> None:
+        self.report = report
+        self.num_windows += 1
+        self.num_cut_short += bool(report.left_out)
+
 
 def refining(
     predictor: Predictor,
     config: RefinementConfig,
-    has_budget: bool,
     in_real_time: bool,
     known_poses: Callable[[Sequence[View]], Iterable[PosePrior]] = lambda _: (),
 ) -> Predictor:
     """The predictor as ``config`` asks; ``known_poses`` as of `RefiningPredictor`.
 
-    ``has_budget``: of latency; descriptors do not fit it. ``in_real_time``: frames do not wait, so that descriptors may
-    take no longer than the network.
+    ``in_real_time``: frames do not wait, so that descriptors may take no longer than the network.
     """
     if config.mode == "off":
         return predictor
-    if config.mode == "tracks" or has_budget:
+    if config.mode == "tracks":
         return RefiningPredictor(predictor, 0.0, known_poses)
     return RefiningPredictor(predictor, 1.0 if in_real_time else math.inf, known_poses)

@@ -85,16 +85,22 @@ def total_cost(sights: Observations, found: Estimate) -> float:
     return float(inside + np.log1p(9.0) * (sights.mask.sum() - found.sights.mask.sum()))
 
 
-def best_estimate(
-    sights: Observations, likely: Iterable[Start], costly: Iterable[Start], thorough: bool
-) -> Estimate | None:
-    """Of the likely starts up to the first good one, and of the costly ones where none is, or if ``thorough``."""
+def likely_estimate(sights: Observations, starts: Iterable[Start], thorough: bool) -> Estimate | None:
+    """Of the starts up to the first good one; of all of them if ``thorough``."""
     best: Estimate | None = None
-    rounds = THOROUGH_ROUNDS if thorough else FIRST_ROUNDS
-    for start in likely:
-        best = cheaper(best, estimated(sights, start, rounds, ENOUGH if thorough else ROUGHLY))
+    rounds, enough = (THOROUGH_ROUNDS, ENOUGH) if thorough else (FIRST_ROUNDS, ROUGHLY)
+    for start in starts:
+        best = cheaper(best, estimated(sights, start, rounds, enough))
         if best is not None and is_good(best) and not thorough:
             break
+    return best
+
+
+def best_estimate(
+    sights: Observations, likely: Estimate | None, costly: Iterable[Start], thorough: bool
+) -> Estimate | None:
+    """The likely one, or what a costly start leads to where that one is not good, or if ``thorough``."""
+    best, rounds = likely, THOROUGH_ROUNDS if thorough else FIRST_ROUNDS
     if thorough or best is None or not is_good(best):
         for start in costly:
             best = cheaper(best, estimated(sights, start, rounds))

@@ -61,7 +61,11 @@ class TrackStore:
         deviation_px = max(FLOW_DEVIATION * frames[0].image.shape[1], LEAST_FLOW_PX)
         return Tracks(*joined(sights), self._are_far_apart(frames, sights), textured, deviation_px)
 
-    def num_new(self, frames: Sequence[WindowFrame]) -> int:
+    def num_to_follow(self, frames: Sequence[WindowFrame]) -> int:
+        """Frames that `followed` has not seen."""
+        return sum(frame.number not in self._sights for frame in frames)
+
+    def num_to_describe(self, frames: Sequence[WindowFrame]) -> int:
         """Frames that `matched` would describe, at least 1."""
         return max(1, sum(frame.number not in self._features for frame in frames))
 

@@ -40,15 +40,19 @@ class Outcome:
     window_ms: float
     plan: Plan
     level: QualityLevel
+    is_refined: bool
 
 
 class Robot:
     """Frames at a rate, the front end's queue, which drops the oldest, one device."""
 
     def __init__(
-        self, limits=LIMITS, interval_ms=33.0, device=GPU, noise=0.05, outliers=0.002, overhead_ms=4.0, jitter=0.0
-    ):
-        self.controller = BudgetController(limits)
+        self, limits=LIMITS, interval_ms=33.0, device=GPU, noise=0.05, outliers=0.002, overhead_ms=4.0, jitter=0.0,
+        refined_ms=0.0,
+    ):  # fmt: skip
+        """``refined_ms``: of a view's refinement, which is left out where it does not fit."""
+        self.controller = BudgetController(limits, lambda views, _: refined_ms * views)
+        self.refined_ms = refined_ms
         self.limits, self.interval_ms, self.device = limits, interval_ms, device
         self.noise, self.outliers, self.overhead_ms, self.jitter = noise, outliers, overhead_ms, jitter
         self.rng = np.random.default_rng(7)
@@ -68,11 +72,19 @@ class Robot:
         plan = self.controller.plan(num_views, num_new, waited_ms, interval_ms)
         window_ms = self.device.window_ms(num_views, level.image_size / self.limits.image_size, plan.num_steps, load)
         window_ms *= math.exp(self.noise * self.rng.standard_normal()) * (2 if self.rng.random() < self.outliers else 1)
+        beside_ms = self._refine(num_views, self.controller.remaining_ms(waited_ms) - window_ms)
         overhead_ms = self.overhead_ms * math.exp(0.2 * self.rng.standard_normal())
         self.controller.observe(num_views, plan.num_steps, level.image_size, window_ms, overhead_ms)
+        window_ms += beside_ms
         self.now_ms += window_ms
         self.num_retained = min(self.limits.window_overlap, num_views)
-        return Outcome(waited_ms + window_ms + overhead_ms, window_ms, plan, level)
+        return Outcome(waited_ms + window_ms + overhead_ms, window_ms, plan, level, beside_ms > 0)
+
+    def _refine(self, num_views: int, limit_ms: float) -> float:
+        usual_ms = self.refined_ms * num_views
+        if not usual_ms or 1.2 * usual_ms > limit_ms:
+            return 0.0
+        return usual_ms * math.exp(0.1 * self.rng.standard_normal())
 
     def _take(self) -> tuple[QualityLevel, int, float]:
         level = self.controller.level

@@ -54,6 +54,33 @@ def test_budget_is_used_where_steps_are_coarse_and_frames_queue():
     assert np.mean([outcome.latency_ms for outcome in outcomes]) >= 0.75 * LIMITS.budget_ms
 
 
+@pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
+@pytest.mark.parametrize(("budget_ms", "interval_ms"), [(400, 66), (300, 200)])
+def test_budget_is_kept_with_refinement_which_comes_before_more_steps(device, budget_ms, interval_ms):
+    limits = replace(LIMITS, budget_ms=budget_ms, k_min=4, k_max=32)
+    robot = Robot(limits, interval_ms, device, noise=0.05, refined_ms=8.0)
+    kept = [robot.run(100, load)[LEARNING_WINDOWS:] for load in (1, 4, 1, 0.25, 1, 4, 1)]
+    outcomes = [outcome for stage in kept for outcome in stage]
+    assert inside(outcomes, budget_ms) >= 0.99
+    assert np.mean([outcome.is_refined for outcome in outcomes]) > 0.9
+
+
+def test_refinement_is_left_its_usual_time_and_no_more_than_the_budget():
+    limits = replace(LIMITS, k_max=64)
+    controller = BudgetController(limits, lambda views, new: 10.0 * views + 2.0 * new)
+    plain = BudgetController(limits)
+    for each in (controller, plain):
+        feed(each, 30, step_ms=5.0)
+    start = (4, 1, 20.0, 500.0)
+    assert controller.plan(*start).num_steps < plain.plan(*start).num_steps
+    spent_ms = controller.plan(*start).predicted_ms - 5.0 * controller.plan(*start).num_steps
+    assert spent_ms == pytest.approx(plain.plan(*start).predicted_ms - 5.0 * plain.plan(*start).num_steps + 42, abs=3)
+    assert 200 < controller.remaining_ms(20.0) < LIMITS.budget_ms - 20.0
+    assert controller.remaining_ms(80.0) == pytest.approx(controller.remaining_ms(20.0) - 60.0)
+    controller.update(replace(limits, budget_ms=0))
+    assert controller.remaining_ms(20.0) == np.inf
+
+
 def test_starts_with_k_min_until_something_is_known():
     plan = BudgetController(LIMITS).plan(2, 2, 40.0, 33.0)
     assert plan == Plan(LIMITS.k_min, predicted_ms=None, percentile_ms=None, fits=True)

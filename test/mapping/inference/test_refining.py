@@ -13,7 +13,7 @@ from textured_room import INTRINSICS, MAP_SCALE, MAP_SIZE, SIZE, frames, network
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
-from dvlt_ros.mapping.inference.prediction import PlaceRecognizer, WindowPrediction
+from dvlt_ros.mapping.inference.prediction import PlaceRecognizer, TimeLimited, WindowPrediction
 from dvlt_ros.mapping.inference.refining import RefinementConfig, RefiningPredictor, refining
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.model import PixelMapping
@@ -70,7 +70,7 @@ def test_refined_windows_make_a_better_path(images):
 
 def test_without_refinement_the_predictor_is_the_same_object_and_the_status_says_nothing(images):
     predictor = WrongPoses()
-    assert refining(predictor, RefinementConfig("off"), has_budget=False, in_real_time=False) is predictor
+    assert refining(predictor, RefinementConfig("off"), in_real_time=False) is predictor
     mapper, _ = mapped(images[:2], "off")
     assert "refinement" not in mapper.status.values
 
@@ -97,6 +97,21 @@ def test_places_are_recognized_only_if_the_network_does():
 
     assert not isinstance(RefiningPredictor(WrongPoses(), 0.0), PlaceRecognizer)
     assert isinstance(RefiningPredictor(Recognizes(), 0.0), PlaceRecognizer)
+
+
+def test_a_limit_holds_for_the_next_window_alone_and_is_counted(images):
+    predictor = RefiningPredictor(WrongPoses(), matching_share=0.0)
+    views = [View(i, Frame(i + 1, "cam", 0, lambda: None), picture) for i, picture in enumerate(images[:6])]
+    assert isinstance(predictor, TimeLimited)
+    assert predictor.usual_beside_ms(1, 1) == 0.0
+    assert predictor.usual_beside_ms(8, 5) > predictor.usual_beside_ms(4, 1) > 0
+    predictor.limit(0.0)
+    predictor.predict(views, 2, 84, range(6))
+    assert predictor.described().startswith("the network's answer stays: no time left (tracking: 0 ms remained, ")
+    predictor.predict(views, 2, 84, range(6))
+    assert predictor.described().startswith("refined: ")
+    assert predictor.beside_ms > 0
+    assert predictor.cut_short() == "1 of 2 windows"
 
 
 def test_an_unknown_mode_is_refused():
