@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dvlt_ros.refinement.adjusting.adjustment import adjust, linearised
+from dvlt_ros.refinement.adjusting.adjustment import Planes, adjust, linearised
 from dvlt_ros.refinement.adjusting.problem import KnownPose, Problem, Solution
 from dvlt_ros.refinement.adjusting.rotations import inverse, rotation_from_vector, turn_between, vector_from_rotation
 from dvlt_ros.refinement.tracking.observations import KnownDepth, Observations
@@ -67,18 +67,18 @@ def test_the_gradient_is_that_of_the_cost(column):
         change[column] = sign * step
         turn, shift = change[:-1].reshape(-1, 2, 3).transpose(1, 0, 2)
         there = Solution(moved(start.cam_from_window, turn, shift), start.points, change[-1])
-        costs.append(linearised(problem, there).at.cost)
+        costs.append(linearised(Planes.of(problem), there).at.cost)
     slope = (costs[0] - costs[1]) / (2 * step)
-    assert 2 * linearised(problem, start).camera_gradient[column] == pytest.approx(slope, rel=1e-5)
+    assert 2 * linearised(Planes.of(problem), start).camera_gradient[column] == pytest.approx(slope, rel=1e-5)
 
 
 def test_the_matrix_is_made_of_jacobians():
     problem, _, start = scene(frames=3, points=20)
-    linear = linearised(replace(problem, limit=1e6), start)  # no outliers: the matrix is that of Gauss and Newton
+    linear = linearised(Planes.of(replace(problem, limit=1e6)), start)  # no outliers: the matrix is that of Gauss and Newton
     full = np.linalg.eigvalsh(linear.cameras)
     assert np.allclose(linear.cameras, linear.cameras.T)
     assert full[0] > -1e-6 * full[-1]
-    assert np.allclose(linear.points, linear.points.transpose(0, 2, 1))
+    assert np.allclose(linear.points, linear.points.transpose(1, 0, 2))
 
 
 def test_one_sight_in_ten_is_wrong_and_nothing_moves():

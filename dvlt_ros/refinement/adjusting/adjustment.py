@@ -1,8 +1,9 @@
 """Robust bundle adjustment of few cameras and some hundred points (Triggs et al., Bundle Adjustment, 2000).
 
-Levenberg-Marquardt with analytic Jacobians. All observations lie in one dense array of points by frames, so that a
-window of eight cameras costs a few matrix products; the points leave the normal equations by the Schur complement.
-A step turns and shifts each camera on the left: ``cam_from_window`` becomes ``exp(turn, shift) @ cam_from_window``.
+Levenberg-Marquardt with analytic Jacobians; the points leave the normal equations by the Schur complement. All
+observations lie in dense planes of frames by points, each a component of its own, so that a window of eight cameras
+costs a few dozen array operations and no Jacobian of points is ever built. A step turns and shifts each camera on the
+left: ``cam_from_window`` becomes ``exp(turn, shift) @ cam_from_window``.
 """
 
 from __future__ import annotations
@@ -23,15 +24,32 @@ DEPTH_LIMIT = 2.0  # standard deviations of the network's depth where an outlier
 
 
 @dataclass(frozen=True, eq=False)
+class Planes:
+    """A problem's sights as planes (S, P)."""
+
+    problem: Problem
+    u: np.ndarray
+    v: np.ndarray
+    weight: np.ndarray
+    log_depth: np.ndarray
+    depth_weight: np.ndarray
+
+    @classmethod
+    def of(cls, problem: Problem) -> Planes:
+        arrays = (problem.seen[..., 0], problem.seen[..., 1], problem.weight, problem.log_depth, problem.depth_weight)
+        return cls(problem, *(np.ascontiguousarray(array.T) for array in arrays))
+
+
+@dataclass(frozen=True, eq=False)
 class Linear:
     """The normal equations around a state."""
 
     at: Solution
-    cameras: np.ndarray  # (6 S + 1,) squared
+    cameras: np.ndarray  # (6 S + 1,) squared: turn and shift by frame, logarithm of the focal length
     camera_gradient: np.ndarray  # (6 S + 1,)
-    crossed: np.ndarray  # (6 S + 1, P, 3), cameras with points
-    points: np.ndarray  # (P, 3, 3)
-    point_gradient: np.ndarray  # (P, 3)
+    crossed: np.ndarray  # (6 S + 1, 3, P), cameras with points
+    points: np.ndarray  # (3, 3, P)
+    point_gradient: np.ndarray  # (3, P)
 
 
 def adjust(problem: Problem, start: Solution, rounds: int, enough: float = ENOUGH) -> Solution:
@@ -39,10 +57,11 @@ def adjust(problem: Problem, start: Solution, rounds: int, enough: float = ENOUG
     held = np.zeros(6 * problem.seen.shape[1] + 1, dtype=bool)
     held[6 * problem.reference : 6 * problem.reference + 6] = True
     held[-1] = np.isinf(problem.focal_weight)
-    best, damping = linearised(problem, start), FIRST_DAMPING
+    planes = Planes.of(problem)
+    best, damping = linearised(planes, start), FIRST_DAMPING
     for _ in range(rounds):
         while damping <= MOST_DAMPING:
-            tried = linearised(problem, stepped(best, damping, held))
+            tried = linearised(planes, stepped(best, damping, held))
             if tried.at.cost < best.at.cost:
                 break
             damping *= 10
@@ -52,97 +71,98 @@ def adjust(problem: Problem, start: Solution, rounds: int, enough: float = ENOUG
         best, damping = tried, max(damping / 10, LEAST_DAMPING)
         if gained < enough:
             break
-    information, gradient, _ = eliminated(best, 0.0)
+    information, gradient, _, _ = eliminated(best, 0.0)
     return replace(best.at, information=information, gradient=gradient)
 
 
-def linearised(problem: Problem, at: Solution) -> Linear:
+def linearised(planes: Planes, at: Solution) -> Linear:
     """Cost and normal equations, each row weighted as Cauchy's cost wants it.
 
     With B (3, 3) the Jacobian of a sight's residuals by the camera's shift, that by its turn is ``-B [p]x`` at the
-    point p in its frame, and that by the point ``B R``: everything is made of ``G = B.T B``.
+    point p in its frame, and that by the point ``B R``.
     """
-    whitened, local = residuals(problem, at)
-    cost, root = robust(problem, whitened)
-    gram, pull, by_focal, scale_pull = products(problem, at, whitened, local, root)
-    frames, number = pull.shape[:2]
-    rotation = at.cam_from_window[:, :3, :3]
-    upper = cross(local, gram)  # (S, P, 3, 3): [p]x G
+    problem, pose = planes.problem, at.cam_from_window
+    to_window, focal = pose[:, :3, :3].transpose(0, 2, 1), np.exp(at.log_focal)
+    local = to_window.transpose(0, 2, 1) @ at.points.T + pose[:, :3, 3:]  # (S, 3, P)
+    front = local[:, 2] > NEAREST
+    near = 1 / np.where(front, local[:, 2], 1.0)
+    x, y = local[:, 0] * near, local[:, 1] * near
+    errors = np.stack([focal * x - planes.u, focal * y - planes.v, -np.log(near) - planes.log_depth], axis=1)
+    if not front.all():
+        errors[:, :2][~front[:, None].repeat(2, axis=1)] = BEHIND
+        errors[:, 2][~front] = 0.0
+    errors[:, :2] *= planes.weight[:, None]
+    errors[:, 2] *= planes.depth_weight
+    cost, flat, deep = robust(errors, problem.limit)  # errors are weighted now
+    flat *= front * planes.weight * focal
+    deep *= front * planes.depth_weight
+    jacobian = camera_jacobian(x, y, near, flat, deep)  # (S, 7, 3, P)
+    frames, number = x.shape
+    rows = jacobian.reshape(frames, 7, -1)
+    squares, slopes = rows @ rows.transpose(0, 2, 1), (rows @ errors.reshape(frames, -1, 1))[..., 0]
     cameras, gradient = np.zeros((6 * frames + 1, 6 * frames + 1)), np.zeros(6 * frames + 1)
-    both = np.stack([upper, gram], axis=1)  # (S, 2, P, 3, 3)
-    shifts = both.sum(axis=2)  # (S, 2, 3, 3)
-    turns = both.transpose(0, 1, 3, 2, 4).reshape(frames, 6, -1) @ -cross_matrix(local).reshape(frames, -1, 3)
-    along = np.concatenate([cross(local, scale_pull[..., None])[..., 0], scale_pull], axis=-1).sum(axis=1)
-    slopes = np.concatenate([cross(local, pull[..., None])[..., 0], pull], axis=-1).sum(axis=1)
     for s in range(frames):
         own = slice(6 * s, 6 * s + 6)
-        cameras[own, 6 * s : 6 * s + 3], cameras[own, 6 * s + 3 : 6 * s + 6] = turns[s], shifts[s].reshape(6, 3)
-        cameras[-1, own] = cameras[own, -1] = along[s]
-    gradient[:-1] = slopes.ravel()
-    cameras[-1, -1], gradient[-1] = by_focal
+        cameras[own, own], cameras[-1, own], cameras[own, -1] = squares[s, :6, :6], squares[s, 6, :6], squares[s, :6, 6]
+    gradient[:-1] = slopes[:, :6].ravel()
+    cameras[-1, -1], gradient[-1] = squares[:, 6, 6].sum(), slopes[:, 6].sum()
     if np.isfinite(problem.focal_weight):
         cost += (problem.focal_weight * at.log_focal) ** 2
         cameras[-1, -1] += problem.focal_weight**2
         gradient[-1] += problem.focal_weight**2 * at.log_focal
-    cost += add_priors(problem, at.cam_from_window, cameras, gradient)
-    crossed = np.empty((6 * frames + 1, number, 3))
-    turned = (both.reshape(frames, -1, 3) @ rotation).reshape(frames, 2, number, 3, 3)
-    crossed[:-1] = turned.transpose(0, 1, 3, 2, 4).reshape(6 * frames, number, 3)
-    crossed[-1] = (scale_pull @ rotation).sum(axis=0)
-    points = np.tensordot(turned[:, 1], rotation, axes=([0, 2], [0, 1]))  # symmetric
-    points += (POINT_DAMPING * np.trace(points, axis1=1, axis2=2)[:, None, None] + 1e-12) * np.eye(3)
-    return Linear(replace(at, cost=cost), cameras, gradient, crossed, points, (pull @ rotation).sum(axis=0))
+    cost += add_priors(problem, pose, cameras, gradient)
+    by_point = (to_window @ rows[:, 3:6]).reshape(frames, 3, 3, number)  # B R: (S, coordinate, row, P)
+    crossed = np.empty((6 * frames + 1, 3, number))
+    own = crossed[:-1].reshape(frames, 6, 3, number)
+    cross_with_points(own, crossed[-1], jacobian, by_point, local)
+    points = (to_window @ own[:, 3:].reshape(frames, 3, -1)).sum(axis=0).reshape(3, 3, number)
+    points[range(3), range(3)] += POINT_DAMPING * np.trace(points) + 1e-12
+    pull = (by_point * errors[:, None]).sum(axis=(0, 2))
+    return Linear(replace(at, cost=cost), cameras, gradient, crossed, points, pull)
 
 
-def residuals(problem: Problem, at: Solution) -> tuple[np.ndarray, np.ndarray]:
-    """Whitened (S, P, 3) in x, y and log depth, and the points (S, P, 3) in the cameras' frames."""
-    pose = at.cam_from_window
-    local = at.points @ pose[:, :3, :3].transpose(0, 2, 1) + pose[:, None, :3, 3]
-    in_front = local[..., 2] > NEAREST
-    z = np.where(in_front, local[..., 2], 1.0)
-    whitened = np.empty_like(local)
-    whitened[..., :2] = np.exp(at.log_focal) * local[..., :2] / z[..., None] - problem.seen.transpose(1, 0, 2)
-    whitened[~in_front, :2] = BEHIND
-    whitened[..., :2] *= problem.weight.T[..., None]
-    whitened[..., 2] = np.where(in_front, np.log(z) - problem.log_depth.T, 0.0) * problem.depth_weight.T
-    return whitened, local
+def robust(errors: np.ndarray, limit: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """Cauchy's cost of weighted errors (S, 3, P), which get their roots of weights, and these (S, P): image, depth."""
+    squared, deep = np.square(errors[:, :2]).sum(axis=1), np.square(errors[:, 2])
+    squared /= limit**2
+    deep /= DEPTH_LIMIT**2
+    cost = limit**2 * float(np.log1p(squared).sum()) + DEPTH_LIMIT**2 * float(np.log1p(deep).sum())
+    roots = 1 / np.sqrt(1 + squared), 1 / np.sqrt(1 + deep)
+    errors[:, :2] *= roots[0][:, None]
+    errors[:, 2] *= roots[1]
+    return cost, *roots
 
 
-def robust(problem: Problem, whitened: np.ndarray) -> tuple[float, np.ndarray]:
-    """Cauchy's cost of all residuals, and their weights (S, P, 2): of the sight, of its depth."""
-    squared = np.stack([np.square(whitened[..., :2]).sum(axis=-1), np.square(whitened[..., 2])], axis=-1)
-    limits = np.array([problem.limit**2, DEPTH_LIMIT**2])
-    ratio = squared / limits
-    return float((limits * np.log1p(ratio)).sum()), 1 / (1 + ratio)
+def camera_jacobian(x: np.ndarray, y: np.ndarray, near: np.ndarray, flat: np.ndarray, deep: np.ndarray) -> np.ndarray:
+    """(S, 7, 3, P): of both coordinates and the depth's logarithm by turn, shift and the focal length's logarithm."""
+    result = np.zeros((len(x), 7, 3, x.shape[1]))
+    flat_x, flat_y, flat_near = flat * x, flat * y, flat * near
+    result[:, 1, 1] = flat_x * y
+    result[:, 0, 0] = -result[:, 1, 1]
+    result[:, 1, 0] = flat + flat_x * x
+    result[:, 0, 1] = -flat - flat_y * y
+    result[:, 2, 0], result[:, 2, 1] = -flat_y, flat_x
+    result[:, 0, 2], result[:, 1, 2] = deep * y, -deep * x
+    result[:, 3, 0] = result[:, 4, 1] = flat_near
+    result[:, 5, 0], result[:, 5, 1], result[:, 5, 2] = -flat_near * x, -flat_near * y, deep * near
+    result[:, 6, 0], result[:, 6, 1] = flat_x, flat_y
+    return result
 
 
-def products(
-    problem: Problem, at: Solution, whitened: np.ndarray, local: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float], np.ndarray]:
-    """``B.T B`` (S, P, 3, 3), ``B.T r`` (S, P, 3), squares and slope of the focal length f, ``B.T df`` (S, P, 3)."""
-    in_front = local[..., 2] > NEAREST
-    z = np.where(in_front, local[..., 2], 1.0)
-    x, y = local[..., 0] / z, local[..., 1] / z
-    flat = in_front * problem.weight.T * np.exp(at.log_focal) / z
-    deep = in_front * problem.depth_weight.T / z
-    square, square_deep = weight[..., 0] * flat**2, weight[..., 1] * deep**2
-    gram = np.zeros((*z.shape, 3, 3))
-    gram[..., 0, 0] = gram[..., 1, 1] = square
-    gram[..., 0, 2] = gram[..., 2, 0] = -square * x
-    gram[..., 1, 2] = gram[..., 2, 1] = -square * y
-    gram[..., 2, 2] = square * (x**2 + y**2) + square_deep
-    u, v = (weight[..., 0] * flat * whitened[..., k] for k in (0, 1))
-    pull = np.stack([u, v, weight[..., 1] * deep * whitened[..., 2] - u * x - v * y], axis=-1)
-    by_focal = float((square * (x**2 + y**2) * z**2).sum()), float(((u * x + v * y) * z).sum())
-    scale_pull = np.stack([square * x * z, square * y * z, -square * (x**2 + y**2) * z], axis=-1)
-    return gram, pull, by_focal, scale_pull
-
-
-def cross(vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) crossed with each column of (..., 3, N)."""
-    x, y, z = (vectors[..., k, None] for k in range(3))
-    a, b, c = (columns[..., k, :] for k in range(3))
-    return np.stack([y * c - z * b, z * a - x * c, x * b - y * a], axis=-2)
+def cross_with_points(
+    cameras: np.ndarray, focal: np.ndarray, jacobian: np.ndarray, by_point: np.ndarray, local: np.ndarray
+) -> None:
+    """Fills ``cameras`` (S, 6, 3, P) and ``focal`` (3, P) with the products of their Jacobians and the points'."""
+    x, y, z = (local[:, k, None] for k in range(3))
+    a, b, c = cameras[:, 3], cameras[:, 4], cameras[:, 5]  # by shift: B.T B R
+    np.multiply(jacobian[:, 3, 0, None], by_point[:, :, 0], out=a)
+    np.multiply(jacobian[:, 4, 1, None], by_point[:, :, 1], out=b)
+    np.multiply(jacobian[:, 5, 2, None], by_point[:, :, 2], out=c)
+    ahead = x * a + y * b
+    np.sum(ahead, axis=0, out=focal)
+    front = np.where(z > NEAREST, z, 1.0)
+    c -= ahead / front
+    cameras[:, 0], cameras[:, 1], cameras[:, 2] = y * c - z * b, z * a - x * c, x * b - y * a
 
 
 def add_priors(problem: Problem, poses: np.ndarray, cameras: np.ndarray, gradient: np.ndarray) -> float:
@@ -153,37 +173,71 @@ def add_priors(problem: Problem, poses: np.ndarray, cameras: np.ndarray, gradien
         found = poses[i] @ inverse(poses[j])
         turn = vector_from_rotation(found[:3, :3] @ known[:3, :3].T)
         error = white @ np.concatenate([turn, found[:3, 3] - known[:3, 3]])
-        by = np.zeros((6, cameras.shape[0]))
-        by[:, 6 * i : 6 * i + 6] = np.eye(6)
-        by[3:, 6 * i : 6 * i + 3] = -cross_matrix(found[:3, 3])
-        by[:3, 6 * j : 6 * j + 3] = by[3:, 6 * j + 3 : 6 * j + 6] = -found[:3, :3]
+        by = np.zeros((6, 12))
+        by[:, :6] = np.eye(6)
+        by[3:, :3] = -cross_matrix(found[:3, 3])
+        by[:3, 6:9] = by[3:, 9:] = -found[:3, :3]
         by = white @ by
-        cameras += by.T @ by
-        gradient += by.T @ error
+        both = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in (i, j)])
+        cameras[np.ix_(both, both)] += by.T @ by
+        gradient[both] += by.T @ error
         cost += float(error @ error)
     return cost
 
 
-def eliminated(linear: Linear, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrix and gradient of the cameras without the points, and (P, 3, 3) inverses of the points' own."""
-    own = linear.points.copy()
-    own[:, range(3), range(3)] *= 1 + damping
-    inverted = np.linalg.inv(own)
-    size = len(linear.camera_gradient)
-    weighted = (linear.crossed[:, :, None] @ inverted).reshape(size, -1)
-    gradient = linear.camera_gradient - weighted @ linear.point_gradient.ravel()
-    return linear.cameras - weighted @ linear.crossed.reshape(size, -1).T, gradient, inverted
+def eliminated(linear: Linear, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Matrix and gradient of the cameras without the points; the points' own roots (3, 3, P), and their slopes by it.
+
+    The root of a point's information is its Cholesky factor L; ``crossed`` and its gradient are divided by it.
+    """
+    root = cholesky(linear.points, damping)
+    whitened, slope = lower_solved(root, linear.crossed), lower_solved(root, linear.point_gradient)
+    flat = whitened.reshape(len(whitened), -1)
+    return linear.cameras - flat @ flat.T, linear.camera_gradient - flat @ slope.ravel(), root, slope
+
+
+def cholesky(matrices: np.ndarray, damping: float) -> np.ndarray:
+    """Lower factors (3, 3, P) of symmetric matrices (3, 3, P) whose diagonals grow by the damping."""
+    own = matrices.copy()
+    own[range(3), range(3)] *= 1 + damping
+    root = np.zeros_like(own)
+    root[0, 0] = np.sqrt(own[0, 0])
+    root[1, 0], root[2, 0] = own[1, 0] / root[0, 0], own[2, 0] / root[0, 0]
+    root[1, 1] = np.sqrt(own[1, 1] - root[1, 0] ** 2)
+    root[2, 1] = (own[2, 1] - root[2, 0] * root[1, 0]) / root[1, 1]
+    root[2, 2] = np.sqrt(own[2, 2] - root[2, 0] ** 2 - root[2, 1] ** 2)
+    return root
+
+
+def lower_solved(root: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """``L^-1 right`` with factors (3, 3, P), of (..., 3, P)."""
+    result = np.empty_like(right)
+    result[..., 0, :] = right[..., 0, :] / root[0, 0]
+    result[..., 1, :] = (right[..., 1, :] - root[1, 0] * result[..., 0, :]) / root[1, 1]
+    result[..., 2, :] = right[..., 2, :] - root[2, 0] * result[..., 0, :] - root[2, 1] * result[..., 1, :]
+    result[..., 2, :] /= root[2, 2]
+    return result
+
+
+def upper_solved(root: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """``L^-T right`` with factors (3, 3, P), of (3, P)."""
+    result = np.empty_like(right)
+    result[2] = right[2] / root[2, 2]
+    result[1] = (right[1] - root[2, 1] * result[2]) / root[1, 1]
+    result[0] = (right[0] - root[1, 0] * result[1] - root[2, 0] * result[2]) / root[0, 0]
+    return result
 
 
 def stepped(linear: Linear, damping: float, held: np.ndarray) -> Solution:
     """The state after one damped step of all that is not held."""
-    matrix, gradient, inverted = eliminated(linear, damping)
-    matrix = matrix[np.ix_(~held, ~held)]
-    matrix[np.diag_indices_from(matrix)] += damping * linear.cameras.diagonal()[~held] + 1e-12
+    matrix, gradient, root, slope = eliminated(linear, damping)
+    free = np.flatnonzero(~held)
+    matrix = matrix[np.ix_(free, free)]
+    matrix[np.diag_indices_from(matrix)] += damping * linear.cameras.diagonal()[free] + 1e-12
     step = np.zeros(len(held))
-    step[~held] = -np.linalg.solve(matrix, gradient[~held])
-    right = linear.point_gradient + np.tensordot(step, linear.crossed, axes=1)
-    points = linear.at.points - (inverted @ right[..., None])[..., 0]
+    step[free] = -np.linalg.solve(matrix, gradient[free])
+    moved = (step @ linear.crossed.reshape(len(step), -1)).reshape(slope.shape)
+    points = linear.at.points - upper_solved(root, slope + lower_solved(root, moved)).T
     turn, shift = step[:-1].reshape(-1, 2, 3).transpose(1, 0, 2)
     poses, rotation = linear.at.cam_from_window.copy(), rotation_from_vector(turn)
     poses[:, :3] = rotation @ poses[:, :3]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..adjusting.adjustment import residuals
+from ..adjusting.adjustment import BEHIND, NEAREST
 from ..adjusting.problem import KnownPose, Problem, Solution
 from ..adjusting.rotations import inverse
 from .triangulation import TRUST_IN_DEPTH, TRUST_IN_KNOWN_DEPTH, expected_points, triangulate
@@ -86,9 +86,12 @@ class Observations:
 
     def errors_px(self, solution: Solution) -> np.ndarray:
         """(P, S) distances in the image, pixels; NaN where a track is not seen."""
-        whitened, _ = residuals(self.problem(0), solution)
-        length = np.linalg.norm(whitened[..., :2], axis=-1).T * self.deviation_px
-        return np.where(self.mask, length, np.nan)
+        pose = solution.cam_from_window
+        local = pose[:, :3, :3] @ solution.points.T + pose[:, :3, 3:]  # (S, 3, P)
+        front = local[:, 2] > NEAREST
+        near = np.exp(solution.log_focal) / np.where(front, local[:, 2], 1.0)
+        away = np.hypot(local[:, 0] * near - self.seen[..., 0].T, local[:, 1] * near - self.seen[..., 1].T)
+        return np.where(self.mask, self.focal * np.where(front, away, np.sqrt(2) * BEHIND).T, np.nan)
 
 
 def parallax(seen: np.ndarray, mask: np.ndarray, solution: Solution) -> np.ndarray:
