@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .cholesky import cholesky, lower_solved, upper_solved
 from .problem import Problem, Solution
 from .rotations import cross_matrix, inverse, rotation_from_vector, vector_from_rotation
 
@@ -190,42 +191,12 @@ def eliminated(linear: Linear, damping: float) -> tuple[np.ndarray, np.ndarray, 
 
     The root of a point's information is its Cholesky factor L; ``crossed`` and its gradient are divided by it.
     """
-    root = cholesky(linear.points, damping)
+    own = linear.points.copy()
+    own[range(3), range(3)] *= 1 + damping
+    root = cholesky(own)
     whitened, slope = lower_solved(root, linear.crossed), lower_solved(root, linear.point_gradient)
     flat = whitened.reshape(len(whitened), -1)
     return linear.cameras - flat @ flat.T, linear.camera_gradient - flat @ slope.ravel(), root, slope
-
-
-def cholesky(matrices: np.ndarray, damping: float) -> np.ndarray:
-    """Lower factors (3, 3, P) of symmetric matrices (3, 3, P) whose diagonals grow by the damping."""
-    own = matrices.copy()
-    own[range(3), range(3)] *= 1 + damping
-    root = np.zeros_like(own)
-    root[0, 0] = np.sqrt(own[0, 0])
-    root[1, 0], root[2, 0] = own[1, 0] / root[0, 0], own[2, 0] / root[0, 0]
-    root[1, 1] = np.sqrt(own[1, 1] - root[1, 0] ** 2)
-    root[2, 1] = (own[2, 1] - root[2, 0] * root[1, 0]) / root[1, 1]
-    root[2, 2] = np.sqrt(own[2, 2] - root[2, 0] ** 2 - root[2, 1] ** 2)
-    return root
-
-
-def lower_solved(root: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """``L^-1 right`` with factors (3, 3, P), of (..., 3, P)."""
-    result = np.empty_like(right)
-    result[..., 0, :] = right[..., 0, :] / root[0, 0]
-    result[..., 1, :] = (right[..., 1, :] - root[1, 0] * result[..., 0, :]) / root[1, 1]
-    result[..., 2, :] = right[..., 2, :] - root[2, 0] * result[..., 0, :] - root[2, 1] * result[..., 1, :]
-    result[..., 2, :] /= root[2, 2]
-    return result
-
-
-def upper_solved(root: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """``L^-T right`` with factors (3, 3, P), of (3, P)."""
-    result = np.empty_like(right)
-    result[2] = right[2] / root[2, 2]
-    result[1] = (right[1] - root[2, 1] * result[2]) / root[1, 1]
-    result[0] = (right[0] - root[1, 0] * result[1] - root[2, 0] * result[2]) / root[0, 0]
-    return result
 
 
 def stepped(linear: Linear, damping: float, held: np.ndarray) -> Solution:

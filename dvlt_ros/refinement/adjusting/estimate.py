@@ -13,7 +13,7 @@ from .problem import Solution
 from .start import MIN_SUPPORT, Start
 
 FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
-ROUGHLY = 3e-3  # relative decrease of the cost that a likely start stops at: it is adjusted once more anyway
+ROUGHLY = 2e-2  # relative decrease of the cost that a likely start stops at: it is adjusted once more anyway
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 MIN_SIGHTS = 3  # of a track that may be said to move: two agree with a point for most motions
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight

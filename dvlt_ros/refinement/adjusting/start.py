@@ -17,11 +17,11 @@ from .rotations import inverse
 
 MIN_SUPPORT = 10  # sights of known points that place a frame
 ENOUGH_SUPPORT = 40
-PNP_ROUNDS = 200
+PNP_ROUNDS = 60
 LOOSE = 1.5  # tolerances, for points that are not adjusted yet
 GOOD_PARALLAX = np.radians(4.0)
-MOST_RESCALE = 5.0
-SETTLING_ROUNDS = 4
+RESCALES, MOST_RESCALE = 4, 5.0
+SETTLING_ROUNDS, SETTLED = 4, 5e-3  # of an adjustment in between, and the relative decrease of the cost that ends it
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ def perspective(points: np.ndarray, flat: np.ndarray, tolerance: float) -> np.nd
         return None
     found, turn, shift, inliers = cv2.solvePnPRansac(
         points, flat, np.eye(3), None, flags=cv2.SOLVEPNP_AP3P, reprojectionError=tolerance,
-        iterationsCount=PNP_ROUNDS, confidence=0.999,
+        iterationsCount=PNP_ROUNDS, confidence=0.99,
     )  # fmt: skip
     if not found or inliers is None or len(inliers) < MIN_SUPPORT:
         return None
@@ -100,7 +100,7 @@ def settled(
     points, used = np.zeros((len(known), 3)), inner.select(known)
     solution = Solution(poses, used.triangulated(poses))
     if adjusted and known.any():
-        solution = adjust(used.problem(placed[0]), solution, SETTLING_ROUNDS)
+        solution = adjust(used.problem(placed[0]), solution, SETTLING_ROUNDS, SETTLED)
         poses[placed] = solution.cam_from_window[placed]
     points[known] = solution.points
     fits = np.nanmax(used.errors_px(solution), axis=1, initial=0.0) < 2 * LOOSE * 3 * sights.deviation_px
@@ -114,15 +114,15 @@ def in_networks_unit(sights: Observations, poses: np.ndarray, placed: list[int])
     inner = inner.select(inner.mask.sum(axis=1) >= 2)
     first_from_window = poses[placed[0]].copy()
     poses[placed] = poses[placed] @ inverse(first_from_window)
-    for _ in range(4):
+    for _ in range(RESCALES):
         points = inner.triangulated(poses)
-        local = np.einsum("sj,pj->ps", poses[:, 2, :3], points) + poses[:, 2, 3]
-        ratio = (inner.depth / local)[inner.mask & (local > 0) & np.isfinite(inner.depth)]
-        if not len(ratio):
+        local = poses[:, 2, :3] @ points.T + poses[:, 2, 3:]
+        usable = inner.mask.T & (local > 0) & np.isfinite(inner.depth.T)
+        if not usable.any():
             break
-        factor = float(np.clip(np.median(ratio), 1 / MOST_RESCALE, MOST_RESCALE))
-        poses[placed, :3, 3] *= factor
-        if abs(factor - 1) < 0.02:
+        told = float(np.median(inner.depth.T[usable] / local[usable]))
+        poses[placed, :3, 3] *= np.clip(told, 1 / MOST_RESCALE, MOST_RESCALE)
+        if 1 / MOST_RESCALE < told < MOST_RESCALE:  # further away, points are drawn to where the network sees them
             break
     return poses
 

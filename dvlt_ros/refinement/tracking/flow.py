@@ -16,9 +16,9 @@ MAX_TRACKS = 130
 REFILL_BELOW = 0.85  # of MAX_TRACKS
 MIN_DISTANCE = 0.03  # of the width, between tracks
 MIN_QUALITY = 0.01  # of the strongest corner
-BLOCK = 13  # pixels
+BLOCK = 11  # pixels
 LEVELS = 4
-BACKWARD_LEVELS = 1  # it begins where the track was, a small error away from where it ends
+BACKWARD_LEVELS = 0  # it begins where the track was, a small error away from where it ends
 MAX_BACK_ERROR = 0.5  # pixels
 USUAL_MEAN, USUAL_SPREAD = 118.0, 50.0  # grey values that every image is brought to: exposure may change
 MIN_SPREAD = 4.0  # grey values; an image with less shows nothing
@@ -70,19 +70,20 @@ class FlowTracker:
         self._points, self._tracks = moved[kept], self._tracks[kept]
 
     def _refill(self, gray: np.ndarray) -> None:
-        """Corners where no track is."""
-        if gray.std() < MIN_SPREAD:
+        """Corners where no track is, found at half the size: a track need not begin exactly at one."""
+        if cv2.meanStdDev(gray)[1].item() < MIN_SPREAD:
             return
-        distance = MIN_DISTANCE * gray.shape[1]
-        free = np.full(gray.shape, 255, dtype=np.uint8)
-        for u, v in np.round(self._points[:, 0]).astype(int):
+        half = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        distance = MIN_DISTANCE * half.shape[1]
+        free = np.full(half.shape, 255, dtype=np.uint8)
+        for u, v in np.round(self._points[:, 0] / 2).astype(int):
             cv2.circle(free, (int(u), int(v)), round(distance), 0, -1)
-        corners: Any = cv2.goodFeaturesToTrack(gray, MAX_TRACKS - len(self._points), MIN_QUALITY, distance, mask=free)
+        corners: Any = cv2.goodFeaturesToTrack(half, MAX_TRACKS - len(self._points), MIN_QUALITY, distance, mask=free)
         if corners is None:
             return
         numbers = np.arange(self._next, self._next + len(corners))
         self._next += len(corners)
-        self._points = np.concatenate([self._points, corners.reshape(-1, 1, 2)])
+        self._points = np.concatenate([self._points, 2 * corners.reshape(-1, 1, 2) + np.float32(0.5)])
         self._tracks = np.concatenate([self._tracks, numbers])
 
 

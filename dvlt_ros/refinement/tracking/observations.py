@@ -9,7 +9,7 @@ import numpy as np
 from ..adjusting.adjustment import BEHIND, NEAREST
 from ..adjusting.problem import KnownPose, Problem, Solution
 from ..adjusting.rotations import inverse
-from .triangulation import TRUST_IN_DEPTH, TRUST_IN_KNOWN_DEPTH, expected_points, triangulate
+from .triangulation import TRUST_IN_DEPTH, TRUST_IN_KNOWN_DEPTH, triangulate
 
 DEPTH_DEVIATION = 0.3  # of the logarithm of the network's depth: it holds points that have no parallax
 OUTLIER = 3.0  # standard deviations
@@ -58,12 +58,11 @@ class Observations:
 
     def triangulated(self, cam_from_window: np.ndarray) -> np.ndarray:
         """Points (P, 3)."""
-        expected = expected_points(self.seen, self.mask, self.depth, cam_from_window)
         told = np.zeros(len(self.mask), dtype=bool)
         if self.known_depth is not None:
             told = np.isfinite(self.known_depth.depth).any(axis=1)
         trust = np.where(told, TRUST_IN_KNOWN_DEPTH, TRUST_IN_DEPTH)
-        return triangulate(self.seen, self.mask, cam_from_window, expected, trust)
+        return triangulate(self.seen, self.mask, self.depth, trust, cam_from_window)
 
     def problem(self, reference: int, log_scale: float = 0.0) -> Problem:
         """``log_scale`` takes the network's unit to that of the poses."""
