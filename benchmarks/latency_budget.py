@@ -3,8 +3,8 @@
     python benchmarks/latency_budget.py --plot latency_budget.png
 
 The mapper and its thread are those of the node, loop closure is off. The artificial load repeats every step: 2 times
-normally, 8 times and 0.5 times (every other step is left out) in between. Windows are refined. The pictures of the demo arrive at a fixed
-rate on the real clock; if too many wait, the oldest are dropped. The budget is chosen by the machine's speed, so that
+normally, 8 times and 0.5 times (every other step is left out) in between. Windows are refined. The pictures of the
+demo arrive at a fixed rate on the real clock; if too many wait, the oldest are dropped. The budget is chosen by the machine's speed, so that
 the middle of the range of K just fits.
 """
 

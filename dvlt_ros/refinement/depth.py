@@ -6,6 +6,7 @@ surfaces at different depths keep their own corrections. It falls back to the fr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -27,6 +28,21 @@ ROUNDS = 2
 OUTLIER = 6.0  # standard deviations, at which a point counts a quarter
 CONFIRMING = 2.0  # points of weight 1 at a node that support it by half
 MOST_GAIN = 1.0  # of confidence: it doubles where points confirm
+ROWS_AROUND, COLUMNS_AROUND = (shift.reshape(9, 1) for shift in np.mgrid[-1:2, -1:2])  # 4 of 0 to 8: the pixel itself
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """The N sights that say something of a map, frame by frame."""
+
+    frame: np.ndarray  # (N,)
+    place: np.ndarray  # (N, 2) in its map
+    own: np.ndarray  # (N,) logarithm of the map's depth there
+    ratio: np.ndarray  # (N,) logarithm of the point's depth over it
+    spread: np.ndarray  # (N,) standard deviation of the ratio, by the point alone
+
+    def of(self, frame: int) -> slice:
+        return slice(*np.searchsorted(self.frame, (frame, frame + 1)))
 
 
 def corrected(
@@ -38,44 +54,46 @@ def corrected(
     fewer than `MIN_POINTS` get the others' scale; ``unit`` is what the network's depth is multiplied by before.
     """
     depth, confidence = np.float32(unit) * network.depth, network.confidence.copy()
-    cells = pixels * network.scale + network.offset
-    ratios = [points_of(depth[s], cells[:, s], depths[:, s], fits[:, s], deviation) for s in range(len(depth))]
-    enough = [len(ratio) >= MIN_POINTS for _, ratio, _ in ratios]
-    scales = [weighted_median(ratio, 1 / (spread**2 + NOISE**2)) for _, ratio, spread in ratios]
-    common = float(np.median([scale for scale, is_told in zip(scales, enough, strict=True) if is_told] or [0.0]))
-    for s, (at, ratio, spread) in enumerate(ratios):
-        if not enough[s]:
-            depth[s] *= np.exp(common)
-            continue
-        field, support = smooth_field(depth[s], at, ratio - scales[s], spread)
-        depth[s] *= cv2.exp(field + np.float32(scales[s]))
-        confidence[s] *= 1 + MOST_GAIN * support
+    points = points_of(depth, pixels * network.scale + network.offset, depths, fits, deviation)
+    weight = 1 / (points.spread**2 + NOISE**2)
+    slices = [points.of(s) for s in range(len(depth))]
+    scales = [weighted_median(points.ratio[own], weight[own]) for own in slices]
+    told = [s for s, own in enumerate(slices) if own.stop - own.start >= MIN_POINTS]
+    common = float(np.median([scales[s] for s in told] or [0.0]))
+    fields, supports = smooth_fields(depth, points, told, scales) if told else (np.zeros(0), np.zeros(0))
+    for s in set(range(len(depth))) - set(told):
+        depth[s] *= np.exp(common)
+    for s, field, support in zip(told, fields, supports, strict=True):
+        depth[s] *= cv2.exp(enlarged(field, depth[s].shape) + np.float32(scales[s]))
+        confidence[s] *= 1 + MOST_GAIN * enlarged(support, depth[s].shape)
     return depth, confidence
 
 
 def points_of(
     depth: np.ndarray, cells: np.ndarray, found: np.ndarray, fits: np.ndarray, deviation: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of a frame: places (N, 2) in its map, logarithms of found over mapped depth (N,), and their deviations (N,)."""
-    height, width = depth.shape
-    cells, found, deviation = cells[fits], found[fits], deviation[fits]
-    inside = ((cells >= 0) & (cells < (width, height))).all(axis=1) & (deviation < LARGEST_DEVIATION)
-    cells, found, deviation = cells[inside], found[inside], deviation[inside]
-    columns, rows = np.floor(cells).astype(int).T
-    around = np.nan_to_num(depth, nan=0.0)
-    nearest, furthest = cv2.erode(around, np.ones((3, 3))), cv2.dilate(around, np.ones((3, 3)))
-    smooth = (nearest[rows, columns] > 0) & (furthest[rows, columns] < (1 + EDGE) * nearest[rows, columns])
-    cells, found, deviation = cells[smooth], found[smooth], deviation[smooth]
-    return cells, np.log(found / between(around, cells)), deviation
+) -> Points:
+    """Of sights (P, S) at cells (P, S, 2) of the maps, those on a smooth surface."""
+    height, width = depth.shape[1:]
+    frame, track = np.nonzero((fits & (deviation < LARGEST_DEVIATION)[:, None]).T)
+    place = cells[track, frame]
+    inside = ((place >= 0) & (place < (width, height))).all(axis=1)
+    frame, track, place = frame[inside], track[inside], place[inside]
+    columns, rows = place.astype(int).T
+    around = depth[frame, (rows + ROWS_AROUND).clip(0, height - 1), (columns + COLUMNS_AROUND).clip(0, width - 1)]
+    nearest = around.min(axis=0)  # NaN where one is
+    smooth = (nearest > 0) & (around.max(axis=0) < (1 + EDGE) * nearest)
+    frame, track, place, own = frame[smooth], track[smooth], place[smooth], np.log(around[4, smooth])
+    ratio = np.log(found[track, frame] / between(depth, frame, place))
+    return Points(frame, place, own, ratio, deviation[track])
 
 
-def between(depth: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Depth (h, w) at places (N, 2), interpolated: pixel (0, 0) is centred at (0.5, 0.5)."""
-    height, width = depth.shape
-    at = np.clip(cells - 0.5, 0, (width - 1.001, height - 1.001))
-    (u, v), (right, down) = np.floor(at).astype(int).T, (at - np.floor(at)).T
-    upper = (1 - right) * depth[v, u] + right * depth[v, u + 1]
-    return (1 - down) * upper + down * ((1 - right) * depth[v + 1, u] + right * depth[v + 1, u + 1])
+def between(depth: np.ndarray, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Depth (S, h, w) at places (N, 2) of frames (N,), interpolated: pixel (0, 0) is centred at (0.5, 0.5)."""
+    height, width = depth.shape[1:]
+    at = np.clip(place - 0.5, 0, (width - 1.001, height - 1.001))
+    (u, v), (right, down) = at.astype(int).T, (at % 1).T
+    upper = (1 - right) * depth[frame, v, u] + right * depth[frame, v, u + 1]
+    return (1 - down) * upper + down * ((1 - right) * depth[frame, v + 1, u] + right * depth[frame, v + 1, u + 1])
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -87,56 +105,74 @@ def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def smooth_field(
-    depth: np.ndarray, at: np.ndarray, ratio: np.ndarray, spread: np.ndarray
+def smooth_fields(
+    depth: np.ndarray, points: Points, told: list[int], scales: list[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Field (h, w) of logarithms of scale, and how far points confirm it (h, w), 0 to 1."""
-    height, width = depth.shape
-    columns, rows = np.floor(at).astype(int).T
-    own = np.log(depth[rows, columns])
-    lowest = float(np.median(own)) - DEPTH_CELL * (GRID[2] - 1) / 2
-    place = np.stack([at[:, 0] / width * (GRID[0] - 1), at[:, 1] / height * (GRID[1] - 1),
-                      ((own - lowest) / DEPTH_CELL).clip(0, GRID[2] - 1)], axis=1)  # fmt: skip
+    """Of the told frames, fields of logarithms of scale about theirs, and how far points confirm them, 0 to 1.
+
+    Both are (T, h', w') at `SLICED_WIDTH` or as large as the maps.
+    """
+    height, width = depth.shape[1:]
+    lowest = np.zeros(len(depth))
+    lowest[told] = [np.median(points.own[points.of(s)]) - DEPTH_CELL * (GRID[2] - 1) / 2 for s in told]
+    place = np.empty((len(points.own), 3))
+    place[:, :2] = points.place / (width, height) * (GRID[0] - 1, GRID[1] - 1)
+    place[:, 2] = ((points.own - lowest[points.frame]) / DEPTH_CELL).clip(0, GRID[2] - 1)
     basis = interpolation(place)
+    nodes = np.stack([fitted(basis[own], points.ratio[own] - scales[s], points.spread[own])
+                      for s, own in ((s, points.of(s)) for s in told)])  # fmt: skip
+    every = max(1, round(width / SLICED_WIDTH))
+    coarse = np.log(np.fmax(depth[told, ::every, ::every], np.float32(1e-6)))  # NaN counts as near
+    layer = (coarse - lowest[told, None, None].astype(np.float32)) / np.float32(DEPTH_CELL)
+    values = sliced(nodes, layer.clip(0, GRID[2] - 1))
+    return values[:, 0], values[:, 1]
+
+
+def fitted(basis: np.ndarray, ratio: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(2, nodes): the field, and how far points confirm it, of ratios (N,) at weights (N, nodes) of the grid's nodes."""
     information, weight = 1 / (np.square(spread) + NOISE**2), 1 / np.square(1 + np.square(ratio / SPREAD))
     nodes = np.zeros(basis.shape[1])
     for _ in range(ROUNDS):
-        weighted = basis * (information * weight)[:, None]
-        nodes = np.linalg.solve(basis.T @ weighted + PRIOR, weighted.T @ ratio)
+        root = np.sqrt(information * weight)
+        weighted = basis * root[:, None]
+        nodes = np.linalg.solve(weighted.T @ weighted + PRIOR, weighted.T @ (root * ratio))
         weight = 1 / np.square(1 + np.square(ratio - basis @ nodes) * information / OUTLIER**2)
     confirmed = basis.T @ weight
-    every = max(1, round(width / SLICED_WIDTH))
-    coarse = cv2.log(np.maximum(np.nan_to_num(depth[::every, ::every], nan=0.0), 1e-6))  # float32, which is quick
-    layer = np.clip((coarse - np.float32(lowest)) / np.float32(DEPTH_CELL), 0, GRID[2] - 1)
-    values = sliced(np.stack([nodes, confirmed / (confirmed + CONFIRMING)]), layer)
-    field, support = (cv2.resize(value, (width, height), interpolation=cv2.INTER_LINEAR) for value in values)
-    return field, support
+    return np.stack([nodes, confirmed / (confirmed + CONFIRMING)])
 
 
 def interpolation(place: np.ndarray) -> np.ndarray:
     """(N, nodes) trilinear weights of places (N, 3) in the grid."""
-    u, v, d = (np.maximum(0.0, 1 - np.abs(place[:, axis, None] - np.arange(size))) for axis, size in enumerate(GRID))
+    u, v, d = (tents(place[:, axis], size) for axis, size in enumerate(GRID))
     return (d[:, :, None, None] * v[:, None, :, None] * u[:, None, None, :]).reshape(len(place), -1)
 
 
-def sliced(nodes: np.ndarray, layer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two values (2, nodes) of the grid at every pixel of (h, w), whose depth is ``layer`` of the grid."""
-    maps = pixel_maps(layer.shape)
-    grid = nodes.reshape(2, *GRID[::-1]).astype(np.float32)  # value, depth, row, column
-    first, second = np.zeros_like(layer), np.zeros_like(layer)
+def tents(place: np.ndarray, size: int) -> np.ndarray:
+    """(N, size) linear weights of places (N,) among so many nodes."""
+    return np.maximum(0.0, 1 - np.abs(place[:, None] - np.arange(size)))
+
+
+def sliced(nodes: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """Values (T, 2, h, w) of grids (T, 2, nodes) at every pixel, whose depth is ``layer`` (T, h, w) of the grid."""
+    rows, columns = pixel_weights(layer.shape[1:])
+    grid = nodes.reshape(-1, 2, *GRID[::-1]).astype(np.float32)  # value, depth, row, column
+    flat = rows @ grid @ columns.T  # (T, 2, depth, h, w)
+    result = np.zeros((len(grid), 2, *layer.shape[1:]), dtype=np.float32)
     for d in range(GRID[2]):
-        near = np.maximum(0, 1 - np.abs(layer - np.float32(d)))
-        first += near * cv2.remap(grid[0, d], *maps, cv2.INTER_LINEAR)
-        second += near * cv2.remap(grid[1, d], *maps, cv2.INTER_LINEAR)
-    return first, second
+        result += np.maximum(0, 1 - np.abs(layer - np.float32(d)))[:, None] * flat[:, :, d]
+    return result
 
 
 @lru_cache(maxsize=4)
-def pixel_maps(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the pixels of maps (h, w) lie in the grid, by column and row."""
-    columns = (np.arange(shape[1], dtype=np.float32) + 0.5) / shape[1] * (GRID[0] - 1)
-    rows = (np.arange(shape[0], dtype=np.float32) + 0.5) / shape[0] * (GRID[1] - 1)
-    return np.tile(columns, (shape[0], 1)), np.tile(rows[:, None], (1, shape[1]))
+def pixel_weights(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the grid's rows at the rows of maps (h, w), and of its columns at their columns."""
+    rows = tents((np.arange(shape[0]) + 0.5) / shape[0] * (GRID[1] - 1), GRID[1])
+    columns = tents((np.arange(shape[1]) + 0.5) / shape[1] * (GRID[0] - 1), GRID[0])
+    return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def enlarged(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def grid_prior() -> np.ndarray:

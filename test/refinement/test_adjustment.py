@@ -74,7 +74,9 @@ def test_the_gradient_is_that_of_the_cost(column):
 
 def test_the_matrix_is_made_of_jacobians():
     problem, _, start = scene(frames=3, points=20)
-    linear = linearised(Planes.of(replace(problem, limit=1e6)), start)  # no outliers: the matrix is that of Gauss and Newton
+    linear = linearised(
+        Planes.of(replace(problem, limit=1e6)), start
+    )  # no outliers: the matrix is that of Gauss and Newton
     full = np.linalg.eigvalsh(linear.cameras)
     assert np.allclose(linear.cameras, linear.cameras.T)
     assert full[0] > -1e-6 * full[-1]

@@ -114,9 +114,9 @@ def linearised(planes: Planes, at: Solution) -> Linear:
     cost += add_priors(problem, pose, cameras, gradient)
     by_point = (to_window @ rows[:, 3:6]).reshape(frames, 3, 3, number)  # B R: (S, coordinate, row, P)
     crossed = np.empty((6 * frames + 1, 3, number))
-    own = crossed[:-1].reshape(frames, 6, 3, number)
-    cross_with_points(own, crossed[-1], jacobian, by_point, local)
-    points = (to_window @ own[:, 3:].reshape(frames, 3, -1)).sum(axis=0).reshape(3, 3, number)
+    by_frame = crossed[:-1].reshape(frames, 6, 3, number)
+    cross_with_points(by_frame, crossed[-1], jacobian, by_point, local)
+    points = (to_window @ by_frame[:, 3:].reshape(frames, 3, -1)).sum(axis=0).reshape(3, 3, number)
     points[range(3), range(3)] += POINT_DAMPING * np.trace(points) + 1e-12
     pull = (by_point * errors[:, None]).sum(axis=(0, 2))
     return Linear(replace(at, cost=cost), cameras, gradient, crossed, points, pull)
