@@ -129,7 +129,7 @@ def smooth_fields(
 
 
 def fitted(basis: np.ndarray, ratio: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """(2, nodes): the field, and how far points confirm it, of ratios (N,) at weights (N, nodes) of the grid's nodes."""
+    """(2, nodes): the field, and how far points confirm it; ``basis`` (N, nodes) of ratios (N,) and spreads (N,)."""
     information, weight = 1 / (np.square(spread) + NOISE**2), 1 / np.square(1 + np.square(ratio / SPREAD))
     nodes = np.zeros(basis.shape[1])
     for _ in range(ROUNDS):

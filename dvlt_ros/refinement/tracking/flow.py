@@ -70,20 +70,19 @@ class FlowTracker:
         self._points, self._tracks = moved[kept], self._tracks[kept]
 
     def _refill(self, gray: np.ndarray) -> None:
-        """Corners where no track is, found at half the size: a track need not begin exactly at one."""
+        """Corners where no track is."""
         if cv2.meanStdDev(gray)[1].item() < MIN_SPREAD:
             return
-        half = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        distance = MIN_DISTANCE * half.shape[1]
-        free = np.full(half.shape, 255, dtype=np.uint8)
-        for u, v in np.round(self._points[:, 0] / 2).astype(int):
+        distance = MIN_DISTANCE * gray.shape[1]
+        free = np.full(gray.shape, 255, dtype=np.uint8)
+        for u, v in np.round(self._points[:, 0]).astype(int):
             cv2.circle(free, (int(u), int(v)), round(distance), 0, -1)
-        corners: Any = cv2.goodFeaturesToTrack(half, MAX_TRACKS - len(self._points), MIN_QUALITY, distance, mask=free)
+        corners: Any = cv2.goodFeaturesToTrack(gray, MAX_TRACKS - len(self._points), MIN_QUALITY, distance, mask=free)
         if corners is None:
             return
         numbers = np.arange(self._next, self._next + len(corners))
         self._next += len(corners)
-        self._points = np.concatenate([self._points, 2 * corners.reshape(-1, 1, 2) + np.float32(0.5)])
+        self._points = np.concatenate([self._points, corners.reshape(-1, 1, 2)])
         self._tracks = np.concatenate([self._tracks, numbers])
 
 
