@@ -31,6 +31,7 @@ from dvlt_ros.evaluation.reading import Trajectory
 from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match
 from dvlt_ros.geometry import quaternion_from_matrix
 from dvlt_ros.lens import Lens
+from dvlt_ros.mapping.budget.config import BudgetConfig
 from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor, choose_device
@@ -183,6 +184,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--refinement", choices=("off", "tracks", "auto"), default="auto", help="default: auto")
+    parser.add_argument("--k-max", type=int, default=0, help="steps of the network's loop (default: the checkpoint's)")
     parser.add_argument("--max-registration-residual", type=float, default=RegistrationConfig().max_residual)
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--threads", type=int, default=2, help="of pycolmap and of PyTorch (default: 2)")
@@ -195,7 +197,7 @@ def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredicto
     registration = RegistrationConfig(max_residual=args.max_registration_residual)
     loops = LoopsConfig(LoopDetectorConfig(mode="never"))
     config = MapperConfig(keyframes=KeyframeConfig(min_change=0.0), registration=registration, loops=loops)
-    config = replace(config, refinement=RefinementConfig(mode=args.refinement))
+    config = replace(config, refinement=RefinementConfig(mode=args.refinement), budget=BudgetConfig(k_max=args.k_max))
     found = [by_mapper(recording, predictor, config, None)]
     for drift in args.drift:
         odom = drifting(recording.world_from_cam, drift)
