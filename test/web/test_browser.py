@@ -71,7 +71,7 @@ def browser():
 @pytest.fixture
 def visit(address, browser):
     """A visitor of their own in headless Chromium, who may talk to the server only."""
-    visitor = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+    visitor = browser.new_context(viewport={"width": 1000, "height": 700}, accept_downloads=True)
     page = visitor.new_page()
     page.set_default_timeout(120_000)
     outside: list[str] = []
@@ -84,6 +84,7 @@ def visit(address, browser):
     page.on("request", look)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
+    page.wait_for_function("window.did_handshake")  # the page answers from now on
     yield page
     visitor.close()
     assert outside == []
