@@ -21,6 +21,7 @@ from .maps.placed_map import PlacedMap
 from .maps.saved_map import SavedMap
 from .maps.saved_scene import SceneExport
 from .sensors.suite import Sensors
+from .submaps.config import ConfidenceConfig
 from .surfaces.surface_map import SurfaceMap
 
 
@@ -47,6 +48,10 @@ class KeptMaps(ABC):
     @abstractmethod
     def _refresh(self) -> None:
         """The status follows."""
+
+    @property
+    def _confidence(self) -> ConfidenceConfig:
+        return self.config.confidence.for_checkpoint(self._front_end.predictor.cut_share)
 
     def snapshot(self) -> MapSnapshot:
         """The current map: cloud and path. Thread-safe."""
@@ -75,7 +80,7 @@ class KeptMaps(ABC):
             InputError: nothing to save, or a file cannot be written; no file is left incomplete.
         """
         stored, network = self.loops.stored_submaps(), self.loops.checkpoint
-        export = SceneExport(tuple(scene_formats), self.config.confidence) if scene_formats else None
+        export = SceneExport(tuple(scene_formats), self._confidence) if scene_formats else None
         surfaces, metric = SurfaceFiles(self.surfaces, self.config.band), self.sensors.tell_metres
         return save_maps(self.snapshots(), stored, folder, network, metric, self._files, export, surfaces)
 
@@ -109,6 +114,8 @@ class KeptMaps(ABC):
         poses = dict.fromkeys(submaps, IDENTITY)
         snapshot = MapSnapshot(map_id, saved.cloud, saved.stamps_ns, saved.map_from_cam, saved.voxel_size, poses)
         self._builder.load(snapshot, submap_id=submaps[0])
+        if is_frozen:
+            self.surfaces.load(saved.stored_submaps, map_id, self._confidence)
         self._refresh()
 
     def hint(self, hint: PoseHint) -> None:

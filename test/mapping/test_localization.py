@@ -10,6 +10,7 @@ from configs import mapper_config
 from lap import LAP, on_the_lap
 from lap_drive import Drive, drive_and_save
 from room import FRAME_NS
+from scipy.spatial import KDTree
 from simulation.building import make_building
 from simulation.robot import send
 
@@ -17,6 +18,7 @@ from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.health import Level
 from dvlt_ros.mapping.loops.hint import PoseHint
 from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.surfaces.mesh import Mesh
 
 TURNED = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # z up
 
@@ -89,8 +91,16 @@ def test_the_saved_map_tells_the_scale_before_the_odometry_does(metric_map):
         np.testing.assert_allclose(update.map_from_odom @ odom_from_world, TURNED, atol=0.1)
     assert "saved map" in drive.mapper.status.values["scale_source"]
     assert_as_loaded(drive, saved)
-    with pytest.raises(InputError, match="map_server can publish its saved grid"):
-        drive.mapper.surfaces.check_grid()
+    surfaces = drive.mapper.surfaces
+    assert surfaces.num_keyframes > len(saved.stored_submaps)
+    while not surfaces.follow():
+        pass
+    change = surfaces.meshes()
+    vertices = Mesh.joined(list(change.of_block.values())).vertices
+    assert len(vertices) > 1000
+    off, _ = KDTree(saved.cloud.points).query(vertices)
+    assert np.median(off) < 0.06
+    surfaces.check_grid()
 
 
 def test_where_another_visual_map_begins_the_robot_is_lost_until_it_is_found_again(first_drive, metric_map):

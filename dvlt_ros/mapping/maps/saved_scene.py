@@ -73,6 +73,16 @@ def _mapping(submap: StoredSubmap) -> PixelMapping:
     return PixelMapping(stored, (map_height, map_width), scale, offset)
 
 
+def sights(
+    submaps: Sequence[StoredSubmap], confidence: ConfidenceConfig
+) -> Iterator[tuple[StoredSubmap, StoredView, Sight]]:
+    """Of every stored view: trusted depth with colours, as far as it is stored."""
+    for submap in submaps:
+        mapping = _mapping(submap)
+        for view in submap.views:
+            yield submap, view, _sight(view, mapping, confidence)
+
+
 def _sight(view: StoredView, mapping: PixelMapping, confidence: ConfidenceConfig) -> Sight:
     """Depth at the pixels that are stored, and the picture's mean colour around each."""
     depth = np.where(trusted(view.anchor, confidence), view.anchor.depth, np.float32(np.nan))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...alignment import Sim3
+from ...export.scenes import Sight
 from ...geometry import pixel_axes
 from ..data.corrections import Correction
 from ..data.frames import Reconstruction
 from ..data.moving import correct, of_map, place_waiting
 from ..data.region import Region
 from ..submaps.placement import unprojected
-from ..submaps.submap import stride_of, thinned_intrinsics, thinned_maps
+from ..submaps.submap import StoredSubmap, StoredView, stride_of, thinned_intrinsics, thinned_maps
 from .fusion import DepthView
 
 KEPT_PIXELS = 12_000  # of each depth map, about
@@ -50,6 +51,15 @@ class Keyframe:
         return cls(
             frame.camera, frame.map_id, submap_id, is_placed, frame.map_from_cam, 1.0, depth.astype(np.float16),
             colors, thinned_intrinsics(frame.intrinsics, stride), median,
+        )  # fmt: skip
+
+    @classmethod
+    def of_saved(cls, submap: StoredSubmap, view: StoredView, seen: Sight, map_id: int) -> Keyframe:
+        """A view of a saved map, where it has its place."""
+        median = float(np.nanmedian(seen.depth)) if np.isfinite(seen.depth).any() else 0.0
+        return cls(
+            view.anchor.view.frame.camera, map_id, submap.number, True, view.anchor.map_from_cam, 1.0,
+            seen.depth.astype(np.float16), seen.colors, seen.intrinsics, median,
         )  # fmt: skip
 
     @property
@@ -109,6 +119,12 @@ class KeyframeStore:
             self._latest[frame.camera] = frame.map_id, frame.map_from_cam
             self._keyframes.append(keyframe)
             self._drop_farthest()
+
+    def load(self, keyframes: Iterable[Keyframe]) -> None:
+        """Those of a saved map, instead of all others; as many as there is room for, evenly spread."""
+        found = [keyframe for keyframe in keyframes if keyframe.median_depth > 0]
+        kept = np.unique(np.linspace(0, len(found) - 1, min(len(found), self.max_keyframes)).astype(int))
+        self._keyframes, self._latest = [found[index] for index in kept], {}
 
     def of_map(self, map_id: int) -> list[Keyframe]:
         return of_map(self._keyframes, map_id)

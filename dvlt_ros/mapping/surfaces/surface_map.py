@@ -8,7 +8,7 @@ from all of them, a few at a time; until it is complete the one before it is sho
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,9 @@ import numpy as np
 from ...errors import InputError
 from ..data.region import Region
 from ..maps.map_update import MapUpdate
+from ..maps.saved_scene import sights
+from ..submaps.config import ConfidenceConfig
+from ..submaps.submap import StoredSubmap
 from .config import SurfacesConfig
 from .grid import Band, Grid
 from .keyframes import Keyframe, KeyframeStore, have_moved
@@ -45,7 +48,7 @@ class SurfaceMap:
         """
         Args:
             no_level: says why the map's z axis is not known to point up; empty: it is.
-            is_frozen: the map is a saved one that stays as it is; nothing is added.
+            is_frozen: the map is a saved one that stays as it is: see `load`; nothing is added.
         """
         self._is_frozen = is_frozen
         self._config, self._is_metric, self._no_level = config, is_metric, no_level
@@ -73,6 +76,13 @@ class SurfaceMap:
                 self._keyframes.add(frame.for_map, update.window.submap_id, update.is_placed)
             if update.is_placed:
                 self._map_id = update.window.map_id
+
+    def load(self, stored: Sequence[StoredSubmap], map_id: int, confidence: ConfidenceConfig) -> None:
+        """The saved map that stays as it is, by the depth that is stored of its places."""
+        keyframes = [Keyframe.of_saved(*seen, map_id) for seen in sights(stored, confidence)]
+        with self._volume_lock, self._keyframes_lock:
+            self._keyframes.load(keyframes)
+            self._map_id, self._shown, self._next = map_id, None, None
 
     def cut(self, region: Region) -> None:
         """Forgets what was seen in a region of the current map; its surfaces are made anew."""
@@ -111,9 +121,7 @@ class SurfaceMap:
         return grid
 
     def check_grid(self) -> None:
-        """Raises InputError: there can be no grid, because the map has no metres, is not level or does not grow."""
-        if self._is_frozen:
-            raise InputError("the map stays as it is (map.mode: localization); map_server can publish its saved grid")
+        """Raises InputError: there can be no grid, because the map has no metres or is not level."""
         if not self._is_metric:
             raise InputError("heights are not known in metres")
         if problem := self._no_level():
