@@ -2,8 +2,8 @@
 
     python tools/render_growth.py docs/images
 
-Leaves room_map.gif; rendering the room takes minutes. The map is that of the node's mapper with the embedded checkpoint, every frame, no
-odometry; it is laid on the truth by the cameras' path, with one scale.
+Leaves room_map.gif; rendering the room takes minutes. The map is that of the node's mapper with the embedded
+checkpoint, every frame, no odometry; it is laid on the truth by the cameras' path, with one scale.
 """
 
 from __future__ import annotations
