@@ -132,7 +132,9 @@ def by_pycolmap(sample: Sample) -> np.ndarray:
     return poses
 
 
-def measured(samples: Iterator[Sample], predictor: DvltPredictor, is_stream: bool, with_classical: bool) -> list[Row]:
+def measured(
+    samples: Iterator[Sample], predictor: DvltPredictor, is_stream: bool, with_classical: bool, matching_ms: float
+) -> list[Row]:
     rows, refiner = [], WindowRefiner()
     for window in samples:
         answer, true_depth = predicted(predictor, window)
@@ -143,7 +145,7 @@ def measured(samples: Iterator[Sample], predictor: DvltPredictor, is_stream: boo
             for parts in zip(window.numbers, window.recording.images, window.intrinsics, strict=True)
         ]
         start_s = time.process_time()
-        refined = refiner.refine(frames, answer)
+        refined = refiner.refine(frames, answer, matching_ms=matching_ms)
         spent_ms = 1e3 * (time.process_time() - start_s)
         rows.append(row(window, answer, refined, true_depth, spent_ms, with_classical))
         print(line(rows[-1]), flush=True)
@@ -192,6 +194,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=5, help="frames between the beginnings of windows far apart")
     parser.add_argument("--frozen", type=int, default=0, help="windows of the frozen synthetic benchmark")
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
+    parser.add_argument(
+        "--extra-ms", type=float, default=np.inf, help="of descriptors and of dense depth; 0: none"
+    )
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -202,11 +207,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     summaries = []
     if args.data is not None:
         recording = from_folder(args.data, args.intrinsics, args.rate_hz, args.frames)
-        far = measured(far_windows(recording, args.every), predictor, False, args.classical)
-        stream = measured(stream_windows(recording), predictor, True, False)
+        far = measured(far_windows(recording, args.every), predictor, False, args.classical, args.extra_ms)
+        stream = measured(stream_windows(recording), predictor, True, False, args.extra_ms)
         summaries = [summary("frames far apart", far), summary("stream", stream)]
     if args.frozen:
-        rows = measured(frozen_windows(args.frozen), predictor, False, False)
+        rows = measured(frozen_windows(args.frozen), predictor, False, False, args.extra_ms)
         summaries.append(summary("frozen benchmark", rows))
     print("\n".join(summaries))
 

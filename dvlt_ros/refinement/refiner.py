@@ -16,6 +16,7 @@ from .adjusting.start import Start, essential_starts, grown
 from .answer import answered, kept
 from .checks import BEFORE, Verdict, judged
 from .degeneracy import degenerate
+from .dense import sharpened
 from .focal import FocalEvidence
 from .inputs import check, image_intrinsics, nearest_finite, observed
 from .time_limit import Part, PartCosts, TimeLimit
@@ -60,12 +61,14 @@ class WindowRefiner:
         self._focal = FocalEvidence()
         self._memory = NOTHING  # of the last refined window
         self._costs = PartCosts()
+        self._newest = -1  # number of the newest frame of the windows before
 
     def reset(self) -> None:
         """Forgets the stream: another camera, or another place."""
         self._store.reset()
         self._focal.reset()
         self._memory = NOTHING
+        self._newest = -1
 
     def refine(
         self,
@@ -82,9 +85,9 @@ class WindowRefiner:
                 go on.
             network: its answer for the same S frames.
             priors: relative poses that are known in metres; with them all lengths of the answer are metres.
-            matching_ms: descriptors, which cost most, are left out where it does not suffice for them.
-            limit_ms: of everything. Parts that do not fit are left out: descriptors first, then starts beside the
-                likely one, then the adjustment; the report names them.
+            matching_ms: descriptors and dense depth, which cost most, are left out where it does not suffice for each.
+            limit_ms: of everything. Parts that do not fit are left out: dense depth and descriptors first, then starts
+                beside the likely one, then the adjustment; the report names them, but for dense depth.
 
         Raises:
             InputError: shapes that do not belong together.
@@ -93,6 +96,7 @@ class WindowRefiner:
         check(frames, network, priors)
         limit = TimeLimit(self._costs, limit_ms)
         refined = self._refined(frames, network, priors, matching_ms, limit)
+        self._newest = frames[-1].number
         spent_ms = 1e3 * (time.perf_counter() - start_s)
         return replace(refined, report=replace(refined.report, milliseconds=spent_ms, left_out=limit.left_out))
 
@@ -137,6 +141,20 @@ class WindowRefiner:
         self._memory = remembered(found, [frame.number for frame in frames])
         refined = answered(network, found, given.poses, report, metres)
         limit.took("depth", len(frames))
+        return self._sharpened(given, refined, found.solution.log_focal, matching_ms, limit)
+
+    def _sharpened(
+        self, given: Given, refined: Refined, log_focal: float, matching_ms: float, limit: TimeLimit
+    ) -> Refined:
+        """Dense depth of the frames that no window before had, where time allows."""
+        new = [s for s, frame in enumerate(given.frames) if frame.number > self._newest]
+        fits = matching_ms >= self._costs.most_ms("dense depth", len(new))
+        if not (fits and limit.allows("dense depth", len(new), is_extra=True)):
+            return refined
+        intrinsics = given.intrinsics.copy()
+        intrinsics[:, [0, 1], [0, 1]] *= np.exp(log_focal)
+        refined = sharpened(given.frames, intrinsics, given.network, refined, new)
+        limit.took("dense depth", len(new))
         return refined
 
     def _followed(self, frames: Sequence[WindowFrame], limit: TimeLimit) -> Tracks | None:

@@ -10,10 +10,11 @@ import math
 import time
 from typing import Literal
 
-Part = Literal["tracking", "adjustment", "another start", "check", "descriptors", "depth"]
+Part = Literal["tracking", "adjustment", "another start", "check", "descriptors", "depth", "dense depth"]
 
 FIRST_MS: dict[Part, float] = {  # of a frame, about, until it is measured
     "tracking": 3.0, "adjustment": 3.0, "another start": 4.0, "check": 1.0, "descriptors": 180.0, "depth": 2.0,
+    "dense depth": 40.0,
 }  # fmt: skip
 LEARNING = 0.25  # share of the latest measurement
 CAREFUL = 2.0  # mean deviations above the mean
@@ -63,19 +64,22 @@ class TimeLimit:
         self._limit_ms = limit_ms
         self._start_s = self._part_s = time.perf_counter()
 
-    def allows(self, part: Part, frames: int, following: tuple[tuple[Part, int], ...] = ()) -> bool:
+    def allows(
+        self, part: Part, frames: int, following: tuple[tuple[Part, int], ...] = (), is_extra: bool = False
+    ) -> bool:
         """Whether a part of so many frames, and those that have to follow it, still fit; it begins now.
 
-        If not, it is noted as left out.
+        If not, it is noted as left out, unless it is an extra: for those the budget has planned no time.
         """
         now_s = time.perf_counter()
         if math.isfinite(self._limit_ms):
             left_ms = self._limit_ms - 1e3 * (now_s - self._start_s)
             needed_ms = sum(self._costs.most_ms(*each) for each in ((part, frames), *following))
             if left_ms < needed_ms:
-                self.left_out = (*self.left_out, part)
-                self.detail = f"{part}: {max(left_ms, 0.0):.0f} ms remained, {needed_ms:.0f} needed"
                 self._costs.relent(part)
+                if not is_extra:
+                    self.left_out = (*self.left_out, part)
+                    self.detail = f"{part}: {max(left_ms, 0.0):.0f} ms remained, {needed_ms:.0f} needed"
                 return False
         self._part_s = now_s
         return True

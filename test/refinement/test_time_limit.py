@@ -49,7 +49,10 @@ def with_costs(monkeypatch, clock, costs_ms):
     return ran
 
 
-COSTS_MS = {"tracking": 2.0, "adjustment": 5.0, "another start": 4.0, "check": 1.0, "descriptors": 50.0, "depth": 2.0}
+COSTS_MS = {
+    "tracking": 2.0, "adjustment": 5.0, "another start": 4.0, "check": 1.0, "descriptors": 50.0, "depth": 2.0,
+    "dense depth": 30.0,
+}  # fmt: skip
 
 
 def test_without_a_limit_nothing_is_left_out_and_a_generous_one_changes_no_bit(images):
@@ -82,12 +85,14 @@ def test_the_dearest_parts_are_left_out_first(images, clock, monkeypatch):
     ran = with_costs(monkeypatch, clock, COSTS_MS)
     refiner, answer = WindowRefiner(), network(POSES, turn=0.05, shift=0.1)
     refiner.refine(images, answer)
-    assert [part for part in ran if part != "another start"] == list(PARTS_IN_ORDER)
+    assert [part for part in ran if part != "another start"] == [*PARTS_IN_ORDER, "dense depth"]
     assert "another start" in ran  # a first window tries all of them
     needed_ms = 6 * sum(COSTS_MS[part] for part in PARTS_IN_ORDER)
     refiner.reset()
+    ran.clear()
     refined = refiner.refine(images, answer, limit_ms=needed_ms + 1)
     assert refined.report.state == "refined"
+    assert "dense depth" not in ran
     assert refined.report.left_out == ("another start",)
     refiner.reset()
     refined = refiner.refine(images, answer, limit_ms=needed_ms - 1)

@@ -28,7 +28,8 @@ class RefinementConfig:
     mode: RefinementMode = parameter(
         "auto",
         "bundle adjustment of each window; tracks: over points that are followed from frame to frame; auto: also over "
-        "descriptors where frames are far apart and time allows; a latency budget limits both",
+        "descriptors where frames are far apart, and with dense depth by optical flow, where time allows; a latency "
+        "budget limits all",
     )
 
     def __post_init__(self) -> None:
@@ -44,7 +45,8 @@ class RefiningPredictor:
         matching_share: float,
         known_poses: Callable[[Sequence[View]], Iterable[PosePrior]] = lambda _: (),
     ) -> None:
-        """``matching_share``: of the network's time, that descriptors may take where frames are far apart.
+        """``matching_share``: of the network's time, that descriptors may take where frames are far apart, and dense
+        depth.
 
         ``known_poses`` gives what is known of a window's cameras in metres.
         """
@@ -169,7 +171,7 @@ def refining(
 ) -> Predictor:
     """The predictor as ``config`` asks; ``known_poses`` as of `RefiningPredictor`.
 
-    ``in_real_time``: frames do not wait, so that descriptors may take no longer than the network.
+    ``in_real_time``: frames do not wait, so that descriptors and dense depth may each take no longer than the network.
     """
     if config.mode == "off":
         return predictor
