@@ -194,9 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=5, help="frames between the beginnings of windows far apart")
     parser.add_argument("--frozen", type=int, default=0, help="windows of the frozen synthetic benchmark")
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
-    parser.add_argument(
-        "--extra-ms", type=float, default=np.inf, help="of descriptors and of dense depth; 0: none"
-    )
+    parser.add_argument("--extra-ms", type=float, default=np.inf, help="of descriptors and of dense depth; 0: none")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
