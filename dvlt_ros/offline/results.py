@@ -35,7 +35,7 @@ RECORDING = "recording"
 REFUSED = "refused.txt"
 UNPLACED = "unscaled_"  # before the names of files whose metres should be known and are not
 LOADED = "loaded"  # in place of the number of a saved map in which the recording has found itself
-NAMES = r"map_N\.ply|trajectory_N\.txt|page_N\.png|mesh_N\.(ply|glb)|grid_N\.(pgm|yaml)"
+NAMES = r"map_N\.ply|trajectory_N\.txt|page_N\.png|mesh_N\.(ply|glb)|voxels_N\.bt|grid_N\.(pgm|yaml)"
 OF_A_MAP = re.compile(rf"({UNPLACED})?({NAMES})".replace("N", rf"(\d+|{LOADED})"))
 
 
