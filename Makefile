@@ -1,7 +1,7 @@
 # `make` lists the targets. The environment is made on first use, with or without a ROS 2 distribution.
 
 VENV ?= .venv
-JOBS ?= 3# processes that share the tests
+JOBS ?= 4# processes that share the tests
 # Expanded only when the environment is made: the Python of a sourced ROS 2, else the one that the ROS wheels are for.
 PYTHON ?= $(shell python3 -c 'import rclpy' 2>/dev/null && echo python3 || echo python3.11)
 RUN := $(VENV)/bin/python
