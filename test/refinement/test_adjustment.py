@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dvlt_ros.refinement.adjusting.adjustment import Planes, adjust, linearised
+from dvlt_ros.refinement.adjusting.cholesky import cholesky
 from dvlt_ros.refinement.adjusting.problem import KnownPose, Problem, Solution
 from dvlt_ros.refinement.adjusting.rotations import inverse, rotation_from_vector, turn_between, vector_from_rotation
 from dvlt_ros.refinement.tracking.observations import KnownDepth, Observations
@@ -144,3 +145,11 @@ def test_chosen_tracks_keep_what_is_known_of_them():
     np.testing.assert_allclose(part.log_depth, whole.log_depth[chosen])
     np.testing.assert_allclose(part.depth_weight, whole.depth_weight[chosen])
     np.testing.assert_allclose(part.log_depth[0], np.log(known[1]))
+
+
+def test_points_without_parallax_spoil_no_factor():
+    """Their information is singular but for rounding; one NaN would spoil the step of every camera."""
+    rays = np.random.default_rng(0).normal(size=(3, 200)) * np.logspace(-3, 3, 200)
+    root = cholesky(rays[:, None] * rays)
+    assert np.isfinite(root).all()
+    np.testing.assert_allclose(np.einsum("ijp,kjp->ikp", root, root), rays[:, None] * rays, rtol=1e-6, atol=1e-9)

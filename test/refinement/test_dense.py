@@ -62,7 +62,7 @@ def test_what_is_unknown_stays_unknown(images):
 
 
 @pytest.mark.parametrize("how", ["no parallax", "frames from elsewhere", "no texture"])
-def test_flow_that_tells_no_depth_changes_little(images, how):
+def test_flow_that_tells_no_depth_changes_nothing(images, how):
     answer, poses = blotched(), None
     if how == "no parallax":
         poses = np.tile(answer.window_from_cam[:1], (6, 1, 1))
@@ -71,7 +71,10 @@ def test_flow_that_tells_no_depth_changes_little(images, how):
     else:
         images = [replace(image, image=np.full_like(image.image, 120)) for image in images]
     found = dense(images, answer, **({} if poses is None else {"window_from_cam": poses}))
-    assert error(found.depth) < 1.3 * error(answer.depth)
+    if how == "frames from elsewhere":  # three of the six are not
+        assert error(found.depth) < error(answer.depth)
+    else:
+        np.testing.assert_allclose(found.depth, answer.depth, rtol=1e-4)
 
 
 def test_frames_of_another_camera_are_no_partners(images):

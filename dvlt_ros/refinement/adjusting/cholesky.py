@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+LEAST = 1e-14  # of a diagonal entry, what rounding may leave of it: less would be below 0 for a singular matrix
+
 
 def cholesky(matrices: np.ndarray) -> np.ndarray:
-    """Lower factors (3, 3, P) of positive definite matrices (3, 3, P)."""
+    """Lower factors (3, 3, P) of matrices (3, 3, P) that are positive definite, or singular but for rounding."""
     root = np.zeros_like(matrices)
     root[0, 0] = np.sqrt(matrices[0, 0])
     root[1:, 0] = matrices[1:, 0] / root[0, 0]
-    root[1, 1] = np.sqrt(matrices[1, 1] - root[1, 0] ** 2)
+    root[1, 1] = np.sqrt(np.maximum(matrices[1, 1] - root[1, 0] ** 2, LEAST * matrices[1, 1]))
     root[2, 1] = (matrices[2, 1] - root[2, 0] * root[1, 0]) / root[1, 1]
-    root[2, 2] = np.sqrt(matrices[2, 2] - root[2, 0] ** 2 - root[2, 1] ** 2)
+    left = matrices[2, 2] - root[2, 0] ** 2 - root[2, 1] ** 2
+    root[2, 2] = np.sqrt(np.maximum(left, LEAST * matrices[2, 2]))
     return root
 
 
