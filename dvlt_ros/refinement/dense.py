@@ -61,7 +61,7 @@ def sharpened(
         if not np.isfinite(refined.depth[s]).any():
             continue
         places = places_of(network, views[s], frames[s])
-        prior = np.log(refined.depth[s])
+        prior = np.log(np.where(refined.depth[s] > 0, refined.depth[s], np.nan))  # no depth is no prior
         information = np.full(prior.shape, PRIOR_DEVIATION**-2, dtype=np.float32)
         total, told = prior * information, False
         for other in partners(s, frames, cam_from_window, float(np.nanmedian(refined.depth[s]))):

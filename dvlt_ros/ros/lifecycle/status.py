@@ -98,7 +98,7 @@ def intake_health(intake: Intake, stale_after_s: float) -> Health:
     if silence_s <= stale_after_s:
         return Health.ok()
     ever = "" if intake.has_images else " since the activation, none ever"
-    return Health.error(f"no image on {intake.images.topic} for {silence_s:.0f} s{ever}: {intake.images.silence()}")
+    return Health.error(f"no image on {intake.images.topic} for {silence_s:.1f} s{ever}: {intake.images.silence()}")
 
 
 def configuration_values(condition: Condition) -> dict[str, str]:

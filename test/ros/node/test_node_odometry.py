@@ -89,7 +89,9 @@ def test_the_node_adds_map_to_odom_and_nothing_else(make_wheeled):
     assert np.allclose([latest.translation.x, latest.translation.y, latest.translation.z], 0, atol=2e-2)
     assert abs(latest.rotation.w) > 0.9999
     assert robot.set(output_stale_after_s=0.2)[0].successful
+    robot.until(lambda: robot.parts.anchor.is_stale, "the end of map -> odom")
     robot.until(lambda: robot.status()["level"] == DiagnosticStatus.ERROR, "an error when no frames come")
+    robot.status()  # transforms that were under way have arrived
     count = len(robot.messages["/tf"])
     robot.status()  # a second goes by
     assert len(robot.messages["/tf"]) == count
