@@ -93,6 +93,8 @@ class Page:
             self.empty.classes("dvlt-empty")
             self.caption = ui.label().classes("dvlt-caption")
             with ui.row().classes("dvlt-look") as self.look:
+                self.drawn = ui.toggle(["points", "splats"], value="points", on_change=self._refresh)
+                self.drawn.props("no-caps dense unelevated")
                 ui.label("drag to turn · wheel to zoom · right button to move")
                 with ui.button(icon="center_focus_strong", on_click=self.viewer.reset_view).props("round flat dense"):
                     ui.tooltip("Back to the first view")
@@ -202,10 +204,12 @@ class Page:
             self._refresh()
 
     def _refresh(self) -> None:
-        """Other points or frusta of the same scene: the network has no part in it."""
+        """Other points, splats or frusta of the same scene: the network has no part in it."""
         options, number = self.session.options, self.session.scene_number
         version = f"{number}-{options.max_points}-{options.percentile}-{options.frustum_percent:g}"
-        self.viewer.show(f"/results/{self.session.token}/scene.glb?{version}", number)
+        file = f"/results/{self.session.token}/scene"
+        splats = f"{file}.splats.ply?{number}-{options.percentile}" if self.drawn.value == "splats" else ""
+        self.viewer.show(f"{file}.glb?{version}", number, splats)
 
     # Helpers
 

@@ -1,11 +1,13 @@
 // A .glb in three.js (the one that NiceGUI brings): turn with the mouse, the camera stays where it is when sliders move.
+// Splats take the place of its points where they are asked for.
+import { SplatCloud, readSplats } from "dvlt-splats";
 import { GLTFLoader, OrbitControls, THREE } from "nicegui-scene";
 
 const FIRST_LOOK = new THREE.Vector3(-0.5, 0.45, 1); // from the reference camera: a little aside, above and behind
 
 export default {
   template: `<div class="dvlt-viewer" data-state="empty"></div>`,
-  props: { url: String, scene: Number, pointSize: Number },
+  props: { url: String, scene: Number, pointSize: Number, splatsUrl: String },
   mounted() {
     this.world = new THREE.Scene();
     this.world.background = new THREE.Color("#10141c");
@@ -27,12 +29,16 @@ export default {
     if (this.url) this.load();
   },
   unmounted() {
+    this.clearSplats();
     this.observer?.disconnect();
     this.controls?.dispose();
     this.renderer?.dispose();
   },
   watch: {
     url() {
+      this.load();
+    },
+    splatsUrl() {
       this.load();
     },
     pointSize() {
@@ -42,27 +48,60 @@ export default {
   },
   methods: {
     async load() {
-      if (!this.renderer) return;
-      const url = this.url;
+      if (!this.renderer || !this.url) return;
+      const { url, splatsUrl } = this;
+      const isWanted = () => url === this.url && splatsUrl === this.splatsUrl; // else a slider was quicker
       this.$el.dataset.state = "loading";
-      let loaded;
       try {
-        loaded = (await new GLTFLoader().loadAsync(url)).scene;
+        if (url !== this.modelUrl) {
+          const loaded = (await new GLTFLoader().loadAsync(url)).scene;
+          if (!isWanted()) return;
+          this.showModel(loaded, url);
+        }
+        if (splatsUrl && splatsUrl !== this.loadedSplatsUrl) {
+          const splats = await this.fetchSplats(splatsUrl);
+          if (!isWanted()) return;
+          this.showSplats(splats, splatsUrl);
+        }
       } catch (error) {
-        if (url === this.url) this.$el.dataset.state = "lost";
+        if (isWanted()) this.$el.dataset.state = "lost";
         return;
       }
-      if (url !== this.url) return; // a slider was quicker
+      const points = this.model.getObjectByName("points");
+      points.visible = !splatsUrl;
+      if (this.splats) this.splats.visible = Boolean(splatsUrl);
+      this.draw();
+      this.$el.dataset.points = points.geometry.attributes.position.count;
+      this.$el.dataset.splats = splatsUrl ? this.splats.count : 0;
+      this.$el.dataset.state = "ready";
+    },
+    showModel(loaded, url) {
       if (this.model) this.clear();
       this.model = loaded;
+      this.modelUrl = url;
       this.world.add(loaded);
       if (this.shown !== this.scene) this.look();
       this.shown = this.scene;
       this.applyPointSize();
-      this.draw();
-      const points = loaded.getObjectByName("points");
-      this.$el.dataset.points = points ? points.geometry.attributes.position.count : 0;
-      this.$el.dataset.state = "ready";
+    },
+    async fetchSplats(url) {
+      const answer = await fetch(url);
+      if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+      return readSplats(await answer.arrayBuffer());
+    },
+    showSplats(splats, url) {
+      this.clearSplats();
+      const gl = this.renderer.getContext();
+      this.splats = new SplatCloud(splats, gl.getParameter(gl.ALIASED_POINT_SIZE_RANGE)[1]);
+      this.splats.rotation.x = Math.PI; // as the .glb: y up
+      this.loadedSplatsUrl = url;
+      this.world.add(this.splats);
+    },
+    clearSplats() {
+      if (!this.splats) return;
+      this.world.remove(this.splats);
+      this.splats.dispose();
+      this.splats = null;
     },
     clear() {
       this.world.remove(this.model);
@@ -108,6 +147,8 @@ export default {
       this.draw();
     },
     draw() {
+      if (this.splats?.visible)
+        this.splats.sort(this.camera, this.renderer.getDrawingBufferSize(new THREE.Vector2()));
       this.renderer.render(this.world, this.camera);
     },
     scroll_into_view() {

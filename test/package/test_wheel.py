@@ -53,7 +53,8 @@ def test_the_wheel_is_small_and_has_what_is_needed_without_ros(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "dvlt_ros/checkpoints/dvlt-nano/model.safetensors", "dvlt_ros/demo/room/camera_info.yaml",
-        "dvlt_ros/web/page.css", "dvlt_ros/web/viewer.js", "dvlt_ros/training/train.py",
+        "dvlt_ros/web/page.css", "dvlt_ros/web/viewer.js", "dvlt_ros/web/splats/index.js",
+        "dvlt_ros/training/train.py",
         "dvlt_ros/export/scenes/colmap.py",
     } <= names  # fmt: skip
     assert not [name for name in names if name.split("/")[0] in ("test", "benchmarks", "training", "tools", "overlay")]

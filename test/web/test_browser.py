@@ -14,9 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.demo import DEMO_SEQUENCE
+from dvlt_ros.export.scenes.splats import SH_0
 
 PHOTOS = sorted(DEMO_SEQUENCE.glob("*.jpg"))[:3]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -130,6 +132,52 @@ def test_photos_become_a_scene_that_can_be_taken_away(visit, tmp_path):
     assert len(trimesh.load(tmp_path / "3_photos_dvlt.glb").geometry["points"].vertices) == fewer < shown
     records = (tmp_path / "3_photos_dvlt.ply").read_bytes().split(b"end_header\n", 1)[1]
     assert len(records) == 19 * fewer
+
+    of_points = canvas_colors(visit)
+    visit.get_by_role("button", name="splats", exact=True).click()
+    visit.wait_for_function("document.querySelector('.dvlt-viewer').dataset.splats > 0")
+    assert canvas_colors(visit) != of_points
+    with visit.expect_download() as download:
+        visit.get_by_text("Gaussian splats, .ply").click()
+    download.value.save_as(tmp_path / download.value.suggested_filename)
+    check_splats(visit, tmp_path / "3_photos_dvlt.splats.ply")
+    visit.get_by_role("button", name="points", exact=True).click()
+    visit.wait_for_function("document.querySelector('.dvlt-viewer').dataset.splats === '0'")
+    assert canvas_colors(visit) == of_points
+
+
+def check_splats(page, path):
+    """What the page draws is what the file says, and the farthest first."""
+    plyfile = pytest.importorskip("plyfile", reason="reads PLY files; pip install plyfile")
+    vertices = plyfile.PlyData.read(path)["vertex"]
+    assert int(page.locator(".dvlt-viewer").get_attribute("data-splats")) == len(vertices) > 100
+    drawn = page.evaluate(
+        """async () => {
+          const { readSplats, farthestFirst } = await import("dvlt-splats");
+          const file = document.querySelector('a[href$=".splats.ply"]').href;
+          const splats = readSplats(await (await fetch(file)).arrayBuffer());
+          const order = new Uint32Array(splats.count);
+          farthestFirst(splats.centers, { x: 0, y: 0.6, z: 0.8 }, order);
+          const lists = Object.entries({ ...splats, order }).filter(([name]) => name !== "count");
+          return Object.fromEntries(lists.map(([name, values]) => [name, Array.from(values)]));
+        }"""
+    )
+
+    def columns(prefix, names):
+        return np.stack([vertices[f"{prefix}{name}"] for name in names], axis=1).astype(np.float64)
+
+    centers = columns("", "xyz")
+    np.testing.assert_array_equal(np.reshape(drawn["centers"], (-1, 3)), centers)
+    rotations = Rotation.from_quat(columns("rot_", (1, 2, 3, 0))).as_matrix()
+    axes = rotations * np.exp(columns("scale_", range(3)))[:, None]
+    wanted = (axes @ axes.transpose(0, 2, 1))[:, (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)]
+    size = np.abs(wanted).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.reshape(drawn["covariances"], (-1, 6)) / size, wanted / size, atol=1e-5)
+    colors = np.column_stack([0.5 + SH_0 * columns("f_dc_", range(3)), 1 / (1 + np.exp(-columns("", ["opacity"])))])
+    np.testing.assert_allclose(np.reshape(drawn["colors"], (-1, 4)), 255 * colors, atol=0.51)
+    depths = centers[drawn["order"]] @ [0, 0.6, 0.8]
+    assert sorted(drawn["order"]) == list(range(len(centers)))
+    assert np.diff(depths).max() < 1e-4 * np.ptp(depths)
 
 
 def test_a_bad_upload_gets_a_message_that_says_what_is_wrong(visit, tmp_path):
