@@ -27,7 +27,15 @@ setup(
     # `training/` reaches the package through the link dvlt_ros/training: never installed under so generic a name.
     packages=find_packages(include=[package_name, f"{package_name}.*"]),
     package_data={
-        package_name: ["**/*.safetensors", "**/*.json", "demo/**/*.jpg", "demo/**/*.yaml", "web/*.css", "web/**/*.js"],
+        package_name: [
+            "**/*.safetensors",
+            "**/*.json",
+            "demo/**/*.jpg",
+            "demo/**/*.yaml",
+            "demo/*.npz",
+            "web/*.css",
+            "web/**/*.js",
+        ],
         f"{package_name}.training": ["configs/**/*.yaml", "**/*.json"],
     },
     data_files=[

@@ -54,7 +54,7 @@ ARROWS = {
     "evaluate_trajectory": {"errors", "programs", "evaluation", "export"},
     "checkpoints": set(),
     "old_names": set(),
-    "demo": set(),
+    "demo": {"alignment", "export"},
     "viewing": {"mapping", "export"},
     "offline": {
         "errors",

@@ -2,19 +2,22 @@
 
     python -m dvlt_ros.ros.tools.demo --source photos/ --rate-hz 7.5 --output demo_output
 
-Writes map.ply, trajectory.txt (TUM format), page.png and summary.txt. Every message is checked (`inspection`).
+Writes map.ply, trajectory.txt (TUM format), page.png, summary.txt and, of the bundled sequence, map_and_room.png: the
+map beside the true room. Every message is checked (`inspection`). Where there is a screen the pictures are opened.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -23,7 +26,8 @@ from tqdm import tqdm
 
 from ... import programs
 from ...demo import DEMO_SEQUENCE
-from ...errors import DvltError, InputError
+from ...demo.true_room import TrueRoom, write_picture
+from ...errors import AlignmentError, DvltError, InputError
 from ...export import write_page, write_ply, write_tum
 from ...sources import open_source
 from .observer import POINTS_STRIDE, Observer
@@ -32,6 +36,7 @@ START_LIMIT_S = 120.0  # until the node has loaded its weights
 IDLE_LIMIT_S = 60.0  # without any progress
 LOST_AFTER_S = 10.0  # what the node has published and has not come since then is lost
 END_LIMIT_S = 10.0
+SLOWER = 0.4  # of the rate, where the machine was too busy for it
 # The camera runs with the middleware's defaults, as users' cameras do, whatever is set for the node.
 PROFILE = Path(__file__).parents[3] / "config" / "fastdds.xml"  # for the node, whose messages are large
 TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
@@ -44,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", default="", help="checkpoint (default: the embedded one)")
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME:=VALUE", help="of the node")
+    parser.add_argument("--no-open", action="store_true", help="do not open the pictures")
     args = parser.parse_args(argv)
     try:
         run(args)
@@ -55,6 +61,25 @@ def run(args: argparse.Namespace) -> None:
     total = len(open_source(args.source, rate_hz=args.rate_hz))
     args.output.mkdir(parents=True, exist_ok=True)
     rclpy.init()
+    observer = play(args, total, args.rate_hz)
+    if num_late := int(observer.status.get("dropped", 0)):
+        rate_hz = SLOWER * args.rate_hz
+        print(f"this machine was too busy for {args.rate_hz:g} images a second: {num_late} of {total} came too late to "
+              f"be used. Once more, with {rate_hz:g} a second", flush=True)  # fmt: skip
+        observer.destroy_node()
+        observer = play(args, total, rate_hz)
+    print("3/3 drawing what came back", flush=True)
+    pictures = write(observer, args.output, TrueRoom.load() if args.source == DEMO_SEQUENCE else None)
+    observer.destroy_node()
+    rclpy.try_shutdown()
+    if not args.no_open:
+        show(pictures)
+
+
+def play(args: argparse.Namespace, total: int, rate_hz: float) -> Observer:
+    """Camera and node, in processes of their own, until all is done; what was observed."""
+    print(f"1/3 starting the node, which loads its network; then a camera, which has {total} images of {args.source}",
+          flush=True)  # fmt: skip
     observer = Observer()
     executor = SingleThreadedExecutor()
     executor.add_node(observer)
@@ -68,16 +93,15 @@ def run(args: argparse.Namespace) -> None:
     try:
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             change_state(observer, executor, processes[0], transition)
-        camera = [f"source:={args.source}", f"rate_hz:={args.rate_hz}", "frame_id:=camera_optical_frame"]
+        print(f"2/3 {total} images over DDS, {rate_hz:g} a second; the map grows", flush=True)
+        camera = [f"source:={args.source}", f"rate_hz:={rate_hz}", "frame_id:=camera_optical_frame"]
         processes.append(start("tools.play_camera", camera, without=TRANSPORT))
         watch(observer, executor, processes, total)
     finally:
         for process in processes:
             end(process)
         executor.shutdown()
-    write(observer, args.output)
-    observer.destroy_node()
-    rclpy.try_shutdown()
+    return observer
 
 
 def start(module: str, parameters: Sequence[str], without: Sequence[str] = ()) -> subprocess.Popen[bytes]:
@@ -144,7 +168,12 @@ def spin_until(
             raise InputError(complaint)
 
 
-def write(observer: Observer, output: Path) -> None:
+def write(observer: Observer, output: Path, room: TrueRoom | None) -> list[Path]:
+    """All files; says where they are, and last where the picture is that tells most. Returns the pictures.
+
+    Raises:
+        InputError: messages are lost or break the node's contract.
+    """
     points, colors, confidence = observer.map_cloud
     write_ply(output / "map.ply", points, colors, confidence)
     stamps_ns, poses = observer.trajectory
@@ -156,7 +185,7 @@ def write(observer: Observer, output: Path) -> None:
     write_page(output / "page.png", observer.shown, points, colors, poses[:, :3, 3], caption)
     summary = observer.summary()
     (output / "summary.txt").write_text(summary)
-    print(f"{summary}see {output}/page.png, map.ply, trajectory.txt")
+    print(summary, end="")
     if observer.num_lost:
         raise InputError(
             f"{observer.num_lost} of {observer.status['published']} frames were lost between the node and here; with "
@@ -164,6 +193,42 @@ def write(observer: Observer, output: Path) -> None:
         )
     if observer.violations:
         raise InputError(f"{sum(observer.violations.values())} messages break the node's contract, see the summary")
+    pictures = [output / "page.png", *(write_beside(observer, output / "map_and_room.png", room) if room else ())]
+    print(f"the map as points, for a 3D viewer: {output / 'map.ply'}\n"
+          f"frames, depth and the map on one page: {pictures[0]}")  # fmt: skip
+    if len(pictures) > 1:
+        print(f"the map beside the true room, from above: {pictures[1]}", flush=True)
+    return pictures
+
+
+def write_beside(observer: Observer, path: Path, room: TrueRoom) -> list[Path]:
+    """The picture of map and room, where enough of the path is known to lay one on the other."""
+    points, colors, _ = observer.map_cloud
+    stamps_ns, map_from_cam = observer.trajectory
+    shown_ns, count = np.array(observer.camera_stamps_ns), len(room.world_from_cam)
+    if len(shown_ns) != count:
+        print(f"no picture of map and room: {len(shown_ns)} of {count} camera_info have come")
+        return []
+    indices = np.searchsorted(shown_ns, stamps_ns)
+    try:
+        world_from_map = room.world_from_map(map_from_cam, indices)
+    except AlignmentError as error:
+        print(f"no picture of map and room: of the path of {len(stamps_ns)} poses: {error}")
+        return []
+    write_picture(path, room.beside(world_from_map, points, colors, map_from_cam))
+    off = 100 * room.error(world_from_map, map_from_cam, indices)
+    print(f"the camera's path is off by {off:.1f} % of what it spans (RMS), laid on the truth with one scale")
+    return [path]
+
+
+def show(pictures: Sequence[Path]) -> None:
+    """On the screen, if there is one."""
+    opener = shutil.which("xdg-open")
+    if opener is None or not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    for picture in pictures:
+        nowhere = subprocess.DEVNULL
+        subprocess.Popen([opener, picture], stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
 
 
 if __name__ == "__main__":

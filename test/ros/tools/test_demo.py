@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from dvlt_ros.demo import DEMO_SEQUENCE
+from dvlt_ros.demo.true_room import TrueRoom
 from dvlt_ros.errors import InputError
 from dvlt_ros.ros.tools import demo
 from dvlt_ros.ros.tools.observer import Observer
@@ -32,11 +34,21 @@ def test_the_demo_receives_every_frame_and_draws_its_page(tmp_path):
         shutil.copy(path, photos)
     small = ("model.image_size:=56", "budget.k_max:=2", "model.device:=cpu")
     options = [word for parameter in small for word in ("--parameter", parameter)]
-    command = [sys.executable, "-m", "dvlt_ros.ros.tools.demo", "--source", photos, "--output", tmp_path / "out"]
+    command = [
+        sys.executable,
+        "-m",
+        "dvlt_ros.ros.tools.demo",
+        "--source",
+        photos,
+        "--output",
+        tmp_path / "out",
+        "--no-open",
+    ]
     run = subprocess.run([*command, *options], capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stderr
     assert f"frames received complete and checked  {COUNT}" in run.stdout
     assert (tmp_path / "out" / "page.png").stat().st_size > 10_000
+    assert run.stdout.splitlines()[-1].endswith(str(tmp_path / "out" / "page.png"))
 
 
 def test_frames_of_earlier_maps_are_not_in_the_trajectory_of_the_newest():
@@ -45,6 +57,25 @@ def test_frames_of_earlier_maps_are_not_in_the_trajectory_of_the_newest():
     stamps_ns, poses = Observer.trajectory.fget(observer)
     assert stamps_ns.tolist() == [3 * 10**9, 4 * 10**9]
     assert poses[:, 0, 0].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("num_shown", [60, 58])
+def test_the_demo_draws_its_map_beside_the_true_room(tmp_path, capsys, num_shown):
+    room, stamps_ns = TrueRoom.load(), np.arange(100, 160)
+    poses = room.world_from_cam.copy()
+    poses[:, :3, 3] *= 0.5
+    cloud = poses[:, :3, 3], np.zeros((60, 3), np.uint8), np.ones(60)
+    observer = SimpleNamespace(
+        map_cloud=cloud, trajectory=(stamps_ns[10:40], poses[10:40]), camera_stamps_ns=stamps_ns[:num_shown].tolist()
+    )
+    pictures = demo.write_beside(observer, tmp_path / "beside.png", room)
+    said = capsys.readouterr().out
+    if num_shown < 60:
+        assert not pictures
+        assert "58 of 60 camera_info have come" in said
+    else:
+        assert cv2.imread(str(pictures[0])).shape == (420, 840, 3)
+        assert "off by 0.0 % of what it spans" in said
 
 
 class Ended:
