@@ -180,6 +180,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="of rendered frames")
     parser.add_argument("--rate-hz", type=float, default=10.0)
     parser.add_argument("--drift", type=float, nargs="+", default=[0.0, 0.02], help="of odometry, rad and m per root m")
+    parser.add_argument("--drift-seed", type=int, default=0)
     parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
@@ -200,7 +201,7 @@ def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredicto
     config = replace(config, refinement=RefinementConfig(mode=args.refinement), budget=BudgetConfig(k_max=args.k_max))
     found = [by_mapper(recording, predictor, config, None)]
     for drift in args.drift:
-        odom = drifting(recording.world_from_cam, drift)
+        odom = drifting(recording.world_from_cam, drift, args.drift_seed)
         for run in (by_mapper(recording, predictor, config, odom), by_odometry(recording, odom)):
             found.append(replace(run, system=f"{run.system} ({100 * drift:g} %)"))
     return [*found, by_pycolmap(recording, args.threads)] if args.classical else found

@@ -21,10 +21,17 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from dvlt_ros.model import Dvlt, DvltConfig
 
 torch.set_num_threads(1)
+
+# The same examples every time, so that a failure belongs to the change; a busy machine is none.
+# `pytest --hypothesis-profile=random` looks for new examples.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None)
+settings.load_profile("repeatable")
 
 PARITY = Path(__file__).parent / "data" / "parity"
 FULL_PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity"

@@ -7,10 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-settings.load_profile("untimed")
 
 LIMIT_S = 60.0  # far beyond what is ever needed: only a failure reaches it
 

@@ -15,7 +15,8 @@ from ..scale.observations import NoObservation, ScaleObservation, scale_from_odo
 from ..sensors.odometry import CameraInOdom, OdometryError
 from .map_from_odom import OdomInMap
 
-COMPARED_FRAMES = 8  # at a time
+COMPARED_FRAMES = 8, 48  # at a time: at least and at most
+ENOUGH_M = 0.1  # root mean square about the mean by odometry (35 cm along a line) at which no more are compared
 NEW_FRAMES = 5  # before they are compared again
 
 
@@ -33,7 +34,7 @@ class OdometryComparison:
         self.problem = ""  # why frames have no odometry; empty: they have
         self.finding: ScaleObservation | NoObservation | None = None  # of the last comparison; None: there was none
         self._look_up = look_up
-        self._samples: deque[_Sample] = deque(maxlen=COMPARED_FRAMES)
+        self._samples: deque[_Sample] = deque(maxlen=max(COMPARED_FRAMES))
         self._uncompared = 0
         self._frame_id = ""  # of the camera
 
@@ -82,4 +83,16 @@ class OdometryComparison:
         poses = [np.full((4, 4), np.nan) if camera is None else camera.odom_from_cam for camera in cameras]
         epochs = [-1 if camera is None else camera.epoch for camera in cameras]
         visual_from_cam = np.stack([sample.visual_from_cam for sample in self._samples])
-        return scale_from_odometry(visual_from_cam, np.stack(poses), np.array(epochs))
+        latest = slice(-_enough(np.stack(poses)[:, :3, 3]), None)
+        return scale_from_odometry(visual_from_cam[latest], np.stack(poses)[latest], np.array(epochs)[latest])
+
+
+def _enough(driven: np.ndarray) -> int:
+    """How many of the latest positions (N, 3) to compare: few follow the unit, but a short way is full of noise."""
+    least, most = (min(limit, len(driven)) for limit in COMPARED_FRAMES)
+    for count in range(least, most):
+        moved = driven[-count:]
+        moved = moved[np.isfinite(moved[:, 0])]
+        if len(moved) and moved.var(axis=0).sum() >= ENOUGH_M**2:
+            return count
+    return most

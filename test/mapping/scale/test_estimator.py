@@ -75,7 +75,8 @@ def test_a_drifting_unit_is_followed_smoothly(noise, drift, seed):
         if status.state == "locked" and window > 20:
             errors.append(math.log(status.metres_per_unit) - log_unit)
     assert len(errors) > 40
-    assert np.sqrt(np.mean(np.square(errors))) < 0.003 + drift + 1.5 * math.sqrt(max(noise, 0.01) * max(drift, 0.003))
+    # 0.008: a steady drift is reckoned with, which costs a little where there is none.
+    assert np.sqrt(np.mean(np.square(errors))) < 0.008 + drift + 1.5 * math.sqrt(max(noise, 0.01) * max(drift, 0.003))
 
 
 def test_a_lock_that_windows_contradict_for_long_is_lost():

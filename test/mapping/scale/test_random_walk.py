@@ -24,3 +24,10 @@ def test_a_walk_that_sets_out_after_a_long_rest_is_not_taken_for_noise():
     behind = [walk[-1] - present_value(age, walk + 0.01 * rng.normal(size=30), spread).value for _ in range(200)]
     assert np.mean(behind) < 0.01  # it has gone 0.06
     assert np.quantile(behind, 0.95) < 0.02
+
+
+def test_a_steady_drift_is_not_followed_late():
+    rng, age, spread = np.random.default_rng(0), np.arange(29.0, -1, -1), np.full(30, 0.1)
+    drift = 0.01 * np.arange(30)
+    behind = [drift[-1] - present_value(age, drift + 0.1 * rng.normal(size=30), spread).value for _ in range(200)]
+    assert np.mean(behind) < 0.01  # with steps that have nothing in common 0.05
