@@ -36,7 +36,7 @@ START_LIMIT_S = 120.0  # until the node has loaded its weights
 IDLE_LIMIT_S = 60.0  # without any progress
 LOST_AFTER_S = 10.0  # what the node has published and has not come since then is lost
 END_LIMIT_S = 10.0
-SLOWER = 0.4  # of the rate, where the machine was too busy for it
+CAREFUL, LOWEST_HZ = 0.7, 0.5  # of the rate that a machine has kept, for another try; and the lowest
 # The camera runs with the middleware's defaults, as users' cameras do, whatever is set for the node.
 PROFILE = Path(__file__).parents[3] / "config" / "fastdds.xml"  # for the node, whose messages are large
 TRANSPORT = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
@@ -61,15 +61,18 @@ def run(args: argparse.Namespace) -> None:
     total = len(open_source(args.source, rate_hz=args.rate_hz))
     args.output.mkdir(parents=True, exist_ok=True)
     rclpy.init()
-    observer = play(args, total, args.rate_hz)
-    if num_late := int(observer.status.get("dropped", 0)):
-        rate_hz = SLOWER * args.rate_hz
-        print(f"this machine was too busy for {args.rate_hz:g} images a second: {num_late} of {total} came too late to "
-              f"be used. Once more, with {rate_hz:g} a second", flush=True)  # fmt: skip
+    is_bundled, rate_hz = args.source == DEMO_SEQUENCE, args.rate_hz
+    observer = play(args, total, rate_hz)
+    if is_bundled and (num_dropped := int(observer.status.get("dropped", 0))):
+        rate_hz = max(LOWEST_HZ, CAREFUL * args.rate_hz * (1 - num_dropped / total))
+        print(f"the node dropped {num_dropped} of {total} images: {args.rate_hz:g} a second may be too many for this "
+              f"machine. Once more, with {rate_hz:.1f} a second", flush=True)  # fmt: skip
         observer.destroy_node()
         observer = play(args, total, rate_hz)
     print("3/3 drawing what came back", flush=True)
-    pictures = write(observer, args.output, TrueRoom.load() if args.source == DEMO_SEQUENCE else None)
+    pictures = write(observer, args.output)
+    if is_bundled:
+        pictures += write_beside(observer, args.output / "map_and_room.png", TrueRoom.load(), rate_hz)
     observer.destroy_node()
     rclpy.try_shutdown()
     if not args.no_open:
@@ -93,8 +96,13 @@ def play(args: argparse.Namespace, total: int, rate_hz: float) -> Observer:
     try:
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             change_state(observer, executor, processes[0], transition)
-        print(f"2/3 {total} images over DDS, {rate_hz:g} a second; the map grows", flush=True)
-        camera = [f"source:={args.source}", f"rate_hz:={rate_hz}", "frame_id:=camera_optical_frame"]
+        print(f"2/3 {total} images over DDS, {rate_hz:.1f} a second; the map grows", flush=True)
+        camera = [
+            f"source:={args.source}",
+            f"rate_hz:={rate_hz}",
+            "frame_id:=camera_optical_frame",
+            "use_source_stamps:=true",
+        ]
         processes.append(start("tools.play_camera", camera, without=TRANSPORT))
         watch(observer, executor, processes, total)
     finally:
@@ -168,8 +176,8 @@ def spin_until(
             raise InputError(complaint)
 
 
-def write(observer: Observer, output: Path, room: TrueRoom | None) -> list[Path]:
-    """All files; says where they are, and last where the picture is that tells most. Returns the pictures.
+def write(observer: Observer, output: Path) -> list[Path]:
+    """All files of any sequence; returns those that are pictures.
 
     Raises:
         InputError: messages are lost or break the node's contract.
@@ -193,31 +201,25 @@ def write(observer: Observer, output: Path, room: TrueRoom | None) -> list[Path]
         )
     if observer.violations:
         raise InputError(f"{sum(observer.violations.values())} messages break the node's contract, see the summary")
-    pictures = [output / "page.png", *(write_beside(observer, output / "map_and_room.png", room) if room else ())]
     print(f"the map as points, for a 3D viewer: {output / 'map.ply'}\n"
-          f"frames, depth and the map on one page: {pictures[0]}")  # fmt: skip
-    if len(pictures) > 1:
-        print(f"the map beside the true room, from above: {pictures[1]}", flush=True)
-    return pictures
+          f"frames, depth and the map on one page: {output / 'page.png'}")  # fmt: skip
+    return [output / "page.png"]
 
 
-def write_beside(observer: Observer, path: Path, room: TrueRoom) -> list[Path]:
+def write_beside(observer: Observer, path: Path, room: TrueRoom, rate_hz: float) -> list[Path]:
     """The picture of map and room, where enough of the path is known to lay one on the other."""
     points, colors, _ = observer.map_cloud
     stamps_ns, map_from_cam = observer.trajectory
-    shown_ns, count = np.array(observer.camera_stamps_ns), len(room.world_from_cam)
-    if len(shown_ns) != count:
-        print(f"no picture of map and room: {len(shown_ns)} of {count} camera_info have come")
-        return []
-    indices = np.searchsorted(shown_ns, stamps_ns)
+    indices = (1e-9 * stamps_ns * rate_hz).round().astype(np.int64)  # the first image is at 0
     try:
         world_from_map = room.world_from_map(map_from_cam, indices)
     except AlignmentError as error:
-        print(f"no picture of map and room: of the path of {len(stamps_ns)} poses: {error}")
+        print(f"no picture of map and room: the map has {len(stamps_ns)} poses: {error}")
         return []
     write_picture(path, room.beside(world_from_map, points, colors, map_from_cam))
     off = 100 * room.error(world_from_map, map_from_cam, indices)
-    print(f"the camera's path is off by {off:.1f} % of what it spans (RMS), laid on the truth with one scale")
+    print(f"the camera's path is off by {off:.1f} % of what it spans (RMS), laid on the truth with one scale\n"
+          f"the map beside the true room, from above: {path}", flush=True)  # fmt: skip
     return [path]
 
 

@@ -43,7 +43,6 @@ class Observer(Node):
         self.shown: list[Shown] = []
         self.status: dict[str, str] = {}
         self.status_text = "nothing"
-        self.camera_stamps_ns: list[int] = []  # of all images that the camera has shown with camera_info
         self._partial: dict[int, dict[str, Any]] = {}  # by stamp, messages of incomplete frames
         self._map: PointCloud2 | None = None
         self._path: Path | None = None
@@ -53,7 +52,6 @@ class Observer(Node):
         self._stride = 1
         for name, (kind, topic) in TOPICS.items():
             self.create_subscription(kind, topic, partial(self._on_message, name), QUEUE)
-        self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, QUEUE)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(PointCloud2, "map_points", self._on_map, latched)
         self.create_subscription(Path, "path", self._on_path, latched)
@@ -124,9 +122,6 @@ class Observer(Node):
             if len(self.shown) > SHOWN:
                 self.shown, self._stride = self.shown[::2], 2 * self._stride
         self.num_frames += 1
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self.camera_stamps_ns.append(Time.from_msg(message.header.stamp).nanoseconds)
 
     def _on_map(self, message: PointCloud2) -> None:
         self._map = message
