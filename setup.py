@@ -17,9 +17,11 @@ COMMANDS = (
     "prepare",
     "reconstruct",
     "reconstruct_bag",
+    "render",
     "train",
     "web",
 )
+NEW_COMMANDS = ("export", "merge_maps", "render", "web")  # which never had a name without dvlt_
 
 setup(
     name=package_name,
@@ -62,6 +64,7 @@ setup(
         "bags": ["rosbags>=0.11,<0.12"],
         "benchmarks": ["OpenEXR", "embreex", "h5py", "scipy", "small-gicp>=1.0.1,<2", "trimesh"],
         "evaluation": ["evo>=1.31,<2", "scipy"],
+        "gsplat": ["gsplat>=1.5,<2"],
         "heif": ["pillow-heif>=1.1,<2"],
         "loops": ["gtsam>=4.3,<5"],
         "onnx": ["onnx>=1.19,<2", "onnxruntime>=1.23,<2", "onnxscript>=0.5,<1"],
@@ -94,9 +97,7 @@ setup(
     entry_points={
         "console_scripts": [
             *(f"dvlt_{name} = dvlt_ros.programs:{name}" for name in COMMANDS),
-            *(
-                f"{name} = dvlt_ros.old_names:main" for name in COMMANDS if name not in ("export", "merge_maps", "web")
-            ),  # these are new
+            *(f"{name} = dvlt_ros.old_names:main" for name in COMMANDS if name not in NEW_COMMANDS),
         ]
     },
 )

@@ -16,8 +16,9 @@ from .losses.config import LossConfig
 
 MIXTURE_TEMPERATURE = 2.0
 FinetuneMode = Literal[
-    "depth_output", "depth_decoder", "depth_decoder_and_loop", "heads", "all_but_encoder", "everything"
-]
+    "depth_output", "depth_decoder", "depth_decoder_and_loop", "cross_references", "heads", "all_but_encoder",
+    "everything",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class ModelSource:
     checkpoint: str | None = None  # directory, .safetensors file, Hugging Face id, "embedded"; its config wins
     new_depth_head: bool = False  # stage 2: start the convolutional depth head of `config` anew on a checkpoint
     new_matching: bool = False  # start queries and keys of global attention anew on a checkpoint, alike
+    references: int = 1  # paths of a window with another reference each, which look at each other in every step
     gradient_checkpointing: bool = False
     start: Start = field(default_factory=Start)  # of a new network; a checkpoint's weights stay as they are
 
@@ -154,6 +156,14 @@ class Data:
 
 
 @dataclass(frozen=True)
+class GaussianTraining:
+    """Gaussian heads, trained by rendering; nothing else trains then."""
+
+    held_out: int = 0  # views of a window that the network is not shown; 0: no heads are trained
+    unlike: float = 0.1  # weight of 1 - SSIM beside the squared error
+
+
+@dataclass(frozen=True)
 class Validation:
     every: int = 500  # steps
     windows: int = 32  # 0: no validation
@@ -170,6 +180,7 @@ class TrainConfig:
     data: Data = field(default_factory=Data)
     validation: Validation = field(default_factory=Validation)
     loss: LossConfig = field(default_factory=LossConfig)
+    gaussians: GaussianTraining = field(default_factory=GaussianTraining)
     trainable: FinetuneMode = "everything"
     total_steps: int = 200_000
     schedule_steps: int | None = None  # length of the learning rate schedule; total_steps by default
@@ -192,6 +203,13 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.total_minutes is not None and not self.total_minutes > 0:
             raise ConfigError(f"total_minutes must be above 0, got {self.total_minutes}")
+        if self.gaussians.held_out and self.model.checkpoint is None:
+            raise ConfigError("gaussians.held_out trains heads on a trained network: name it as model.checkpoint")
+        if self.gaussians.held_out and self.shapes.views[0] < self.gaussians.held_out + 2:
+            raise ConfigError(
+                f"shapes.views must be at least gaussians.held_out + 2, got {self.shapes.views[0]} and "
+                f"{self.gaussians.held_out}"
+            )
         if self.model.new_matching and self.trainable not in (
             "everything",
             "all_but_encoder",

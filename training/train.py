@@ -1,6 +1,7 @@
 """Train or fine-tune Déjà View with the published recipe, on synthetic scenes or a robot's own recordings.
 
     dvlt_train recipe=nano output=outputs/nano
+    dvlt_train recipe=small_gaussians       # Gaussian heads on a trained network
     accelerate launch -m dvlt_ros.training.train recipe=stage1    # several processes, GPUs or nodes
 
 Everything random in a batch is a function of (seed, batch, process), so that a run that was stopped and resumed
@@ -20,7 +21,7 @@ import hydra
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, broadcast, gather_object, is_wandb_available
+from accelerate.utils import broadcast, gather_object
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dvlt_ros import programs
-from dvlt_ros.errors import ConfigError, DvltError
+from dvlt_ros.errors import DvltError
 from dvlt_ros.model import Dvlt, Prediction
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.model.correlation import Correlation
@@ -40,15 +41,17 @@ from .batches.rendering import RENDERED_AT_ONCE
 from .config import TrainConfig, Validation, from_hydra
 from .data.types import Views
 from .evaluation.windows import evaluate_windows, means
+from .gaussians.train import train_heads
 from .losses import LossConfig, LossTerms, Targets, compute_losses
 from .losses.matching import MatchingLoss, correlation_error
 from .losses.subgrid import subgrid_of_prediction, subgrid_of_views
+from .optimisation.accelerating import make_accelerator
 from .optimisation.descriptors import start_descriptors
 from .optimisation.forward import (
     TrainingPass,
     attends_by_products,
+    compared,
     compile_blocks,
-    resolved_precision,
     use_two_products,
 )
 from .optimisation.parameters import build_model, freeze, groups
@@ -70,7 +73,11 @@ class DivergedError(DvltError):
 def main(hydra_config: DictConfig) -> None:
     try:
         with logging_redirect_tqdm():
-            train(from_hydra(hydra_config))
+            config = from_hydra(hydra_config)
+            if config.gaussians.held_out:
+                train_heads(config)
+            else:
+                train(config)
     except DvltError as error:
         raise SystemExit(f"dvlt_train: {error}") from error
 
@@ -177,25 +184,6 @@ def notice_of(config: TrainConfig) -> str | None:
     )
 
 
-def default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    if config.log_with == "wandb" and not is_wandb_available():  # accelerate would log nothing and say nothing
-        raise ConfigError("log_with=wandb needs Weights & Biases: pip install 'wandb>=0.31,<0.32'")
-    accelerator = Accelerator(
-        mixed_precision=resolved_precision(config.precision, default_device()),
-        gradient_accumulation_steps=config.accumulation,
-        log_with=None if config.log_with == "none" else config.log_with,
-        project_config=ProjectConfiguration(project_dir=config.output, logging_dir=config.output),
-        step_scheduler_with_optimizer=False,
-    )
-    if config.log_with != "none":
-        accelerator.init_trackers("logs")
-    return accelerator
-
-
 def update(run: Run, config: TrainConfig) -> tuple[dict[str, Tensor], float]:
     """One update from ``accumulation`` batches: the last batch's losses, and the gradient norm.
 
@@ -224,7 +212,7 @@ def batch_losses(run: Run, batch: Batch, config: LossConfig) -> tuple[dict[str, 
     height, width = batch.views.depth.shape[-2:]
     grid = (height // PATCH_SIZE, width // PATCH_SIZE)
     prediction, features = run.model(batch.views.images, batch.frozen, grid, batch.num_steps)
-    terms = losses_of(prediction, batch.views, config)
+    terms = losses_of(prediction, compared(run.network, batch.views), config)
     values, total = terms.named(), terms.total
     if run.matching is not None:
         matched = run.matching(batch.views)

@@ -16,6 +16,7 @@ from ..model.config import PATCH_SIZE
 from ..model.dvlt import MAX_LOG_DEPTH, NUM_SPECIAL
 from ..model.layers import Rope
 from ..model.loop import LoopBlock
+from ..model.references import predict
 from ..model.stages import Looped, require_state
 from .attention import Attention
 from .block import FastBlock, Recipe
@@ -78,10 +79,9 @@ class FastDvlt(Looped):
         self._decoder_head_dim = model.ray_decoder.head_dim
         self._rest = without_packed_layers(model)
 
-    def __call__(self, images: Tensor, num_steps: int | None = None) -> Prediction:
+    def __call__(self, images: Tensor, num_steps: int | None = None, references: int = 1) -> Prediction:
         """All stages, as in `Dvlt`, but the pixels' values are not checked."""
-        state = self.begin(self.encode(images))
-        return self.decode(self.run(state, self.config.num_steps if num_steps is None else num_steps))
+        return predict(self, self.encode(images), num_steps or self.config.num_steps, references)
 
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view (B, S, 3, H, W); in int8 the views share one range."""

@@ -53,6 +53,12 @@ class MapperConfig:
                 f"(cameras.names), got {self.window.size}"
             )
 
+        if self.budget.references > self.window.size:
+            raise ConfigError(
+                f"budget.references must be at most the views of a window, {self.window.size} (window.size), got "
+                f"{self.budget.references}"
+            )
+
     @property
     def band(self) -> Band:
         """Heights above the floor that the grid's obstacles have."""

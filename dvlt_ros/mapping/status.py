@@ -46,6 +46,7 @@ def window_values(front_end: FrontEnd, latest: MapUpdate | None) -> dict[str, st
     if latest is not None and (window := latest.window) is not None:
         values |= {
             "k": str(window.plan.num_steps),
+            "references": str(window.plan.references),
             "window": f"{len(window.reconstructions)} new of {window.num_views}",
             "image_size": str(window.image_size),
             "predicted_ms": number(window.plan.predicted_ms),

@@ -27,6 +27,7 @@ from .decoders import CameraHead, ConvDepthDecoder, LinearDepthDecoder, RayDecod
 from .encoder import IMAGE_MEAN, IMAGE_STD, Encoder
 from .layers import Rope
 from .loop import LoopBlock, Step
+from .references import predict
 from .stages import Features, Looped, Prediction, State, require_state
 from .weights import check_tensors, read_checkpoint, write_checkpoint
 
@@ -59,19 +60,22 @@ class Dvlt(nn.Module, Looped):
         self.gradient_checkpointing = False  # training only: recompute each step in the backward pass
         self._warned_of_steps = False
 
-    def forward(self, images: Tensor | Features, num_steps: int | None = None) -> Prediction:
+    def forward(self, images: Tensor | Features, num_steps: int | None = None, references: int = 1) -> Prediction:
         """Images (B, S, 3, H, W), floating point in [0, 1], H and W multiples of 14, or their features; K steps.
+
+        ``references`` above 1: the fused answer of as many reference views (`references.predict`).
 
         Raises:
             InputError: images of another shape or type, with NaN or infinite pixels, or not in [0, 1];
-                K < 1; for decoupled weights, any K but theirs; weights that are not float32.
+                K < 1; for decoupled weights, any K but theirs; more references than views; weights that are not
+                float32.
         """
         if not isinstance(images, Features):
             check_images(images)
         num_steps = self.config.num_steps if num_steps is None else num_steps
         self._check_steps(num_steps)  # before the encoder's work
         features = images if isinstance(images, Features) else self.encode(images)
-        return self.decode(self.run(self.begin(features), num_steps))
+        return predict(self, features, num_steps, references)
 
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view on its own; they can be cached per image."""

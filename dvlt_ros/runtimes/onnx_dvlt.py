@@ -16,6 +16,7 @@ from ..model import Features, Prediction, State, Step
 from ..model.checks import check_image_shape, check_steps, checked_views
 from ..model.dvlt import NUM_SPECIAL
 from ..model.loop import intervals
+from ..model.references import predict
 from ..model.stages import Looped, require_state
 from .manifest import Manifest, graph_path
 
@@ -50,10 +51,9 @@ class OnnxDvlt(Looped):
             except Exception as error:  # ONNX Runtime has no common class of its errors
                 raise WeightsError(f"{path}: ONNX Runtime refuses it: {str(error).splitlines()[0]}") from error
 
-    def __call__(self, images: Tensor, num_steps: int | None = None) -> Prediction:
-        """All stages."""
-        state = self.begin(self.encode(images))
-        return self.decode(self.run(state, self.config.num_steps if num_steps is None else num_steps))
+    def __call__(self, images: Tensor, num_steps: int | None = None, references: int = 1) -> Prediction:
+        """All stages, as in `Dvlt`."""
+        return predict(self, self.encode(images), num_steps or self.config.num_steps, references)
 
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view (1, S, 3, H, W).

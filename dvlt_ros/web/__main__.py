@@ -67,6 +67,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     offline.add_argument("--overwrite", action="store_true", help="also what exists; else it is skipped")
     offline.add_argument("--steps", type=int, metavar="K", help="the models' own by default")
     offline.add_argument(
+        "--references",
+        type=int,
+        default=1,
+        metavar="M",
+        help="views that are the reference in turn (default: 1)",
+    )
+    offline.add_argument(
         "--max-views", type=int, help=f"of each input (default: all photos, {VIEWS_OF_STREAM} of a video)"
     )
     offline.add_argument("--max-points", type=int, default=shown.max_points, help="default: %(default)s")
@@ -86,7 +93,8 @@ def job(args: argparse.Namespace) -> Job:
     options = ShowOptions(args.max_points, args.percentile, args.frustum)
     inputs = tuple(dict.fromkeys(args.input))
     return Job(
-        inputs, tuple(names), args.output_root, options, args.max_views, args.steps, args.overwrite, tuple(args.kinds)
+        inputs, tuple(names), args.output_root, options, args.max_views, args.steps, args.references, args.overwrite,
+        tuple(args.kinds),
     )  # fmt: skip
 
 

@@ -47,7 +47,9 @@ class ModelHost:
                 self._steps[name] = most if predictor.has_fixed_steps else predictor.min_steps, most
         return self._steps[name]
 
-    def reconstruct(self, name: str, photos: Photos, reference: int = 0, num_steps: int | None = None) -> Scene:
+    def reconstruct(
+        self, name: str, photos: Photos, reference: int = 0, num_steps: int | None = None, references: int = 1
+    ) -> Scene:
         """One at a time; errors are those of `load_predictor` and `reconstruct`.
 
         Raises:
@@ -57,7 +59,7 @@ class ModelHost:
             raise InputError(f"{MAX_WAITING} others wait for the device: please try again in a moment")
         try:
             with self._lock:
-                return reconstruct(self._resident(name), name, photos, reference, num_steps)
+                return reconstruct(self._resident(name), name, photos, reference, num_steps, references)
         finally:
             self._places.release()
 

@@ -25,6 +25,7 @@ class Job:
     options: ShowOptions
     max_views: int | None = None
     num_steps: int | None = None
+    references: int = 1
     overwrite: bool = False
     kinds: tuple[Kind, ...] = VIEWED
 
@@ -47,7 +48,8 @@ def run_job(job: Job, model_host: ModelHost, say: Callable[[str], object]) -> li
             say(f"{folder / model}: there already")
             continue
         try:
-            scene = model_host.reconstruct(model, read_photos([path], job.max_views), 0, job.num_steps)
+            photos = read_photos([path], job.max_views)
+            scene = model_host.reconstruct(model, photos, 0, job.num_steps, job.references)
             for kind in missing:
                 write_scene(folder / f"{model}.{kind}", scene, job.options)
         except Exception as error:  # whatever a model does with one input, the others have their turn

@@ -78,6 +78,14 @@ class Page:
                 self.steps = ui.slider(min=1, max=16, value=8).props("label snap").classes("dvlt-grow")
                 self.steps_label = ui.label().classes("dvlt-value").bind_text_from(self.steps, "value")
                 ui.tooltip("How often the network's one block is applied: more is better and slower.")
+            with ui.row().classes("dvlt-line").bind_visibility_from(self.steps_row, "visible"):
+                ui.label("References")
+                self.references = (
+                    ui.number(value=1, min=1, max=16, precision=0)
+                    .props('dense outlined suffix="views" aria-label="reference views"')
+                    .classes("dvlt-number")
+                )
+                ui.tooltip("Views that are the reference in turn; their answers are merged. Time grows as many times.")
             self.start = ui.button("Reconstruct", icon="view_in_ar", on_click=self._on_start).props("no-caps")
             self.start.classes("w-full dvlt-start").disable()
             with ui.row().classes("dvlt-line dvlt-busy") as self.busy_row:
@@ -174,10 +182,12 @@ class Page:
         if photos is None:
             return
         name = self.model.value
-        steps = int(self.steps.value) if self.steps_row.visible else None
+        steps, references = None, 1
+        if self.steps_row.visible:
+            steps, references = int(self.steps.value), int(self.references.value or 1)
         many = f"{len(photos)} view{'s' if len(photos) > 1 else ''}"
         with self._working(f"Reconstructing {many} with {title_of(name)} …"):
-            await run.io_bound(self.session.reconstruct, name, self._reference, steps)
+            await run.io_bound(self.session.reconstruct, name, self._reference, steps, references)
             await self._show_scene()
             self.viewer.scroll_into_view()
 
@@ -249,6 +259,6 @@ class Page:
         self._busy = bool(text)
         self.busy_label.set_text(text)
         self.busy_row.set_visibility(bool(text))
-        for control in (self.upload, self.example, self.max_views, self.model, self.steps):
+        for control in (self.upload, self.example, self.max_views, self.model, self.steps, self.references):
             control.set_enabled(not text)
         self.start.set_enabled(not text and self.session.photos is not None)

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InputError
 from ..geometry import transform_points, unproject
-from ..mapping.budget.config import BudgetConfig
+from ..mapping.budget.config import BudgetConfig, WindowConfig
 from ..mapping.config import MapperConfig
 from ..mapping.data.frames import Frame, Picture, Reconstruction
 from ..mapping.inference.prediction import DeviceMemoryError, Predictor
@@ -29,22 +29,24 @@ INTERVAL_NS = 100_000_000  # between stamps: photos have no times, and those of 
 
 
 def reconstruct(
-    predictor: Predictor, model: str, photos: Photos, reference: int = 0, num_steps: int | None = None
-) -> Scene:
+    predictor: Predictor, model: str, photos: Photos, reference: int = 0, num_steps: int | None = None,
+    references: int = 1,
+) -> Scene:  # fmt: skip
     """All views through the mapper, the reference first.
 
     Args:
         model: the predictor's name, with its weights (`choices.parts`).
         num_steps: K, by default the checkpoint's own.
+        references: views that are the reference in turn, ``reference`` first; their answers are merged.
 
     Raises:
         InputError: photos that the model cannot take, no place for the reference, or no memory for so many.
-        ConfigError: a K that the model does not have.
+        ConfigError: a K that the model does not have, or more references than photos.
     """
     order = reference_first(len(photos), reference)
     pictures = fit_together(photos)
     size = pictures[0].image.shape[:2]
-    config, _ = for_photos(mapper_config(num_steps), predictor, len(photos), (size[0], size[1]))
+    config, _ = for_photos(mapper_config(num_steps, references), predictor, len(photos), (size[0], size[1]))
     said: list[str] = []
     mapper = Mapper(config, predictor, notify=said.append, clock_ns=lambda: 0)
     try:
@@ -72,10 +74,11 @@ def fit_together(photos: Photos) -> list[Picture]:
     return pictures
 
 
-def mapper_config(num_steps: int | None) -> MapperConfig:
+def mapper_config(num_steps: int | None, references: int) -> MapperConfig:
     """What is uncertain is left to the sliders."""
     return MapperConfig(
-        budget=BudgetConfig(k_min=num_steps or 0, k_max=num_steps or 0),
+        budget=BudgetConfig(k_min=num_steps or 0, k_max=num_steps or 0, references=references),
+        window=WindowConfig(size=max(references, WindowConfig.size)),  # `for_photos` has the last word
         confidence=ConfidenceConfig(cut_share=0.0, min_share=0.0),
         loops=LoopsConfig(detector=LoopDetectorConfig(mode="never")),
     )

@@ -91,12 +91,12 @@ class Session:
         """The same input with another number of views."""
         return self.take(self._paths, max_views, self.name) if self._paths else None
 
-    def reconstruct(self, model: str, reference: int, num_steps: int | None) -> Scene:
+    def reconstruct(self, model: str, reference: int, num_steps: int | None, references: int = 1) -> Scene:
         """Raises DvltError."""
         if self.photos is None:
             raise InputError("choose some photos first")
         name = f"{self.name}_{safe_name(model.replace('/', '_'))}"
-        scene = self._residence.reconstruct(model, self.photos, reference, num_steps)
+        scene = self._residence.reconstruct(model, self.photos, reference, num_steps, references)
         with self._state:
             if self._is_closed:
                 raise InputError(LEFT)

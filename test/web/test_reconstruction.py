@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def of_bag(folder, output, monkeypatch):
+def of_bag(folder, output, monkeypatch, references=1):
     """The frames that `reconstruct_bag` gives out for these photos; the page cuts nothing by confidence."""
     frames = []
 
@@ -58,19 +58,29 @@ def of_bag(folder, output, monkeypatch):
 
     monkeypatch.setattr(reconstruct_bag, "Results", Results)
     options = {"--budget-k-min": STEPS, "--budget-k-max": STEPS, "--confidence-cut-share": 0, "--device": "cpu"}
+    options["--budget-references"] = references
     words = [str(word) for option in options.items() for word in option]
     reconstruct_bag.main([str(folder), "--output", str(output), *words])
     return frames
 
 
 @needs_weights
-@pytest.mark.parametrize("is_calibrated", [True, False])
-def test_the_page_and_reconstruct_bag_give_the_same(folder, predictor, is_calibrated, tmp_path, monkeypatch):
+def test_more_references_than_photos_is_one_clear_line(folder, predictor):
+    with pytest.raises(ConfigError, match=r"^budget\.references must be at most the views of a window, 4 .*, got 5$"):
+        reconstruct(predictor, "dvlt", read_photos([folder], COUNT), num_steps=STEPS, references=5)
+
+
+@needs_weights
+@pytest.mark.parametrize(("is_calibrated", "references"), [(True, 1), (False, 1), (True, 3)])
+def test_the_page_and_reconstruct_bag_give_the_same(
+    folder, predictor, is_calibrated, references, tmp_path, monkeypatch
+):
     shutil.copytree(folder, tmp_path / "in")
     if not is_calibrated:
         (tmp_path / "in" / "camera_info.yaml").unlink()
-    frames = of_bag(tmp_path / "in", tmp_path / "out", monkeypatch)
-    scene = reconstruct(predictor, "dvlt", read_photos([tmp_path / "in"], COUNT), num_steps=STEPS)
+    frames = of_bag(tmp_path / "in", tmp_path / "out", monkeypatch, references)
+    photos = read_photos([tmp_path / "in"], COUNT)
+    scene = reconstruct(predictor, "dvlt", photos, num_steps=STEPS, references=references)
     assert len(frames) == len(scene.titles) == COUNT
     cam_from_map = np.linalg.inv(frames[0].map_from_cam)
     for index, frame in enumerate(frames):

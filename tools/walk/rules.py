@@ -44,6 +44,11 @@ SHORTENED = (
         r"recipe=(nano|nano_cpu|small|small_depth|small_cpu|small_cpu_224|stage1|stage2)( |$)",
         "hours, or a GPU: its configuration is composed", "--cfg job",
     ),
+    Rule(
+        r"recipe=small_gaussians", "ten minutes of a core",
+        "total_minutes=0.001 data.synthetic_windows=1 shapes.image_size=56",
+    ),
+    Rule(r"^dvlt_render ", "minutes", "--windows 1 --frames 2 --scale 1"),
     Rule(r"^dvlt_evaluate ", "all windows take minutes", "--windows 2 --skip-one-view --device cpu"),
 )  # fmt: skip
 # Gates say with their exit status that a checkpoint is worse, which one that was trained for seconds may be.

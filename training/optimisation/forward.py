@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from dvlt_ros.model import Dvlt, Features, Prediction, check_images
 from dvlt_ros.model.layers import Attention
 
+from ..data.types import Views
+from ..references.cross import CrossReferenceDvlt, each_reference_first, views_of_references
+
 
 class TrainingPass(nn.Module):
     """A network as a module whose output is its prediction and the features that this came from."""
@@ -27,7 +30,16 @@ class TrainingPass(nn.Module):
             features = self.network.encode(images)
         else:
             features = Features(self.network.patch_embed_encoder.readout(frozen), grid)
+        if isinstance(self.network, CrossReferenceDvlt):
+            return each_reference_first(self.network.paths(features, num_steps)), features
         return self.network(features, num_steps=num_steps), features
+
+
+def compared(network: Dvlt, views: Views) -> Views:
+    """The truth that a pass's predictions are compared with: once for each reference view."""
+    if isinstance(network, CrossReferenceDvlt):
+        return views_of_references(views, network.references)
+    return views
 
 
 def use_two_products(network: nn.Module, used: bool) -> None:

@@ -12,6 +12,7 @@ from dvlt_ros.model.encoder_weights import load_encoder
 from dvlt_ros.model.weights import check_tensors, locate_checkpoint, read_tensors
 
 from ..config import FinetuneMode, ModelSource, Optimizer
+from ..references.cross import CrossReferenceDvlt
 from .start import restart_matching, start_weights
 
 MATCHED = ("correlation.", "patch_embed_encoder.descriptors.")  # what matches with the first view, on a frozen encoder
@@ -21,6 +22,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "depth_output": ("depth_decoder.output_block.", "depth_decoder.head."),
     "depth_decoder": ("depth_decoder.",),
     "ray_decoder": ("ray_decoder.", "camera_head."),
+    "cross_references": ("cross_reference.",),
     "loop": ("recurrent_blocks.", "camera_token", "register_token", *MATCHED),
     "encoder": ("patch_embed_encoder.",),
 }
@@ -28,6 +30,7 @@ MODES: dict[FinetuneMode, tuple[str, ...]] = {
     "depth_output": ("depth_output",),
     "depth_decoder": ("depth_output", "depth_decoder"),
     "depth_decoder_and_loop": ("depth_output", "depth_decoder", "loop"),
+    "cross_references": ("cross_references",),
     "heads": ("depth_output", "depth_decoder", "ray_decoder"),
     "all_but_encoder": tuple(part for part in PARTS if part != "encoder"),
     "everything": tuple(PARTS),
@@ -50,6 +53,8 @@ def build_model(source: ModelSource) -> Dvlt:
             model = _with_depth_head(model, source.dvlt)
         if source.new_matching:
             restart_matching(model)
+    if source.references > 1:
+        model = CrossReferenceDvlt.on(model, source.references)
     model.gradient_checkpointing = source.gradient_checkpointing
     return model
 

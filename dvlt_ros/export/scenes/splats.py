@@ -6,7 +6,7 @@ as the PLY of 3D Gaussian Splatting (Kerbl et al. 2023) with colours as spherica
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,15 @@ class Splats:
     colors: np.ndarray  # (N, 3) uint8 RGB
     deviations: np.ndarray  # (N, 3) float32, standard deviations along the splat's own axes, world's unit
     rotations: np.ndarray  # (N, 4) float32, unit quaternions w x y z, world from splat
+    opacities: np.ndarray  # (N,) float32, between 0 and 1
 
     def __len__(self) -> int:
         return len(self.centers)
 
     def __getitem__(self, kept: np.ndarray) -> Splats:
-        return Splats(self.centers[kept], self.colors[kept], self.deviations[kept], self.rotations[kept])
+        return Splats(
+            self.centers[kept], self.colors[kept], self.deviations[kept], self.rotations[kept], self.opacities[kept]
+        )
 
     def joined(self, other: Splats) -> Splats:
         return Splats(
@@ -50,12 +53,13 @@ class Splats:
             np.concatenate([self.colors, other.colors]),
             np.concatenate([self.deviations, other.deviations]),
             np.concatenate([self.rotations, other.rotations]),
+            np.concatenate([self.opacities, other.opacities]),
         )
 
 
 def no_splats() -> Splats:
     empty = np.empty((0, 3), np.float32)
-    return Splats(empty, np.empty((0, 3), np.uint8), empty, np.empty((0, 4), np.float32))
+    return Splats(empty, np.empty((0, 3), np.uint8), empty, np.empty((0, 4), np.float32), empty[:, 0])
 
 
 def splats_of(sight: Sight, world_from_cam: np.ndarray) -> Splats:
@@ -74,7 +78,7 @@ def splats_of(sight: Sight, world_from_cam: np.ndarray) -> Splats:
     centers = points[usable] @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
     return Splats(
         centers.astype(np.float32), sight.colors[usable],
-        deviations.astype(np.float32), rotations.astype(np.float32),
+        deviations.astype(np.float32), rotations.astype(np.float32), np.full(len(centers), OPACITY, np.float32),
     )  # fmt: skip
 
 
@@ -98,7 +102,7 @@ class SplatMap:
         self._settle()
         deviations = self._kept.deviations.copy()
         deviations[:, :2] = np.maximum(deviations[:, :2], np.float32(SPREAD * self.voxel_size))
-        return Splats(self._kept.centers, self._kept.colors, deviations, self._kept.rotations)
+        return replace(self._kept, deviations=deviations)
 
     def _settle(self) -> None:
         kept = _thinned(self._kept.joined(self._waiting), self.voxel_size)
@@ -119,7 +123,7 @@ def write_splats(path: Path, splats: Splats) -> None:
     values = np.zeros((len(splats), len(COLUMNS)), "<f4")
     values[:, 0:3] = splats.centers
     values[:, 6:9] = (splats.colors / 255.0 - 0.5) / SH_0
-    values[:, 9] = np.log(OPACITY / (1 - OPACITY))
+    values[:, 9] = np.log(splats.opacities / (1 - splats.opacities))
     values[:, 10:13] = np.log(splats.deviations)
     values[:, 13:17] = splats.rotations
     head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(splats)}"]

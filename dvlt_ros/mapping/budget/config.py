@@ -22,6 +22,13 @@ class BudgetConfig:
         0, "most steps of the network's loop, for the best quality; 0: the checkpoint's own", 0, 64, live=True
     )
 
+    references: int = parameter(
+        1,
+        "views of a window that are the reference in turn; their answers are merged, at as many times the network's "
+        "time; under a latency budget fewer where k_max leaves no time",
+        1, 16, live=True,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         check_parameters(self)
         if self.k_min and self.k_max and self.k_min > self.k_max:

@@ -1,4 +1,5 @@
 """Chooses K: the largest one whose latency (99.5th percentile) fits the budget, by a model learned from past windows.
+Reference views beyond the first come after the last step: what their paths take counts as steps.
 
     plan = controller.plan(...)       # K of the next window
     controller.observe(...)           # measured times of this window; may change the quality level
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from .latency import LEARNING, LatencyModel, WindowTime
-from .limits import Limits
+from .limits import Effort, Limits
 from .overhead import Overhead
 from .quality_levels import QualityLevel, QualityLevels
 
@@ -41,6 +42,12 @@ class Plan:
     predicted_ms: float | None  # median; None before the first measurement
     percentile_ms: float | None  # 99.5th
     fits: bool  # whether the percentile is within the budget; True before the first measurement
+    references: int = 1  # views that are the reference in turn
+
+    @property
+    def work(self) -> int:
+        """Steps of one path that take as long."""
+        return Effort(self.num_steps, self.references).work
 
 
 @dataclass(frozen=True)
@@ -75,19 +82,22 @@ class BudgetController:
         return self.quality_levels.level
 
     def plan(self, num_views: int, num_new: int, waited_ms: float, frame_interval_ms: float | None) -> Plan:
-        """K of a window that starts now, whose oldest new frame arrived ``waited_ms`` ago."""
+        """K and reference views of a window that starts now, whose oldest new frame arrived ``waited_ms`` ago."""
         self._frame_interval_ms = frame_interval_ms or None  # 0: frames of one instant, which give no frame rate
         limits = self._limits
         start = Queue(num_views, num_new, waited_ms)
+        efforts = limits.efforts(num_views)
         if not self._model.num_windows:
-            return Plan(limits.k_min if limits.budget_ms else limits.k_max, None, None, True)
-        num_steps = limits.k_max
-        while limits.budget_ms and num_steps > limits.k_min and not self._lasts(num_steps, start):
-            num_steps -= 1
-        estimate = self._time(start, self.level, num_steps)
+            effort = efforts[-1 if limits.budget_ms else 0]
+            return Plan(effort.num_steps, None, None, True, effort.references)
+        while limits.budget_ms and len(efforts) > 1 and not self._lasts(efforts[0].work, start):
+            del efforts[0]
+        effort = efforts[0]
+        estimate = self._time(start, self.level, effort.work)
         percentile_ms = self._percentile_ms(waited_ms, estimate)
         fits = not limits.budget_ms or percentile_ms <= limits.budget_ms
-        return Plan(num_steps, waited_ms + estimate.usual_ms + self._overhead.median_ms, percentile_ms, fits)
+        predicted_ms = waited_ms + estimate.usual_ms + self._overhead.median_ms
+        return Plan(effort.num_steps, predicted_ms, percentile_ms, fits, effort.references)
 
     def remaining_ms(self, waited_ms: float) -> float:
         """How long the prediction of a window that starts now may take (inf: without a budget)."""
@@ -129,7 +139,8 @@ class BudgetController:
     ) -> None:
         """Learns from a window's time and the overhead until its publication; may change the quality level.
 
-        ``window_ms`` is without what is beside the network; ``placing_ms`` is the part of it after the prediction.
+        ``num_steps`` is `Plan.work`; ``window_ms`` is without what is beside the network, and ``placing_ms`` the
+        part of it after the prediction.
         """
         self._model.observe(num_views, image_size, num_steps, max(window_ms, 1e-3))
         self._overhead.observe(overhead_ms)

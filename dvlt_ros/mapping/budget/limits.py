@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import ConfigError
 from ...model.config import PATCH_SIZE
-from ..inference.prediction import Predictor, SizedOnce
+from ..inference.prediction import Predictor, SeveralReferences, SizedOnce
 from .config import BudgetConfig, WindowConfig
 
+DECODING_STEPS = 2  # of the loop, that take about as long as the decoding of an answer
 MIN_WINDOW = 2  # views; a single one has no parallax
+
+
+class Effort(NamedTuple):
+    """What a window gets of the network."""
+
+    num_steps: int  # K
+    references: int = 1  # views that are the reference in turn
+
+    @property
+    def work(self) -> int:
+        """Steps of one path that take as long."""
+        return self.references * self.num_steps + (self.references - 1) * DECODING_STEPS
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,7 @@ class Limits:
     image_size: int  # network's longest edge, pixels
     min_window: int = MIN_WINDOW  # views; windows do not shrink below
     has_fixed_image_size: bool = False  # the resolution does not change
+    references: int = 1  # views that are the reference in turn, at most
 
     def __post_init__(self) -> None:
         if not 0 <= self.budget_ms < math.inf:
@@ -39,6 +54,12 @@ class Limits:
             raise ConfigError(f"window_size must be at least {self.min_window}, got {self.window_size}")
         if self.image_size < PATCH_SIZE or self.image_size % PATCH_SIZE:
             raise ConfigError(f"image_size must be a positive multiple of {PATCH_SIZE}, got {self.image_size}")
+
+    def efforts(self, num_views: int) -> list[Effort]:
+        """What a window of so many views may get, from most to least: first reference views are saved, then steps."""
+        several = range(min(self.references, num_views), 1, -1)
+        steps = range(self.k_max, self.k_min - 1, -1)
+        return [*(Effort(self.k_max, count) for count in several), *map(Effort, steps)]
 
     @classmethod
     def of(
@@ -66,4 +87,8 @@ class Limits:
         is_fixed = isinstance(predictor, SizedOnce) and predictor.has_fixed_image_size
         if is_fixed and size != predictor.image_size:
             raise ConfigError(f"these graphs have one image size: model.image_size must be 0 or {predictor.image_size}")
-        return cls(budget.latency_ms, k_min, k_max, window.size, window.overlap, size, min_window, is_fixed)
+        if budget.references > 1 and not isinstance(predictor, SeveralReferences):
+            raise ConfigError(f"this model has one reference: budget.references must be 1, got {budget.references}")
+        return cls(
+            budget.latency_ms, k_min, k_max, window.size, window.overlap, size, min_window, is_fixed, budget.references
+        )

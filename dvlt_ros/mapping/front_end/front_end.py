@@ -23,7 +23,7 @@ from ..budget.limits import Limits
 from ..data.counters import Counters
 from ..data.frames import Frame
 from ..data.views import Anchor, View, Window, last_frame_sets
-from ..inference.prediction import DeviceMemoryError, Predictor
+from ..inference.prediction import DeviceMemoryError, Predictor, SeveralReferences
 from ..keyframes.admission import Admission, Opened, reason_for_a_new_map
 from ..keyframes.gate import KeyframeGate
 from ..keyframes.window_buffer import WindowBuffer
@@ -55,10 +55,7 @@ class FrontEnd:
         gravity: Gravity | None = None,
         loops: LoopDetector | None = None,
     ) -> None:
-        """``rig`` is None with one camera; without ``gravity`` the first camera or the rig is taken to be level.
-
-        ``loops`` is None if no loops are closed.
-        """
+        """``rig`` is None with one camera, ``loops`` if none are closed; without ``gravity`` the first is level."""
         self.predictor = predictor
         self.rig = rig
         self.gravity = gravity
@@ -246,6 +243,8 @@ class FrontEnd:
         shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
         self._beside.limit(self._budget.remaining_ms(waited_ms))
+        if isinstance(self.predictor, SeveralReferences):
+            self.predictor.use_references(plan.references)
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
         predicted_ns = self._clock_ns()
         confidence = self._config.confidence.for_checkpoint(self.predictor.cut_share)
@@ -259,7 +258,7 @@ class FrontEnd:
         finished_ns = self._clock_ns()
         window_ms = (finished_ns - start_ns) * 1e-6
         times_ms = window_ms - self._beside.spent_ms, self.overhead_ms, (finished_ns - predicted_ns) * 1e-6
-        self._budget.observe(len(window.views), plan.num_steps, level.image_size, *times_ms)
+        self._budget.observe(len(window.views), plan.work, level.image_size, *times_ms)
         return WindowResult(
             reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
             window_ms, finished_ns, placed.rig, submap, self._submap_id,

@@ -14,6 +14,7 @@ from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError, InputError
 from ...fast import FastDvlt, Precision
 from ...model import Dvlt, Features, PixelMapping, prepare_images
+from ...model.references import predict
 from ...model.weights import digest_of
 from ...runtimes import OnnxDvlt
 from ..data.views import View
@@ -55,6 +56,7 @@ class DvltPredictor:
         self.model = model if isinstance(model, OnnxDvlt) else self._in_torch(model, precision)
         self._cameras = WindowCameras(self.device)
         self._weights = weights
+        self._references = 1
         self._encoded: dict[tuple[int, int], Encoded] = {}  # by view number and image size
 
     def _in_torch(self, model: Dvlt, precision: Precision | None) -> Dvlt | FastDvlt:
@@ -111,6 +113,10 @@ class DvltPredictor:
         self._encoded.clear()
         self._cameras.reset()
 
+    def use_references(self, count: int) -> None:
+        """See `SeveralReferences.use_references`."""
+        self._references = count
+
     def predict(
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
     ) -> WindowPrediction:
@@ -124,12 +130,12 @@ class DvltPredictor:
 
     def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
         """See `PlaceRecognizer.predict_apart`."""
-        kept = self._encoded
-        self._encoded = {}
+        kept, references = self._encoded, self._references
+        self._encoded, self._references = {}, 1
         try:
             return self.predict(views, num_steps, image_size, range(len(views)))
         finally:
-            self._encoded = kept
+            self._encoded, self._references = kept, references
 
     def prepare(self, views: Sequence[View], image_size: int) -> None:
         """See `Preparable.prepare`; only the fast path on a GPU compiles kernels and captures graphs."""
@@ -154,8 +160,8 @@ class DvltPredictor:
         with torch.inference_mode(), self._autocast():
             encoded = self._encode(views, image_size)
             mapping = encoded[-1].mapping
-            state = self.model.begin(Features.concatenate([view.features for view in encoded]))
-            prediction = self.model.decode(self.model.run(state, num_steps), views=decoded)
+            features = Features.concatenate([view.features for view in encoded])
+            prediction = predict(self.model, features, num_steps, self._references, decoded)
             known = self._cameras.known_intrinsics(views, decoded, mapping)
             if known is None:
                 known = self._cameras.shared_fit(prediction.cameras().intrinsics[0])

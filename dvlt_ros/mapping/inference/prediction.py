@@ -130,6 +130,14 @@ class TimeLimited(Predictor, Protocol):
         """How long the next prediction may take from now on, network included; without a call there is no limit."""
 
 
+@runtime_checkable
+class SeveralReferences(Predictor, Protocol):
+    """A network that answers in the frame of one view, and can merge its answers for several of them."""
+
+    def use_references(self, count: int) -> None:
+        """How many views of each following window of the stream are the reference in turn; at first one."""
+
+
 def predict_within_memory(
     predict: Callable[[], WindowPrediction], release: Callable[[], None], device: torch.device, what: str
 ) -> WindowPrediction:

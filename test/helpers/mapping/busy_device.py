@@ -70,11 +70,11 @@ class Robot:
         recent = self.arrivals[-20:]
         interval_ms = (recent[-1] - recent[0]) / (len(recent) - 1) if len(recent) > 1 else None
         plan = self.controller.plan(num_views, num_new, waited_ms, interval_ms)
-        window_ms = self.device.window_ms(num_views, level.image_size / self.limits.image_size, plan.num_steps, load)
+        window_ms = self.device.window_ms(num_views, level.image_size / self.limits.image_size, plan.work, load)
         window_ms *= math.exp(self.noise * self.rng.standard_normal()) * (2 if self.rng.random() < self.outliers else 1)
         beside_ms = self._refine(num_views, self.controller.remaining_ms(waited_ms) - window_ms)
         overhead_ms = self.overhead_ms * math.exp(0.2 * self.rng.standard_normal())
-        self.controller.observe(num_views, plan.num_steps, level.image_size, window_ms, overhead_ms)
+        self.controller.observe(num_views, plan.work, level.image_size, window_ms, overhead_ms)
         window_ms += beside_ms
         self.now_ms += window_ms
         self.num_retained = min(self.limits.window_overlap, num_views)

@@ -135,3 +135,14 @@ def test_a_long_wait_costs_steps_and_says_when_nothing_fits():
     assert chosen[0] > chosen[2]
     assert [plan.fits for plan in plans] == [True, True, True, False]
     assert chosen[3] == 2
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
+def test_reference_views_are_what_the_budget_has_time_for(device):
+    limits = replace(LIMITS, k_min=4, k_max=6, references=4)
+    robot = Robot(limits, 500, device, noise=0.02)
+    used = {load: robot.run(100, load)[LEARNING_WINDOWS:] for load in (1, 4, 16, 1)}
+    assert inside([outcome for stage in used.values() for outcome in stage], limits.budget_ms) >= 0.99
+    assert {outcome.plan.references for outcome in used[16][20:]} == {1}
+    assert max(outcome.plan.references for outcome in used[1]) > 1
+    assert all(outcome.plan.num_steps == limits.k_max for outcome in used[1] if outcome.plan.references > 1)

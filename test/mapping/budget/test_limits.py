@@ -59,3 +59,18 @@ def test_a_configuration_that_the_checkpoint_or_the_cameras_do_not_fit_is_refuse
 def test_a_model_of_one_number_of_steps_has_no_other(make_predictor):
     with pytest.raises(ConfigError, match=r"one number of steps: budget\.k_min and budget\.k_max must be 0 or 8"):
         limits_of(mapper_config(budget_k_min=4), make_predictor(has_fixed_steps=True), 1)
+
+
+def test_reference_views_are_saved_before_steps_and_never_more_than_views():
+    limits = replace(LIMITS, k_min=3, k_max=4, references=3)
+    assert limits.efforts(8) == [(4, 3), (4, 2), (4, 1), (3, 1)]
+    assert limits.efforts(2) == [(4, 2), (4, 1), (3, 1)]
+    works = [effort.work for effort in limits.efforts(8)]
+    assert works == sorted(works, reverse=True)
+
+
+def test_several_references_need_a_model_that_has_them_and_as_many_views(make_predictor):
+    with pytest.raises(ConfigError, match=r"one reference: budget\.references must be 1, got 2"):
+        limits_of(mapper_config(budget_references=2), make_predictor(), 1)
+    with pytest.raises(ConfigError, match=r"budget\.references must be at most the views of a window, 8 .* got 9"):
+        mapper_config(budget_references=9)

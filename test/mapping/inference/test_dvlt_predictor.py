@@ -100,3 +100,15 @@ def test_other_errors_are_not_taken_for_missing_memory(predictor, views, monkeyp
     monkeypatch.setattr(predictor.model, "step", fail)
     with pytest.raises(RuntimeError, match="a kernel failed"):
         predictor.predict(views[:3], 2, IMAGE_SIZE, [0])
+
+
+def test_several_references_are_the_models_fused_answer_and_not_for_windows_apart(predictor, views):
+    alone = predictor.predict_apart(views[:4], 3, IMAGE_SIZE)
+    predictor.use_references(3)
+    found = predictor.predict(views[:4], 3, IMAGE_SIZE, range(4))
+    with torch.inference_mode():
+        images = prepare_images([view.picture.image for view in views[:4]], IMAGE_SIZE).images
+        expected = predictor.model(images, num_steps=3, references=3)
+    np.testing.assert_allclose(found.depth, expected.depth[0].numpy(), rtol=1e-4)
+    np.testing.assert_array_equal(predictor.predict_apart(views[:4], 3, IMAGE_SIZE).depth, alone.depth)
+    assert not np.array_equal(found.depth, alone.depth)
