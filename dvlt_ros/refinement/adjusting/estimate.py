@@ -88,9 +88,8 @@ def total_cost(sights: Observations, found: Estimate) -> float:
 def likely_estimate(sights: Observations, starts: Iterable[Start], thorough: bool) -> Estimate | None:
     """Of the starts up to the first good one; of all of them if ``thorough``."""
     best: Estimate | None = None
-    rounds, enough = (THOROUGH_ROUNDS, ENOUGH) if thorough else (FIRST_ROUNDS, ROUGHLY)
     for start in starts:
-        best = cheaper(best, estimated(sights, start, rounds, enough))
+        best = cheaper(best, estimated(sights, start, FIRST_ROUNDS, ROUGHLY))
         if best is not None and is_good(best) and not thorough:
             break
     return best
@@ -99,11 +98,16 @@ def likely_estimate(sights: Observations, starts: Iterable[Start], thorough: boo
 def best_estimate(
     sights: Observations, likely: Estimate | None, costly: Iterable[Start], thorough: bool
 ) -> Estimate | None:
-    """The likely one, or what a costly start leads to where that one is not good, or if ``thorough``."""
-    best, rounds = likely, THOROUGH_ROUNDS if thorough else FIRST_ROUNDS
+    """The likely one, or what a costly start leads to where that one is not good.
+
+    If ``thorough``, all starts are compared after a few rounds, and the cheapest is adjusted to its end.
+    """
+    best = likely
     if thorough or best is None or not is_good(best):
         for start in costly:
-            best = cheaper(best, estimated(sights, start, rounds))
+            best = cheaper(best, estimated(sights, start, FIRST_ROUNDS, ROUGHLY if thorough else ENOUGH))
+    if thorough and best is not None:
+        best = estimated(sights, Start(best.start, best.solution.cam_from_window), THOROUGH_ROUNDS) or best
     return best
 
 
