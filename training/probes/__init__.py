@@ -1,0 +1,1 @@
+"""Probes: what each layer or step of a multi-view network already knows of the geometry."""

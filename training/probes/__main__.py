@@ -1,0 +1,5 @@
+from dvlt_ros import programs
+
+from .command import main
+
+programs.run(main)
