@@ -15,13 +15,14 @@ COMMANDS = (
     "merge_maps",
     "play_camera",
     "prepare",
+    "probe",
     "reconstruct",
     "reconstruct_bag",
     "render",
     "train",
     "web",
 )
-NEW_COMMANDS = ("export", "merge_maps", "render", "web")  # which never had a name without dvlt_
+NEW_COMMANDS = ("export", "merge_maps", "probe", "render", "web")  # which never had a name without dvlt_
 
 setup(
     name=package_name,

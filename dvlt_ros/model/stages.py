@@ -116,6 +116,26 @@ class Looped(ABC):
             state = after
         return state
 
+    def run_until_settled(self, state: State, num_steps: int, settled_update: float) -> tuple[State, int]:
+        """A pass of at most K steps that ends with the first whose update is at most ``settled_update``.
+
+        Returns:
+            The state, and how many steps it took. Reading the update waits for a GPU after every step.
+        """
+        require_state(state, "run_until_settled")
+        patches, taken = state.grid[0] * state.grid[1], 0
+        for after in self.states(state, num_steps):
+            size = update_sizes(state.tokens[:, :, -patches:], after.tokens[:, :, -patches:])
+            state, taken = after, taken + 1
+            if bool((size <= settled_update).all()):
+                break
+        return state, taken
+
+
+def update_sizes(before: Tensor, after: Tensor) -> Tensor:
+    """Norm (B,) of the change of each scene's tokens (B, ...) over their norm before."""
+    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+
 
 def require_state(state: State, stage: str) -> None:
     if not isinstance(state, State):

@@ -50,6 +50,7 @@ SHORTENED = (
     ),
     Rule(r"^dvlt_render ", "minutes", "--windows 1 --frames 2 --scale 1"),
     Rule(r"^dvlt_evaluate ", "all windows take minutes", "--windows 2 --skip-one-view --device cpu"),
+    Rule(r"^dvlt_probe ", "takes minutes", "--windows 2 2 --updates 2 --seeds 1 --device cpu"),
 )  # fmt: skip
 # Gates say with their exit status that a checkpoint is worse, which one that was trained for seconds may be.
 MAY_END_WITH_1 = Rule(r"^dvlt_evaluate .*--gate ", "gate: ")

@@ -13,6 +13,7 @@ from torch import Tensor
 from dvlt_ros.alignment import fit_sim3_robust
 from dvlt_ros.errors import AlignmentError
 from dvlt_ros.geometry import transform_points, unproject
+from dvlt_ros.model.stages import update_sizes
 
 from ..data.types import Views, concatenate
 from ..evaluation.metrics import INLIER_ERROR, relative_distances
@@ -97,11 +98,6 @@ def movement(states: Sequence[Tensor]) -> Movement:
         direction=[float(F.cosine_similarity(b - a, final - a, dim=-1).mean()) for a, b in pairs],
         top_share=[top_share(state) for state in states],
     )
-
-
-def update_sizes(before: Tensor, after: Tensor) -> Tensor:
-    """(N,): norm of the change of each window's tokens (N, ...) over their norm before."""
-    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
 
 
 def top_share(state: Tensor) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ HIDDEN_LAYERS = 4
 CONFIDENCE_REWARD = 0.2  # of the logarithm of confidence
 WINDOWS_PER_UPDATE = 8
 PATCHES_PER_VIEW = 36  # drawn for each update, the same of every view
+PIXELS_PER_PATCH = 49  # likewise; a patch has 196
 
 
 class Probe(nn.Module):
@@ -34,8 +36,13 @@ class Probe(nn.Module):
             layers += [nn.Linear(channels, channels), nn.GELU()]
         self.layers = nn.Sequential(*layers, nn.Linear(channels, 4 * patch_size**2))
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.layers(tokens).unflatten(-1, (-1, 4))
+    def forward(self, tokens: Tensor, pixels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``pixels``: indices of those that are wanted of every patch; None: all."""
+        hidden, last = self.layers[:-1](tokens), self.layers[-1]
+        weight, bias = last.weight.unflatten(0, (-1, 4)), last.bias.unflatten(0, (-1, 4))
+        if pixels is not None:
+            weight, bias = weight[pixels], bias[pixels]
+        found = F.linear(hidden, weight.flatten(0, 1), bias.flatten()).unflatten(-1, (-1, 4))
         return found[..., :3], 1 + found[..., 3].clamp(max=15).exp()
 
 
@@ -89,11 +96,12 @@ def fit_probe(tokens: Tensor, truth: Truth, updates: int, seed: int = 0, learnin
     optimizer = torch.optim.AdamW(probe.parameters(), learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=updates + 1)
     for _ in range(updates):
-        rows = torch.randperm(len(tokens), generator=generator)[:WINDOWS_PER_UPDATE, None]
-        chosen = torch.randperm(tokens.shape[2], generator=generator)[:PATCHES_PER_VIEW]
-        part = Truth(truth.points[rows[:, 0]][:, :, chosen], truth.valid[rows[:, 0]][:, :, chosen])
+        rows = torch.randperm(len(tokens), generator=generator)[:WINDOWS_PER_UPDATE]
+        patches = torch.randperm(tokens.shape[2], generator=generator)[:PATCHES_PER_VIEW]
+        pixels = torch.randperm(truth.valid.shape[-1], generator=generator)[:PIXELS_PER_PATCH]
+        part = Truth(*(x[rows][:, :, patches][:, :, :, pixels] for x in (truth.points, truth.valid)))
         if part.valid.any():
-            points, confidence = probe(tokens[rows[:, 0]][:, :, chosen])
+            points, confidence = probe(tokens[rows][:, :, patches], pixels)
             optimizer.zero_grad()
             probe_loss(points, confidence, part).backward()
             nn.utils.clip_grad_norm_(probe.parameters(), 1.0)

@@ -12,7 +12,7 @@ def learn_threshold(updates: Tensor, errors: Tensor) -> float | None:
     """The largest update at which stopping costs little.
 
     Args:
-        updates: (N, K), size of each step's update; see `measure.update_sizes`.
+        updates: (N, K), size of each step's update; see `dvlt_ros.model.stages.update_sizes`.
         errors: (N, K), error of the probe after each step.
 
     Returns:

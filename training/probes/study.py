@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dvlt_ros.model import Dvlt
+from dvlt_ros.model.stages import update_sizes
 
 from ..data.types import Views
 from ..evaluation.windows import means
@@ -19,7 +20,7 @@ from ..losses.matching import find_matches
 from .attention import GlobalAttention, concentration, of_first_view
 from .controls import chance_points, mixed_scenes, untrained
 from .decoding import decoded
-from .measure import Judged, PointErrors, movement, point_errors, probed, update_sizes
+from .measure import Judged, PointErrors, movement, point_errors, probed
 from .probe import Probe, fit_probe
 from .settling import learn_threshold
 from .subject import Cache, Subject, cache_tokens

@@ -49,6 +49,10 @@ class Plan:
         """Steps of one path that take as long."""
         return Effort(self.num_steps, self.references).work
 
+    def taking(self, num_steps: int | None) -> Plan:
+        """The same, where the loop took fewer steps than planned; None: it took them all."""
+        return self if num_steps is None else replace(self, num_steps=num_steps)
+
 
 @dataclass(frozen=True)
 class Queue:

@@ -246,7 +246,7 @@ class FrontEnd:
         if isinstance(self.predictor, SeveralReferences):
             self.predictor.use_references(plan.references)
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
-        predicted_ns = self._clock_ns()
+        predicted_ns, plan = self._clock_ns(), plan.taking(prediction.num_steps)
         confidence = self._config.confidence.for_checkpoint(self.predictor.cut_share)
         joining, masks = self._config.registration, self._config.masks
         placed = self._placer.place(window, shared, prediction, confidence, joining, masks)

@@ -33,6 +33,14 @@ class ModelConfig:
     runtime: ModelRuntime = parameter(
         "torch", "what runs the network; the others run the folder that dvlt_export has written, given as model.weights"
     )
+    settled_update: float = parameter(
+        0.0,
+        "relative change of the state, as dvlt_probe learns it, at which the loop counts as settled and ends before K; "
+        "0, and with several reference views: it takes all K steps",
+        0.0,
+        1.0,
+        expert=True,
+    )
     image_size: int = parameter(
         0, "network's longest edge in pixels, a multiple of 14; 0: the checkpoint's own", 0, 2044
     )
@@ -51,5 +59,7 @@ class ModelConfig:
             raise ConfigError(f"model.runtime {self.runtime} needs a folder of exported graphs as model.weights")
         if self.runtime != "torch" and self.precision != "auto":
             raise ConfigError(f"exported graphs have a precision of their own: model.precision is {self.precision}")
+        if self.settled_update and self.name != DEFAULT_MODEL:
+            raise ConfigError(f"model.settled_update is for {DEFAULT_MODEL}, whose loop can end early, not {self.name}")
         if self.image_size % PATCH_SIZE:
             raise ConfigError(f"model.image_size must be a multiple of {PATCH_SIZE}, got {self.image_size}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,12 +45,15 @@ class DvltPredictor:
         precision: Precision | None = None,
         weights: str = "",
         reason: str = "",
+        settled_update: float = 0.0,
     ) -> None:
         """
         Args:
             weights: where they come from, for `checkpoint`; empty: the embedded ones.
             reason: why this ``precision``, for the status.
+            settled_update: see `ModelConfig`.
         """
+        self._settled_update = settled_update
         self._reason = reason
         self.device = torch.device(device)
         self.model = model if isinstance(model, OnnxDvlt) else self._in_torch(model, precision)
@@ -161,14 +164,20 @@ class DvltPredictor:
             encoded = self._encode(views, image_size)
             mapping = encoded[-1].mapping
             features = Features.concatenate([view.features for view in encoded])
-            prediction = predict(self.model, features, num_steps, self._references, decoded)
+            if self._settled_update and self._references == 1:
+                begun = self.model.begin(features)
+                state, num_steps = self.model.run_until_settled(begun, num_steps, self._settled_update)
+                prediction = self.model.decode(state, views=decoded)
+            else:
+                prediction = predict(self.model, features, num_steps, self._references, decoded)
             known = self._cameras.known_intrinsics(views, decoded, mapping)
             if known is None:
                 known = self._cameras.shared_fit(prediction.cameras().intrinsics[0])
             cameras = prediction.cameras(known.expand(1, -1, -1, -1))
-            return self._cameras.on_cpu(
+            found = self._cameras.on_cpu(
                 prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
             )
+        return replace(found, num_steps=num_steps)
 
     def _autocast(self) -> AbstractContextManager[object]:
         is_needed = self.device.type == "cuda" and isinstance(self.model, Dvlt)

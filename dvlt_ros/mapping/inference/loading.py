@@ -36,11 +36,11 @@ def load_predictor(config: ModelConfig) -> Predictor:
         torch.cuda.set_per_process_memory_fraction(min(1.0, config.max_gpu_memory_mb * 2**20 / total), device)
     if config.runtime != "torch":
         graphs = OnnxDvlt(Path(config.weights), device, config.runtime)
-        return DvltPredictor(graphs, device)
+        return DvltPredictor(graphs, device, settled_update=config.settled_update)
     if config.name == DEFAULT_MODEL:
         network, reason = Dvlt.from_pretrained(config.weights or None), ""
         if precision is None and device.type == "cpu":
             choice = choose_precision()
             precision, reason = choice.precision, choice.reason
-        return DvltPredictor(network, device, precision, config.weights, reason)
+        return DvltPredictor(network, device, precision, config.weights, reason, config.settled_update)
     return WindowPredictor(load_model(config.name, config.weights, device))

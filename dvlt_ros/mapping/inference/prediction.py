@@ -30,6 +30,7 @@ class WindowPrediction:
     mapping: PixelMapping  # from the pictures' pixels to those of the maps
     landmarks: tuple[Landmarks, ...] = ()  # of each view, where the window was refined; empty: it was not
     hidden: np.ndarray | None = None  # (D, h, w) float32: depth of what is masked, NaN elsewhere; None: nothing is
+    num_steps: int | None = None  # of the loop that were taken; None: as many as were asked for
 
 
 class Predictor(Protocol):

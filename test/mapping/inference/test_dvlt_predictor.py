@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
+from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
+from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.inference.prediction import DeviceMemoryError, Preparable
 from dvlt_ros.model import prepare_images
+from dvlt_ros.model.stages import update_sizes
 
 SIZE, IMAGE_SIZE = (42, 56), 56
 
@@ -112,3 +117,28 @@ def test_several_references_are_the_models_fused_answer_and_not_for_windows_apar
     np.testing.assert_allclose(found.depth, expected.depth[0].numpy(), rtol=1e-4)
     np.testing.assert_array_equal(predictor.predict_apart(views[:4], 3, IMAGE_SIZE).depth, alone.depth)
     assert not np.array_equal(found.depth, alone.depth)
+
+
+def test_the_loop_ends_with_the_first_settled_update_and_never_above_the_budget(make_model, views):
+    network = make_model()
+    with torch.inference_mode():
+        images = prepare_images([view.picture.image for view in views[:3]], IMAGE_SIZE).images
+        begun = network.begin(network.encode(images))
+        states = [begun, *network.states(begun, 4)]
+    patches = begun.grid[0] * begun.grid[1]
+    tokens = [state.tokens[:, :, -patches:] for state in states]
+    sizes = [float(update_sizes(before, after)) for before, after in pairwise(tokens)]
+    for settled in (1.0, sizes[1], min(sizes) / 2):
+        wanted = next((k for k, size in enumerate(sizes, start=1) if size <= settled * (1 + 1e-4)), 4)
+        found = DvltPredictor(network, "cpu", settled_update=settled * (1 + 1e-4)).predict(
+            views[:3], 4, IMAGE_SIZE, range(3)
+        )
+        assert found.num_steps == wanted
+        with torch.inference_mode():
+            expected = network.decode(states[wanted]).depth[0].numpy()
+        np.testing.assert_allclose(found.depth, expected, rtol=1e-3)
+
+
+def test_a_model_without_a_loop_cannot_settle():
+    with pytest.raises(ConfigError, match=r"model\.settled_update is for dvlt"):
+        ModelConfig(name="da3-base", settled_update=0.1)

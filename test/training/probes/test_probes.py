@@ -9,11 +9,12 @@ from torch import nn
 from dvlt_ros.backends import MultiViewPrediction, model_card
 from dvlt_ros.errors import ConfigError, InputError, WeightsError
 from dvlt_ros.model import Dvlt, DvltConfig
+from dvlt_ros.model.stages import update_sizes
 from dvlt_ros.training.losses.matching import find_matches
 from dvlt_ros.training.probes import subject as subjects
 from dvlt_ros.training.probes.attention import GlobalAttention, attention_weights, concentration, entropy, of_first_view
 from dvlt_ros.training.probes.command import main
-from dvlt_ros.training.probes.measure import movement, point_errors, probed, update_sizes
+from dvlt_ros.training.probes.measure import movement, point_errors, probed
 from dvlt_ros.training.probes.probe import (
     Origin,
     Probe,
