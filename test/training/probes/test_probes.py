@@ -257,7 +257,8 @@ def test_figures_of_every_layer_and_control_are_kept(reported):
     assert max(map(int, figures["beyond"])) == 12
 
 
-def test_probes_of_before_are_used_again(reported):
+def test_probes_of_before_are_used_again(reported, monkeypatch):
+    monkeypatch.setattr("dvlt_ros.training.probes.command.all_figures", lambda *_: {})
     arguments = [str(reported / "checkpoint"), "--device", "cpu", "--output", str(reported / "again")]
     main([*arguments, "--probes", str(reported / "probes.safetensors")])
     first, again = (json.loads((p / "figures.json").read_text()) for p in (reported, reported / "again"))
