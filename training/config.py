@@ -203,6 +203,13 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.total_minutes is not None and not self.total_minutes > 0:
             raise ConfigError(f"total_minutes must be above 0, got {self.total_minutes}")
+        if self.trainable == "cross_references" and self.model.references < 2:
+            raise ConfigError(f"trainable=cross_references needs model.references above 1, got {self.model.references}")
+        if self.shapes.views[0] < self.model.references:
+            raise ConfigError(
+                f"shapes.views must be at least model.references, got {self.shapes.views[0]} and "
+                f"{self.model.references}"
+            )
         if self.gaussians.held_out and self.model.checkpoint is None:
             raise ConfigError("gaussians.held_out trains heads on a trained network: name it as model.checkpoint")
         if self.gaussians.held_out and self.shapes.views[0] < self.gaussians.held_out + 2:

@@ -46,6 +46,9 @@ def next_commands(config: TrainConfig) -> str:
     evaluate = f"{command('evaluate', 'dvlt_ros.training.evaluate')} {checkpoint}"
     reconstruct = command("reconstruct_bag", "dvlt_ros.reconstruct_bag")
     lines = [f"checkpoint: {checkpoint}"]
+    if config.model.references > 1:  # nothing else reads its cross-reference attention
+        measure = f"python benchmarks/references.py --cross {checkpoint} --references {config.model.references}"
+        return "\n".join([*lines, f"against late fusion: {measure}"])
     if config.validation.windows:
         lines.append(f"best so far on the validation windows: {Path(config.output, 'best')}")
     if config.model.checkpoint is not None:

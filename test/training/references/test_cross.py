@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dvlt_ros.errors import InputError
+from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.model import Dvlt, DvltConfig
 from dvlt_ros.model.references import predict_paths
 from dvlt_ros.training.config import Data, ModelSource, Shapes, TrainConfig, Validation
@@ -72,6 +72,13 @@ def test_permuted_paths_permute_the_outputs(network, features):
 def test_more_references_than_views_is_one_clear_line(network, features):
     with pytest.raises(InputError, match=r"^references must be from 1 to the number of views, 4, got 5$"):
         CrossReferenceDvlt.on(network, 5)(features)
+
+
+def test_what_cannot_train_is_refused():
+    with pytest.raises(ConfigError, match=r"needs model\.references above 1, got 1"):
+        TrainConfig(trainable="cross_references")
+    with pytest.raises(ConfigError, match=r"shapes\.views must be at least model\.references, got 2 and 3"):
+        TrainConfig(model=ModelSource(references=3))
 
 
 def test_training_changes_the_sub_block_alone_and_its_checkpoint_can_be_read(tmp_path, network):
