@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -89,9 +90,14 @@ def rendered(gaussians: Gaussians, camera: Cameras, size: tuple[int, int], splat
 @torch.no_grad()
 def scores(gaussians: Gaussians, cameras: Cameras, truth: Tensor, splatter: Splatter) -> dict[str, float]:
     """PSNR and SSIM, mean over pictures (W, 3, H, W) from these cameras."""
-    found = []
-    for index, picture in enumerate(truth.movedim(1, -1)):
-        image = rendered(gaussians, cameras[index], (picture.shape[0], picture.shape[1]), splatter)
-        found.append((float(psnr(image, picture)), float(ssim(image.clamp(0, 1), picture))))
-    decibels, alike = zip(*found, strict=True)
-    return {"psnr": sum(decibels) / len(found), "ssim": sum(alike) / len(found)}
+    height, width = truth.shape[-2:]
+    return likeness([rendered(gaussians, cameras[i], (height, width), splatter) for i in range(len(truth))], truth)
+
+
+def likeness(images: Sequence[Tensor], truth: Tensor) -> dict[str, float]:
+    """PSNR and SSIM, mean over images (H, W, 3) and the pictures (W, 3, H, W) that they should be."""
+    pairs = list(zip(images, truth.movedim(1, -1), strict=True))
+    return {
+        "psnr": sum(float(psnr(image, picture)) for image, picture in pairs) / len(pairs),
+        "ssim": sum(float(ssim(image.clamp(0, 1), picture)) for image, picture in pairs) / len(pairs),
+    }

@@ -34,11 +34,11 @@ from ..evaluation.contrasts import mean_interval
 from ..synthetic import load_benchmark
 from .flight import poses_along, to_bytes, write_video
 from .heads import GaussianHeads, splats_of_gaussians
-from .novel_views import SeenScene, rendered, scores, split_views, with_true_geometry
+from .novel_views import SeenScene, likeness, rendered, scores, split_views, with_true_geometry
 from .splatter import Gaussians, Splatter, choose_splatter
 
 MOST_PHOTOS = 12  # of a folder or a video, evenly spread
-SPLATS, TRAINED = "pixel splats", "trained heads"
+SPLATS, TRAINED, ONE_COLOUR = "pixel splats", "trained heads", "one colour, the mean of what is seen"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,6 +87,8 @@ def render(args: argparse.Namespace) -> dict[str, dict[str, float]]:
             continue
         answers = answers_of(scene, heads)
         rows = {name: scores(gaussians, cameras, truth, splatter) for name, gaussians in answers.items()}
+        colour = views.images[0, seen].mean((0, 2, 3)).expand(*truth.shape[-2:], 3)
+        rows[ONE_COLOUR] = likeness([colour] * len(truth), truth)
         if args.photos is None:
             exact, own = answers_of(with_true_geometry(scene, views, seen), heads), cameras_in(views, held)
             rows |= {f"{name}, true geometry": scores(exact[name], own, truth, splatter) for name in exact}

@@ -19,7 +19,7 @@ from dvlt_ros.training.config import Data, GaussianTraining, ModelSource, Optimi
 from dvlt_ros.training.gaussians.flight import poses_along
 from dvlt_ros.training.gaussians.heads import GaussianHeads, gaussians_of_splats, splats_of_gaussians
 from dvlt_ros.training.gaussians.novel_views import SeenScene, split_views
-from dvlt_ros.training.gaussians.render import SPLATS, TRAINED, parse_arguments, render
+from dvlt_ros.training.gaussians.render import ONE_COLOUR, SPLATS, TRAINED, parse_arguments, render
 from dvlt_ros.training.gaussians.splatter import torch_splatter
 from dvlt_ros.training.gaussians.train import HEADS, train_heads, window_loss
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
@@ -126,7 +126,7 @@ def test_the_command_leaves_a_table_a_video_and_splats(tmp_path, network, window
         cv2.imwrite(str(photos / f"{index}.png"), pixels)
     words = [str(photos), "--output", str(tmp_path / "out"), "--heads", str(heads), "--held-out", "1"]
     table = render(parse_arguments([*words, "--steps", "2", "--frames", "3", "--scale", "1"]))
-    assert set(table) == {SPLATS, TRAINED}
+    assert set(table) == {SPLATS, TRAINED, ONE_COLOUR}
     assert json.loads((tmp_path / "out" / "novel_views.json").read_text()) == table
     assert all(0 < row["psnr"] < 60 and row["ssim"] <= 1 for row in table.values())
     video = cv2.VideoCapture(str(tmp_path / "out" / "fly_through.mp4"))
