@@ -81,7 +81,8 @@ class FastDvlt(Looped):
 
     def __call__(self, images: Tensor, num_steps: int | None = None, references: int = 1) -> Prediction:
         """All stages, as in `Dvlt`, but the pixels' values are not checked."""
-        return predict(self, self.encode(images), num_steps or self.config.num_steps, references)
+        num_steps = self.config.num_steps if num_steps is None else num_steps
+        return predict(self, self.encode(images), num_steps, references)
 
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view (B, S, 3, H, W); in int8 the views share one range."""

@@ -53,7 +53,8 @@ class OnnxDvlt(Looped):
 
     def __call__(self, images: Tensor, num_steps: int | None = None, references: int = 1) -> Prediction:
         """All stages, as in `Dvlt`."""
-        return predict(self, self.encode(images), num_steps or self.config.num_steps, references)
+        num_steps = self.config.num_steps if num_steps is None else num_steps
+        return predict(self, self.encode(images), num_steps, references)
 
     def encode(self, images: Tensor) -> Features:
         """Patch features of every view (1, S, 3, H, W).

@@ -87,7 +87,8 @@ class CrossReferenceDvlt(Dvlt):
         if references not in (None, self.references):
             raise InputError(f"this network has {self.references} references, got {references}")
         features = images if isinstance(images, Features) else self.encode(images)
-        return fuse(self.paths(features, num_steps or self.config.num_steps)).prediction
+        num_steps = self.config.num_steps if num_steps is None else num_steps
+        return fuse(self.paths(features, num_steps)).prediction
 
     def _exchange(self, state: State, scales: Tensor | None) -> State:
         paths = state.tokens.unflatten(0, (-1, self.references))  # (B, M, S, P, C)
