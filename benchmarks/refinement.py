@@ -195,11 +195,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--frozen", type=int, default=0, help="windows of the frozen synthetic benchmark")
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--extra-ms", type=float, default=np.inf, help="of descriptors and of dense depth; 0: none")
+    parser.add_argument("--references", type=int, default=1, metavar="M", help="reference views of each window")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     predictor = DvltPredictor(Dvlt.from_pretrained(args.weights), "cpu")
+    predictor.use_references(args.references)
     print(machine(predictor.device))
     print("window               network  refined  pycolmap  AbsRel  refined      ms")
     summaries = []
