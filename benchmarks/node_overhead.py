@@ -1,8 +1,13 @@
 """Time to make the node's messages from a reconstruction, output by output, at 640 x 480.
 
     python benchmarks/node_overhead.py
+    python benchmarks/node_overhead.py --surfaces       # what mesh and grid at 1 Hz add to every frame
 
 No model runs: the maps are recorded predictions of 504 x 378 and of 112 x 84. `node_load.py` measures the whole node.
+
+``--surfaces``: on the drives of 60 m of ``surfaces.py``, the node's own publishers of both topics with a subscriber of
+each: keyframes kept, depth fused, mesh and grid read, messages made and handed to the middleware, all in one thread's
+own time, divided by the frames of the drive.
 """
 
 from __future__ import annotations
@@ -12,18 +17,31 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
+import rclpy
+import surfaces as drives
 import torch
+from nav_msgs.msg import OccupancyGrid
+from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2
+from simulation.robot import make_robot
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from dvlt_ros.benchmark import machine
+from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Cloud, Picture, Reconstruction
+from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.outputs.rendering import RenderedFrame, point_records
+from dvlt_ros.mapping.surfaces.surface_map import SurfaceMap
 from dvlt_ros.model import prepare_images
 from dvlt_ros.ros import messages
+from dvlt_ros.ros.config import NodeConfig, OdometrySourceConfig
+from dvlt_ros.ros.outputs.surfaces import SurfaceOutputs
 
 SIZE = (480, 640)
 CAMERA = np.array([[585.0, 0.0, 320.0], [0.0, 585.0, 240.0], [0.0, 0.0, 1.0]])
@@ -111,12 +129,46 @@ def columns(times: list[float]) -> str:
     return f"{statistics.median(times):>12.2f}{np.quantile(times, 0.99):>8.2f}"
 
 
+def print_surfaces(seeds: list[int]) -> None:
+    torch.set_num_threads(1)
+    rclpy.init()
+    config = NodeConfig(odometry=OdometrySourceConfig(source="topic"))
+    node, listener = LifecycleNode("overhead"), Node("listener")
+    node.trigger_configure()
+    outputs = SurfaceOutputs(node, config)
+    node.trigger_activate()
+    for kind, topic in ((MarkerArray, "mesh"), (OccupancyGrid, "grid")):
+        listener.create_subscription(kind, topic, lambda message: None, 1)
+    while not all(node.count_subscribers(topic) for topic in ("mesh", "grid")):
+        time.sleep(0.01)
+    mapper = cast(Mapper, SimpleNamespace(config=MapperConfig()))  # whose heights of obstacles the grid needs
+
+    def publish(surfaces: SurfaceMap, _: object) -> None:
+        outputs.publish(surfaces, mapper, config)
+
+    print("seed  frames   in the frame's way, ms   with mesh and grid at 1 Hz, ms per frame")
+    for seed in seeds:
+        drive = drives.run(drives.with_people(make_robot(seed, 60.0)), seed, read=publish)
+        kept_ms = sum(drive.kept_ms) / drive.num_frames
+        print(f"{seed:4d} {drive.num_frames:7d} {kept_ms:24.2f} {drive.overhead_ms:42.1f}", flush=True)
+    outputs.close()
+    listener.destroy_node()
+    node.destroy_node()
+    rclpy.shutdown()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time to make the node's messages.")
     parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--surfaces", action="store_true", help="mesh and grid, on a simulated drive")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of those drives")
     args = parser.parse_args()
     if args.frames < 1:
         parser.error("--frames must be above 0")
+    if args.surfaces:
+        print(f"{machine(torch.device('cpu'))}; one thread, its own time")
+        print_surfaces(args.seeds)
+        return
     sources = {}
     for image_size in (504, 112):
         source = reconstruction(image_size)

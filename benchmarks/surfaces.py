@@ -137,8 +137,16 @@ class Drive:
         return fit_sim3(source, target, scale_estimator="fixed")
 
 
-def run(robot: PeopledRobot, seed: int, detect: Detected = "none") -> Drive:
-    """The mapper, and mesh and grid once a second of the drive; ``detect``: of `MasksConfig`."""
+def run(
+    robot: PeopledRobot, seed: int, detect: Detected = "none",
+    read: Callable[[SurfaceMap, object], object] | None = None,
+) -> Drive:  # fmt: skip
+    """The mapper, and mesh and grid once a second of the drive.
+
+    Args:
+        detect: of `MasksConfig`.
+        read: how they are read, as `read_both` does.
+    """
     loops = LoopsConfig(LoopDetectorConfig(mode="always"))
     surfaces = SurfacesConfig(max_keyframes=0)  # measured apart from the mapper
     config = MapperConfig(loops=loops, surfaces=surfaces, masks=MasksConfig(detect))
@@ -153,7 +161,7 @@ def run(robot: PeopledRobot, seed: int, detect: Detected = "none") -> Drive:
             drive.kept_ms.append(timed(partial(drive.surfaces.integrate, update))[0])
         if frame.stamp_ns >= next_ns:
             next_ns += SECOND_NS
-            elapsed_ms, state = timed(partial(read, drive.surfaces, state))
+            elapsed_ms, state = timed(partial(read or read_both, drive.surfaces, state))
             drive.read_ms.append(elapsed_ms)
             drive.num_bytes.append(drive.surfaces.num_bytes)
     for update in mapper.finish():
@@ -167,7 +175,7 @@ def run(robot: PeopledRobot, seed: int, detect: Detected = "none") -> Drive:
     return drive
 
 
-def read(surfaces: SurfaceMap, state: object) -> object:
+def read_both(surfaces: SurfaceMap, state: object) -> object:
     """Mesh and grid, as the node does with a subscriber of each; returns what `SurfaceMap.meshes` wants next time."""
     surfaces.follow()
     change = surfaces.meshes(state)

@@ -19,7 +19,7 @@ from ..submaps.submap import StoredSubmap, StoredView, stride_of, thinned_intrin
 from .fusion import DepthView
 
 KEPT_PIXELS = 12_000  # of each depth map, about
-STEP_DEPTHS = 0.13  # a frame is kept after this way, relative to its median depth
+STEP_DEPTHS = 0.22  # a frame is kept after this way, relative to its median depth
 STEP_COSINE = 0.96  # or after a turn of 16 degrees
 MEAN_MOVE, LARGEST_MOVE = 0.5, 2.0  # voxels by which a correction moves fused keyframes before all are fused anew
 

@@ -37,17 +37,22 @@ class Mesh:
         return self.vertices.nbytes + self.colors.nbytes + self.triangles.nbytes
 
     @classmethod
-    def joined(cls, parts: list[Mesh]) -> Mesh:
-        """All parts in one; equal vertices, at the borders of blocks, become one."""
+    def together(cls, parts: list[Mesh]) -> Mesh:
+        """All parts in one, as they are."""
         if not parts:
             return EMPTY
         starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
-        vertices = np.concatenate([part.vertices for part in parts])
         triangles = np.concatenate([part.triangles + start for part, start in zip(parts, starts, strict=True)])
-        bits = np.ascontiguousarray(vertices).view(np.dtype((np.void, vertices.itemsize * 3))).reshape(-1)
+        vertices = np.concatenate([part.vertices for part in parts])
+        return cls(vertices, np.concatenate([part.colors for part in parts]), triangles.astype(np.int32))
+
+    @classmethod
+    def joined(cls, parts: list[Mesh]) -> Mesh:
+        """All parts in one; equal vertices, at the borders of blocks, become one."""
+        both = cls.together(parts)
+        bits = np.ascontiguousarray(both.vertices).view(np.dtype((np.void, both.vertices.itemsize * 3))).reshape(-1)
         _, first, same = np.unique(bits, return_index=True, return_inverse=True)
-        colors = np.concatenate([part.colors for part in parts])
-        return cls(vertices[first], colors[first], same[triangles].astype(np.int32))
+        return cls(both.vertices[first], both.colors[first], same[both.triangles].astype(np.int32))
 
 
 EMPTY = Mesh(np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8), np.empty((0, 3), np.int32))

@@ -70,8 +70,8 @@ class Volume:
         return np.where(self.keys[places] == keys, self.rows[places], UNSEEN)
 
     def allocate(self, keys: np.ndarray) -> None:
-        """Adds those of the blocks that do not exist yet; what was seen to be free before begins as free space."""
-        new = np.setdiff1d(keys, self.keys)
+        """Adds those of the blocks, ascending, that do not exist yet; what was seen to be free begins as free space."""
+        new = keys[self.rows_of(keys) == UNSEEN]
         if not len(new):
             return
         rows = 1 + len(self) + np.arange(len(new))  # the rows in use are always 1 to len(self)

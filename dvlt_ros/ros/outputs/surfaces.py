@@ -133,7 +133,7 @@ def tiles_of(change: MeshChange) -> dict[int, Mesh]:
     for key, tile in zip(keys.tolist(), tiles.tolist(), strict=True):
         if tile in parts:
             parts[tile].append(change.of_block[key])
-    return {tile: Mesh.joined(meshes) for tile, meshes in parts.items()}
+    return {tile: Mesh.together(meshes) for tile, meshes in parts.items()}
 
 
 def is_same(one: Grid, other: Grid) -> bool:
