@@ -141,12 +141,7 @@ def run(
     robot: PeopledRobot, seed: int, detect: Detected = "none",
     read: Callable[[SurfaceMap, object], object] | None = None,
 ) -> Drive:  # fmt: skip
-    """The mapper, and mesh and grid once a second of the drive.
-
-    Args:
-        detect: of `MasksConfig`.
-        read: how they are read, as `read_both` does.
-    """
+    """The mapper, and mesh and grid once a second, read as `read_both` does; ``detect``: of `MasksConfig`."""
     loops = LoopsConfig(LoopDetectorConfig(mode="always"))
     surfaces = SurfacesConfig(max_keyframes=0)  # measured apart from the mapper
     config = MapperConfig(loops=loops, surfaces=surfaces, masks=MasksConfig(detect))

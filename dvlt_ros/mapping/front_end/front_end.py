@@ -205,8 +205,9 @@ class FrontEnd:
         self._arrivals_ns.clear()
 
     def is_full(self) -> bool:
-        """Whether another frame would push one out."""
-        return self._buffer.is_full(self._budget.level.window_size)
+        """Whether another frame would push one out. Whoever gives a pose hint waits: half a window is enough then."""
+        share = 2 if self.loops is not None and self.loops.is_awaited else 1
+        return self._buffer.is_full(max(2, self._budget.level.window_size // share))
 
     def flush_at_ns(self) -> int | None:
         """When a frame that waits for a second one runs without it; None: no frame waits."""

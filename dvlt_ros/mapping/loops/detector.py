@@ -119,6 +119,11 @@ class LoopDetector:
         return self._stored.copy()  # one operation under the interpreter's lock
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether somebody has said where the camera is in a saved map, and waits for it to be found there."""
+        return self.hint is not None and not self.is_found
+
+    @property
     def is_due(self) -> bool:
         """Whether a candidate should be checked now."""
         has_time = not self.is_found or self._since_check >= self.config.check_every
@@ -247,7 +252,7 @@ class LoopDetector:
 
     def _hinted(self, number: int) -> list[_Pair]:
         """A submap with the saved places where a hint expects the camera, as long as it has not been found."""
-        if self.hint is None or self.is_found:
+        if self.hint is None or not self.is_awaited:
             return []
         anchor = self.reference(number)
         expected = self.hint.at(anchor.view.frame.stamp_ns, anchor.view.frame.frame_id, self._look_up)
