@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
+from ..checkpoints.download import download_checkpoint, is_url
 from ..errors import ConfigError, WeightsError
 from .claims import check_claims
 from .config import DINOV2_SIZES, NUM_REGISTERS, DvltConfig
@@ -47,7 +48,7 @@ class Checkpoint:
 
 
 def read_checkpoint(source: str | Path, revision: str | None = None) -> Checkpoint:
-    """A directory, a ``.safetensors`` file or a Hugging Face repository; the configuration is inferred if it is absent.
+    """A directory, a ``.safetensors`` file, a URL or a Hugging Face repository; an absent configuration is inferred.
 
     Raises:
         WeightsError: no such checkpoint, or it cannot be read.
@@ -98,10 +99,12 @@ def _write_files(directory: Path, tensors: dict[str, Tensor], config: str) -> No
 
 
 def locate_checkpoint(source: str | Path, revision: str | None = None) -> Path:
-    """The ``.safetensors`` file of a directory, a file or a Hugging Face repository (downloaded if needed).
+    """The ``.safetensors`` file of a directory, a file, a URL or a Hugging Face repository (downloaded if needed).
 
     "embedded" is the checkpoint that ships with the package.
     """
+    if isinstance(source, str) and is_url(source):
+        return download_checkpoint(source)
     path = EMBEDDED_WEIGHTS if source == EMBEDDED else Path(os.path.expanduser(source))
     if path.is_dir():
         if os.path.lexists(path / WEIGHTS_NAME):

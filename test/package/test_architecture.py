@@ -52,7 +52,7 @@ ARROWS = {
     "sensing": {"errors", "geometry", "lens", "frame_names", "imaging", "sources", "mapping"},
     "evaluation": {"errors", "sources", "export"},
     "evaluate_trajectory": {"errors", "programs", "evaluation", "export"},
-    "checkpoints": set(),
+    "checkpoints": {"errors"},
     "old_names": set(),
     "demo": {"alignment", "export"},
     "viewing": {"mapping", "export"},

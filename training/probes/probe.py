@@ -22,7 +22,7 @@ from dvlt_ros.errors import ConfigError, WeightsError
 HIDDEN_LAYERS = 4
 CONFIDENCE_REWARD = 0.2  # of the logarithm of confidence
 WINDOWS_PER_UPDATE = 8
-PATCHES_PER_VIEW = 36  # drawn for each update, the same of every view
+PATCHES_PER_VIEW = 16  # drawn for each update, the same of every view
 PIXELS_PER_PATCH = 49  # likewise; a patch has 196
 
 
@@ -99,7 +99,8 @@ def fit_probe(tokens: Tensor, truth: Truth, updates: int, seed: int = 0, learnin
         rows = torch.randperm(len(tokens), generator=generator)[:WINDOWS_PER_UPDATE]
         patches = torch.randperm(tokens.shape[2], generator=generator)[:PATCHES_PER_VIEW]
         pixels = torch.randperm(truth.valid.shape[-1], generator=generator)[:PIXELS_PER_PATCH]
-        part = Truth(*(x[rows][:, :, patches][:, :, :, pixels] for x in (truth.points, truth.valid)))
+        index = rows[:, None, None], slice(None), patches[:, None], pixels  # the slice, views, comes last
+        part = Truth(truth.points[index].permute(0, 3, 1, 2, 4), truth.valid[index].permute(0, 3, 1, 2))
         if part.valid.any():
             points, confidence = probe(tokens[rows][:, :, patches], pixels)
             optimizer.zero_grad()
