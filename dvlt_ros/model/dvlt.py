@@ -140,9 +140,9 @@ class Dvlt(nn.Module, Looped):
     def from_pretrained(cls, source: str | Path | None = None, *, revision: str | None = None) -> Dvlt:
         """A model with the weights of a directory, a ``.safetensors`` file, its URL or a Hugging Face repository.
 
-        A URL is ``https://host/model.safetensors``, with ``#sha256=...`` behind it if it must be exactly that. Without an
-        argument the small one that ships with the package. Strict, safetensors only, in evaluation mode on the CPU. The
-        published weights (``"nvidia/dvlt"``) are NVIDIA's and licensed for non-commercial use only.
+        A URL is ``https://host/model.safetensors``, with ``#sha256=...`` behind it if it must be exactly that file.
+        Without an argument the small one that ships with the package. Strict, safetensors only, in evaluation mode on
+        the CPU. The published weights (``"nvidia/dvlt"``) are NVIDIA's and licensed for non-commercial use only.
 
         Raises:
             WeightsError: no such checkpoint, unreachable hub, or content that is not exactly this network.
