@@ -23,7 +23,7 @@ class ModelConfig:
     name: str = parameter(DEFAULT_MODEL, "which model: dvlt, or one of docs/how-to/other-models.md")
     weights: str = parameter(
         "",
-        "checkpoint: directory, .safetensors file, https URL, Hugging Face id; empty: the model's own, dvlt's is embedded",
+        "checkpoint: directory, .safetensors file, https URL or Hugging Face id; empty: the model's own (embedded)",
     )
     device: str = parameter("auto", "cpu, cuda, cuda:1, ...; auto: the GPU if there is one")
     precision: ModelPrecision = parameter(
