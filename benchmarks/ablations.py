@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from claims import Variant, judged_windows, trained
+from claims import Scenes, Variant, judged_windows, trained
 from overfit import configuration
 
 from dvlt_ros.benchmark import machine
@@ -48,16 +50,16 @@ def variants(most_steps: int) -> tuple[Variant, ...]:
     return (*shared, Variant("state gate, convolutional head", (one_k, *head)))
 
 
-def row(name: str, model: Dvlt, judged: dict[str, list[Views]]) -> dict[str, object]:
+def row(name: str, model: Dvlt, judged: Mapping[Scenes, list[Views]]) -> dict[str, Any]:
     """Means over the windows of training scenes and of new ones."""
-    found: dict[str, object] = {"variant": name, "parameters": sum(p.numel() for p in model.parameters())}
+    found: dict[str, Any] = {"variant": name, "parameters": sum(p.numel() for p in model.parameters())}
     for scenes, windows in judged.items():
         figures = means(evaluate_windows(model, windows, model.config.num_steps))
         found |= {f"{scenes} {figure}": figures[figure] for figure in FIGURES}
     return found
 
 
-def line(found: dict[str, object]) -> str:
+def line(found: dict[str, Any]) -> str:
     cells = "  ".join(f"{found[f'{scenes} {figure}']:9.4f}" for scenes in ("seen", "new") for figure in FIGURES)
     paper = PAPER.get(str(found["variant"]))
     return f"{found['variant']:<31} {found['parameters'] / 1e6:6.2f}  {cells}  {paper or ''}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ class Probe(nn.Module):
 
     def forward(self, tokens: Tensor, pixels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``pixels``: indices of those that are wanted of every patch; None: all."""
-        hidden, last = self.layers[:-1](tokens), self.layers[-1]
+        hidden, last = self.layers[:-1](tokens), cast(nn.Linear, self.layers[-1])
         weight, bias = last.weight.unflatten(0, (-1, 4)), last.bias.unflatten(0, (-1, 4))
         if pixels is not None:
             weight, bias = weight[pixels], bias[pixels]
