@@ -18,7 +18,7 @@ from .maps.localizer import Sighting
 from .maps.map_part import MapSnapshot
 from .maps.saved_map import SavedMap
 from .maps.voxel_map import VoxelMap
-from .submaps.submap import StoredSubmap, thinned
+from .submaps.submap import StoredSubmap, StoredView, thinned
 
 MOST_CHECKED = 60  # pairs of places, each as much work as a window
 ENOUGH = 6  # places that agree
@@ -70,19 +70,29 @@ def merge(first: SavedMap, second: SavedMap, recognizer: PlaceRecognizer, config
 
 
 def _numbered(first: SavedMap, second: SavedMap) -> list[StoredSubmap]:
-    """Places of both, each numbered by its index."""
-    both = (*first.stored_submaps, *second.stored_submaps)
-    return [replace(submap, number=number) for number, submap in enumerate(both)]
+    """Places of both, each numbered by its index; no view of one has the number of one of the other."""
+    used, free = ([v.anchor.view.number for s in saved.stored_submaps for v in s.views] for saved in (first, second))
+    shift = 1 + max(used) - min(free)
+    moved = [
+        replace(submap, views=tuple(_renumbered(view, shift) for view in submap.views))
+        for submap in second.stored_submaps
+    ]
+    return [replace(submap, number=number) for number, submap in enumerate((*first.stored_submaps, *moved))]
+
+
+def _renumbered(stored: StoredView, shift: int) -> StoredView:
+    view = stored.anchor.view
+    view = replace(view, number=view.number + shift, frame_set=view.frame_set + shift)
+    return replace(stored, anchor=replace(stored.anchor, view=view))
 
 
 def candidates(places: Sequence[StoredSubmap], num_first: int, config: LoopsConfig) -> list[tuple[int, int]]:
     """Pairs of a place of the first map and one of the second that look alike, the most similar first.
 
-    Raises:
-        InputError: too few places to tell which are alike.
+    Of few places, which do not tell how much alike two of them usually are, all pairs.
     """
     if len(places) < MIN_PLACES:
-        raise InputError(f"{len(places)} places are too few to tell which are alike, at least {MIN_PLACES} are needed")
+        return _all_pairs(places, num_first)
     index = PlaceIndex(replace(config.places, max_places=max(config.places.max_places, len(places))))
     for place in places:
         index.add(Place(place.number, LONG_AGO_NS, place.number), place.descriptor)
@@ -94,6 +104,18 @@ def candidates(places: Sequence[StoredSubmap], num_first: int, config: LoopsConf
         if candidate.place.submap in of_first
     ]
     return [(one, other) for _, one, other in sorted(found, reverse=True)]
+
+
+def _all_pairs(places: Sequence[StoredSubmap], num_first: int) -> list[tuple[int, int]]:
+    """By the cosine of their descriptors, without the mean of all."""
+    flat = np.stack([place.descriptor.reshape(-1) for place in places]).astype(np.float64)
+    flat -= flat.mean(axis=0)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    similar = flat[:num_first] @ flat[num_first:].T
+    order = np.argsort(-similar, axis=None, kind="stable")
+    return [
+        (int(one), num_first + int(other)) for one, other in zip(*np.unravel_index(order, similar.shape), strict=True)
+    ]
 
 
 def _sighted(
