@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,8 @@ from .submaps.submap import StoredSubmap, StoredView, thinned
 MOST_CHECKED = 60  # pairs of places, each as much work as a window
 ENOUGH = 6  # places that agree
 LEAST = 2  # one place may be fooled
+LOOSE = 2.0  # times `loops.max_residual`: places that fit less well than that count, too, where
+MANY = 4  # pairs of them agree
 MERGED_ID = 0  # of the map
 
 
@@ -56,14 +58,14 @@ def merge(first: SavedMap, second: SavedMap, recognizer: PlaceRecognizer, config
             last = sighting
             continue
         found.append(sighting)
-        agreeing = largest_agreement(found)
+        agreeing = agreed(found, config)
         if len(agreeing) >= ENOUGH:
             break
-    if len(agreeing) < LEAST:
+    if not agreeing:
         raise InputError(
             f"the maps of {count} and {len(places) - count} places are not joined: {checked} pairs of places were "
-            f"compared, {len(found)} show the same, and no {LEAST} of these agree on where it lies; the last that "
-            f"does not: {last}"
+            f"compared, {len(found)} show the same, and no {LEAST} of these agree on where it lies, nor {MANY} with "
+            f"residuals above loops.max_residual; the last that does not: {last}"
         )
     first_from_second, spread = fitted(agreeing, first.is_metric)
     return Merged(*_joined(first, second, places, first_from_second), first_from_second, len(agreeing), spread)
@@ -126,7 +128,8 @@ def _sighted(
         return f"images of {known.image_format[1:3]} and {seen.image_format[1:3]} fit no window"
     views = [stored.view() for stored in (*known.views, *seen.views)]
     prediction = thinned(recognizer.predict_apart(views, recognizer.max_steps, seen.image_size))
-    loop = verify(prediction, known.submap_views, seen.submap_views, config.verification)
+    limits = replace(config.verification, max_residual=LOOSE * config.verification.max_residual)
+    loop = verify(prediction, known.submap_views, seen.submap_views, limits)
     if isinstance(loop, UnverifiedLoop):
         return loop.reason
     anchor = seen.views[-1].anchor
@@ -134,19 +137,35 @@ def _sighted(
     return Sighting(loop, anchor.map_from_cam, depth, anchor.view.frame.stamp_ns)
 
 
+def agreed(sightings: Sequence[Sighting], config: LoopsConfig) -> list[Sighting]:
+    """Those that are believed: at least `LEAST` that fit well, each of other places, or `MANY` of so many places."""
+    every = max((_agreeing(one, sightings) for one in sightings), key=len, default=[])
+    if len(every) >= MANY and len(_of_other_places(every)) >= LEAST:
+        return every
+    well = largest_agreement([one for one in sightings if one.loop.residual <= config.verification.max_residual])
+    return well if len(well) >= LEAST else []
+
+
 def largest_agreement(sightings: Sequence[Sighting]) -> list[Sighting]:
     """Those that agree with one of them, the one with most such; each place of either map counts once."""
+    return max((_of_other_places(_agreeing(one, sightings)) for one in sightings), key=len, default=[])
 
-    def agreeing(one: Sighting) -> Iterator[Sighting]:
-        taken: set[tuple[int, int]] = set()
-        for other in sightings:
-            way = float(np.linalg.norm(one.visual_from_cam[:3, 3] - other.visual_from_cam[:3, 3]))
-            names = {(0, other.loop.first), (1, other.loop.second)}
-            if not names & taken and (other is one or other.agrees(one.saved_from_visual, way)):
-                taken |= names
-                yield other
 
-    return max((list(agreeing(one)) for one in sightings), key=len, default=[])
+def _agreeing(one: Sighting, sightings: Sequence[Sighting]) -> list[Sighting]:
+    ways = [float(np.linalg.norm(one.visual_from_cam[:3, 3] - other.visual_from_cam[:3, 3])) for other in sightings]
+    return [s for s, way in zip(sightings, ways, strict=True) if s is one or s.agrees(one.saved_from_visual, way)]
+
+
+def _of_other_places(sightings: Sequence[Sighting]) -> list[Sighting]:
+    """The first of each place of either map."""
+    taken: set[tuple[int, int]] = set()
+    found: list[Sighting] = []
+    for sighting in sightings:
+        names = {(0, sighting.loop.first), (1, sighting.loop.second)}
+        if not names & taken:
+            taken |= names
+            found.append(sighting)
+    return found
 
 
 def fitted(sightings: Sequence[Sighting], is_metric: bool) -> tuple[Sim3, float]:

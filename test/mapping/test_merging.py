@@ -10,12 +10,15 @@ from lap import LAP, RecognizingPredictor, lap_poses
 from lap_drive import Drive
 
 from dvlt_ros import merge_maps
+from dvlt_ros.alignment import IDENTITY
 from dvlt_ros.errors import InputError
 from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.loops.config import LoopsConfig, LoopVerificationConfig
 from dvlt_ros.mapping.map_files import PLACES
+from dvlt_ros.mapping.maps.localizer import Sighting
 from dvlt_ros.mapping.maps.saved_map import read_saved_map
-from dvlt_ros.mapping.merging import merge
+from dvlt_ros.mapping.merging import agreed, merge
+from dvlt_ros.mapping.pose_graph.config import LoopClosure
 
 LEVEL = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # z up
 ELSEWHERE = np.array([[0.0, -1, 0, 4], [1, 0, 0, -3], [0, 0, 1, 0.2], [0, 0, 0, 1]]) @ LEVEL
@@ -60,9 +63,16 @@ def test_maps_of_two_places_are_refused_with_what_was_measured(maps, recognizer)
         merge(first, second, recognizer, strict)
     with pytest.raises(InputError, match="lengths are in a unit of its own"):
         merge(first, replace(second, is_metric=False), recognizer, LoopsConfig())
-    few = [replace(saved, stored_submaps=saved.stored_submaps[:4]) for saved in maps]
-    with pytest.raises(InputError, match="8 places are too few"):
-        merge(*few, recognizer, LoopsConfig())
+
+
+def test_of_few_places_all_pairs_are_compared(maps, recognizer):
+    """Too few to tell which are alike; the views of both sessions have the same numbers."""
+    few = [replace(saved, stored_submaps=saved.stored_submaps[:6]) for saved in maps]
+    numbers = [{v.anchor.view.number for s in saved.stored_submaps for v in s.views} for saved in few]
+    merged = merge(*few, recognizer, LoopsConfig())
+    np.testing.assert_allclose(merged.first_from_second.matrix, LEVEL @ np.linalg.inv(ELSEWHERE), atol=0.1)
+    kept = [v.anchor.view.number for s in merged.stored.values() for v in s.views]
+    assert len(set(kept)) == sum(map(len, numbers))
 
 
 def test_one_place_that_is_fooled_joins_nothing(maps, recognizer):
@@ -86,3 +96,18 @@ def test_the_program_leaves_a_map_that_can_be_loaded(maps, recognizer, tmp_path,
     with pytest.raises(SystemExit, match=r"dvlt_merge_maps: .*nothing.*: cannot be read"):
         merge_maps.main([str(paths[0]), str(tmp_path / "nothing"), "--output", str(tmp_path / "more")])
     assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "residual", "is_believed"),
+    [
+        ([(0, 7), (1, 8)], 0.04, True),
+        ([(0, 7), (1, 8)], 0.08, False),
+        ([(0, 7), (0, 8), (1, 7), (1, 8)], 0.08, True),
+        ([(0, 7), (0, 8), (0, 9), (0, 10)], 0.04, False),  # one place of the first map alone
+    ],
+)  # fmt: skip
+def test_two_places_are_believed_or_four_pairs_that_fit_less_well(pairs, residual, is_believed):
+    loops = [LoopClosure(first, second, IDENTITY, residual) for first, second in pairs]
+    sightings = [Sighting(loop, np.eye(4), 3.0, loop.second) for loop in loops]
+    assert len(agreed(sightings, LoopsConfig())) == (len(pairs) if is_believed else 0)

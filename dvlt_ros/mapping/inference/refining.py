@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ...health import Health
 from ...parameters import check_parameters, parameter
 from ...refinement import NetworkAnswer, PosePrior, Report, WindowFrame, WindowRefiner
 from ..data.views import View
-from .prediction import Predictor, WindowPrediction
+from .prediction import PlaceRecognizer, Predictor, WindowPrediction
 
 RefinementMode = Literal["off", "tracks", "auto"]
 
@@ -178,3 +178,32 @@ def refining(
     if config.mode == "tracks":
         return RefiningPredictor(predictor, 0.0, known_poses)
     return RefiningPredictor(predictor, 1.0 if in_real_time else math.inf, known_poses)
+
+
+class RefiningRecognizer:
+    """A `PlaceRecognizer` whose joint windows are refined, however long it takes."""
+
+    def __init__(self, recognizer: PlaceRecognizer) -> None:
+        self._recognizer = recognizer
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_recognizer":  # before it is set
+            raise AttributeError(name)
+        return getattr(self._recognizer, name)
+
+    def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
+        """See `PlaceRecognizer.predict_apart`."""
+        refining = RefiningPredictor(cast(Predictor, _Apart(self._recognizer)), math.inf)
+        return refining.predict(views, num_steps, image_size, range(len(views)))
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """Windows beside the stream, as a predictor gives them."""
+
+    recognizer: PlaceRecognizer
+
+    def predict(
+        self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
+    ) -> WindowPrediction:
+        return self.recognizer.predict_apart(views, num_steps, image_size)
