@@ -25,8 +25,6 @@ from .probe import Probe, fit_probe
 from .settling import learn_threshold
 from .subject import Cache, Subject, cache_tokens
 
-SHOWN_WINDOW = 0  # of those to judge by, in strips and attention maps
-
 logger = logging.getLogger(__name__)
 
 
@@ -177,7 +175,8 @@ def _attention(network: Dvlt, judged: Sequence[Views], steps: int, found: Findin
 def _pictures(
     subject: Subject, judged: Sequence[Views], cache: Cache, scenes: Judged, found: Findings, plan: Plan
 ) -> None:
-    i, views = SHOWN_WINDOW, judged[SHOWN_WINDOW]
+    i = max(range(len(judged)), key=lambda index: float(judged[index].images.std()))  # the most contrast
+    views = judged[i]
     strips = [probed(found.probes[k], cache.tokens[k][i : i + 1])[0] for k in cache.main]
     shown = Pictures(views.images[0], strips, scenes.truth.points[i], scenes.truth.valid[i])
     if subject.looped is not None:

@@ -144,7 +144,7 @@ def test_a_planted_linear_point_map_is_recovered():
     planted = torch.randn(32, 3, generator=generator).repeat(1, 4)  # a point for each patch, the same for its pixels
     points = (tokens @ planted).unflatten(-1, (4, 3)) + torch.tensor([0.0, 0.0, 8.0])
     truth = Truth(points, torch.ones(points.shape[:-1], dtype=torch.bool))
-    probe = fit_probe(tokens[:32], Truth(truth.points[:32], truth.valid[:32]), updates=150)
+    probe = fit_probe(tokens[:32], Truth(truth.points[:32], truth.valid[:32]), updates=400)
     rest = Truth(truth.points[32:], truth.valid[32:])
     errors = point_errors(probed(probe, tokens[32:]), rest)
     blind = point_errors(rest.points.flip(0), rest)
