@@ -293,6 +293,6 @@ def test_with_wheels_that_drift_a_loop_brings_the_lap_together_in_metres(reconst
         apart_m[loops] = apart(output)
         assert "lengths in metres by /odom" in said
     assert "a loop is closed" in said
-    assert apart_m["always"] < 0.7 * apart_m["never"]
+    assert apart_m["always"] < min(0.8 * apart_m["never"], 0.1)
     stamp_ns = 5 * FRAME_NS
     np.testing.assert_allclose(depth_of(output / "depth", stamp_ns), room_depth(poses[stamp_ns]), rtol=0.05)

@@ -23,6 +23,7 @@ from dvlt_ros.model import Dvlt, DvltConfig
 from dvlt_ros.training.batches.augment import Frame
 from dvlt_ros.training.config import ModelSource, Optimizer, TrainConfig, from_hydra
 from dvlt_ros.training.data.writer import SequenceWriter
+from dvlt_ros.training.optimisation import accelerating
 from dvlt_ros.training.optimisation.parameters import MODES, NEVER_USED, build_model, freeze, groups, part_of
 from dvlt_ros.training.optimisation.schedule import learning_rate_factor
 from dvlt_ros.training.train import DivergedError, train
@@ -146,9 +147,7 @@ def test_updates_without_a_finite_gradient_are_skipped_and_end_the_run_with_a_sa
 
 
 def test_a_logger_that_is_not_installed_is_an_error(recording, tmp_path, monkeypatch):
-    from dvlt_ros.training import train as module
-
-    monkeypatch.setattr(module, "is_wandb_available", lambda: False)
+    monkeypatch.setattr(accelerating, "is_wandb_available", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install 'wandb>=0\.31,<0\.32'"):
         train(configuration(recording, tmp_path, "log_with=wandb"))
 

@@ -155,8 +155,8 @@ export function farthestFirst(centers, along, order) {
   let nearest = Infinity;
   let farthest = -Infinity;
   for (let i = 0; i < count; i++) {
-    const depth = centers[3 * i] * along.x + centers[3 * i + 1] * along.y + centers[3 * i + 2] * along.z;
-    depths[i] = depth;
+    depths[i] = centers[3 * i] * along.x + centers[3 * i + 1] * along.y + centers[3 * i + 2] * along.z;
+    const depth = depths[i]; // rounded, as the buckets see it
     if (depth < nearest) nearest = depth;
     if (depth > farthest) farthest = depth;
   }
