@@ -1,7 +1,8 @@
-"""What it saves and costs to end the loop with the first settled update (`model.settled_update`).
+r"""What it saves and costs to end the loop with the first settled update (`model.settled_update`).
 
     python benchmarks/settling.py --settled 0.16 --windows 24
-    python benchmarks/settling.py --probes probes/probes.safetensors --data kitchen --frames 75
+    python benchmarks/settling.py --probes probes/probes.safetensors --data kitchen --frames 75 \
+        --intrinsics 585 585 320 240
 
 The same windows with all K steps, stopped by the threshold, and with a full pass of the number of steps that stopping
 took on average. Times are those of the loop and the decoders; medians, because other work shares the machine.
@@ -87,6 +88,9 @@ def main() -> None:
     threshold.add_argument("--settled", type=float, help="the threshold")
     threshold.add_argument("--probes", type=Path, help="probes that have learnt it")
     parser.add_argument("--data", type=Path, help="posed RGB-D folder; the frozen benchmark by default")
+    parser.add_argument(
+        "--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="where --data has none"
+    )
     parser.add_argument("--frames", type=int, default=0, help="first frame of --data")
     parser.add_argument("--windows", type=int, default=24)
     args = parser.parse_args()
@@ -99,7 +103,8 @@ def main() -> None:
     if args.data is None:
         windows = list(load_benchmark().batches(batch=1, count=args.windows))
     else:
-        sequences = open_dataset(args.data, "auto", frames=(args.frames, None))
+        options = {} if args.intrinsics is None else {"intrinsics": args.intrinsics}
+        sequences = open_dataset(args.data, "auto", frames=(args.frames, None), **options)
         found = chain.from_iterable(recording_windows(s, network.config.image_size, 6) for s in sequences)
         windows = list(islice(found, args.windows))
     print(f"{machine(torch.device('cpu'))}; {len(windows)} windows of {windows[0].images.shape[1]} views")

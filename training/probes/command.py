@@ -42,6 +42,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="posed RGB-D folder; synthetic scenes by default")
     parser.add_argument("--layout", default="auto", help="layout of --data")
+    parser.add_argument(
+        "--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="where --data has none"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for report.html, probes and figures")
     parser.add_argument("--windows", type=int, nargs=2, default=(48, 24), metavar=("TRAIN", "JUDGE"))
     parser.add_argument("--views", type=int, default=6, help="views per window of --data")
@@ -78,7 +81,8 @@ def load_windows(args: argparse.Namespace, subject: Subject) -> tuple[list[Views
         scenes = SyntheticConfig(views=benchmark.config.views, height=size[0], width=size[1], augment=None)
         learnt = [sample_windows([PROBE_SEED + i], scenes, device) for i in range(0 if args.probes else train)]
         return learnt, list(benchmark.batches(batch=1, device=device, count=judge))
-    sequences = open_dataset(args.data, args.layout)
+    options = {} if args.intrinsics is None else {"intrinsics": args.intrinsics}
+    sequences = open_dataset(args.data, args.layout, **options)
     found = chain.from_iterable(
         recording_windows(s, subject.image_size, args.views, args.stride, subject.patch_size) for s in sequences
     )
