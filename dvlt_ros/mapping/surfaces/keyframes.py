@@ -20,6 +20,7 @@ from .fusion import DepthView
 
 KEPT_PIXELS = 12_000  # of each depth map, about
 STEP_DEPTHS = 0.22  # a frame is kept after this way, relative to its median depth
+FEW, FEWS_STEP_DEPTHS = 15, 0.13  # of so few kept frames: a short recording needs all that it has for a surface
 STEP_COSINE = 0.96  # or after a turn of 16 degrees
 MEAN_MOVE, LARGEST_MOVE = 0.5, 2.0  # voxels by which a correction moves fused keyframes before all are fused anew
 
@@ -153,7 +154,8 @@ class KeyframeStore:
         way = np.linalg.norm(pose[:3, 3] - frame.map_from_cam[:3, 3])
         trusted = frame.depth[::8, ::8]
         trusted = trusted[np.isfinite(trusted)]
-        return bool(len(trusted) and way > STEP_DEPTHS * np.median(trusted))
+        step = FEWS_STEP_DEPTHS if len(self._keyframes) < FEW else STEP_DEPTHS
+        return bool(len(trusted) and way > step * np.median(trusted))
 
     def _drop_farthest(self) -> None:
         """Of other maps the oldest first, then those of this map that are farthest from the newest."""
