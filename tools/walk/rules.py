@@ -30,6 +30,7 @@ LEFT_OUT = (
     Rule(r"nvidia/dvlt", "downloads weights that are for non-commercial use only"),
     Rule(r"mapanything|da3-base|vggt", "needs packages and weights of other models; test/backends has stand-ins"),
     Rule(r"^dvlt_(prepare|evaluate_benchmarks) ", "needs public data sets; test/training has small ones"),
+    Rule(r"^dvlt_merge_maps ", "needs two saved maps of one place; test/mapping/test_merging.py has them"),
     Rule(r"^rerun ", "opens a window"),
     Rule(r"^dvlt_(play_camera|reconstruct) ", "waits for a node, or is one; test/ros plays to one"),
     Rule(r"^dvlt_export |--model-runtime", "takes a minute of two cores; test/runtimes exports graphs and runs them"),
