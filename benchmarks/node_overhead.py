@@ -46,6 +46,7 @@ from dvlt_ros.ros.outputs.surfaces import SurfaceOutputs
 SIZE = (480, 640)
 CAMERA = np.array([[585.0, 0.0, 320.0], [0.0, 585.0, 240.0], [0.0, 0.0, 1.0]])
 UNTRUSTED = 0.1  # share of the pixels
+DISCOVERY_LIMIT_S = 60.0
 DISCARDED = 5  # first frames, which fill caches
 MAP_POINTS = 300_000
 
@@ -139,7 +140,10 @@ def print_surfaces(seeds: list[int]) -> None:
     node.trigger_activate()
     for kind, topic in ((MarkerArray, "mesh"), (OccupancyGrid, "grid")):
         listener.create_subscription(kind, topic, lambda message: None, 1)
-    while not all(node.count_subscribers(topic) for topic in ("mesh", "grid")):
+    end_s = time.monotonic() + DISCOVERY_LIMIT_S
+    while not all(node.count_subscribers(topic) for topic in ("mesh", "grid")):  # rclpy has no event for it
+        if time.monotonic() > end_s:
+            raise SystemExit(f"mesh and grid have no listener after {DISCOVERY_LIMIT_S:g} s: is DDS blocked here?")
         time.sleep(0.01)
     mapper = cast(Mapper, SimpleNamespace(config=MapperConfig()))  # whose heights of obstacles the grid needs
 

@@ -20,6 +20,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 
 from ..errors import WeightsError
+from .digest import digest
 
 MAX_BYTES = 8 * 2**30  # of a file; the released weights have 0.5 GB
 MAX_CONFIG_BYTES = 2**20
@@ -39,13 +40,13 @@ def download_checkpoint(source: str, cache: Path | None = None) -> Path:
         WeightsError: another protocol, no safetensors file, too large, another checksum, or nothing there.
     """
     url, fragment = urldefrag(source)
-    digest = _wanted_digest(source, fragment)
+    wanted = _wanted_digest(source, fragment)
     _check_url(url)
     folder = (cache or _cache_folder()) / hashlib.sha256(url.encode()).hexdigest()[:16]
     path = folder / "model.safetensors"
-    if not path.is_file() or (digest is not None and _digest(path) != digest):
+    if not path.is_file() or (wanted is not None and digest(path) != wanted):
         _fetch_config(urljoin(url, "config.json"), folder / "config.json")
-        _fetch(url, path, MAX_BYTES, digest)  # last: what is here is complete
+        _fetch(url, path, MAX_BYTES, wanted)  # last: what is here is complete
     return path
 
 
@@ -74,15 +75,19 @@ class _SafeRedirects(HTTPRedirectHandler):
     """A redirect may lead elsewhere, but not out of HTTPS."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        parts = urlsplit(newurl)
-        if parts.scheme != "https" and parts.hostname not in LOCAL_HOSTS:
+        here, there = urlsplit(req.full_url), urlsplit(newurl)
+        is_local = here.hostname in LOCAL_HOSTS and there.hostname in LOCAL_HOSTS
+        if there.scheme != "https" and not is_local:
             raise WeightsError(f"{req.full_url}: leads to {newurl}; checkpoints are only read over https://")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(url: str, path: Path, limit: int, digest: str | None = None) -> None:
+def _fetch(url: str, path: Path, limit: int, wanted: str | None = None) -> None:
     """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise WeightsError(f"{path.parent}: a download cannot be kept there: {cause.strerror}") from cause
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
         part, found = Path(scratch, path.name), hashlib.sha256()
         try:
@@ -92,16 +97,16 @@ def _fetch(url: str, path: Path, limit: int, digest: str | None = None) -> None:
                     file.write(piece)
         except (OSError, http.client.HTTPException) as cause:
             raise WeightsError(f"{url}: cannot be downloaded: {cause}") from cause
-        if digest is not None and found.hexdigest() != digest:
-            raise WeightsError(f"{url}: the file's SHA-256 is {found.hexdigest()}, expected {digest}")
+        if wanted is not None and found.hexdigest() != wanted:
+            raise WeightsError(f"{url}: the file's SHA-256 is {found.hexdigest()}, expected {wanted}")
         os.replace(part, path)
 
 
 def _pieces(url: str, limit: int) -> Iterator[bytes]:
     with build_opener(_SafeRedirects).open(url, timeout=TIMEOUT_S) as answer:
-        declared = answer.headers.get("Content-Length")
-        if declared is not None and int(declared) > limit:
-            raise WeightsError(f"{url}: {int(declared):,} bytes, at most {limit:,} are downloaded")
+        declared = answer.length  # None: not said, or no number
+        if declared is not None and declared > limit:
+            raise WeightsError(f"{url}: {declared:,} bytes, at most {limit:,} are downloaded")
         size = 0
         while piece := answer.read(PIECE):
             size += len(piece)
@@ -110,8 +115,8 @@ def _pieces(url: str, limit: int) -> Iterator[bytes]:
             if size == len(piece) and url.endswith(".safetensors"):
                 _check_header(url, piece)
             yield piece
-        if declared is not None and size != int(declared):
-            raise WeightsError(f"{url}: ended after {size:,} of {int(declared):,} bytes")
+        if declared is not None and size != declared:
+            raise WeightsError(f"{url}: ended after {size:,} of {declared:,} bytes")
 
 
 def _check_header(url: str, start: bytes) -> None:
@@ -131,8 +136,3 @@ def _fetch_config(url: str, path: Path) -> None:
     except ValueError as cause:
         path.unlink()
         raise WeightsError(f"{url}: not JSON: {cause}") from cause
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

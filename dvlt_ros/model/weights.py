@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
+from ..checkpoints.digest import digest
 from ..checkpoints.download import download_checkpoint, is_url
 from ..errors import ConfigError, WeightsError
 from .claims import check_claims
@@ -125,10 +125,9 @@ def digest_of(source: str | Path) -> str:
     """SHA-256 of a checkpoint's file.
 
     Raises:
-        WeightsError: no such checkpoint.
+        WeightsError: no such checkpoint, or it cannot be read.
     """
-    with locate_checkpoint(source).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(locate_checkpoint(source))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -27,13 +27,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..checkpoints.digest import digest
 from ..demo import DEMO_SEQUENCE
 from ..errors import ConfigError, WeightsError
 from ..model import Dvlt, Features, Prediction, State, Step
 from ..model.config import PATCH_SIZE
 from ..model.loop import LoopBlock, intervals
 from ..model.stages import Looped
-from .manifest import GraphPrecision, Manifest, digest, graph_path, stage_names
+from .manifest import GraphPrecision, Manifest, graph_path, stage_names
 from .onnx_dvlt import OnnxDvlt
 
 INSTALL = "pip install 'onnx>=1.19,<2' 'onnxruntime>=1.23,<2' 'onnxscript>=0.5,<1'"

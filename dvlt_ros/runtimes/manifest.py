@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..checkpoints.digest import digest
 from ..errors import ConfigError, WeightsError
 from ..model import DvltConfig
 from ..model.config import PATCH_SIZE
@@ -68,12 +68,3 @@ def stage_names(config: DvltConfig) -> tuple[str, ...]:
 
 def graph_path(folder: Path, stage: str) -> Path:
     return folder / f"{stage}.onnx"
-
-
-def digest(path: Path) -> str:
-    """SHA-256; raises WeightsError: it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror}") from error

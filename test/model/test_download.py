@@ -6,6 +6,8 @@ import shutil
 import ssl
 import subprocess
 import threading
+import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,6 +137,24 @@ def test_a_redirect_leads_nowhere_outside_https(url, server, tmp_path):
     server.files["/a/model.safetensors"] = "http://example.com/model.safetensors"
     with pytest.raises(WeightsError, match="leads to http://example"):
         download_checkpoint(url, tmp_path)
+
+
+def test_a_redirect_leads_to_this_machine_from_this_machine_alone():
+    asked = urllib.request.Request("https://example.com/model.safetensors")
+    with pytest.raises(WeightsError, match="leads to http://localhost"):
+        download._SafeRedirects().redirect_request(asked, None, 302, "", {}, "http://localhost/model.safetensors")
+
+
+def test_a_length_that_is_no_number_is_not_believed(url, server, tmp_path):
+    server.declared = "many"
+    with Path(download_checkpoint(url, tmp_path)).open("rb") as file:
+        assert file.read() == server.files["/a/model.safetensors"]
+
+
+def test_a_cache_that_cannot_be_made_is_named(url, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"file/\w+: a download cannot be kept there: Not a directory"):
+        download_checkpoint(url, tmp_path / "file")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: no certificate for a server")

@@ -19,6 +19,7 @@ pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed; `m
 
 import onnxruntime
 
+from dvlt_ros.checkpoints.digest import digest
 from dvlt_ros.errors import ConfigError, InputError, WeightsError
 from dvlt_ros.mapping.budget.config import BudgetConfig, WindowConfig
 from dvlt_ros.mapping.budget.limits import Limits
@@ -30,10 +31,11 @@ from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.inference.loading import load_predictor
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.model import Dvlt
+from dvlt_ros.model.references import predict_paths
 from dvlt_ros.runtimes import OnnxDvlt, export_graphs
 from dvlt_ros.runtimes.command import main
 from dvlt_ros.runtimes.graphs import LIMITS, demo_pictures, disagreement, reduce, stages
-from dvlt_ros.runtimes.manifest import MANIFEST, Manifest, digest, graph_path, stage_names
+from dvlt_ros.runtimes.manifest import MANIFEST, Manifest, graph_path, stage_names
 from dvlt_ros.runtimes.onnx_dvlt import chosen_providers
 
 WIDTH, HEIGHT = 56, 42
@@ -86,6 +88,15 @@ def test_stages_stream_as_those_of_the_network_do(network, graphs):
         chosen = graphs.decode(state, views=[3, 1])
         whole = graphs.decode(state)
     torch.testing.assert_close(chosen.depth, whole.depth[:, [3, 1]])
+
+
+def test_other_reference_views_answer_as_those_of_the_network_do(network, graphs):
+    images = demo_pictures(4, WIDTH, HEIGHT)
+    with torch.inference_mode():
+        found, expected = (predict_paths(model, model.encode(images), 3, [0, 2]) for model in (graphs, network))
+    for path, other in zip(found, expected, strict=True):
+        assert largest_difference(path, other) <= 2e-4
+    assert largest_difference(*found) > 1e-2  # the reference matters
 
 
 @pytest.mark.parametrize(
