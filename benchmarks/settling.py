@@ -1,6 +1,6 @@
 r"""What it saves and costs to end the loop with the first settled update (`model.settled_update`).
 
-    python benchmarks/settling.py --settled 0.16 --windows 24
+    python benchmarks/settling.py --settled 0.16
     python benchmarks/settling.py --probes probes/probes.safetensors --data kitchen --frames 75 \
         --intrinsics 585 585 320 240
 
@@ -92,7 +92,10 @@ def main() -> None:
         "--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="where --data has none"
     )
     parser.add_argument("--frames", type=int, default=0, help="first frame of --data")
-    parser.add_argument("--windows", type=int, default=24)
+    parser.add_argument("--windows", type=int, default=40)
+    parser.add_argument(
+        "--skip", type=int, default=24, help="windows of the frozen benchmark left out; dvlt_probe learns from 24"
+    )
     args = parser.parse_args()
     network = Dvlt.from_pretrained(args.checkpoint)
     settled = args.settled
@@ -101,7 +104,7 @@ def main() -> None:
         if settled is None:
             raise SystemExit(f"{args.probes}: no update of this checkpoint is small enough to stop at")
     if args.data is None:
-        windows = list(load_benchmark().batches(batch=1, count=args.windows))
+        windows = list(load_benchmark().batches(batch=1, count=args.skip + args.windows))[args.skip :]
     else:
         options = {} if args.intrinsics is None else {"intrinsics": args.intrinsics}
         sequences = open_dataset(args.data, "auto", frames=(args.frames, None), **options)

@@ -18,13 +18,13 @@ from dvlt_ros.errors import AlignmentError
 from dvlt_ros.model import Dvlt
 from dvlt_ros.model.weights import digest_of
 
-from ..batches.batch import Batches
+from ..batches.batch import Batch, Batches
 from ..config import TrainConfig
 from ..data.types import Views
-from ..optimisation.accelerating import default_device
+from ..optimisation.accelerating import make_accelerator
 from ..optimisation.parameters import build_model
 from ..optimisation.schedule import make_scheduler
-from ..optimisation.state import Progress
+from ..optimisation.state import Progress, restore_latest, save_latest
 from ..optimisation.terminal import ProgressBar
 from .heads import GaussianHeads
 from .novel_views import SeenScene, rendered, split_views
@@ -37,50 +37,68 @@ HEADS = "gaussians.safetensors"  # in the output folder
 
 
 def train_heads(config: TrainConfig) -> GaussianHeads:
-    """Runs to ``total_steps`` or ``total_minutes`` and leaves `HEADS` under ``config.output``.
+    """Runs to ``total_steps`` or ``total_minutes``; leaves `HEADS` and states to resume from under ``config.output``.
 
     A window whose points fit no similarity to the truth is left out of its update.
+
+    Raises:
+        WeightsError: states that were trained on another network.
     """
-    started, device = time.monotonic(), default_device()
+    started, output = time.monotonic(), Path(config.output)
     torch.manual_seed(config.seed)
-    network = build_model(config.model).to(device).eval().requires_grad_(False)
-    checkpoint = digest_of(config.model.checkpoint or "")
-    heads = GaussianHeads(network).to(device)
-    optimizer = torch.optim.AdamW(
+    accelerator = make_accelerator(config)
+    network = build_model(config.model).to(accelerator.device).eval().requires_grad_(False)
+    path, checkpoint = output / HEADS, digest_of(config.model.checkpoint or "")
+    heads = GaussianHeads(network)
+    adamw = torch.optim.AdamW(
         heads.parameters(), config.optimizer.learning_rate, config.optimizer.betas,
         weight_decay=config.optimizer.weight_decay,
     )  # fmt: skip
     progress = Progress()
-    scheduler = make_scheduler(optimizer, config, progress)
-    batches = Batches(config, network.config, device, 0, 1)
-    splatter, path = choose_splatter(device), Path(config.output, HEADS)
+    scheduler = make_scheduler(adamw, config, progress)
+    heads, optimizer = accelerator.prepare(heads, adamw)
+    batches = Batches(config, network.config, accelerator.device, 0, 1)
+    accelerator.register_for_checkpointing(progress, batches, scheduler)
+    if config.resume and path.exists():
+        GaussianHeads.read(path, network, checkpoint)
+        restore_latest(accelerator, output)
+    before = progress.minutes
+    splatter = choose_splatter(accelerator.device)
     bar = ProgressBar(config, progress, is_shown=True)
     while not progress.finished(config.total_steps, config.total_minutes):
-        batch = next(batches)
-        losses = []
-        for window in range(len(batch.views.images)):
-            try:
-                losses.append(window_loss(network, heads, batch.views[window : window + 1], config, splatter))
-            except AlignmentError as error:
-                logger.warning("update %d: a window is left out: %s", progress.step, error)
+        losses = batch_losses(network, heads, next(batches), config, splatter, progress.step)
         batches.commit()
         if losses:
             loss = torch.stack(losses).mean()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(heads.parameters(), config.optimizer.max_grad_norm)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(heads.parameters(), config.optimizer.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
         progress.count(finite=bool(losses))
         scheduler.step()
-        progress.minutes = (time.monotonic() - started) / 60
+        progress.minutes = before + (time.monotonic() - started) / 60
         if losses and progress.step % config.log_every == 0:
             bar.update(progress, {"loss": f"{loss.item():.4f}"})
-        if progress.step % config.save_every == 0:
+        last = progress.finished(config.total_steps, config.total_minutes)
+        if last or progress.step % config.save_every == 0:
             heads.save(path, checkpoint)
-    heads.save(path, checkpoint)
+            save_latest(accelerator, output, progress.step)
     bar.close()
     logger.info("heads: %s", path)
     return heads.eval()
+
+
+def batch_losses(
+    network: Dvlt, heads: GaussianHeads, batch: Batch, config: TrainConfig, splatter: Splatter, step: int
+) -> list[Tensor]:
+    """One loss per window whose points fit a similarity to the truth."""
+    losses = []
+    for window in range(len(batch.views.images)):
+        try:
+            losses.append(window_loss(network, heads, batch.views[window : window + 1], config, splatter))
+        except AlignmentError as error:
+            logger.warning("update %d: a window is left out: %s", step, error)
+    return losses
 
 
 def window_loss(network: Dvlt, heads: GaussianHeads, views: Views, config: TrainConfig, splatter: Splatter) -> Tensor:

@@ -8,13 +8,15 @@ from statistics import median
 import torch
 
 from dvlt_ros.model import Dvlt, State
+from dvlt_ros.model.dvlt import NUM_SPECIAL
 
 from ..data.types import Views
 from ..evaluation.contrasts import mean_interval
 from ..evaluation.windows import means, window_metrics
-from .measure import top_share
+from .measure import movement
 
 FIGURES = ("abs_rel", "rel_l2", "inlier_ratio", "auc@3", "auc@30", "rotation_error_deg")
+PAIRED = ("rel_l2", "auc@30")  # of a full pass against a stopped one: geometry and poses
 BEYOND = (1.25, 1.5, 2.0, 3.0, 4.0)  # times the trained K
 
 
@@ -31,7 +33,9 @@ def decoded(network: Dvlt, judged: Sequence[Views], steps: int) -> dict[str, obj
         return found
     full = {k: _full(network, judged, k) for k in range(1, steps)}
     found["full"] = [_shown(full[k]) for k in range(1, steps)] + [_shown(lens[-1])]
-    found["full_minus_stopped"] = [_paired(full[k], lens[k], "rel_l2") for k in range(1, steps)]
+    found["full_minus_stopped"] = {
+        metric: [_paired(full[k], lens[k], metric) for k in range(1, steps)] for metric in PAIRED
+    }
     trained = network.config.num_steps
     many = sorted({trained, *(round(trained * factor) for factor in BEYOND)})
     found["beyond"] = {k: _shown(_full(network, judged, k)) | _top(network, judged, k) for k in many}
@@ -44,12 +48,15 @@ def _full(network: Dvlt, judged: Sequence[Views], k: int) -> list[dict[str, floa
 
 
 def _top(network: Dvlt, judged: Sequence[Views], k: int) -> dict[str, float]:
-    """Norm and share of the largest channels of the last state, over some windows."""
+    """Norm over the first state's, and share of the largest channels, of patch tokens after K steps; some windows."""
     with torch.inference_mode():
         begun = [network.begin(network.encode(views.images)) for views in judged[:4]]
         states: list[State] = [network.run(state, k) for state in begun]
-    growth = [float(after.tokens.norm() / before.tokens.norm()) for before, after in zip(begun, states, strict=True)]
-    return {"top_share": median(top_share(s.tokens) for s in states), "norm": median(growth)}
+    moved = [
+        movement([before.tokens[:, :, NUM_SPECIAL:], after.tokens[:, :, NUM_SPECIAL:]])
+        for before, after in zip(begun, states, strict=True)
+    ]
+    return {"top_share": median(m.top_share[-1] for m in moved), "norm": median(m.norm[-1] for m in moved)}
 
 
 def _shown(rows: list[dict[str, float]]) -> dict[str, float]:

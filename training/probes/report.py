@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 from html import escape
 from itertools import pairwise
+from statistics import median_high
 from typing import Any
 
+from .settling import TOLERANCE
 from .study import Findings
 
 STYLE = "body{font-family:sans-serif;max-width:75rem;margin:1rem auto;line-height:1.4}img{max-width:100%}"
@@ -22,6 +24,8 @@ EXPLAINED = {
     "Point maps of the probes": "First and last view of a window: x, y, z as red, green, blue, after every layer.",
     "Where one patch looks": "Attention averaged over heads. Cross: the true match.",
 }
+
+FULL_METRICS = {"rel_l2": ("Rel. L2", False), "auc@30": ("AUC@30", True)}  # and whether more is better
 
 
 def report(title: str, machine: str, found: Findings, figures: dict[str, bytes]) -> str:
@@ -48,19 +52,17 @@ def sentences(found: Findings) -> list[str]:
         f"{'rises' if rises else 'does not rise'} with every step; the first update is {moved['update'][0]:.3f} of the "
         f"state, the last {moved['update'][-1]:.3f}."
     )
-    for k, change in enumerate(curves.get("full_minus_stopped", ()), start=1):
-        if change:
-            judged = (
-                "better than" if change["high"] < 0 else "worse than" if change["low"] > 0 else "not different from"
-            )
-            said.append(
-                f"A full pass of {k} steps is {judged} the longest pass stopped there: Rel. L2 {change['value']:+.4f} "
-                f"[{change['low']:+.4f}, {change['high']:+.4f}]."
-            )
+    for metric, changes in curves.get("full_minus_stopped", {}).items():
+        said += [_full_or_stopped(metric, k, change) for k, change in enumerate(changes, start=1) if change]
     if looks := curves.get("attention"):
         said.append(
             f"Attention: entropy {looks[0]['entropy']:.3f} at step 1, {looks[-1]['entropy']:.3f} at the last; mass "
             f"around the true match {looks[0]['match_mass']:.3f} and {looks[-1]['match_mass']:.3f}."
+        )
+    if steps := sorted(curves.get("settled_steps", ())):
+        said.append(
+            f"Depth is settled, within {TOLERANCE:.0%} of a window's last error, after {steps[0]} to {steps[-1]} "
+            f"steps, {median_high(steps)} in the middle of {len(steps)} windows."
         )
     if "settled_update" in curves:
         settled = curves["settled_update"]
@@ -69,6 +71,19 @@ def sentences(found: Findings) -> list[str]:
             else f"Depth counts as settled from the first update of at most {settled:.4f} of the state."
         )  # fmt: skip
     return said
+
+
+def _full_or_stopped(metric: str, k: int, change: dict[str, float]) -> str:
+    """Whether the full pass is better, worse, or neither to 95 %."""
+    name, more_is_better = FULL_METRICS[metric]
+    low, high = change["low"], change["high"]
+    judged = "not different from"
+    if low > 0 or high < 0:
+        judged = "better than" if (low > 0) == more_is_better else "worse than"
+    return (
+        f"A full pass of {k} steps is {judged} the longest pass stopped there: {name} {change['value']:+.4f} "
+        f"[{low:+.4f}, {high:+.4f}]."
+    )
 
 
 def _fall(rows: list[list[float]]) -> str:

@@ -30,6 +30,17 @@ def learn_threshold(updates: Tensor, errors: Tensor) -> float | None:
     return None
 
 
+def smallest_steps(errors: Tensor) -> Tensor:
+    """Steps (N,), from 1, from which on the errors (N, K) of a window stay within `TOLERANCE` of its last one.
+
+    Windows with an error that is not finite are left out.
+    """
+    known = errors[errors.isfinite().all(1)]
+    worse = known > (1 + TOLERANCE) * known[:, -1:]
+    last_worse = worse * torch.arange(1, errors.shape[1] + 1)
+    return 1 + last_worse.amax(1)
+
+
 def stops(updates: Tensor, threshold: float) -> Tensor:
     """Index (N, 1) of the step after which each window (N, K) stops: the first update not above it, or the last."""
     below = updates <= threshold

@@ -22,7 +22,7 @@ from .controls import chance_points, mixed_scenes, untrained
 from .decoding import decoded
 from .measure import Judged, PointErrors, movement, point_errors, probed
 from .probe import Probe, fit_probe
-from .settling import learn_threshold
+from .settling import learn_threshold, smallest_steps
 from .subject import Cache, Subject, cache_tokens
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,9 @@ def _movement(cache: Cache, scenes: Judged, found: Findings) -> None:
     found.curves["transfer"] = [_mean(_errors(last, state, scenes)) for state in states]
     own = [_errors(found.probes[i], cache.tokens[i], scenes).rel_l2 for i in cache.main]
     updates = torch.stack([update_sizes(a, b) for a, b in pairwise(states)], dim=1)
-    found.settled_update = learn_threshold(updates, torch.stack(own[1:], dim=1))
+    errors = torch.stack(own[1:], dim=1)
+    found.curves["settled_steps"] = smallest_steps(errors).tolist()
+    found.settled_update = learn_threshold(updates, errors)
     found.curves["settled_update"] = found.settled_update
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -86,6 +87,22 @@ def test_a_run_leaves_heads_that_belong_to_their_checkpoint(network, config, tmp
         GaussianHeads.read(path, network, "0000")
     with pytest.raises(WeightsError, match="no readable Gaussian heads"):
         GaussianHeads.read(tmp_path / "none.safetensors", network, checkpoint)
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(config, tmp_path):
+    config = replace(config, save_every=1, output=str(tmp_path))
+    whole = train_heads(config)
+    shutil.rmtree(tmp_path / "states" / "step-0000002")
+    resumed = train_heads(config)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value)
+
+
+def test_heads_of_another_network_are_not_gone_on_with(config, tmp_path):
+    heads = GaussianHeads(Dvlt.from_pretrained("embedded"))
+    heads.save(tmp_path / HEADS, "0000")
+    with pytest.raises(WeightsError, match="heads of another checkpoint"):
+        train_heads(replace(config, output=str(tmp_path)))
 
 
 def test_what_cannot_train_heads_is_refused():

@@ -26,7 +26,9 @@ from dvlt_ros.training.probes.probe import (
     probe_loss,
     save_probes,
 )
-from dvlt_ros.training.probes.settling import learn_threshold, stops
+from dvlt_ros.training.probes.report import sentences
+from dvlt_ros.training.probes.settling import learn_threshold, smallest_steps, stops
+from dvlt_ros.training.probes.study import Findings
 from dvlt_ros.training.probes.subject import Subject, cache_tokens
 from dvlt_ros.training.probes.taps import PATTERNS, Taps, patch_tokens
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
@@ -198,6 +200,23 @@ def test_the_threshold_stops_where_the_error_is_settled():
     assert learn_threshold(updates, errors * torch.nan) is None
 
 
+def test_a_window_is_settled_from_the_step_after_which_no_error_is_worse():
+    errors = torch.tensor([[0.5, 0.3, 0.3], [0.3, 0.5, 0.3], [0.3, 0.3, 0.3], [0.9, 0.6, 0.3], [torch.nan, 0.3, 0.3]])
+    assert smallest_steps(errors).tolist() == [2, 3, 1, 3]
+
+
+def test_a_full_pass_is_judged_by_what_its_metric_means():
+    rise = {"value": 0.02, "low": 0.01, "high": 0.03}
+    curves = {"rel_l2": [rise], "auc@30": [rise, {}, {"value": 0.02, "low": -0.01, "high": 0.03}]}
+    movement = {"cosine": [0.1, 1.0], "update": [0.9, 0.1]}
+    probe = [[{"rel_l2": 0.5}]]
+    found = Findings({"titles": ["0"], "probe": probe, "movement": movement, "full_minus_stopped": curves})
+    worse, better, neither = (line for line in sentences(found) if "full pass" in line)
+    assert "1 steps is worse than" in worse
+    assert "1 steps is better than" in better
+    assert "3 steps is not different from" in neither
+
+
 def test_what_has_no_such_module_says_what_it_has(network):
     with pytest.raises(ConfigError, match=r"no module aggregator\.blocks\.\* to tap; .*recurrent_blocks"):
         Taps(network, ["aggregator.blocks.*"])
@@ -255,6 +274,9 @@ def test_figures_of_every_layer_and_control_are_kept(reported):
     assert len(figures["lens"]) == len(figures["transfer"]) == 4
     assert len(figures["full"]) == 3
     assert max(map(int, figures["beyond"])) == 12
+    assert len(figures["settled_steps"]) == figures["windows"][1]
+    for name in ("norm", "top_share"):  # a pass of the trained K is the same one in both
+        assert figures["beyond"]["3"][name] == pytest.approx(figures["movement"][name][-1], rel=0.2)
 
 
 def test_probes_of_before_are_used_again(reported, monkeypatch):
