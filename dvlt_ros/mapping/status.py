@@ -48,8 +48,8 @@ def steps_health(k_max: int, trained: int) -> dict[str, Health]:
     return {
         "steps": Health.warn(
             f"budget.k_max {k_max} is {k_max / trained:.1f} times the {trained} steps that were trained; "
-            "with dvlt-nano rotations worsen first, by 8 % at 1.5 times and 29 % at 2, then depth, by 2 % at 2 times and "
-            "10 % at 4"
+            "with dvlt-nano rotations worsen first, by 8 % at 1.5 times and 29 % at 2, then depth, by 2 % at 2 times "
+            "and 10 % at 4"
         )
     }
 
