@@ -26,6 +26,15 @@ def test_every_variant_of_the_tables_is_another_network():
     assert list(ablations.PAPER) == list(models)[:4]
 
 
+def test_the_method_is_compared_window_by_window():
+    method = {"new": [{"abs_rel": 0.1, "rel_l2": 0.2}, {"abs_rel": 0.2, "rel_l2": 0.2, "auc@30": 0.5}]}
+    other = {"new": [{"abs_rel": 0.2, "rel_l2": 0.2, "auc@30": 0.1}, {"abs_rel": 0.3, "rel_l2": 0.2, "auc@30": 0.2}]}
+    changes = ablations.against(method, other)
+    assert changes["new abs_rel"].value == pytest.approx(-0.1)
+    assert changes["new rel_l2"].value == 0
+    assert changes["new auc@30"].value == pytest.approx(0.3)  # of the one window in which both have it
+
+
 def test_a_generated_scene_comes_back_as_it_was_written(tmp_path):
     views = sample_windows([1], SyntheticConfig(views=3, height=56, width=84, augment=None))
     dry_run.write_scene(tmp_path / dry_run.UNDISTORTED / "0a", views)
