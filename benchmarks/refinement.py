@@ -2,6 +2,7 @@
 
     python benchmarks/refinement.py --data rgbd_kitchen --intrinsics 585 585 320 240 --classical
     python benchmarks/refinement.py --frozen 200
+    python benchmarks/refinement.py --others 120
 
 Windows of six frames 10 apart, with everything anew for each; then the recording as a stream, windows of eight that
 share three. Times are of the process on one thread, so that what else runs there counts less. AUC@30 is of the pairs
@@ -19,14 +20,14 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from trajectories import classical
-from trajectories.sequences import Recording, from_folder
+from trajectories.sequences import FAMILIES, Recording, from_folder
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
@@ -38,10 +39,11 @@ from dvlt_ros.model import Dvlt
 from dvlt_ros.refinement import NetworkAnswer, Refined, WindowFrame, WindowRefiner
 from dvlt_ros.training.evaluation.metrics import area_under_curve, depth_metrics, pair_errors
 from dvlt_ros.training.evaluation.windows import MIN_BASELINE
-from dvlt_ros.training.synthetic import load_benchmark
+from dvlt_ros.training.synthetic import BENCHMARK_SEED, Benchmark, load_benchmark
 
 FAR_VIEWS, FAR_STRIDE = 6, 10
 STREAM_VIEWS, STREAM_SHARED = 8, 3
+OTHER_SEED = BENCHMARK_SEED + 10_100  # neither trained on nor in the benchmark
 NOISE = 0.07  # AUC@30 that one of 15 pairs is worth
 
 
@@ -83,8 +85,16 @@ def sample(recording: Recording, frames: list[int]) -> Sample:
     return Sample(f"{recording.name} {frames[0]}", frames, part, np.tile(recording.intrinsics, (len(frames), 1, 1)))
 
 
-def frozen_windows(count: int) -> Iterator[Sample]:
+def other_windows(count: int) -> Iterator[Sample]:
+    """Windows like those of the frozen benchmark, which is to judge only what others have decided."""
     benchmark = load_benchmark()
+    seeds = tuple(OTHER_SEED + i for i in range(count))
+    families = tuple(FAMILIES[i % len(FAMILIES)] for i in range(count))
+    return frozen_windows(count, replace(benchmark, seeds=seeds, families=families))
+
+
+def frozen_windows(count: int, benchmark: Benchmark | None = None) -> Iterator[Sample]:
+    benchmark = benchmark or load_benchmark()
     for index, views in enumerate(benchmark.batches(1, "cpu", count=count)):
         images = [(255 * image.permute(1, 2, 0)).round().byte().numpy() for image in views.images[0]]
         intrinsics = views.intrinsics[0].double().numpy()
@@ -193,6 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, help="so many of the data (default: all)")
     parser.add_argument("--every", type=int, default=5, help="frames between the beginnings of windows far apart")
     parser.add_argument("--frozen", type=int, default=0, help="windows of the frozen synthetic benchmark")
+    parser.add_argument("--others", type=int, default=0, help="windows like those, which are not in it, to decide by")
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
     parser.add_argument("--extra-ms", type=float, default=np.inf, help="of descriptors and of dense depth; 0: none")
     parser.add_argument("--references", type=int, default=1, metavar="M", help="reference views of each window")
@@ -213,6 +224,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.frozen:
         rows = measured(frozen_windows(args.frozen), predictor, False, False, args.extra_ms)
         summaries.append(summary("frozen benchmark", rows))
+    if args.others:
+        rows = measured(other_windows(args.others), predictor, False, False, args.extra_ms)
+        summaries.append(summary("other windows", rows))
     print("\n".join(summaries))
 
 

@@ -60,10 +60,15 @@ def judged(found: Estimate, network: np.ndarray, followed: bool, focal: FocalEvi
     flat = np.inf if found.start == BEFORE else from_plane(found, fitting)
     if flat < FLAT * max(found.residual_px / RAYLEIGH_MEDIAN, LEAST_SHOWN_PX):
         return replace(verdict, reason="planar scene", detail=f"one plane leaves {flat:.2f} pixels")
-    if verdict.network_residual_px < AGREES * found.residual_px:
-        detail = f"{verdict.network_residual_px:.2f} pixels, adjusted {found.residual_px:.2f}"
-        return replace(verdict, reason="the network already agrees", detail=detail)
-    return verdict
+    return compared(verdict, found)
+
+
+def compared(verdict: Verdict, found: Estimate) -> Verdict:
+    """The verdict on an estimate that nothing speaks against: the network's poses may be as good."""
+    if verdict.network_residual_px >= AGREES * found.residual_px:
+        return replace(verdict, reason="")
+    detail = f"{verdict.network_residual_px:.2f} pixels, adjusted {found.residual_px:.2f}"
+    return replace(verdict, reason="the network already agrees", detail=detail)
 
 
 def from_plane(found: Estimate, fitting: np.ndarray) -> float:

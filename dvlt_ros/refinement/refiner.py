@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, likely_estimate, with_poses
+from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, likely_estimates, with_poses
 from .adjusting.memory import NOTHING, going_on, remembered, with_recalled_depth
 from .adjusting.metric import in_metres
+from .adjusting.planes import told_apart
 from .adjusting.rotations import inverse
-from .adjusting.start import Start, essential_starts, grown
+from .adjusting.start import Start, essential_starts, grown, plane_starts
 from .answer import answered, kept
-from .checks import BEFORE, Verdict, judged
+from .checks import BEFORE, Verdict, compared, judged
 from .degeneracy import degenerate
 from .dense import sharpened
 from .focal import FocalEvidence
@@ -31,6 +32,7 @@ LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to no
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects")
 DEPTHLESS: tuple[Reason, ...] = ("standing still", "pure rotation")  # no new depth is told, and known ones serve
 AGREEING: Reason = "the network already agrees"
+PLANAR: Reason = "planar scene"
 ADJUSTING: tuple[Part, ...] = ("adjustment", "check", "depth")
 
 
@@ -191,7 +193,7 @@ class WindowRefiner:
             return Attempt(tracks, Verdict("no time left", limit.detail))
         sights = recalled or sights
         thorough = tracks.far_apart or self._memory is NOTHING
-        likely = likely_estimate(sights, self._likely(frames, sights, poses), thorough)
+        likely = likely_estimates(sights, self._likely(frames, sights, poses), thorough)
         limit.took("adjustment", count)
         costly = () if reason else in_time(essential_starts(sights, poses, MOST_STARTS), count, limit)
         found = best_estimate(sights, likely, costly, thorough)
@@ -206,6 +208,12 @@ class WindowRefiner:
         focal = self._focal if np.isinf(weight) else None
         verdict = judged(found, poses, not tracks.far_apart, focal)
         limit.took("check", count)
+        if verdict.reason == PLANAR and limit.allows("another start", count, (("depth", count),)):
+            told = told_apart(found, sights, plane_starts(sights, poses))
+            limit.took("another start", count)
+            if told is not None:
+                found = finished(told, weight)
+                verdict = compared(verdict, found)
         return Attempt(tracks, verdict, found)
 
     def _likely(self, frames: Sequence[WindowFrame], sights: Observations, poses: np.ndarray) -> Iterator[Start]:

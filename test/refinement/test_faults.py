@@ -50,10 +50,25 @@ def test_a_camera_that_only_turns_keeps_the_networks_answer():
     assert is_networks(refined, answer)
 
 
-def test_a_plane_alone_keeps_the_networks_answer():
-    poses = np.stack([pose((0.08 * i, 0.02 * i, 2.6), 0.01 * i) for i in range(5)])
-    answer = network(poses, turn=0.02, shift=0.02, boxes=())
-    refined = WindowRefiner().refine(frames(poses, boxes=()), answer)
+BEFORE_A_WALL = np.stack([pose((0.08 * i, 0.02 * i, 2.6), 0.01 * i) for i in range(5)])
+
+
+def test_of_the_two_motions_before_a_plane_the_networks_depth_tells_the_right_one():
+    answer = network(BEFORE_A_WALL, turn=0.02, shift=0.02, boxes=())
+    refined = WindowRefiner().refine(frames(BEFORE_A_WALL, boxes=()), answer)
+    assert refined.report.state == "refined"
+    assert "one plane" in refined.report.detail
+    before, after = (pose_errors(a.window_from_cam, BEFORE_A_WALL) for a in (answer, refined))
+    assert after[0] < 0.5 * before[0]
+    assert after[1] < 0.5 * before[1]
+
+
+def test_a_plane_whose_depth_the_network_does_not_see_keeps_its_answer():
+    towards_it = np.stack([pose((0.08 * i, 0.02 * i, 2.6 + 0.05 * i), 0.01 * i) for i in range(5)])
+    answer = network(towards_it, turn=0.02, shift=0.02, boxes=())
+    noise = np.random.default_rng(0).normal(scale=2.0, size=answer.depth.shape).astype(np.float32)
+    answer = replace(answer, depth=answer.depth * np.exp(noise))
+    refined = WindowRefiner().refine(frames(towards_it, boxes=()), answer)
     assert refined.report.reason == "planar scene"
     assert is_networks(refined, answer)
 

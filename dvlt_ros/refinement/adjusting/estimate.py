@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from .start import MIN_SUPPORT, Start
 
 FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
 ROUGHLY = 2e-2  # relative decrease of the cost that a likely start stops at: it is adjusted once more anyway
+PROMISING = 2.0  # times the cheapest start's cost that a start is given up at
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 MIN_SIGHTS = 3  # of a track that may be said to move: two agree with a point for most motions
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
@@ -79,46 +80,53 @@ def estimated(sights: Observations, start: Start, rounds: int, enough: float = E
 
 
 def total_cost(sights: Observations, found: Estimate) -> float:
-    """Cauchy's cost of all sights; those in frames that are not placed count as outliers."""
+    """Squared errors of all sights in standard deviations where an outlier begins, at most 1 each (MSAC; Torr and
+    Zisserman, MLESAC, 2000); those in frames that are not placed count as outliers.
+
+    How far off outliers are says nothing: of two motions, the one that more sights fit exactly is right more often.
+    """
     limit = OUTLIER * sights.deviation_px
-    inside = np.log1p(np.square(found.errors_px[found.sights.mask] / limit)).sum()
-    return float(inside + np.log1p(9.0) * (sights.mask.sum() - found.sights.mask.sum()))
+    inside = np.minimum(np.square(found.errors_px[found.sights.mask] / limit), 1.0).sum()
+    return float(inside + sights.mask.sum() - found.sights.mask.sum())
 
 
-def likely_estimate(sights: Observations, starts: Iterable[Start], thorough: bool) -> Estimate | None:
+def likely_estimates(sights: Observations, starts: Iterable[Start], thorough: bool) -> list[Estimate]:
     """Of the starts up to the first good one; of all of them if ``thorough``."""
-    best: Estimate | None = None
+    tried = []
     for start in starts:
-        best = cheaper(best, estimated(sights, start, FIRST_ROUNDS, ROUGHLY))
-        if best is not None and is_good(best) and not thorough:
+        found = estimated(sights, start, FIRST_ROUNDS, ROUGHLY)
+        if found is None:
+            continue
+        tried.append(found)
+        if is_good(found) and not thorough:
             break
-    return best
+    return tried
 
 
 def best_estimate(
-    sights: Observations, likely: Estimate | None, costly: Iterable[Start], thorough: bool
+    sights: Observations, likely: Sequence[Estimate], costly: Iterable[Start], thorough: bool
 ) -> Estimate | None:
-    """The likely one, or what a costly start leads to where that one is not good.
+    """The cheapest of the likely ones, and of what costly starts lead to where none of those is good.
 
-    If ``thorough``, all starts are compared after a few rounds, and the cheapest is adjusted to its end.
+    If ``thorough``, all starts are tried, and the promising ones are adjusted to their ends before they are compared.
     """
-    best = likely
-    if thorough or best is None or not is_good(best):
-        for start in costly:
-            best = cheaper(best, estimated(sights, start, FIRST_ROUNDS, ROUGHLY if thorough else ENOUGH))
-    if thorough and best is not None:
-        best = estimated(sights, Start(best.start, best.solution.cam_from_window), THOROUGH_ROUNDS) or best
-    return best
+    tried = list(likely)
+    if thorough or not any(is_good(found) for found in tried):
+        enough = ROUGHLY if thorough else ENOUGH
+        others = [estimated(sights, start, FIRST_ROUNDS, enough) for start in costly]
+        tried += [found for found in others if found is not None]
+    if thorough and tried:
+        most = PROMISING * min(found.cost for found in tried)
+        tried = [to_its_end(sights, found) for found in tried if found.cost <= most]
+    return min(tried, key=lambda found: found.cost, default=None)
+
+
+def to_its_end(sights: Observations, found: Estimate) -> Estimate:
+    return estimated(sights, Start(found.start, found.solution.cam_from_window), THOROUGH_ROUNDS) or found
 
 
 def is_good(found: Estimate) -> bool:
     return found.inlier_share >= GOOD_SHARE and len(found.placed) == found.sights.mask.shape[1]
-
-
-def cheaper(best: Estimate | None, other: Estimate | None) -> Estimate | None:
-    if best is None or other is None:
-        return best or other
-    return min(best, other, key=lambda found: found.cost)
 
 
 def with_poses(found: Estimate, cam_from_window: np.ndarray) -> Estimate:

@@ -9,7 +9,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 
-from ..tracking.epipolar import pair_geometry
+from ..tracking.epipolar import pair_geometry, plane_motions
 from ..tracking.observations import Observations
 from .adjustment import adjust
 from .problem import Solution
@@ -47,24 +47,41 @@ def perspective(points: np.ndarray, flat: np.ndarray, tolerance: float) -> np.nd
 
 def essential_starts(sights: Observations, network: np.ndarray, most: int) -> Iterator[Start]:
     """From the pairs with most matches and parallax; ``network`` is its cam_from_window (S, 4, 4)."""
+    given = 0
+    for i, j, both in best_pairs(sights)[: 2 * most]:
+        pair = pair_geometry(sights.seen[both, i], sights.seen[both, j], sights.tolerance / 2)
+        if pair is None:
+            continue
+        yield grown(f"frames {i} and {j}", sights, *begun(network, i, j, pair.b_from_a), network, settle=True)
+        given += 1
+        if given == most:
+            return
+
+
+def plane_starts(sights: Observations, network: np.ndarray) -> Iterator[Start]:
+    """Both motions that one plane allows between two frames: those of the pair with most matches and parallax."""
+    for i, j, both in best_pairs(sights)[:1]:
+        for motion in plane_motions(sights.seen[both, i], sights.seen[both, j], sights.tolerance):
+            yield grown(f"a plane in frames {i} and {j}", sights, *begun(network, i, j, motion), network, settle=True)
+
+
+def best_pairs(sights: Observations) -> list[tuple[int, int, np.ndarray]]:
+    """Pairs of frames and what both see (P,), those with most matches and parallax first."""
     ranked = []
     for i, j in combinations(range(sights.mask.shape[1]), 2):
         both = sights.mask[:, i] & sights.mask[:, j]
         if both.sum() >= MIN_SUPPORT:
             away = np.median(np.linalg.norm(sights.seen[both, i] - sights.seen[both, j], axis=-1))
-            ranked.append((both.sum() * min(away / 0.15, 1.0), i, j))
-    given = 0
-    for _, i, j in sorted(ranked, reverse=True)[: 2 * most]:
-        both = sights.mask[:, i] & sights.mask[:, j]
-        pair = pair_geometry(sights.seen[both, i], sights.seen[both, j], sights.tolerance / 2)
-        if pair is None:
-            continue
-        poses = network.copy()
-        poses[i], poses[j] = np.eye(4), pair.b_from_a
-        yield grown(f"frames {i} and {j}", sights, poses, [i, j], network, settle=True)
-        given += 1
-        if given == most:
-            return
+            ranked.append((both.sum() * min(away / 0.15, 1.0), i, j, both))
+    ranked.sort(key=lambda entry: -entry[0])
+    return [(i, j, both) for _, i, j, both in ranked]
+
+
+def begun(network: np.ndarray, i: int, j: int, j_from_i: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The network's poses with two of them replaced, and which."""
+    poses = network.copy()
+    poses[i], poses[j] = np.eye(4), j_from_i
+    return poses, [i, j]
 
 
 def grown(

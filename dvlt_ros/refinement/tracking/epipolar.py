@@ -53,3 +53,24 @@ def pair_geometry(a: np.ndarray, b: np.ndarray, tolerance: float) -> PairGeometr
     pose[:3, :3], pose[:3, 3] = rotation, shift.ravel()
     cosine = ((rays(a[kept]) @ rotation.T) * rays(b[kept])).sum(axis=-1)
     return PairGeometry(kept, pose, float(np.median(np.arccos(np.clip(cosine, -1, 1)))))
+
+
+def plane_motions(a: np.ndarray, b: np.ndarray, tolerance: float) -> list[np.ndarray]:
+    """b_from_a (4, 4) of each motion that lets matches (M, 2) in normalised coordinates lie on one plane.
+
+    There are two (Faugeras and Lustman, Motion and structure from motion in a piecewise planar environment, 1988), or
+    one; shifts are in units of the plane's distance.
+    """
+    if len(a) < MIN_MATCHES:
+        return []
+    matrix, mask = cv2.findHomography(a, b, cv2.RANSAC, tolerance, maxIters=MAX_ROUNDS, confidence=CONFIDENCE)
+    if matrix is None or not np.isfinite(matrix).all() or mask.sum() < MIN_MATCHES:
+        return []
+    looking, found = rays(a[mask.ravel() > 0]), []
+    _, rotations, shifts, normals = cv2.decomposeHomographyMat(matrix, np.eye(3))
+    for rotation, shift, normal in zip(rotations, shifts, normals, strict=True):
+        if np.median(looking @ normal) > 0:  # the plane lies in front
+            pose = np.eye(4)
+            pose[:3, :3], pose[:3, 3] = rotation, shift.ravel()
+            found.append(pose)
+    return found
