@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .adjusting.covariance import pose_covariances
 from .adjusting.estimate import Estimate
-from .adjusting.memory import depth_deviations, landmarks
 from .adjusting.rotations import inverse
 from .adjusting.start import completed
 from .depth import corrected
-from .window import NetworkAnswer, Refined, Report
+from .window import Landmarks, NetworkAnswer, Refined, Report
 
 
 def kept(network: NetworkAnswer, report: Report) -> Refined:
@@ -20,15 +21,19 @@ def kept(network: NetworkAnswer, report: Report) -> Refined:
 
 
 def answered(
-    network: NetworkAnswer, found: Estimate, cam_from_window: np.ndarray, report: Report, metres_per_unit: float
+    network: NetworkAnswer,
+    found: Estimate,
+    seen: Sequence[Landmarks],
+    cam_from_window: np.ndarray,
+    report: Report,
+    metres_per_unit: float,
 ) -> Refined:
-    """``cam_from_window``: the network's (S, 4, 4), all finite; ``metres_per_unit`` is NaN where nothing tells it."""
+    """``seen``: the landmarks; ``cam_from_window``: the network's (S, 4, 4), all finite; ``metres_per_unit`` is NaN
+    where nothing tells it."""
     is_metric = bool(np.isfinite(metres_per_unit))
     placed, reference = list(found.placed), found.reference
-    depths = np.einsum("sj,pj->ps", found.solution.cam_from_window[:, 2, :3], found.solution.points)
-    depths += found.solution.cam_from_window[:, 2, 3]
-    fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (depths > 0)
-    factor = 1.0 if is_metric or report.state == "kept" else networks_scale(depths, found.sights.depth, fits)
+    fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (found.depths > 0)
+    factor = 1.0 if is_metric or report.state == "kept" else networks_scale(found.depths, found.sights.depth, fits)
     poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[reference])
     poses[:, :3, 3] *= factor
     theirs = cam_from_window.copy()
@@ -37,15 +42,15 @@ def answered(
     covariance = pose_covariances(found)
     covariance[:, 3:] *= factor
     covariance[..., 3:] *= factor
-    deviation = depth_deviations(found)
+    unit = metres_per_unit if is_metric else 1.0
     depth, confidence = corrected(
-        network, found.sights.pixels, factor * depths, fits, deviation, metres_per_unit if is_metric else 1.0
+        network, found.sights.pixels, factor * found.depths, fits, found.depth_deviation, unit
     )
     intrinsics = network.intrinsics.copy()
     intrinsics[:, [0, 1], [0, 1]] *= np.exp(found.solution.log_focal)
     gauge = inverse(theirs[reference])
-    seen = tuple(points.scaled(factor) for points in landmarks(found))
-    return Refined(depth, confidence, gauge @ inverse(poses), covariance, intrinsics, report, reference, seen)
+    scaled = tuple(points.scaled(factor) for points in seen)
+    return Refined(depth, confidence, gauge @ inverse(poses), covariance, intrinsics, report, reference, scaled)
 
 
 def networks_scale(depths: np.ndarray, expected: np.ndarray, fits: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from .adjusting.estimate import Estimate
 from .adjusting.problem import Solution
 from .adjusting.rotations import inverse
 from .focal import FocalEvidence
-from .tracking.observations import RAYLEIGH_MEDIAN, parallax
+from .tracking.observations import RAYLEIGH_MEDIAN
 from .window import Reason
 
 MIN_SHARE = 0.65  # of the sights that fit
@@ -37,8 +37,7 @@ def judged(found: Estimate, network: np.ndarray, followed: bool, focal: FocalEvi
     """``network``: its cam_from_window (S, 4, 4); ``followed``: the tracks are flow, not matches; None: no camera
     claims a focal length."""
     fitting = found.fits.sum(axis=1) >= 2
-    angles = parallax(found.sights.seen, found.sights.mask, found.solution)[fitting]
-    angle = float(np.median(angles)) if len(angles) else 0.0
+    angle = float(np.median(found.parallax[fitting])) if fitting.any() else 0.0
     before = found.sights.errors_px(Solution(network, found.sights.triangulated(network)))
     verdict = Verdict(parallax_deg=float(np.degrees(angle)), network_residual_px=float(np.nanmedian(before)))
     deviation = found.sights.deviation_px

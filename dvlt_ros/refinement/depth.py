@@ -64,8 +64,8 @@ def corrected(
     for s in set(range(len(depth))) - set(told):
         depth[s] *= np.exp(common)
     for s, field, support in zip(told, fields, supports, strict=True):
-        depth[s] *= cv2.exp(enlarged(field, depth[s].shape) + np.float32(scales[s]))
-        confidence[s] *= 1 + MOST_GAIN * enlarged(support, depth[s].shape)
+        depth[s] *= enlarged(cv2.exp(field + np.float32(scales[s])), depth[s].shape)
+        confidence[s] *= enlarged(1 + MOST_GAIN * support, depth[s].shape)
     return depth, confidence
 
 

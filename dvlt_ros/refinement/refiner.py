@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, likely_estimates, with_poses
-from .adjusting.memory import NOTHING, going_on, remembered, with_recalled_depth
+from .adjusting.memory import NOTHING, going_on, landmarks, remembered, with_recalled_depth
 from .adjusting.metric import in_metres
 from .adjusting.planes import told_apart
 from .adjusting.rotations import inverse
@@ -140,8 +140,9 @@ class WindowRefiner:
             found = with_poses(found, given.poses)
         found, metres, problem = in_metres(found, priors, focal_weight(frames))
         report = replace(report, metres_per_unit=metres, detail=report.detail or problem)
-        self._memory = remembered(found, [frame.number for frame in frames])
-        refined = answered(network, found, given.poses, report, metres)
+        seen = landmarks(found)
+        self._memory = remembered(found, seen, [frame.number for frame in frames])
+        refined = answered(network, found, seen, given.poses, report, metres)
         limit.took("depth", len(frames))
         return self._sharpened(given, refined, found.solution.log_focal, matching_ms, limit)
 

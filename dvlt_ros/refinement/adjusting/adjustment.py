@@ -14,7 +14,7 @@ import numpy as np
 
 from .cholesky import cholesky, lower_solved, upper_solved
 from .problem import Problem, Solution
-from .rotations import cross_matrix, inverse, rotation_from_vector, vector_from_rotation
+from .rotations import inverse, relative_jacobian, rotation_from_vector, vector_from_rotation
 
 NEAREST = 1e-6  # depth in the window's unit; what is closer lies behind the camera
 BEHIND = 10.0  # residual in normalised coordinates of a point behind the camera
@@ -34,11 +34,24 @@ class Planes:
     weight: np.ndarray
     log_depth: np.ndarray
     depth_weight: np.ndarray
+    known_frames: np.ndarray  # (K, 2), of the known relative poses
+    known_poses: np.ndarray  # (K, 4, 4)
+    whitening: np.ndarray  # (K, 6, 6)
 
     @classmethod
     def of(cls, problem: Problem) -> Planes:
-        arrays = (problem.seen[..., 0], problem.seen[..., 1], problem.weight, problem.log_depth, problem.depth_weight)
-        return cls(problem, *(np.ascontiguousarray(array.T) for array in arrays))
+        known = problem.known
+        return cls(
+            problem,
+            u=np.ascontiguousarray(problem.seen[..., 0].T),
+            v=np.ascontiguousarray(problem.seen[..., 1].T),
+            weight=np.ascontiguousarray(problem.weight.T),
+            log_depth=np.ascontiguousarray(problem.log_depth.T),
+            depth_weight=np.ascontiguousarray(problem.depth_weight.T),
+            known_frames=np.array([(pose.i, pose.j) for pose in known], dtype=int).reshape(-1, 2),
+            known_poses=np.array([pose.i_from_j for pose in known]),
+            whitening=np.array([pose.whitening for pose in known]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +124,7 @@ def linearised(planes: Planes, at: Solution) -> Linear:
         cost += (problem.focal_weight * at.log_focal) ** 2
         cameras[-1, -1] += problem.focal_weight**2
         gradient[-1] += problem.focal_weight**2 * at.log_focal
-    cost += add_priors(problem, pose, cameras, gradient)
+    cost += add_priors(planes, pose, cameras, gradient)
     by_point = (to_window @ rows[:, 3:6]).reshape(frames, 3, 3, number)  # B R: (S, coordinate, row, P)
     crossed = np.empty((6 * frames + 1, 3, number))
     by_frame = crossed[:-1].reshape(frames, 6, 3, number)
@@ -166,24 +179,25 @@ def cross_with_points(
     cameras[:, 0], cameras[:, 1], cameras[:, 2] = y * c - z * b, z * a - x * c, x * b - y * a
 
 
-def add_priors(problem: Problem, poses: np.ndarray, cameras: np.ndarray, gradient: np.ndarray) -> float:
+def add_priors(planes: Planes, poses: np.ndarray, cameras: np.ndarray, gradient: np.ndarray) -> float:
     """Adds known relative poses to the normal equations; returns their cost."""
-    cost = 0.0
-    for prior in problem.known:
-        i, j, white, known = prior.i, prior.j, prior.whitening, prior.i_from_j
-        found = poses[i] @ inverse(poses[j])
-        turn = vector_from_rotation(found[:3, :3] @ known[:3, :3].T)
-        error = white @ np.concatenate([turn, found[:3, 3] - known[:3, 3]])
-        by = np.zeros((6, 12))
-        by[:, :6] = np.eye(6)
-        by[3:, :3] = -cross_matrix(found[:3, 3])
-        by[:3, 6:9] = by[3:, 9:] = -found[:3, :3]
-        by = white @ by
-        both = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in (i, j)])
-        cameras[np.ix_(both, both)] += by.T @ by
-        gradient[both] += by.T @ error
-        cost += float(error @ error)
-    return cost
+    if not planes.problem.known:
+        return 0.0
+    first, second = planes.known_frames.T
+    found = poses[first] @ inverse(poses[second])
+    error = np.empty((len(found), 6))
+    error[:, :3] = vector_from_rotation(found[:, :3, :3] @ planes.known_poses[:, :3, :3].transpose(0, 2, 1))
+    error[:, 3:] = found[:, :3, 3] - planes.known_poses[:, :3, 3]
+    by = planes.whitening @ relative_jacobian(found)
+    error = (planes.whitening @ error[..., None])[..., 0]
+    information, slopes = by.transpose(0, 2, 1) @ by, (error[:, None] @ by)[:, 0]
+    for frames, block, slope in zip(planes.known_frames.tolist(), information, slopes, strict=True):
+        for k, a in enumerate(frames):
+            rows = slice(6 * a, 6 * a + 6)
+            gradient[rows] += slope[6 * k : 6 * k + 6]
+            for n, b in enumerate(frames):
+                cameras[rows, 6 * b : 6 * b + 6] += block[6 * k : 6 * k + 6, 6 * n : 6 * n + 6]
+    return float(np.square(error).sum())
 
 
 def eliminated(linear: Linear, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .estimate import Estimate
-from .rotations import cross_matrix
+from .rotations import relative_jacobian
 
 LEAST_INFORMATION = 1e-9  # of the largest eigenvalue; what is told less is not told
 
@@ -44,14 +44,12 @@ def joint_covariance(found: Estimate, poses: np.ndarray) -> np.ndarray:
     return covariance
 
 
-def relative_covariance(joint: np.ndarray, i_from_j: np.ndarray, i: int, j: int) -> np.ndarray:
-    """(6, 6) of turn and shift of frame ``j`` in frame ``i``; ``joint`` as of `joint_covariance`."""
-    both = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in (i, j)])
-    by = np.zeros((6, 12))
-    by[:, :6] = np.eye(6)
-    by[3:, :3] = -cross_matrix(i_from_j[:3, 3])
-    by[:3, 6:9] = by[3:, 9:] = -i_from_j[:3, :3]
-    return by @ joint[np.ix_(both, both)] @ by.T
+def relative_covariances(joint: np.ndarray, i_from_j: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """(K, 6, 6) of turn and shift of frames ``j`` in frames ``i``; ``joint`` as of `joint_covariance`."""
+    own = np.arange(6)
+    both = np.concatenate([6 * i[:, None] + own, 6 * j[:, None] + own], axis=1)
+    by = relative_jacobian(i_from_j)
+    return by @ joint[both[:, :, None], both[:, None]] @ by.transpose(0, 2, 1)
 
 
 def inverted(information: np.ndarray) -> np.ndarray:

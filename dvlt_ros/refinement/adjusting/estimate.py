@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from ..tracking.observations import OUTLIER, RAYLEIGH_MEDIAN, Observations
+from ..tracking.observations import OUTLIER, RAYLEIGH_MEDIAN, Observations, parallax
 from .adjustment import ENOUGH, adjust
 from .problem import Solution
 from .start import MIN_SUPPORT, Start
@@ -31,31 +32,56 @@ class Estimate:
     cost: float  # of all sights in all frames, comparable between starts
     assumed_px: float  # deviation of a sight before the sights have shown theirs
 
-    @property
+    @cached_property
     def reference(self) -> int:
         return self.placed[int(self.sights.mask[:, self.placed].sum(axis=0).argmax())]
 
-    @property
+    @cached_property
     def fits(self) -> np.ndarray:
         """(P, S) sights that agree with the solution."""
-        return np.nan_to_num(self.errors_px, nan=np.inf) < OUTLIER * self.sights.deviation_px
+        fits: np.ndarray = self.errors_px < OUTLIER * self.sights.deviation_px  # NaN does not
+        return fits
 
-    @property
+    @cached_property
     def moves(self) -> np.ndarray:
         """(P,) tracks that no point explains, though enough frames see them, even if sights are as bad as assumed."""
-        is_off = np.nan_to_num(self.errors_px) > OUTLIER * self.assumed_px
+        is_off = self.errors_px > OUTLIER * self.assumed_px
         seen = self.sights.mask.sum(axis=1)
         moves: np.ndarray = (seen >= MIN_SIGHTS) & (2 * is_off.sum(axis=1) > seen)
         return moves
 
-    @property
+    @cached_property
     def inlier_share(self) -> float:
         return float(self.fits.sum() / max(self.sights.mask.sum(), 1))
 
-    @property
+    @cached_property
     def residual_px(self) -> float:
         """Median over the sights."""
-        return float(np.nanmedian(self.errors_px))
+        return float(np.median(self.errors_px[self.sights.mask]))
+
+    @cached_property
+    def parallax(self) -> np.ndarray:
+        """(P,) largest angle in radians between the first ray of each track and another."""
+        return parallax(self.sights.seen, self.sights.mask, self.solution)
+
+    @cached_property
+    def depths(self) -> np.ndarray:
+        """(P, S) of the points in the frames' cameras."""
+        pose = self.solution.cam_from_window
+        depths: np.ndarray = (pose[:, 2, :3] @ self.solution.points.T + pose[:, 2, 3:]).T
+        return depths
+
+    @cached_property
+    def depth_deviation(self) -> np.ndarray:
+        """(P,) standard deviations of the logarithms of the points' depths: what a sight's error is to the parallax,
+        and what was known of the depth before."""
+        information = np.square(np.maximum(self.parallax, 1e-4) * self.sights.focal / self.sights.deviation_px)
+        known = self.sights.known_depth
+        if known is not None:
+            told = np.where(np.isfinite(known.depth), known.deviation, np.inf).min(axis=1)
+            information = np.maximum(information, 1 / np.square(told))  # not the sum: the same sights may be in both
+        deviation: np.ndarray = 1 / np.sqrt(information)
+        return deviation
 
 
 def estimated(sights: Observations, start: Start, rounds: int, enough: float = ENOUGH) -> Estimate | None:

@@ -6,15 +6,14 @@ Together they are the sliding window of visual odometry: what the frames that ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
-from ..tracking.observations import KnownDepth, Observations, parallax
+from ..tracking.observations import KnownDepth, Observations
 from ..window import Landmarks, same_pixels
-from .covariance import joint_covariance, relative_covariance
+from .covariance import joint_covariance, relative_covariances
 from .estimate import Estimate
 from .problem import KnownPose
 from .rotations import inverse
@@ -39,46 +38,36 @@ class Memory:
 NOTHING = Memory({}, {}, {})
 
 
-def remembered(found: Estimate, numbers: Sequence[int]) -> Memory:
-    """``numbers``: of the window's frames."""
+def remembered(found: Estimate, seen: Sequence[Landmarks], numbers: Sequence[int]) -> Memory:
+    """``seen``: its landmarks; ``numbers``: of the window's frames."""
     poses = {numbers[s]: found.solution.cam_from_window[s] for s in found.placed}
     known = {(numbers[pose.i], numbers[pose.j]): pose for pose in relative_poses(found)}
-    return Memory(poses, known, dict(zip(numbers, landmarks(found), strict=True)))
+    return Memory(poses, known, dict(zip(numbers, seen, strict=True)))
 
 
-def relative_poses(found: Estimate) -> Iterator[KnownPose]:
+def relative_poses(found: Estimate) -> list[KnownPose]:
     """Each placed frame's pose against the next one's, with what the tracks leave open but for the unit."""
     poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[found.reference])
     extent = np.linalg.norm(poses[:, :3, 3], axis=1).max()
     least = np.square([LEAST_TURN] * 3 + [max(LEAST_SHIFT * extent, 1e-9)] * 3)
-    joint = joint_covariance(found, poses)
-    for i, j in pairwise(found.placed):
-        i_from_j = poses[i] @ inverse(poses[j])
-        covariance = AGAIN * relative_covariance(joint, i_from_j, i, j) + np.diag(least)
-        yield KnownPose(i, j, i_from_j, np.linalg.inv(np.linalg.cholesky(covariance)))
+    first, second = np.array(found.placed[:-1]), np.array(found.placed[1:])
+    i_from_j = poses[first] @ inverse(poses[second])
+    covariance = AGAIN * relative_covariances(joint_covariance(found, poses), i_from_j, first, second) + np.diag(least)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+    return [KnownPose(*parts) for parts in zip(first.tolist(), second.tolist(), i_from_j, whitening, strict=True)]
 
 
-def landmarks(found: Estimate) -> Iterator[Landmarks]:
+def landmarks(found: Estimate) -> tuple[Landmarks, ...]:
     """Of each frame, the points that hold, in the solution's unit, and where it sees what moves."""
-    deviation = depth_deviations(found)
-    fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (deviation < LARGEST_DEVIATION)[:, None]
-    for s, cam_from_window in enumerate(found.solution.cam_from_window):
-        points = found.solution.points @ cam_from_window[:3, :3].T + cam_from_window[:3, 3]
-        chosen = fits[:, s] & (points[:, 2] > 0)
-        moving = found.sights.pixels[found.moves & found.sights.mask[:, s], s]
-        yield Landmarks(found.sights.pixels[chosen, s], points[chosen], deviation[chosen], moving)
-
-
-def depth_deviations(found: Estimate) -> np.ndarray:
-    """(P,) standard deviations of the logarithms of the points' depths: what a sight's error is to the parallax, and
-    what was known of the depth before."""
-    angles = parallax(found.sights.seen, found.sights.mask, found.solution)
-    information = np.square(np.maximum(angles, 1e-4) * found.sights.focal / found.sights.deviation_px)
-    known = found.sights.known_depth
-    if known is not None:
-        told = np.where(np.isfinite(known.depth), known.deviation, np.inf).min(axis=1)
-        information = np.maximum(information, 1 / np.square(told))  # not the sum: the same sights may be in both
-    return 1 / np.sqrt(information)
+    known = (found.fits.sum(axis=1) >= 2) & (found.depth_deviation < LARGEST_DEVIATION)
+    chosen = found.fits & known[:, None] & (found.depths > 0)
+    moving = found.sights.mask & found.moves[:, None]
+    pixels, pose = found.sights.pixels, found.solution.cam_from_window
+    points = found.solution.points @ pose[:, :3, :3].transpose(0, 2, 1) + pose[:, None, :3, 3]  # (S, P, 3)
+    return tuple(
+        Landmarks(pixels[own, s], points[s, own], found.depth_deviation[own], pixels[moving[:, s], s])
+        for s, own in enumerate(chosen.T)
+    )
 
 
 def recalled(sights: Observations, memory: Memory, numbers: Sequence[int]) -> KnownDepth:
@@ -109,15 +98,12 @@ def with_recalled_depth(sights: Observations, memory: Memory, numbers: Sequence[
 
 def going_on(found: Estimate, memory: Memory, numbers: Sequence[int]) -> Estimate:
     """The estimate with what the window before knows in its sights, as priors; as it is if that is too little."""
-    sights, points = found.sights, found.solution.points
-    known_depth = recalled(sights, memory, numbers)
+    sights, known_depth = found.sights, recalled(found.sights, memory, numbers)
     depth, deviation = known_depth.depth, known_depth.deviation
-    local = np.einsum("sj,pj->ps", found.solution.cam_from_window[:, 2, :3], points)
-    local += found.solution.cam_from_window[:, 2, 3]
-    both = np.isfinite(depth) & (local > 0) & found.fits
+    both = np.isfinite(depth) & (found.depths > 0) & found.fits
     if both.sum() < MIN_LANDMARKS:
         return found
-    unit = float(np.median(local[both] / depth[both]))  # of this window, per unit of the one before
+    unit = float(np.median(found.depths[both] / depth[both]))  # of this window, per unit of the one before
     place = {number: s for s, number in enumerate(numbers)}
     known = tuple(
         replace(pose.scaled(unit), i=place[a], j=place[b])

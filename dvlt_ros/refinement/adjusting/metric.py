@@ -35,10 +35,8 @@ def in_metres(found: Estimate, priors: Sequence[PosePrior], focal_weight: float)
     adjusted = replace(found, solution=solution, errors_px=errors)
     if adjusted.residual_px > WORST_FIT * found.residual_px:
         return found, np.nan, f"the known poses leave the tracks {adjusted.residual_px:.1f} pixels away"
-    local = np.einsum("sj,pj->ps", solution.cam_from_window[:, 2, :3], solution.points)
-    local += solution.cam_from_window[:, 2, 3]
-    both = adjusted.fits & np.isfinite(found.sights.depth) & (local > 0)
-    return adjusted, float(np.median(local[both] / found.sights.depth[both])), ""
+    both = adjusted.fits & np.isfinite(found.sights.depth) & (adjusted.depths > 0)
+    return adjusted, float(np.median(adjusted.depths[both] / found.sights.depth[both])), ""
 
 
 def told_scale(found: Estimate, priors: Sequence[PosePrior]) -> tuple[float, float]:

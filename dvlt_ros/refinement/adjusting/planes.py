@@ -33,12 +33,10 @@ def told_apart(found: Estimate, sights: Observations, starts: Iterable[Start]) -
 
 def depth_spread(found: Estimate) -> float:
     """Median deviation of the logarithms of the points' depths over the network's, whatever the unit."""
-    pose = found.solution.cam_from_window
-    depth = found.solution.points @ pose[:, 2, :3].T + pose[:, 2, 3]
-    both = found.fits & (depth > 0) & (found.sights.depth > 0)
+    both = found.fits & (found.depths > 0) & (found.sights.depth > 0)
     if not both.any():
         return np.inf
-    ratio = np.log(depth[both] / found.sights.depth[both])
+    ratio = np.log(found.depths[both] / found.sights.depth[both])
     return float(np.median(np.abs(ratio - np.median(ratio))))
 
 

@@ -52,3 +52,12 @@ def orthogonal(transforms: np.ndarray) -> np.ndarray:
 def turn_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Angle in radians (...) between rotations (..., 3, 3)."""
     return np.linalg.norm(vector_from_rotation(np.swapaxes(a, -1, -2) @ b), axis=-1)
+
+
+def relative_jacobian(i_from_j: np.ndarray) -> np.ndarray:
+    """(K, 6, 12): of the turns and shifts of (K, 4, 4) by small turns and shifts of frames i and j, on their left."""
+    by = np.zeros((len(i_from_j), 6, 12))
+    by[:, range(6), range(6)] = 1.0
+    by[:, 3:, :3] = -cross_matrix(i_from_j[:, :3, 3])
+    by[:, :3, 6:9] = by[:, 3:, 9:] = -i_from_j[:, :3, :3]
+    return by
