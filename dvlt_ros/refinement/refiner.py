@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -196,8 +196,10 @@ class WindowRefiner:
         thorough = tracks.far_apart or self._memory is NOTHING
         likely = likely_estimates(sights, self._likely(frames, sights, poses), thorough)
         limit.took("adjustment", count)
-        costly = () if reason else in_time(essential_starts(sights, poses, MOST_STARTS), count, limit)
-        found = best_estimate(sights, likely, costly, thorough)
+        starts = None if reason else essential_starts(sights, poses, MOST_STARTS)
+        costly = in_time(starts, count, limit)
+        found = best_estimate(sights, likely, costly, thorough, tracks.far_apart)
+        costly.close()  # the time of the start that ended the search counts, too
         if found is None:
             return Attempt(tracks, Verdict("too few tracks", "no two frames share enough"))
         if not limit.allows("check", count, (("depth", count),)):
@@ -228,15 +230,17 @@ class WindowRefiner:
         yield Start("the network", poses)
 
 
-def in_time(starts: Iterator[Start], frames: int, limit: TimeLimit) -> Iterator[Start]:
-    """Those that the limit allows; whoever asks for them adjusts each before the next."""
+def in_time(starts: Iterator[Start] | None, frames: int, limit: TimeLimit) -> Generator[Start]:
+    """Those that the limit allows; whoever asks for them adjusts each before the next. None: there are none."""
     following: tuple[tuple[Part, int], ...] = (("check", frames), ("depth", frames))
-    while limit.allows("another start", frames, following):
+    while starts is not None and limit.allows("another start", frames, following):
         start = next(starts, None)
         if start is None:
             return
-        yield start
-        limit.took("another start", frames)
+        try:
+            yield start
+        finally:
+            limit.took("another start", frames)
 
 
 def is_worth_matching(attempt: Attempt) -> bool:

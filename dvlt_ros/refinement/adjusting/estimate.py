@@ -130,17 +130,22 @@ def likely_estimates(sights: Observations, starts: Iterable[Start], thorough: bo
 
 
 def best_estimate(
-    sights: Observations, likely: Sequence[Estimate], costly: Iterable[Start], thorough: bool
+    sights: Observations, likely: Sequence[Estimate], costly: Iterable[Start], thorough: bool, far_apart: bool
 ) -> Estimate | None:
     """The cheapest of the likely ones, and of what costly starts lead to where none of those is good.
 
-    If ``thorough``, all starts are tried, and the promising ones are adjusted to their ends before they are compared.
+    If ``thorough``, costly starts are tried in any case, and the promising ones of all are adjusted to their ends
+    before they are compared. Frames that are ``far_apart`` deceive more often: a good start does not end the search.
     """
     tried = list(likely)
     if thorough or not any(is_good(found) for found in tried):
-        enough = ROUGHLY if thorough else ENOUGH
-        others = [estimated(sights, start, FIRST_ROUNDS, enough) for start in costly]
-        tried += [found for found in others if found is not None]
+        for start in costly:
+            found = estimated(sights, start, FIRST_ROUNDS, ROUGHLY if thorough else ENOUGH)
+            if found is None:
+                continue
+            tried.append(found)
+            if is_good(found) and not far_apart:
+                break
     if thorough and tried:
         most = PROMISING * min(found.cost for found in tried)
         tried = [to_its_end(sights, found) for found in tried if found.cost <= most]

@@ -21,6 +21,7 @@ PNP_ROUNDS = 60
 LOOSE = 1.5  # tolerances, for points that are not adjusted yet
 GOOD_PARALLAX = np.radians(4.0)
 RESCALES, MOST_RESCALE = 4, 5.0
+MOST_GROWTH = 1.5  # of the placed frames, before they are adjusted
 SETTLING_ROUNDS, SETTLED = 4, 5e-3  # of an adjustment in between, and the relative decrease of the cost that ends it
 
 
@@ -87,10 +88,11 @@ def begun(network: np.ndarray, i: int, j: int, j_from_i: np.ndarray) -> tuple[np
 def grown(
     name: str, sights: Observations, poses: np.ndarray, placed: list[int], network: np.ndarray, settle: bool
 ) -> Start:
-    """The other frames, each placed by the points that those before it see; ``settle``: adjusted in between."""
+    """The other frames, each placed by the points that those before it see; ``settle``: adjusted in between, whenever
+    half as many again are placed or a frame sees few of the points."""
     poses, placed = in_networks_unit(sights, poses, placed), list(placed)
     points, known = settled(sights, poses, placed, settle)
-    tried: set[int] = set()
+    due, tried = MOST_GROWTH * len(placed), set[int]()
     while left := [s for s in range(len(poses)) if s not in placed and s not in tried]:
         support = (sights.mask & known[:, None]).sum(axis=0)
         chosen = max(left, key=lambda s: int(support[s]))
@@ -103,8 +105,9 @@ def grown(
         placed.append(chosen)
         tried.clear()
         rest = [int(support[s]) for s in left if s != chosen]
-        if settle or (rest and min(rest) < ENOUGH_SUPPORT):
+        if rest and (min(rest) < ENOUGH_SUPPORT or (settle and len(placed) >= due)):
             points, known = settled(sights, poses, placed, settle)
+            due = MOST_GROWTH * len(placed)
     return Start(name, completed(poses, placed, network))
 
 
@@ -112,13 +115,13 @@ def settled(
     sights: Observations, poses: np.ndarray, placed: list[int], adjusted: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, 3) of the placed frames, and which are known (P,); with ``adjusted`` poses change in place."""
-    inner = sights.within(placed)
+    inner = sights.of_frames(placed)
     known = inner.mask.sum(axis=1) >= 2
     points, used = np.zeros((len(known), 3)), inner.select(known)
-    solution = Solution(poses, used.triangulated(poses))
+    solution = Solution(poses[placed], used.triangulated(poses[placed]))
     if adjusted and known.any():
-        solution = adjust(used.problem(placed[0]), solution, SETTLING_ROUNDS, SETTLED)
-        poses[placed] = solution.cam_from_window[placed]
+        solution = adjust(used.problem(0), solution, SETTLING_ROUNDS, SETTLED)
+        poses[placed] = solution.cam_from_window
     points[known] = solution.points
     fits = np.nanmax(used.errors_px(solution), axis=1, initial=0.0) < 2 * LOOSE * 3 * sights.deviation_px
     known[known] = fits
@@ -127,13 +130,13 @@ def settled(
 
 def in_networks_unit(sights: Observations, poses: np.ndarray, placed: list[int]) -> np.ndarray:
     """Shifts between the placed frames made so long that points are as deep as the network says."""
-    inner, poses = sights.within(placed), poses.copy()
+    inner, poses = sights.of_frames(placed), poses.copy()
     inner = inner.select(inner.mask.sum(axis=1) >= 2)
     first_from_window = poses[placed[0]].copy()
     poses[placed] = poses[placed] @ inverse(first_from_window)
     for _ in range(RESCALES):
-        points = inner.triangulated(poses)
-        local = poses[:, 2, :3] @ points.T + poses[:, 2, 3:]
+        points = inner.triangulated(poses[placed])
+        local = poses[placed, 2, :3] @ points.T + poses[placed, 2, 3:]
         usable = inner.mask.T & (local > 0) & np.isfinite(inner.depth.T)
         if not usable.any():
             break

@@ -16,13 +16,13 @@ MAX_TRACKS = 130
 REFILL_BELOW = 0.85  # of MAX_TRACKS
 MIN_DISTANCE = 0.03  # of the width, between tracks
 MIN_QUALITY = 0.01  # of the strongest corner
-BLOCK = 13  # pixels
+BLOCK = 11  # pixels
 LEVELS = 4
 BACKWARD_LEVELS = 1  # it begins where the track was, a small error away from where it ends
 MAX_BACK_ERROR = 0.5  # pixels
 USUAL_MEAN, USUAL_SPREAD = 118.0, 50.0  # grey values that every image is brought to: exposure may change
 MIN_SPREAD = 4.0  # grey values; an image with less shows nothing
-CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 0.02)
+CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 0.03)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,14 @@ class Observations:
         mask[:, frames] = self.mask[:, frames]
         return replace(self, mask=mask, depth=np.where(mask, self.depth, np.nan))
 
+    def of_frames(self, frames: list[int]) -> Observations:
+        """Some frames alone, without known poses."""
+        parts = {name: getattr(self, name)[:, frames] for name in ("pixels", "mask", "seen", "depth")}
+        known = self.known_depth
+        if known is not None:
+            known = KnownDepth(known.depth[:, frames], known.deviation[:, frames])
+        return replace(self, **parts, known=(), known_depth=known)
+
     @property
     def tolerance(self) -> float:
         """Of a sight, in normalised coordinates."""
