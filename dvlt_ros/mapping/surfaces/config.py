@@ -18,7 +18,7 @@ class SurfacesConfig:
         "metres are unknown", 0.0, 10.0,
     )  # fmt: skip
     max_blocks: int = parameter(
-        40_000, "the volume keeps at most so many blocks of 8 x 8 x 8 voxels, 3.7 kB each; the farthest are dropped "
+        40_000, "the volume keeps at most so many blocks of 8 x 8 x 8 voxels, 4.1 kB each; the farthest are dropped "
         "first", 100, 10_000_000, expert=True,
     )  # fmt: skip
     max_keyframes: int = parameter(

@@ -13,7 +13,20 @@ from itertools import product
 import numpy as np
 
 from ...geometry import every, pixel_axes
-from .volume import DISTANCE_UNIT, EDGE, MIN_WEIGHT, UNSEEN, VOXEL_BITS, VOXELS, WEIGHT_UNIT, Volume, voxel_places
+from .volume import (
+    BESIDE_SUPPORT,
+    DISTANCE_UNIT,
+    EDGE,
+    MAX_SUPPORT,
+    MIN_WEIGHT,
+    SURE_SUPPORT,
+    UNSEEN,
+    VOXEL_BITS,
+    VOXELS,
+    WEIGHT_UNIT,
+    Volume,
+    voxel_places,
+)
 
 TRUNCATION = 3.0  # voxels before a surface
 BEHIND = 2.0  # voxels behind it: walls of four voxels keep both of their sides
@@ -22,6 +35,7 @@ FULL_WEIGHT = 60.0  # voxels; surfaces at this distance count half
 MAX_WEIGHT = 30.0  # new observations keep changing the field
 BEND = 0.04  # of the inverse depth over three pixels, relative: an edge
 DOUBT = 0.5  # of the weight stays where something is seen through: what moves away is gone after a few frames
+AT_SURFACE = 0.5  # voxels: a surface passes through a voxel whose centre is half of one before it
 HELD = np.float32(0.5 * DISTANCE_UNIT)  # below this mean a voxel belongs to a surface
 OFFSETS = voxel_places() + 0.5
 FREE_RAYS = 12  # along the shorter side of the image, which look for free blocks
@@ -251,7 +265,10 @@ def _average(
     weight = table.trust.take(seen_by) * _clipped((distance + np.float32(BEHIND)) / np.float32(BEHIND - 1), TINY, 1)
     before, mean = weights.take(voxels).astype(np.float32), distances.take(voxels).astype(np.float32)
     through = np.flatnonzero((distance > TRUNCATION) & (mean < HELD))
-    before[through[table.is_surface.take(seen_by.take(through))]] *= np.float32(DOUBT)
+    through = through[table.is_surface.take(seen_by.take(through))]
+    before[through] *= np.float32(DOUBT)
+    held = np.flatnonzero(distance < np.float32(AT_SURFACE))
+    is_news = _count_support(volume, voxels.take(through), voxels.take(held))
     weight += before
     share = 1 - before / weight
     change = np.minimum(distance * np.float32(DISTANCE_UNIT / TRUNCATION), DISTANCE_UNIT)
@@ -262,6 +279,7 @@ def _average(
     np.abs(change, out=change)
     change *= np.abs(mean) <= np.float32(DISTANCE_UNIT / TRUNCATION)
     change += np.float32(DISTANCE_UNIT) * ((before < MIN_WEIGHT) & (weight >= MIN_WEIGHT))
+    change[held] += np.float32(DISTANCE_UNIT) * is_news
     first = np.concatenate([[0], 1 + np.flatnonzero(block[1:] != block[:-1])])  # voxel of each block
     volume.change[rows.take(block.take(first))] += np.add.reduceat(change, first)
     np.minimum(weight, np.float32(WEIGHT_UNIT * MAX_WEIGHT), out=weight)
@@ -271,3 +289,12 @@ def _average(
     shade = colors.take(voxels, axis=0).astype(np.float32)
     shade += share[:, None] * (table.colors.take(seen_by.take(near), axis=0) - shade)
     colors[voxels] = (shade + np.float32(0.5)).astype(np.uint8)
+
+
+def _count_support(volume: Volume, through: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of the flat voxels ``held`` (N,) are believed from now on; ``through``: those looked through."""
+    support = volume.support.reshape(-1)
+    support[through] >>= 1
+    count = np.minimum(support.take(held), np.uint8(MAX_SUPPORT - 1)) + np.uint8(1)
+    support[held] = count
+    return (count == BESIDE_SUPPORT) | (count == SURE_SUPPORT)

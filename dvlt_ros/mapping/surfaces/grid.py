@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from .fusion import TRUNCATION
-from .volume import DISTANCE_UNIT, EDGE, MIN_WEIGHT, UNSEEN, Volume, places_of
+from .fusion import AT_SURFACE, TRUNCATION
+from .volume import BESIDE_SUPPORT, DISTANCE_UNIT, EDGE, MIN_WEIGHT, SURE_SUPPORT, UNSEEN, Volume, places_of
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
-SURFACE = 0.5 * DISTANCE_UNIT / TRUNCATION  # the surface passes through a voxel whose centre is half of one before it
+DOUBTFUL, LIKELY = 1, 2  # of a column: a surface that too few views agree on; enough only beside an occupied cell
+SURFACE = AT_SURFACE * DISTANCE_UNIT / TRUNCATION
 LOW_LAYERS = 4  # a free cell is seen to be free as low as this many voxels above the lowest height
 FLOOR_SHARE = 0.2  # the lowest of all level surfaces with this share of the largest one is the floor
 FLOOR_BIN = 2.0  # voxels
@@ -73,7 +75,7 @@ class GridBuilder:
         cells[tuple((places - lowest).T)] = piles
         block = self._volume.block_size
         from_above = cells.transpose(1, 3, 0, 2).reshape(rows * EDGE, columns * EDGE)
-        return Grid(from_above, self._volume.voxel_size, (lowest[0] * block, lowest[1] * block), self.floor)
+        return Grid(_decided(from_above), self._volume.voxel_size, (lowest[0] * block, lowest[1] * block), self.floor)
 
     def _carry_over(self) -> None:
         """Rows of blocks that still exist; empty ones for new blocks."""
@@ -110,11 +112,22 @@ class GridBuilder:
         used = np.flatnonzero(in_band.any(axis=1))
         in_band, is_low = in_band[used], above[used] <= self.band.lowest + LOW_LAYERS * self._volume.voxel_size
         rows, shape = self._volume.rows_of(keys[used]), (len(used), EDGE, EDGE, EDGE)
-        is_surface = (self._volume.distance[rows] < SURFACE).reshape(shape)
         is_known = (self._volume.weight[rows] >= MIN_WEIGHT).reshape(shape) & in_band[:, None, None]
-        is_free = (is_known & ~is_surface & is_low[:, None, None]).any(axis=3)
-        cells[used] = np.where((is_known & is_surface).any(axis=3), OCCUPIED, np.where(is_free, FREE, UNKNOWN))
+        is_below = (self._volume.distance[rows] < SURFACE).reshape(shape)
+        is_surface = is_known & is_below
+        is_free = (is_known & ~is_below & is_low[:, None, None]).any(axis=3)
+        support = np.where(is_surface, self._volume.support[rows].reshape(shape), np.uint8(0)).max(axis=3)
+        of_surface = np.where(support >= SURE_SUPPORT, OCCUPIED, np.where(support >= BESIDE_SUPPORT, LIKELY, DOUBTFUL))
+        cells[used] = np.where(is_surface.any(axis=3), of_surface, np.where(is_free, FREE, UNKNOWN))
         return cells
+
+
+def _decided(cells: np.ndarray) -> np.ndarray:
+    """Likely cells are occupied beside an occupied one; else they are unknown, as doubtful ones are."""
+    is_beside = cv2.dilate((cells == OCCUPIED).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    decided = np.where((cells == LIKELY) & is_beside, np.int8(OCCUPIED), cells)
+    decided[(decided == LIKELY) | (decided == DOUBTFUL)] = UNKNOWN
+    return decided
 
 
 def _heights(volume: Volume, keys: np.ndarray) -> np.ndarray:

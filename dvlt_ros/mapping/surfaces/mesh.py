@@ -111,6 +111,7 @@ def _sides(volume: Volume, rows: np.ndarray) -> np.ndarray:
     """(R, 512) uint8 of rows (R,): on which side of the surface each voxel is."""
     sides = np.where(volume.distance[rows] < 0, np.uint8(INSIDE), np.uint8(OUTSIDE))
     sides[volume.weight[rows] < MIN_WEIGHT] = UNKNOWN
+    sides[(sides == INSIDE) & ~volume.believed(rows)] = UNKNOWN
     return sides
 
 

@@ -44,8 +44,9 @@ def octomap(volume: Volume) -> bytes:
 
 
 def _known_voxels(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (N,) and states (N,) of all voxels that more than one view has seen."""
+    """Codes (N,) and states (N,) of all voxels that more than one view has seen; without surfaces that are doubtful."""
     is_known = volume.weight[volume.rows] >= MIN_WEIGHT
+    is_known &= (volume.distance[volume.rows] >= SURFACE) | volume.believed(volume.rows)
     block, voxel = np.nonzero(is_known)
     places = EDGE * places_of(volume.keys)[block] + voxel_places()[voxel] + EDGE * HALF_OF_BLOCKS
     distance = volume.distance[volume.rows][is_known]

@@ -16,6 +16,9 @@ KEPT_SHARE = 0.95  # of a full volume: dropping one block at a time would need a
 DISTANCE_UNIT = 32_000  # the truncation; halves would be converted several times more slowly than integers
 WEIGHT_UNIT = 1000  # one observation from close by
 MIN_WEIGHT = 1.25 * WEIGHT_UNIT  # of a voxel that mesh and grid know: more than one view has seen it
+SURE_SUPPORT = 3  # views that must each have seen a surface in a voxel, whatever their mean is
+BESIDE_SUPPORT = 2  # enough beside others that are sure
+MAX_SUPPORT = 255
 VISIBLE_CHANGE = 0.02 * DISTANCE_UNIT * 2 * EDGE**2  # of a block: two layers of its voxels by 2 % of the truncation
 MAX_FREE_WEIGHT = 20.0 * WEIGHT_UNIT
 FREE_BLOCKS = 4  # of them are kept per block with voxels, 12 bytes each
@@ -36,6 +39,7 @@ class Volume:
         self.rows = np.empty(0, np.int64)  # (B,), of each key
         self.distance = np.zeros((FIRST_ROOM, VOXELS), np.int16)  # in DISTANCE_UNIT
         self.weight = np.zeros((FIRST_ROOM, VOXELS), np.uint16)  # in WEIGHT_UNIT; 0: never observed
+        self.support = np.zeros((FIRST_ROOM, VOXELS), np.uint8)  # views that each saw a surface there
         self.color = np.zeros((FIRST_ROOM, VOXELS, 3), np.uint8)
         self._free_keys = np.empty(0, np.int64)  # (F,), ascending: blocks without surfaces that were seen to be free
         self._free_weights = np.empty(0, np.float32)  # in WEIGHT_UNIT
@@ -49,7 +53,7 @@ class Volume:
     @property
     def num_bytes(self) -> int:
         """Of the arrays; they grow by doubling."""
-        fields = (self.keys, self.rows, self.distance, self.weight, self.color, self.change)
+        fields = (self.keys, self.rows, self.distance, self.weight, self.support, self.color, self.change)
         arrays: list[np.ndarray] = [*fields, self._free_keys, self._free_weights]
         return sum(array.nbytes for array in arrays)
 
@@ -68,6 +72,16 @@ class Volume:
             return np.full(keys.shape, UNSEEN, np.int64)
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[places] == keys, self.rows[places], UNSEEN)
+
+    def believed(self, rows: np.ndarray) -> np.ndarray:
+        """(R, 512) bool of rows (R,): voxels in which enough views have seen a surface, fewer beside others of a block.
+
+        Nobody who walks is seen as often in one place, and a mean of one view that sees a surface with one that looks
+        through is no surface.
+        """
+        support = self.support[rows]
+        least = np.where(support.max(axis=1) >= SURE_SUPPORT, BESIDE_SUPPORT, SURE_SUPPORT)
+        return np.asarray(support >= least[:, None])
 
     def allocate(self, keys: np.ndarray) -> None:
         """Adds those of the blocks, ascending, that do not exist yet; what was seen to be free begins as free space."""
@@ -117,7 +131,7 @@ class Volume:
         kept = np.sort(order[:count])
         self._dropped.append(self.keys[order[count:]])
         rows = self.rows[kept]
-        for array in (self.distance, self.weight, self.color, self.change):
+        for array in (self.distance, self.weight, self.support, self.color, self.change):
             array[1 : count + 1] = array[rows]  # the right side is a copy
             array[count + 1 : len(self) + 1] = 0
         self.keys, self.rows = self.keys[kept], 1 + np.arange(count)
@@ -137,9 +151,9 @@ class Volume:
         if count <= room:
             return
         more = max(count, 2 * room) - room
-        self.distance, self.weight, self.color, self.change = (
+        self.distance, self.weight, self.support, self.color, self.change = (
             np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
-            for array in (self.distance, self.weight, self.color, self.change)
+            for array in (self.distance, self.weight, self.support, self.color, self.change)
         )
 
 

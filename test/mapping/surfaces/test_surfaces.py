@@ -108,6 +108,28 @@ def test_who_comes_to_a_free_place_is_not_in_the_mesh_at_once(surfaces):
     assert not in_person(surfaces.mesh().vertices).any()
 
 
+@pytest.mark.parametrize("step_m", [0.25, 0.4, 0.6])
+def test_who_walks_past_leaves_no_trace_even_where_nobody_looks_again(surfaces, step_m):
+    for step in range(6):
+        middle = (step - 2.5) * step_m
+        surfaces.fuse(view(pose(0.1 * step), [((1.4, middle - 0.2, 0.0), (1.8, middle + 0.2, 1.2))]))
+    vertices = surfaces.mesh().vertices
+    assert not ((vertices[:, 0] > 1.3) & (vertices[:, 0] < 2.0) & (vertices[:, 2] > 0.1)).any()
+    grid = surfaces.grid(BAND)
+    first, last = (int((x - grid.origin[0]) // grid.resolution) for x in (1.3, 2.0))
+    assert not (grid.cells[:, first:last] == OCCUPIED).any()
+
+
+def test_what_two_views_alone_have_seen_is_unknown_and_a_third_one_makes_it_an_obstacle(surfaces):
+    before = PERSON[0][0] + 0.02, 0.0
+    drive(surfaces, [PERSON], count=2)
+    assert cell_at(surfaces.grid(BAND), before) == UNKNOWN
+    assert not in_person(surfaces.mesh().vertices).any()
+    surfaces.fuse(view(pose(0.2), [PERSON]))
+    assert cell_at(surfaces.grid(BAND), before) == OCCUPIED
+    assert in_person(surfaces.mesh().vertices).any()
+
+
 def test_pixels_without_trust_say_nothing(surfaces):
     nothing = view(pose())
     surfaces.fuse(DepthView(np.full_like(nothing.depth, np.nan), nothing.colors, INTRINSICS, pose()))
