@@ -87,8 +87,9 @@ def fit_cameras(
         w = w / w.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
         d, o = (torch.where(usable.unsqueeze(1), x, 0.0) for x in (d, o))
 
-        pixels, from_pixels = _normalized_pixels(height, width, like=d)
-        matrix, gram = _fit_linear(samples(pixels), d, w)
+        from_pixels = _normalization(height, width, like=d)
+        pixels = rotate(from_pixels, homogeneous(pixel_centers(height, width, like=d)[rows, cols]))
+        matrix, gram = _fit_linear(pixels.reshape(1, -1, 3).mT.contiguous(), d, w)
         rotation, normalized = _decompose(matrix)
         if intrinsics is None:
             intrinsics = torch.linalg.inv(from_pixels) @ normalized
@@ -199,12 +200,11 @@ def _moment(outer: Tensor, w: Tensor) -> Tensor:
     return (w.unsqueeze(1) @ outer).view(-1, 3, 3)
 
 
-def _normalized_pixels(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Homogeneous pixels scaled to about [-1, 1], (H, W, 3), and the matrix that makes them of plain ones."""
+def _normalization(height: int, width: int, like: Tensor) -> Tensor:
+    """The matrix (3, 3) that scales homogeneous pixels to about [-1, 1]."""
     scale = 2.0 / max(height, width)
     rows = [[scale, 0, -scale * width / 2], [0, scale, -scale * height / 2], [0, 0, 1]]
-    from_pixels = torch.tensor(rows, device=like.device, dtype=like.dtype)
-    return rotate(from_pixels, homogeneous(pixel_centers(height, width, like))), from_pixels
+    return torch.tensor(rows, device=like.device, dtype=like.dtype)
 
 
 def _grid(size: int, stride: int) -> slice:

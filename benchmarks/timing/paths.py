@@ -27,6 +27,7 @@ class Path(Protocol):
     def begin(self, features: Features) -> State: ...
     def run(self, state: State, num_steps: int) -> State: ...
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction: ...
+    def run_and_decode(self, state: State, num_steps: int, views: Sequence[int] | None = None) -> Prediction: ...
 
 
 class Eager:
@@ -60,6 +61,9 @@ class Eager:
     def decode(self, state: State, views: Sequence[int] | None = None) -> Prediction:
         with self._settings():
             return self.model.decode(state, views)
+
+    def run_and_decode(self, state: State, num_steps: int, views: Sequence[int] | None = None) -> Prediction:
+        return self.decode(self.run(state, num_steps), views)
 
 
 def wait(device: torch.device) -> None:
@@ -126,8 +130,8 @@ class Window:
         num_kept = 0 if self.kept is None else self.kept.tokens.shape[1]
         new = self.path.encode(prepared(self.images[num_kept:], self.image_size, self.path.device))
         features = new if self.kept is None else Features.concatenate([self.kept, new])
-        state = self.path.run(self.path.begin(features), self.num_steps)
-        prediction = self.path.decode(state, None if self.kept is None else range(num_kept, len(self.images)))
+        decoded = None if self.kept is None else range(num_kept, len(self.images))
+        prediction = self.path.run_and_decode(self.path.begin(features), self.num_steps, decoded)
         copied_out(prediction, prediction.cameras().world_from_cam)
         return prediction
 

@@ -73,20 +73,26 @@ class FastBlock:
         turns: bool,
         scales: Tensor | None = None,
         merging: Merging | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """x (B, N, C); scales (n, C): s_attn, s_mlp and, if n is 3, s_out."""
+        """x (B, N, C) -> the same, or only the tokens ``rows`` (M,), which see all N; scales (n, C): s_attn, s_mlp
+        and, if n is 3, s_out."""
         kernels = self.kernels
-        branch = self.proj(self._attended(self.qkv(kernels.normed(self.norm1, x)), table, turns, merging))
+        branch = self.proj(self._attended(self.qkv(kernels.normed(self.norm1, x)), table, turns, merging, rows))
+        x = x if rows is None else x.index_select(1, rows)
         x = kernels.added(x, branch, None if scales is None else scales[0])
         branch = self.fc2(F.gelu(self.fc1(kernels.normed(self.norm2, x))))
         return kernels.added_and_gated(x, branch, scales)
 
-    def _attended(self, qkv: Tensor, table: Tensor | None, turns: bool, merging: Merging | None) -> Tensor:
+    def _attended(
+        self, qkv: Tensor, table: Tensor | None, turns: bool, merging: Merging | None, rows: Tensor | None
+    ) -> Tensor:
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, D)
         if table is None:
             q, k = qkv[:2]
         else:
             q, k = self.kernels.queries_and_keys(qkv, table, self.qk_norms[0].eps, turns)
+        q = q if rows is None else q.index_select(2, rows)
         q, k, v = (q, k, qkv[2]) if merging is None else merging(q, k, qkv[2])
         return self.attention(q, k, v)[..., : self.head_dim].transpose(1, 2).flatten(2)
 

@@ -113,6 +113,17 @@ class FastDvlt(Looped):
             return super().run(state, num_steps)
         return self._graphs.run(state, self.tables(state.grid), self.schedule(num_steps))
 
+    def run_and_decode(self, state: State, num_steps: int, views: Sequence[int] | None = None) -> Prediction:
+        """See `Looped.run_and_decode`; on a CPU the last step's global block has the chosen views' queries alone."""
+        require_state(state, "run_and_decode")
+        chosen = list(range(state.num_views)) if views is None else checked_views(views, state.num_views)
+        if self._graphs is not None or len(chosen) >= state.num_views:
+            return super().run_and_decode(state, num_steps, views)
+        *steps, last = self.schedule(num_steps)
+        for step in steps:
+            state = self.step(state, step)
+        return self.decode(State(self._apply(state.tokens, self.tables(state.grid), last, chosen), state.grid))
+
     def prepare(self, num_views: int, height: int, width: int) -> None:
         """Selects kernels, computes tables and, on a GPU, captures the step of this shape, before a stream begins.
 
@@ -161,12 +172,17 @@ class FastDvlt(Looped):
             self._tables[grid] = self._new_tables(grid)
         return self._tables[grid]
 
-    def _apply(self, tokens: Tensor, tables: Tables, step: Step) -> Tensor:
-        """One step of the loop on tokens (B, S, P, C)."""
+    def _apply(self, tokens: Tensor, tables: Tables, step: Step, views: Sequence[int] | None = None) -> Tensor:
+        """One step of the loop on tokens (B, S, P, C) -> those of all views, or of some."""
         frame, global_ = self.blocks[step.block]
         x = frame(tokens.flatten(0, 1), tables.frame[step.block], True, step.frame_scales).view(tokens.shape)
         table = tables.global_[step.block]
-        return global_(x.flatten(1, 2), table, False, step.global_scales, tables.merging).view(tokens.shape)
+        rows = None
+        if views is not None:
+            places = torch.arange(tokens.shape[1] * tokens.shape[2], device=self.device)
+            rows = places.view(tokens.shape[1:3])[views].flatten()
+        x = global_(x.flatten(1, 2), table, False, step.global_scales, tables.merging, rows)
+        return x.unflatten(1, (-1, tokens.shape[2]))
 
     def _new_tables(self, grid: Grid) -> Tables:
         rope = Rope(grid, NUM_SPECIAL, self.config.embed_dim // self.config.num_heads, self.device)

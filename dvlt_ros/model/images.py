@@ -115,7 +115,7 @@ def prepare_images(
         views = [i for i, other in enumerate(sizes) if other == size]
         crop = (resized[0] - cropped[0]) // 2, (resized[1] - cropped[1]) // 2
         pad = (height - cropped[0]) // 2, (width - cropped[1]) // 2
-        pixels = _resize(torch.stack([_unit_range(tensors[i]) for i in views]), resized, interpolation)
+        pixels = torch.stack([_resized(tensors[i], resized, interpolation) for i in views])
         rows, cols = slice(pad[0], pad[0] + cropped[0]), slice(pad[1], pad[1] + cropped[1])
         batch[views, :, rows, cols] = pixels[..., crop[0] : crop[0] + cropped[0], crop[1] : crop[1] + cropped[1]]
         valid[views, rows, cols] = True
@@ -154,15 +154,12 @@ def _fit(index: int, size: Size, image_size: int) -> tuple[Size, Size]:
     return (height, width), cropped
 
 
-def _unit_range(image: Tensor) -> Tensor:
-    """float32 in [0, 1]; before stacking, which would promote uint8 beside floating point silently."""
-    return image.float() / 255 if image.dtype == torch.uint8 else image.float().clamp(0, 1)
-
-
-def _resize(images: Tensor, size: Size, interpolation: str) -> Tensor:
-    if images.shape[-2:] == size:
-        return images
-    return F.interpolate(images, size=size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
+def _resized(image: Tensor, size: Size, interpolation: str) -> Tensor:
+    """float32 in [0, 1] of an image (3, H, W); one at a time stays in the cache, and few pixels are left to scale."""
+    pixels, white = image.float(), 255 if image.dtype == torch.uint8 else 1
+    if image.shape[-2:] != size:
+        pixels = F.interpolate(pixels[None], size=size, mode=interpolation, antialias=True, align_corners=False)[0]
+    return (pixels / white).clamp(0, 1)
 
 
 def _as_tensor(index: int, image: Image) -> Tensor:

@@ -70,10 +70,10 @@ def predict_paths(
 
 def _path(model: Looped, features: Features, num_steps: int, reference: int, views: Sequence[int]) -> Prediction:
     if reference == 0:
-        return model.decode(model.run(model.begin(features), num_steps), views)
+        return model.run_and_decode(model.begin(features), num_steps, views)
     order = reference_first(features.tokens.shape[1], reference)
-    state = model.run(model.begin(features.views(order)), num_steps)
-    return model.decode(state, [order.index(view) for view in views])
+    begun = model.begin(features.views(order))
+    return model.run_and_decode(begun, num_steps, [order.index(view) for view in views])
 
 
 def reference_first(num_views: int, reference: int) -> list[int]:

@@ -116,6 +116,10 @@ class Looped(ABC):
             state = after
         return state
 
+    def run_and_decode(self, state: State, num_steps: int, views: Sequence[int] | None = None) -> Prediction:
+        """The chosen views (all by default) after K steps; a model may leave out what the others alone need."""
+        return self.decode(self.run(state, num_steps), views)
+
     def run_until_settled(self, state: State, num_steps: int, settled_update: float) -> tuple[State, int]:
         """A pass of at most K steps that ends with the first whose update is at most ``settled_update``.
 

@@ -80,6 +80,30 @@ def test_chosen_views_are_those_of_all(make_model, monkeypatch):
     torch.testing.assert_close(chosen.pose_encoding, every.pose_encoding[:, [4, 1, 2]])
 
 
+def test_the_last_step_computes_the_chosen_views_alone(model):
+    fast, steps, computed = FastDvlt(model), possible_steps(model)[-2:][0], []
+    for _, global_ in fast.blocks:
+        layer = global_.fc1
+        global_.fc1 = lambda x, layer=layer: computed.append(x.shape[1]) or layer(x)
+    begun = fast.begin(fast.encode(pictures(5)))
+    found = fast.run_and_decode(begun, steps, [4, 1])
+    tokens = begun.tokens.shape[2]
+    assert computed == [5 * tokens] * (steps - 1) + [2 * tokens]
+    expected = model.run_and_decode(model.begin(model.encode(pictures(5))), steps, [4, 1])
+    assert largest_difference(found, expected) <= TOLERANCE
+    with pytest.raises(InputError, match="views must be"):
+        fast.run_and_decode(begun, steps, [5])
+    with pytest.raises(InputError, match="run_and_decode takes a State"):
+        fast.run_and_decode(begun.tokens, steps, [4])
+
+
+@pytest.mark.parametrize("merged_keys", [1, 2])
+def test_a_shorter_last_step_costs_int8_nothing(make_model, merged_keys):
+    fast = FastDvlt(make_model(), "int8", merged_keys)
+    begun = fast.begin(fast.encode(pictures(4)))
+    assert relative_l2(fast.run_and_decode(begun, 3, [3]), fast.decode(fast.run(begun, 3), [3])) <= 5e-3
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", TOLERANCE), ("int8", BFLOAT16_TOLERANCE)])
 def test_features_of_other_windows_serve(make_model, precision, tolerance):
     model = make_model()
