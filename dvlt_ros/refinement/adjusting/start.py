@@ -17,7 +17,7 @@ from .rotations import inverse
 
 MIN_SUPPORT = 10  # sights of known points that place a frame
 ENOUGH_SUPPORT = 40
-PNP_ROUNDS = 60
+PNP_ROUNDS, PNP_POINTS = 60, 50  # at most; the adjustment uses all points
 LOOSE = 1.5  # tolerances, for points that are not adjusted yet
 GOOD_PARALLAX = np.radians(4.0)
 RESCALES, MOST_RESCALE = 4, 5.0
@@ -35,8 +35,9 @@ def perspective(points: np.ndarray, flat: np.ndarray, tolerance: float) -> np.nd
     """cam_from_window (4, 4) of points (N, 3) and their sights (N, 2); None: too few agree."""
     if len(points) < MIN_SUPPORT:
         return None
+    every = max(1, len(points) // PNP_POINTS)
     found, turn, shift, inliers = cv2.solvePnPRansac(
-        points, flat, np.eye(3), None, flags=cv2.SOLVEPNP_AP3P, reprojectionError=tolerance,
+        points[::every], flat[::every], np.eye(3), None, flags=cv2.SOLVEPNP_AP3P, reprojectionError=tolerance,
         iterationsCount=PNP_ROUNDS, confidence=0.99,
     )  # fmt: skip
     if not found or inliers is None or len(inliers) < MIN_SUPPORT:
