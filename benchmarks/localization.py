@@ -2,13 +2,15 @@
 
     python benchmarks/localization.py
     python benchmarks/localization.py --starts 3 --others 1
+    python benchmarks/localization.py --starts 0 --others 3 --wrong-hints 8
 
 One drive through a simulated building saves its map to a real file. Robots are switched on at random places of that
 drive, 10 cm and 4 degrees aside (standard deviations), at another time and with odometry from there, and drive on.
 They load the map with map.mode localization: first alone, then with a pose hint as a click in RViz gives one, 0.3 m and
 10 degrees off (standard deviations). Others drive in other buildings of the same plan, with other furniture and half of
 the same patterns on the walls, with a sound network and with one that takes any two submaps in a joint window for one
-place. Robots, odometry and network are those of ``simulated_robot.py``; all else is real, with the node's defaults.
+place: without a hint, with one at the same place of the plan, and with some anywhere on the saved way. Robots, odometry
+and network are those of ``simulated_robot.py``; all else is real, with the node's defaults.
 
 found   seconds from the first image until the first frame that is published in the saved map
 off     error of that frame relative to the nearest camera of the saved path, as on the way to a place on the map
@@ -83,6 +85,32 @@ def click(saved: Saved, robot: SimulatedRobot, rng: np.random.Generator) -> Pose
     return PoseHint(map_from_cam, stamp_ns, CAMERA)
 
 
+def wrong_hints(saved: Saved, robot: SimulatedRobot, rng: np.random.Generator, count: int) -> list[PoseHint]:
+    """For a robot in another building: the same place of the plan, then cameras anywhere on the saved way."""
+    stamp_ns = int(robot.stamps_ns[0])
+    same = robot.truth[CAMERA, stamp_ns].copy()
+    same[0, 3] -= ELSEWHERE_M
+    anywhere = saved.found.map_from_cam[rng.integers(0, len(saved.found.map_from_cam), count)]
+    poses = [saved.as_mapped(same), *anywhere]
+    return [PoseHint(map_from_cam, stamp_ns, CAMERA) for map_from_cam in poses[:count]]
+
+
+def localize_elsewhere(saved: Saved, seed: int, number: int, num_hints: int) -> list[bool]:
+    """Whether each robot of another building was found, all of them falsely."""
+    rng = np.random.default_rng((seed, 100 + number))
+    building = make_building(rng).moved(ELSEWHERE_M)
+    robot = send(building, rng, 30.0, begin=int(rng.integers(1, len(building.places))), start_ns=LATER_NS)
+    hints = [None, *wrong_hints(saved, robot, rng, num_hints)]
+    was_found = []
+    for is_fooled in (False, True):
+        for hint_number, hint in enumerate(hints):
+            found = localize(saved, robot, seed, 2000 + number, is_fooled, hint)
+            was_found.append(found.found_s is not None)
+            network, told = "fooled" if is_fooled else "sound", f"hint {hint_number}" if hint else "no hint"
+            print(f"other building {number}, network {network}, {told}: {found.row}", flush=True)
+    return was_found
+
+
 def localize(
     saved: Saved, robot: SimulatedRobot, seed: int, error_seed: int, is_fooled: bool = False,
     hint: PoseHint | None = None,
@@ -112,7 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--starts", type=int, default=20)
-    parser.add_argument("--others", type=int, default=3, help="other buildings, each with two robots")
+    parser.add_argument("--others", type=int, default=3, help="other buildings, each with a robot and two networks")
+    parser.add_argument("--wrong-hints", type=int, default=4, help="in each of them, beside none")
     parser.add_argument("--saved-length", type=float, default=80.0, help="metres of the drive whose map is saved")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -128,23 +157,17 @@ def main() -> None:
             alone.append(localize(saved, robot, args.seed, 1000 + number))
             hinted.append(localize(saved, robot, args.seed, 1000 + number, hint=hint))
             print(f"{number:5d}    no  {alone[-1].row}\n{number:5d}   yes  {hinted[-1].row}", flush=True)
-        false = 0
+        false = []
         for number in range(args.others):
-            rng = np.random.default_rng((args.seed, 100 + number))
-            building = make_building(rng).moved(ELSEWHERE_M)
-            robot = send(building, rng, 30.0, begin=int(rng.integers(1, len(building.places))), start_ns=LATER_NS)
-            for is_fooled in (False, True):
-                found = localize(saved, robot, args.seed, 2000 + number, is_fooled)
-                false += found.found_s is not None
-                print(f"other building {number}, network {'fooled' if is_fooled else 'sound'}: {found.row}", flush=True)
-    for name, outcomes in (("alone", alone), ("with a hint", hinted)):
+            false += localize_elsewhere(saved, args.seed, number, args.wrong_hints)
+    for name, outcomes in (("alone", alone), ("with a hint", hinted)) if args.starts else ():
         times = [outcome.found_s for outcome in outcomes if outcome.found_s is not None]
         good = sum(outcome.is_good for outcome in outcomes)
         print(
             f"{name}: {good} of {len(outcomes)} found within {SOON_S:g} s and {NEAR_M:g} m; "
             f"{np.median(times):.1f} s (median), {max(times):.1f} s at most"
         )
-    print(f"other buildings: {false} of {2 * args.others} robots found")
+    print(f"other buildings: {sum(false)} of {len(false)} falsely found")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ..inference.prediction import DeviceMemoryError, PlaceRecognizer
 from ..pose_graph.config import LoopClosure
 from ..submaps.submap import SUBMAP_VIEWS, StoredSubmap, Submap, thinned
 from .config import LoopsConfig
-from .hint import LookUp, PoseHint
+from .hint import HURRY_NS, LookUp, PoseHint
 from .place_index import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex
 from .verification import UnverifiedLoop, verify
 
@@ -120,8 +120,9 @@ class LoopDetector:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody has said where the camera is in a saved map, and waits for it to be found there."""
-        return self.hint is not None and not self.is_found
+        """Whether somebody has just said where the camera is in a saved map, and waits for it to be found there."""
+        is_new = self.hint is not None and (self._latest_stamp_ns or 0) < self.hint.stamp_ns + HURRY_NS
+        return is_new and not self.is_found
 
     @property
     def is_due(self) -> bool:
@@ -251,19 +252,19 @@ class LoopDetector:
             del self._stored[number], self._components[number]
 
     def _hinted(self, number: int) -> list[_Pair]:
-        """A submap with the saved places where a hint expects the camera, as long as it has not been found."""
-        if self.hint is None or not self.is_awaited:
+        """A submap with surely alike saved places where a hint expects the camera, as long as it has not been found."""
+        if self.hint is None or self.is_found:
             return []
         anchor = self.reference(number)
         expected = self.hint.at(anchor.view.frame.stamp_ns, anchor.view.frame.frame_id, self._look_up)
-        if expected is None:
-            return []
-        nearest = expected.nearest([saved for saved in self._saved if saved.number in self._stored], MAX_HINTED)
-        return [_Pair(HINTED - 0.01 * rank, first, number) for rank, first in enumerate(nearest)]
+        alike = self._index.alike(self._stored[number].descriptor, surely=True)
+        near = [] if expected is None else expected.nearest([s for s in self._saved if s.number in alike], MAX_HINTED)
+        return [_Pair(HINTED - 0.01 * rank, first, number) for rank, first in enumerate(near)]
 
     def is_expected(self, first: int, second: int, saved_from_cam: np.ndarray) -> bool:
-        """Whether a hint expects the reference camera of ``second`` at the pose (4, 4) that saved ``first`` tells."""
-        if self.hint is None or first not in {saved.number for saved in self._saved}:
+        """Whether a hint has ``second`` at the pose (4, 4) that saved ``first`` tells, and both are surely alike."""
+        of_saved = {saved.number for saved in self._saved}  # a hint may be wrong, and other buildings of the same shape
+        if self.hint is None or first not in of_saved & self._index.alike(self._stored[second].descriptor, surely=True):
             return False
         frame = self.reference(second).view.frame
         expected = self.hint.at(frame.stamp_ns, frame.frame_id, self._look_up)

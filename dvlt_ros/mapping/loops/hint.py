@@ -18,6 +18,7 @@ SIGMAS = 3.0  # from the hint to the truth, at most
 LEAST_POSITION, LEAST_TURN_RAD = 0.5, math.radians(15)  # standard deviations of a click on a map
 SPEED = 1.0  # unit of the map per second that a robot without odometry may have driven since
 LASTS_S = 30.0  # without odometry
+HURRY_NS = 3_000_000_000  # windows are smaller for so long; a hint that has not helped by then may be wrong
 SEEN_FROM = 2.0  # a saved place this much farther away still shows the same surfaces
 SEEN_TURN_RAD = math.radians(45)
 

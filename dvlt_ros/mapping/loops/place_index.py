@@ -23,6 +23,7 @@ from .config import PlaceIndexConfig
 FLATNESS = 1.0  # multiple of the mean variance that is added to each direction's, as weak directions are mostly noise
 REFRESH_GROWTH = 1.1  # statistics are computed again when this share of the index is new
 MIN_PLACES = 20  # needed for the statistics
+SURE_SPREADS = 2.5  # above the similarity of neighbours: the same place from nearly the same pose
 LONG_AGO_NS = -(10**18)  # stamp of places of a saved map
 
 
@@ -51,6 +52,11 @@ class Likeness:
     others: float  # median over keyframes far apart in time
     spread: float  # robust standard deviation of the latter
     threshold: float  # from which places count as similar
+
+    @property
+    def sure(self) -> float:
+        """From which a place is more alike than neighbours are."""
+        return self.neighbors + SURE_SPREADS * self.spread
 
 
 class PlaceIndex:
@@ -124,6 +130,17 @@ class PlaceIndex:
                 found[place.submap] = Candidate(place, float(similar[index]))
                 left[is_apart] -= 1
         return tuple(found.values())
+
+    def alike(self, descriptor: np.ndarray, surely: bool = False) -> frozenset[int]:
+        """Submaps of any age whose place is similar to a keyframe (cells, channels); none while nobody can tell.
+
+        ``surely``: more alike than neighbours are, as what is seen from nearly the same pose is.
+        """
+        if self.likeness is None:
+            return frozenset()
+        least = self.likeness.sure if surely else self.likeness.threshold
+        similar = self._codes[: len(self)] @ self._code(descriptor[None])[0]
+        return frozenset(place.submap for place, s in zip(self._places, similar, strict=True) if s >= least)
 
     def _num_old(self, stamp_ns: int) -> int:
         """Number of keyframes, from the first one on, that are old enough for a return at this stamp."""

@@ -64,6 +64,20 @@ def test_the_threshold_lies_between_neighbours_and_others(known):
     assert abs(likeness.others) < 0.1
 
 
+def test_only_what_is_more_alike_than_neighbours_is_surely_alike(known):
+    stream, index, *_ = known
+    assert index.likeness.threshold <= index.likeness.neighbors < index.likeness.sure
+    for place in range(0, len(stream.places), 8):
+        alike = index.alike(stream.view(place))
+        assert place in alike
+        assert len(alike) <= 5
+        exact = stream.places[place].copy()
+        exact[:, 0] = 5.0
+        surely = index.alike(exact.astype(np.float32), surely=True)
+        assert surely <= {place}
+    assert PlaceIndex().alike(stream.view(0)) == frozenset()
+
+
 def test_one_candidate_per_window_best_first(known):
     stream, index, _, time_s = known
     found = index.look_up(stream.view(7), (time_s + 100) * SECOND)
