@@ -14,7 +14,8 @@ from .problem import Solution
 from .start import MIN_SUPPORT, Start
 
 FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
-ROUGHLY = 2e-2  # relative decrease of the cost that a likely start stops at: it is adjusted once more anyway
+ROUGHLY = 2e-2  # relative decrease of the cost that a start stops at: it is adjusted once more anyway
+MORE_ROUGHLY = 6e-2  # the same where starts are not compared
 PROMISING = 2.0  # times the cheapest start's cost that a start is given up at
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 MIN_SIGHTS = 3  # of a track that may be said to move: two agree with a point for most motions
@@ -120,7 +121,7 @@ def likely_estimates(sights: Observations, starts: Iterable[Start], thorough: bo
     """Of the starts up to the first good one; of all of them if ``thorough``."""
     tried = []
     for start in starts:
-        found = estimated(sights, start, FIRST_ROUNDS, ROUGHLY)
+        found = estimated(sights, start, FIRST_ROUNDS, ROUGHLY if thorough else MORE_ROUGHLY)
         if found is None:
             continue
         tried.append(found)
