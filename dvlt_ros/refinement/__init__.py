@@ -1,11 +1,12 @@
 """Windows of any network corrected by the geometry of their tracks."""
 
 from .refiner import WindowRefiner
-from .window import NO_LANDMARKS, Landmarks, NetworkAnswer, PosePrior, Refined, Report, WindowFrame
+from .window import NO_LANDMARKS, Landmarks, MotionDeviation, NetworkAnswer, PosePrior, Refined, Report, WindowFrame
 
 __all__ = [
     "NO_LANDMARKS",
     "Landmarks",
+    "MotionDeviation",
     "NetworkAnswer",
     "PosePrior",
     "Refined",

@@ -120,6 +120,14 @@ def same_pixels(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.n
 NO_LANDMARKS = Landmarks(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0))
 
 
+@dataclass(frozen=True)
+class MotionDeviation:
+    """Standard deviations of the motion between two cameras of a window, along each axis, the window's unit held."""
+
+    turn: float  # rad
+    shift: float  # of the points' median depth
+
+
 @dataclass(frozen=True, eq=False)
 class Refined:
     """The window's answer with the tracks' geometry in it; lengths in the network's unit, in metres with priors."""
@@ -132,3 +140,4 @@ class Refined:
     report: Report
     reference: int = 0  # the frame whose pose is the network's
     landmarks: tuple[Landmarks, ...] = ()  # of each frame, those that hold; empty: the network's answer stays
+    motion: MotionDeviation | None = None  # of the newest frame, since the last one that the window before had

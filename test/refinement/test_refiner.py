@@ -85,6 +85,14 @@ def test_covariances_tell_how_far_off_the_poses_are(images):
     assert np.sqrt(others[:, 3:, 3:].diagonal(axis1=1, axis2=2)).max() < 0.05
 
 
+def test_the_deviation_of_the_motion_is_no_smaller_than_its_error(images):
+    refined = WindowRefiner().refine(images, network(POSES, turn=0.05, shift=0.1))
+    turn, _ = pose_errors(refined.window_from_cam, POSES)
+    assert np.radians(turn) / 3 < refined.motion.turn < 0.1
+    assert 1e-3 < refined.motion.shift < 0.1
+    assert WindowRefiner().refine([replace(images[0], number=i) for i in range(3)], network(POSES[:3])).motion is None
+
+
 def test_an_exact_network_is_not_made_worse(images):
     answer = network(POSES)
     refined = WindowRefiner().refine(images, answer)

@@ -262,7 +262,7 @@ class FrontEnd:
         self._budget.observe(len(window.views), plan.work, level.image_size, *times_ms)
         return WindowResult(
             reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
-            window_ms, finished_ns, placed.rig, submap, self._submap_id,
+            window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion,
         )  # fmt: skip
 
     def _submap(self, anchors: Sequence[Anchor], image_size: int) -> Submap | None:

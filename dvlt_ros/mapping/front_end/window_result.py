@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...refinement import MotionDeviation
 from ..budget.controller import Plan
 from ..data.frames import Reconstruction, RegistrationReport
 from ..sensors.rig import RigReport
@@ -28,6 +29,7 @@ class WindowResult:
     rig: RigReport | None = None  # None with one camera
     submap: Submap | None = None  # if the window became one
     submap_id: int = NO_SUBMAP  # number of the latest submap; a loop closure moves all of its frames together
+    motion: MotionDeviation | None = None  # of the newest frame, since the window before; None: it is not refined
 
     @property
     def leading_camera(self) -> str:

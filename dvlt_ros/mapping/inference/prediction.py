@@ -11,7 +11,7 @@ import torch
 
 from ...errors import DvltError
 from ...model import PixelMapping
-from ...refinement import Landmarks
+from ...refinement import Landmarks, MotionDeviation
 from ..data.views import View
 
 
@@ -29,6 +29,7 @@ class WindowPrediction:
     intrinsics: np.ndarray  # (D, 3, 3) float64, pixels of the maps
     mapping: PixelMapping  # from the pictures' pixels to those of the maps
     landmarks: tuple[Landmarks, ...] = ()  # of each view, where the window was refined; empty: it was not
+    motion: MotionDeviation | None = None  # of the newest view, since the last shared one, else since the first
     hidden: np.ndarray | None = None  # (D, h, w) float32: depth of what is masked, NaN elsewhere; None: nothing is
     num_steps: int | None = None  # of the loop that were taken; None: as many as were asked for
 

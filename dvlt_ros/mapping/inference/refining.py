@@ -155,6 +155,7 @@ class RefiningPredictor:
             window_from_cam=refined.window_from_cam[chosen],
             intrinsics=refined.intrinsics[chosen],
             landmarks=tuple(refined.landmarks[i] for i in chosen) if refined.landmarks else (),
+            motion=refined.motion,
         )
 
     def _count(self, report: Report) -> None:

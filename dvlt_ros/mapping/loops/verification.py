@@ -73,7 +73,7 @@ def verify(
     except AlignmentError as error:
         return UnverifiedLoop(first.submap, second.submap, str(error))
     residual = max(first_registration.residual, second_registration.residual)
-    return LoopClosure(first.submap, second.submap, first_from_second, residual)
+    return LoopClosure(first.submap, second.submap, first_from_second, residual, motion=prediction.motion)
 
 
 @dataclass(frozen=True, eq=False)

@@ -171,7 +171,7 @@ class MetricMap(PlacedMap):
             by_odometry = None if odometry is None else odometry.finding
             findings.append(self.depth.compare(window.reconstructions, [*findings, by_odometry]))
         if odometry is not None:
-            is_new = odometry.compare(window.reconstructions, cameras)
+            is_new = odometry.compare(window.reconstructions, cameras, window.motion)
             has_reason = findings and isinstance(odometry.finding, NoObservation)  # repeated beside other findings
             if odometry.finding is not None and (is_new or has_reason):
                 findings.append(odometry.finding)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...alignment import Sim3
+from ...refinement import MotionDeviation
 from ...robust import mean_rotation
 from ..data.frames import Reconstruction
 from ..scale.observations import NoObservation, ScaleObservation, scale_from_odometry
@@ -24,6 +25,7 @@ NEW_FRAMES = 5  # before they are compared again
 class _Sample:
     visual_from_cam: np.ndarray  # (4, 4)
     camera: CameraInOdom | None
+    step: float  # standard deviation of its shift since the frame before, the unit of its pose; NaN: not known
 
 
 class OdometryComparison:
@@ -53,14 +55,24 @@ class OdometryComparison:
         self.problem = ""
         return found
 
-    def compare(self, reconstructions: Sequence[Reconstruction], cameras: Sequence[CameraInOdom | None]) -> bool:
-        """Whether there is a new finding, which takes several frames; ``reconstructions`` has at least one."""
+    def compare(
+        self,
+        reconstructions: Sequence[Reconstruction],
+        cameras: Sequence[CameraInOdom | None],
+        motion: MotionDeviation | None = None,
+    ) -> bool:
+        """Whether there is a new finding, which takes several frames.
+
+        Args:
+            reconstructions: at least one. motion: of the last of them since the window before; None: not known.
+        """
         if reconstructions[0].frame_id != self._frame_id:
             self._frame_id = reconstructions[0].frame_id
             self.begin()
         for reconstruction, camera in zip(reconstructions, cameras, strict=True):
             if reconstruction.frame_id == self._frame_id:
-                self._samples.append(_Sample(reconstruction.map_from_cam, camera))
+                step = np.nan if motion is None else _step(reconstruction.depth, motion, len(reconstructions))
+                self._samples.append(_Sample(reconstruction.map_from_cam, camera, step))
                 self._uncompared += 1
         if self._uncompared < NEW_FRAMES:
             return False
@@ -84,7 +96,16 @@ class OdometryComparison:
         epochs = [-1 if camera is None else camera.epoch for camera in cameras]
         visual_from_cam = np.stack([sample.visual_from_cam for sample in self._samples])
         latest = slice(-_enough(np.stack(poses)[:, :3, 3]), None)
-        return scale_from_odometry(visual_from_cam[latest], np.stack(poses)[latest], np.array(epochs)[latest])
+        steps = np.array([sample.step for sample in self._samples])
+        return scale_from_odometry(
+            visual_from_cam[latest], np.stack(poses)[latest], np.array(epochs)[latest], steps[latest]
+        )
+
+
+def _step(depth: np.ndarray, motion: MotionDeviation, count: int) -> float:
+    """Deviation of the shift of one of ``count`` frames since the one before, in the unit of its ``depth`` (h, w)."""
+    known = depth[np.isfinite(depth)]
+    return motion.shift / float(np.sqrt(count)) * float(np.median(known)) if len(known) else np.nan
 
 
 def _enough(driven: np.ndarray) -> int:

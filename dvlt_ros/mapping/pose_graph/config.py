@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ...alignment import Sim3
 from ...errors import ConfigError
 from ...parameters import check_parameters, parameter
+from ...refinement import MotionDeviation
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class LoopClosure:
     first_from_second: Sim3
     residual: float  # median distance of points that both see, relative to their depth
     is_expected: bool = False  # a pose hint agrees: it needs no second loop to join two maps
+    motion: MotionDeviation | None = None  # through the joint window, where it was refined
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class PoseGraph:
         """The edge of a loop closure, for `solve`; the graph does not keep it."""
         self.require(loop.first, loop.second)
         relative = self._between_cameras(loop.first, loop.second, loop.first_from_second)
-        covariance = loop_covariance(self.config, self._depth[loop.second], loop.residual)
+        covariance = loop_covariance(self.config, self._depth[loop.second], loop.residual, loop.motion)
         return Edge("loop", loop.first, loop.second, relative, covariance)
 
     def solve(self, loops: Iterable[Edge], trial: Sequence[Edge] = ()) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...refinement import MotionDeviation
 from .config import PoseGraphConfig
 from .factors import library
 
@@ -20,10 +21,14 @@ def registration_covariance(config: PoseGraphConfig, depth: float, num_registrat
     return num_registrations * _diagonal(rotation, config.registration_translation * depth, config.registration_scale)
 
 
-def loop_covariance(config: PoseGraphConfig, depth: float, residual: float) -> np.ndarray:
-    """Of a loop closure; ``depth``: median of the later submap, in its unit; ``residual``: relative to the depth."""
-    rotation = float(np.radians(config.loop_rotation_deg))
-    return _diagonal(rotation, max(config.loop_translation, residual) * depth, config.loop_scale)
+def loop_covariance(
+    config: PoseGraphConfig, depth: float, residual: float, motion: MotionDeviation | None = None
+) -> np.ndarray:
+    """Of a loop closure; ``depth``: median of the later submap, in its unit; ``residual``: relative to the depth;
+    ``motion``: how exactly the joint window's tracks tell its cameras, None: it is not refined."""
+    told = motion or MotionDeviation(0.0, 0.0)
+    rotation = max(float(np.radians(config.loop_rotation_deg)), told.turn)
+    return _diagonal(rotation, max(config.loop_translation, residual, told.shift) * depth, config.loop_scale)
 
 
 def odometry_covariance(config: PoseGraphConfig, before_from_after: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ regression of one on the other.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ INDEPENDENT = 4  # largest number of independent pixels of one frame: the networ
 TURNING_RAD = 0.1
 COMMON_ERROR = 0.01  # relative error common to all lengths of a window: of the network, of a tyre's radius
 USUAL_SCATTER = 0.05  # of a baseline between frame sets; deviations below it are not outliers
+LINE = math.sqrt(12)  # length of a line over the root mean square of its points about their mean
 ROUNDS = 8  # of reweighting
 
 
@@ -50,7 +51,10 @@ class NoObservation:
 
 
 def scale_from_odometry(
-    map_from_cam: np.ndarray, odom_from_cam: np.ndarray, epoch: np.ndarray | None = None
+    map_from_cam: np.ndarray,
+    odom_from_cam: np.ndarray,
+    epoch: np.ndarray | None = None,
+    steps: np.ndarray | None = None,
 ) -> ScaleObservation | NoObservation:
     """From a window's camera positions in the map and by odometry.
 
@@ -61,6 +65,7 @@ def scale_from_odometry(
         map_from_cam: (S, 4, 4), in the map's unit.
         odom_from_cam: (S, 4, 4), metres, ``odom_from_base @ base_from_cam``; NaN where there is no odometry.
         epoch: (S,), `OdometryPose.epoch`; only the epoch with the most frames is used.
+        steps: (S,), standard deviations of each camera's shift since the one before, in the map's unit; NaN: not known.
     """
     poses, odometry = _checked(map_from_cam, odom_from_cam)
     known = np.isfinite(poses).all(axis=(1, 2)) & np.isfinite(odometry).all(axis=(1, 2))
@@ -69,11 +74,16 @@ def scale_from_odometry(
         known &= np.asarray(epoch) == values[counts.argmax()]
     if known.sum() < MIN_FRAMES:
         return NoObservation("odometry", f"no odometry at the stamps: {known.sum()} of {len(poses)} frames have it")
+    length_noise = 0.0 if steps is None else math.sqrt(float(np.nansum(np.square(steps[known]))))
     poses, odometry = poses[known], odometry[known]
     if (reason := _standstill(odometry)) is not None:
         return NoObservation("odometry", reason)
     odom_from_map = mean_rotation(odometry[:, :3, :3] @ poses[:, :3, :3].transpose(0, 2, 1))
-    return _compared(poses[:, :3, 3] @ odom_from_map.T, odometry[:, :3, 3])
+    found = _compared(poses[:, :3, 3] @ odom_from_map.T, odometry[:, :3, 3])
+    if isinstance(found, NoObservation):
+        return found
+    length = LINE * math.sqrt(float(poses[:, :3, 3].var(axis=0).sum()))
+    return replace(found, spread=math.hypot(found.spread, length_noise / max(length, TINY)))
 
 
 def scale_from_baseline(

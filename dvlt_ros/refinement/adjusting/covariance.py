@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..window import MotionDeviation
 from .estimate import Estimate
-from .rotations import relative_jacobian
+from .rotations import inverse, relative_jacobian
 
 LEAST_INFORMATION = 1e-9  # of the largest eigenvalue; what is told less is not told
+# Errors that are real over those that the sights' noise explains: rolling shutters, lenses and tracks that drift
+# together are no noise. What 68 % of the components keep, by benchmarks/pose_covariance.py.
+TURN_FACTOR, SHIFT_FACTOR = 10.0, 8.5
 
 
 def pose_covariances(found: Estimate) -> np.ndarray:
@@ -50,6 +54,20 @@ def relative_covariances(joint: np.ndarray, i_from_j: np.ndarray, i: np.ndarray,
     both = np.concatenate([6 * i[:, None] + own, 6 * j[:, None] + own], axis=1)
     by = relative_jacobian(i_from_j)
     return by @ joint[both[:, :, None], both[:, None]] @ by.transpose(0, 2, 1)
+
+
+def motion_deviation(found: Estimate, first: int, last: int) -> MotionDeviation | None:
+    """How exactly two frames' relative pose is known, with errors as large as they really are; None: not both are."""
+    if first == last or not {first, last} <= set(found.placed):
+        return None
+    poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[found.reference])
+    between = (poses[first] @ inverse(poses[last]))[None]
+    covariance = relative_covariances(joint_covariance(found, poses), between, np.array([first]), np.array([last]))[0]
+    depths = found.depths[found.fits & (found.depths > 0)]
+    if not len(depths):
+        return None
+    turn, shift = (float(np.sqrt(np.trace(part) / 3)) for part in (covariance[:3, :3], covariance[3:, 3:]))
+    return MotionDeviation(TURN_FACTOR * turn, SHIFT_FACTOR * shift / float(np.median(depths)))
 
 
 def inverted(information: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ from dvlt_ros.mapping.pose_graph.factors import library
 from dvlt_ros.mapping.pose_graph.graph import PoseGraph
 from dvlt_ros.mapping.pose_graph.hypotheses import LoopHypotheses
 from dvlt_ros.mapping.pose_graph.merging import shrink
+from dvlt_ros.mapping.pose_graph.noise import loop_covariance
+from dvlt_ros.refinement import MotionDeviation
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
@@ -183,3 +185,12 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gtsam", None)
     with pytest.raises(ConfigError, match=r"pip install 'gtsam>=4\.3,<5'"):
         PoseGraph()
+
+
+def test_a_loop_is_no_more_certain_than_the_tracks_of_its_joint_window():
+    config = PoseGraphConfig()
+    usual = loop_covariance(config, 2.0, 0.01)
+    exact = loop_covariance(config, 2.0, 0.01, MotionDeviation(1e-4, 1e-4))
+    vague = loop_covariance(config, 2.0, 0.01, MotionDeviation(turn=0.1, shift=0.2))
+    assert np.array_equal(exact, usual)
+    assert np.sqrt(np.diag(vague)[:6]) == pytest.approx([0.1] * 3 + [0.4] * 3)

@@ -91,6 +91,17 @@ def test_one_wrong_frame_of_eight_does_no_harm(side):
         assert found.log_scale == pytest.approx(math.log(SCALE), abs=0.01)
 
 
+def test_steps_that_are_hardly_known_make_a_scale_uncertain():
+    odometry = drive()
+    sure, unknown, unsure = (
+        scale_from_odometry(as_map(odometry), odometry, steps=steps)
+        for steps in (None, np.full(8, np.nan), np.full(8, 0.1))
+    )
+    assert unknown == sure
+    assert unsure.log_scale == sure.log_scale
+    assert unsure.spread == pytest.approx(0.1 * np.sqrt(8) / (7 * 0.2 / SCALE), rel=0.25)
+
+
 def test_the_lever_arm_counts():
     """Turning about the base moves a camera 0.2 m before it; a camera above the axis stays where it is."""
     turning = drive(step_m=0.0, turn=0.2)
