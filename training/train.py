@@ -30,6 +30,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dvlt_ros import programs
 from dvlt_ros.errors import DvltError
+from dvlt_ros.export.atomic import writable_folder
 from dvlt_ros.model import Dvlt, Prediction
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.model.correlation import Correlation
@@ -74,6 +75,7 @@ def main(hydra_config: DictConfig) -> None:
     try:
         with logging_redirect_tqdm():
             config = from_hydra(hydra_config)
+            writable_folder(Path(config.output))
             if config.gaussians.held_out:
                 train_heads(config)
             else:

@@ -9,7 +9,7 @@ import pytest
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.export import atomic
-from dvlt_ros.export.atomic import Outputs, clear_unfinished, replacing, write_atomically
+from dvlt_ros.export.atomic import Outputs, clear_unfinished, replacing, writable_folder, write_atomically
 
 
 def broken(*_):
@@ -34,6 +34,18 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path, monkeypatch, before, fai
             write_atomically(path, b"the new one")
         assert (path.read_bytes() if path.exists() else None) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ([path.name] if path.exists() else [])
+
+
+def test_a_folder_is_made_or_refused_before_the_work(tmp_path, monkeypatch):
+    made = writable_folder(tmp_path / "new" / "folder")
+    assert list(made.iterdir()) == []
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=f"^{path}: cannot be written: "):
+            writable_folder(path)
+    monkeypatch.setattr(atomic.tempfile, "TemporaryFile", lambda **_: broken())
+    with pytest.raises(InputError, match="No space left on device"):
+        writable_folder(made)
 
 
 @pytest.mark.parametrize("before", [[], ["old.mcap"], ["old.mcap", "metadata.yaml"]])

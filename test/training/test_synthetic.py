@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dvlt_ros.errors import ConfigError, InputError
+from dvlt_ros.errors import ConfigError, DataError, InputError
 from dvlt_ros.geometry import rotation_angle
 from dvlt_ros.training.synthetic import (
     BENCHMARK_SEED,
@@ -175,6 +175,11 @@ def test_splits_share_nothing():
     assert len(set(benchmark.seeds)) == 200
     assert min(benchmark.seeds) >= BENCHMARK_SEED
     assert set(benchmark.families) == set(FAMILIES)
+
+
+def test_more_windows_than_the_benchmark_has_are_refused():
+    with pytest.raises(DataError, match="the frozen benchmark has 200 windows, 201 were asked for"):
+        next(load_benchmark().batches(count=201))
 
 
 def test_benchmark_renders_as_frozen():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -59,7 +59,7 @@ class GaussianHeads(Decoder):
             with safe_open(path, "pt") as file:
                 own = (file.metadata() or {}).get("checkpoint", "unknown")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, SafetensorError) as error:
             raise WeightsError(f"{path}: no readable Gaussian heads: {error}") from error
         if own != checkpoint:
             raise WeightsError(f"{path}: heads of another checkpoint, {own[:12]}; the network's is {checkpoint[:12]}")

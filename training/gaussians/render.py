@@ -22,6 +22,7 @@ from torch import Tensor
 from dvlt_ros import programs
 from dvlt_ros.benchmark import machine, parse_count
 from dvlt_ros.errors import AlignmentError, DvltError, InputError
+from dvlt_ros.export.atomic import writable_folder
 from dvlt_ros.export.scenes.splats import write_splats
 from dvlt_ros.model import Dvlt, prepare_images
 from dvlt_ros.model.weights import digest_of
@@ -68,6 +69,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 @torch.no_grad()
 def render(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Writes everything, prints the table and returns it."""
+    writable_folder(args.output)
     device = require_device(args.device)
     network = Dvlt.from_pretrained(args.checkpoint).to(device)
     steps = args.steps or network.config.num_steps
@@ -75,7 +77,6 @@ def render(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     if args.heads is not None:
         heads = GaussianHeads.read(args.heads, network, digest_of(args.checkpoint)).to(device)
     splatter = choose_splatter(device)
-    args.output.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[dict[str, float]]] = {}
     for number, views in enumerate(windows_of(args, network, steps, device)):
         seen, held = split_views(views.images.shape[1], args.held_out)

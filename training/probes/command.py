@@ -19,6 +19,7 @@ import torch
 from dvlt_ros import programs
 from dvlt_ros.benchmark import machine
 from dvlt_ros.errors import ConfigError, DataError, DvltError
+from dvlt_ros.export.atomic import writable_folder
 
 from ..data.readers.layouts import open_dataset
 from ..data.types import Views
@@ -96,6 +97,7 @@ def load_windows(args: argparse.Namespace, subject: Subject) -> tuple[list[Views
 
 def run(args: argparse.Namespace) -> None:
     device = require_device(args.device)
+    writable_folder(args.output)
     subject = Subject.load(args.checkpoint, device, args.taps)
     steps = args.steps or subject.num_steps
     if subject.looped is not None and args.steps is None:
@@ -105,8 +107,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"{args.probes}: probes of K = {earlier[1].steps}, not of K = {steps}")
     train, judged = load_windows(args, subject)
     plan = Plan(steps, args.updates, args.seeds)
-    found = study(subject, train, judged, plan, None if earlier is None else earlier[0])
-    args.output.mkdir(parents=True, exist_ok=True)
+    found = study(subject, train, judged, plan, earlier)
     save_probes(
         args.output / "probes.safetensors", found.probes,
         Origin(subject.digest, found.titles, steps, found.settled_update),

@@ -26,6 +26,8 @@ def _canvas(png: io.BytesIO, rows: int, columns: int, width: float, height: floa
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained"
     )
+    for axis in axes.flat:
+        axis.locator_params(axis="x", integer=True)  # layers and steps
     yield axes
     figure.savefig(png, dpi=100)
     pyplot.close(figure)

@@ -91,10 +91,10 @@ def _fall(rows: list[list[float]]) -> str:
     first, last = rows[0], rows[-1]
     spread = max(max(row) - min(row) for row in (first, last))
     fall = sum(first) / len(first) - sum(last) / len(last)
-    beyond = "beyond" if fall > spread else "within"
+    beside = f"{'beyond' if abs(fall) > spread else 'within'} the spread of {len(first)} seeds ({spread:.4f})"
     return (
-        f"The probe's Rel. L2 falls from {sum(first) / len(first):.4f} to {sum(last) / len(last):.4f}, "
-        f"{beyond} the spread of {len(first)} seeds ({spread:.4f})."
+        f"The probe's Rel. L2 {'falls' if fall > 0 else 'does not fall, it goes'} from {sum(first) / len(first):.4f} "
+        f"to {sum(last) / len(last):.4f}, {beside if len(first) > 1 else 'of one seed, whose spread is not known'}."
     )
 
 

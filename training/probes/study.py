@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import Dvlt
 from dvlt_ros.model.stages import update_sizes
 
@@ -21,7 +23,7 @@ from .attention import GlobalAttention, concentration, of_first_view
 from .controls import chance_points, mixed_scenes, untrained
 from .decoding import decoded
 from .measure import Judged, PointErrors, movement, point_errors, probed
-from .probe import Probe, fit_probe
+from .probe import Origin, Probe, fit_probe
 from .settling import learn_threshold, smallest_steps
 from .subject import Cache, Subject, cache_tokens
 
@@ -62,16 +64,24 @@ class Findings:
 
 
 def study(
-    subject: Subject, train: Sequence[Views], judged: Sequence[Views], plan: Plan, probes: list[Probe] | None = None
-) -> Findings:
-    """Windows (1, S, ...) to train the probes on, and others to judge by; ``probes``: trained before, of seed 0."""
+    subject: Subject, train: Sequence[Views], judged: Sequence[Views], plan: Plan,
+    earlier: tuple[list[Probe], Origin] | None = None,
+) -> Findings:  # fmt: skip
+    """Windows (1, S, ...) to train the probes on, and others to judge by; ``earlier``: probes of before, of seed 0.
+
+    Raises:
+        ConfigError: the earlier probes are those of other layers.
+        InputError: tokens of all layers would not fit into the memory.
+    """
     found, clock = Findings(), _Clock()
     cache = cache_tokens(subject, judged, plan.steps)
+    if earlier is not None and earlier[1].layers != cache.titles:
+        raise ConfigError(f"the probes are of layers {', '.join(earlier[1].layers)}, not {', '.join(cache.titles)}")
     scenes = Judged.of(judged, subject.patch_size)
     found.titles = cache.titles
     found.curves["titles"] = list(cache.titles)
     clock("tokens of the windows to judge by")
-    if probes is None:
+    if earlier is None:
         trained_on = Judged.of(train, subject.patch_size)
         learnt = cache_tokens(subject, train, plan.steps)
         clock("tokens of the windows to train on")
@@ -79,10 +89,12 @@ def study(
         _controls(subject, train, judged, trained_on, scenes, found, plan)
         clock("controls")
     else:
-        found.probes = probes
-        found.curves["probe"] = [[_mean(_errors(p, t, scenes))] for p, t in zip(probes, cache.tokens, strict=True)]
+        found.probes = earlier[0]
+        pairs = zip(found.probes, cache.tokens, strict=True)
+        found.curves["probe"] = [[_mean(_errors(probe, tokens, scenes))] for probe, tokens in pairs]
     _movement(cache, scenes, found)
     if subject.looped is not None:
+        judged = [views.to(subject.model.device) for views in judged]
         found.curves |= decoded(subject.looped, judged, plan.steps)
         clock("lens, full passes, stopped passes and K beyond the trained range")
         _attention(subject.looped, judged, plan.steps, found)
@@ -180,7 +192,7 @@ def _pictures(
     i = max(range(len(judged)), key=lambda index: float(judged[index].images.std()))  # the most contrast
     views = judged[i]
     strips = [probed(found.probes[k], cache.tokens[k][i : i + 1])[0] for k in cache.main]
-    shown = Pictures(views.images[0], strips, scenes.truth.points[i], scenes.truth.valid[i])
+    shown = Pictures(views.images[0].cpu(), strips, scenes.truth.points[i], scenes.truth.valid[i])
     if subject.looped is not None:
         shown = _with_looks(subject.looped, views, plan.steps, shown)
     found.pictures = shown
@@ -192,11 +204,16 @@ def _with_looks(network: Dvlt, views: Views, steps: int, shown: Pictures) -> Pic
     with GlobalAttention(network) as watched, torch.inference_mode():
         features = network.encode(views.images)
         network.run(network.begin(features), steps)
-        looks = [of_first_view(watched.weights(k).mean(1), count)[0][0] for k in range(steps)]
+        looks = [of_first_view(watched.weights(k).mean(1), count)[0][0].cpu() for k in range(steps)]
     patches = features.grid[0] * features.grid[1]
-    seen = matches.seen[0].unflatten(0, (count, patches))[0]  # (n, S)
-    share = matches.share[0].unflatten(0, (count, patches))[0]
-    middle = torch.arange(patches).sub(patches // 2).abs() / patches
-    query = int((seen.sum(-1) - middle).argmax())
+    seen = matches.seen[0].cpu().unflatten(0, (count, patches))[0]  # (n, S)
+    share = matches.share[0].cpu().unflatten(0, (count, patches))[0]
+    query = int((seen.sum(-1) - _from_middle(features.grid)).argmax())
     truth = [int(share[query, s].argmax()) if seen[query, s] else None for s in range(count)]
     return Pictures(shown.images, shown.strips, shown.truth, shown.valid, query, [look[query] for look in looks], truth)
+
+
+def _from_middle(grid: tuple[int, int]) -> Tensor:
+    """Distance of each patch (n,) to the middle of the image, over the image's diagonal: below 1."""
+    rows, columns = torch.meshgrid(*(torch.arange(size) - (size - 1) / 2 for size in grid), indexing="ij")
+    return torch.hypot(rows, columns).flatten() / math.hypot(*grid)

@@ -76,7 +76,7 @@ class Cache:
     """Tokens of N windows at every layer."""
 
     titles: tuple[str, ...]  # "0" before the first layer, "3" after the third, "3 frame_attn" within it
-    tokens: tuple[Tensor, ...]  # (N, S, n, C) of each
+    tokens: tuple[Tensor, ...]  # (N, S, n, C) of each, float32 on the CPU
 
     @property
     def main(self) -> list[int]:
@@ -91,11 +91,10 @@ def cache_tokens(subject: Subject, windows: Sequence[Views], steps: int) -> Cach
         InputError: they would not fit into the memory.
     """
     kept: list[list[Tensor]] = []
+    _check_memory(subject, windows, steps)
     for views in windows:
         layers = subject.layers(views.images[0], steps)
-        if not kept:
-            _check_memory(layers, len(windows), steps)
-        kept.append([layer.tokens.float().clone() for layer in layers])
+        kept.append([layer.tokens.to("cpu", torch.float32, copy=True) for layer in layers])
     stacked = tuple(torch.cat(tokens) for tokens in zip(*kept, strict=True))
     return Cache(_titles(layers, subject.patterns), stacked)
 
@@ -115,11 +114,14 @@ def _titles(layers: Sequence[Layer], patterns: Sequence[str]) -> tuple[str, ...]
     return tuple(titles)
 
 
-def _check_memory(layers: Sequence[Layer], windows: int, steps: int) -> None:
-    needed = windows * sum(4 * layer.tokens.numel() for layer in layers)
+def _check_memory(subject: Subject, windows: Sequence[Views], steps: int) -> None:
+    """Before a pass of K steps: of one that is no longer than the model's own."""
+    taken = min(steps, subject.num_steps)
+    layers = subject.layers(windows[0].images[0], taken)
+    needed = len(windows) * sum(4 * layer.tokens.numel() for layer in layers) * steps // taken
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if 2 * needed > MEMORY_SHARE * free:  # once in pieces, once joined
         raise InputError(
-            f"tokens of {windows} windows at {len(layers)} layers of K = {steps} take {2 * needed / 2**30:.1f} GiB, "
+            f"tokens of {len(windows)} windows at all layers of K = {steps} take {2 * needed / 2**30:.1f} GiB, "
             f"{free / 2**30:.1f} GiB are free: fewer --windows, or a smaller --steps"
         )

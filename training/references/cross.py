@@ -55,11 +55,14 @@ class CrossReferenceDvlt(Dvlt):
         """One path for each of M references, by default evenly spread views.
 
         Raises:
-            InputError: more references than views.
+            InputError: more references than views, or another number of them than the network's.
         """
         num_views = features.tokens.shape[1]
+        chosen = spread_references(num_views, self.references) if references is None else references
+        if len(chosen) != self.references:
+            raise InputError(f"this network has {self.references} references, got {len(chosen)}")
         paths = []
-        for reference in spread_references(num_views, self.references) if references is None else references:
+        for reference in chosen:
             order = reference_first(num_views, reference)
             tokens = super().begin(features.views(order)).tokens
             paths.append(tokens[:, [order.index(view) for view in range(num_views)]])
@@ -100,7 +103,7 @@ class CrossReferenceDvlt(Dvlt):
 
 
 def each_reference_first(paths: Sequence[Prediction]) -> Prediction:
-    """All paths as one batch (B * M), each with its reference as the first view: as losses compare them."""
+    """All paths as one batch (M * B), path after path, each with its reference first: as losses compare them."""
     num_views = paths[0].depth.shape[1]
     orders = _orders(num_views, len(paths))
     return Prediction(

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dvlt_ros.errors import DataError
 from dvlt_ros.geometry import invert_pose, project, transform_points, unproject
 
 from ..data.types import Views
@@ -34,9 +35,16 @@ class Benchmark:
     config: SyntheticConfig
 
     def batches(self, batch: int = 4, device: torch.device | str = "cpu", count: int | None = None) -> Iterator[Views]:
-        """The first ``count`` windows (default: all) in order, ``batch`` at a time."""
-        for i in range(0, count or len(self.seeds), batch):
-            piece = slice(i, min(i + batch, count or len(self.seeds)))
+        """The first ``count`` windows (default: all) in order, ``batch`` at a time.
+
+        Raises:
+            DataError: there are not so many.
+        """
+        count = count or len(self.seeds)
+        if count > len(self.seeds):
+            raise DataError(f"the frozen benchmark has {len(self.seeds)} windows, {count} were asked for")
+        for i in range(0, count, batch):
+            piece = slice(i, min(i + batch, count))
             yield sample_windows(self.seeds[piece], self.config, device, families=self.families[piece])
 
 

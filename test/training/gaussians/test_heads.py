@@ -87,6 +87,9 @@ def test_a_run_leaves_heads_that_belong_to_their_checkpoint(network, config, tmp
         GaussianHeads.read(path, network, "0000")
     with pytest.raises(WeightsError, match="no readable Gaussian heads"):
         GaussianHeads.read(tmp_path / "none.safetensors", network, checkpoint)
+    (tmp_path / "odd.safetensors").write_bytes(b"no safetensors")
+    with pytest.raises(WeightsError, match=r"odd\.safetensors: no readable Gaussian heads"):
+        GaussianHeads.read(tmp_path / "odd.safetensors", network, checkpoint)
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(config, tmp_path):

@@ -28,7 +28,7 @@ from dvlt_ros.training.probes.probe import (
 )
 from dvlt_ros.training.probes.report import sentences
 from dvlt_ros.training.probes.settling import learn_threshold, smallest_steps, stops
-from dvlt_ros.training.probes.study import Findings
+from dvlt_ros.training.probes.study import Findings, _from_middle
 from dvlt_ros.training.probes.subject import Subject, cache_tokens
 from dvlt_ros.training.probes.taps import PATTERNS, Taps, patch_tokens
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
@@ -217,6 +217,29 @@ def test_a_full_pass_is_judged_by_what_its_metric_means():
     assert "3 steps is not different from" in neither
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ([0.60, 0.62], [0.40, 0.41], "falls from 0.6100 to 0.4050, beyond the spread of 2 seeds (0.0200)."),
+        ([0.60, 0.62], [0.60, 0.61], "falls from 0.6100 to 0.6050, within the spread of 2 seeds (0.0200)."),
+        ([0.40, 0.41], [0.60, 0.62], "does not fall, it goes from 0.4050 to 0.6100, beyond the spread of 2"),
+        ([0.60], [0.40], "falls from 0.6000 to 0.4000, of one seed, whose spread is not known."),
+    ],
+)
+def test_the_fall_is_told_with_the_spread_of_seeds(first, last, said):
+    movement = {"cosine": [0.1, 1.0], "update": [0.9, 0.1]}
+    probe = [[{"rel_l2": error} for error in errors] for errors in (first, last)]
+    found = Findings({"titles": ["0", "1"], "probe": probe, "movement": movement})
+    assert said in sentences(found)[0]
+
+
+def test_the_queried_patch_is_near_the_middle_in_rows_and_columns():
+    distance = _from_middle((3, 5))
+    assert distance.argmin() == 7
+    assert distance[5] > distance[2]  # the left end of the middle row is farther than the top of the middle column
+    assert distance.max() < 1  # no nearness outweighs one more view
+
+
 def test_what_has_no_such_module_says_what_it_has(network):
     with pytest.raises(ConfigError, match=r"no module aggregator\.blocks\.\* to tap; .*recurrent_blocks"):
         Taps(network, ["aggregator.blocks.*"])
@@ -242,6 +265,16 @@ def test_more_steps_than_memory_are_refused_before_they_are_kept(stacked, views,
         cache_tokens(stacked, [views], 1)
 
 
+def test_steps_beyond_memory_are_refused_before_their_pass(network, views, monkeypatch):
+    taken = []
+    model = StandIn()
+    model.network, model.predict = network, lambda images, steps: taken.append(steps) or network(images[None], steps)
+    subject = Subject("tiny", "tiny", model, PATTERNS["dvlt"], 42, 14, 3)
+    with pytest.raises(InputError, match=r"1 windows at all layers of K = 1000000000000 take .* GiB"):
+        cache_tokens(subject, [views], 10**12)
+    assert taken == [3]
+
+
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory, network, monkeypatch_module):
     """A report of a tiny network on tiny windows."""
@@ -263,7 +296,6 @@ def test_one_page_has_every_picture(reported):
     page = (reported / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 7
     assert "http" not in page
-    assert "beyond the spread" in page or "within the spread" in page
 
 
 def test_figures_of_every_layer_and_control_are_kept(reported):
@@ -287,9 +319,13 @@ def test_probes_of_before_are_used_again(reported, monkeypatch):
     assert again["transfer"] == first["transfer"]
     with pytest.raises(SystemExit, match="probes of K = 3, not of K = 2"):
         main([*arguments, "--probes", str(reported / "probes.safetensors"), "--steps", "2"])
+    with pytest.raises(SystemExit, match=r"the probes are of layers 0, 1 frame_attn, 1, .*, not 0, 1, 2, 3"):
+        main([*arguments, "--probes", str(reported / "probes.safetensors"), "--taps", PATTERNS["dvlt"][1]])
 
 
 def test_the_command_refuses_in_one_line(reported):
+    with pytest.raises(SystemExit, match=r"report\.html/none: cannot be written: Not a directory"):
+        main([str(reported / "checkpoint"), "--device", "cpu", "--output", str(reported / "report.html" / "none")])
     arguments = [str(reported / "checkpoint"), "--device", "cpu", "--output", str(reported / "none")]
     with pytest.raises(SystemExit, match="no module nowhere to tap") as refused:
         main([*arguments, "--taps", "nowhere"])

@@ -74,6 +74,11 @@ def test_more_references_than_views_is_one_clear_line(network, features):
         CrossReferenceDvlt.on(network, 5)(features)
 
 
+def test_another_number_of_references_is_refused(network, features):
+    with pytest.raises(InputError, match="this network has 3 references, got 2"):
+        CrossReferenceDvlt.on(network, 3).paths(features, 3, [0, 1])
+
+
 def test_what_cannot_train_is_refused():
     with pytest.raises(ConfigError, match=r"needs model\.references above 1, got 1"):
         TrainConfig(trainable="cross_references")
