@@ -42,7 +42,7 @@ def config(tmp_path_factory):
         model=ModelSource(checkpoint="embedded"), gaussians=GaussianTraining(held_out=1), total_steps=2,
         shapes=Shapes(image_size=56, aspect=(0.75, 0.75), views=(3, 3), images_per_step=3, tokens_per_step=None),
         data=Data(synthetic_windows=1, augment=False), optimizer=Optimizer(learning_rate=3e-3),
-        output=str(tmp_path_factory.mktemp("heads")),
+        output=str(tmp_path_factory.mktemp("heads")), precision="no",
     )  # fmt: skip
 
 
