@@ -14,12 +14,10 @@ import numpy as np
 
 from ...geometry import every, pixel_axes
 from .volume import (
-    BESIDE_SUPPORT,
     DISTANCE_UNIT,
     EDGE,
     MAX_SUPPORT,
     MIN_WEIGHT,
-    SURE_SUPPORT,
     UNSEEN,
     VOXEL_BITS,
     VOXELS,
@@ -81,6 +79,7 @@ class _Pixels:
 
 def fuse(volume: Volume, view: DepthView) -> None:
     """Adds a view: blocks at its surfaces are allocated, all blocks that it sees are updated."""
+    volume.count_view()
     pixels = _Pixels.of(view, MAX_RANGE * volume.voxel_size)
     volume.add_free(*_free_blocks(volume, view, pixels))
     volume.allocate(volume.keys_at(_points_beside(volume, view, pixels)))
@@ -297,4 +296,4 @@ def _count_support(volume: Volume, through: np.ndarray, held: np.ndarray) -> np.
     support[through] >>= 1
     count = np.minimum(support.take(held), np.uint8(MAX_SUPPORT - 1)) + np.uint8(1)
     support[held] = count
-    return (count == BESIDE_SUPPORT) | (count == SURE_SUPPORT)
+    return (count == volume.beside_support) | (count == volume.sure_support)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .fusion import AT_SURFACE, TRUNCATION
-from .volume import BESIDE_SUPPORT, DISTANCE_UNIT, EDGE, MIN_WEIGHT, SURE_SUPPORT, UNSEEN, Volume, places_of
+from .volume import DISTANCE_UNIT, EDGE, MIN_WEIGHT, UNSEEN, Volume, places_of
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 DOUBTFUL, LIKELY = 1, 2  # of a column: a surface that too few views agree on; enough only beside an occupied cell
@@ -117,7 +117,9 @@ class GridBuilder:
         is_surface = is_known & is_below
         is_free = (is_known & ~is_below & is_low[:, None, None]).any(axis=3)
         support = np.where(is_surface, self._volume.support[rows].reshape(shape), np.uint8(0)).max(axis=3)
-        of_surface = np.where(support >= SURE_SUPPORT, OCCUPIED, np.where(support >= BESIDE_SUPPORT, LIKELY, DOUBTFUL))
+        volume = self._volume
+        is_likely, is_sure = support >= volume.beside_support, support >= volume.sure_support
+        of_surface = np.where(is_sure, OCCUPIED, np.where(is_likely, LIKELY, DOUBTFUL))
         cells[used] = np.where(is_surface.any(axis=3), of_surface, np.where(is_free, FREE, UNKNOWN))
         return cells
 

@@ -18,6 +18,7 @@ WEIGHT_UNIT = 1000  # one observation from close by
 MIN_WEIGHT = 1.25 * WEIGHT_UNIT  # of a voxel that mesh and grid know: more than one view has seen it
 SURE_SUPPORT = 3  # views that must each have seen a surface in a voxel, whatever their mean is
 BESIDE_SUPPORT = 2  # enough beside others that are sure
+VIEWS_PER_SUPPORT = 4  # a map of fewer views than this times so many asks for no more support: five photos have a mesh
 MAX_SUPPORT = 255
 VISIBLE_CHANGE = 0.02 * DISTANCE_UNIT * 2 * EDGE**2  # of a block: two layers of its voxels by 2 % of the truncation
 MAX_FREE_WEIGHT = 20.0 * WEIGHT_UNIT
@@ -35,6 +36,7 @@ class Volume:
         if not (0 < voxel_size < np.inf and max_blocks >= 1):
             raise ConfigError(f"voxel_size and max_blocks must be above 0, got {voxel_size} and {max_blocks}")
         self.voxel_size, self.max_blocks = voxel_size, max_blocks
+        self.num_views = 0
         self.keys = np.empty(0, np.int64)  # (B,), ascending
         self.rows = np.empty(0, np.int64)  # (B,), of each key
         self.distance = np.zeros((FIRST_ROOM, VOXELS), np.int16)  # in DISTANCE_UNIT
@@ -73,6 +75,23 @@ class Volume:
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[places] == keys, self.rows[places], UNSEEN)
 
+    @property
+    def sure_support(self) -> int:
+        """Views that must each have seen a surface in a voxel: fewer as long as the map has few views."""
+        return min(SURE_SUPPORT, 1 + self.num_views // VIEWS_PER_SUPPORT)
+
+    @property
+    def beside_support(self) -> int:
+        """Enough beside voxels that are sure."""
+        return min(BESIDE_SUPPORT, self.sure_support)
+
+    def count_view(self) -> None:
+        """One more view is about to be fused; where surfaces need more support from now on, all blocks have changed."""
+        before = self.sure_support
+        self.num_views += 1
+        if self.sure_support != before:
+            self.change[self.rows] += 2 * VISIBLE_CHANGE
+
     def believed(self, rows: np.ndarray) -> np.ndarray:
         """(R, 512) bool of rows (R,): voxels in which enough views have seen a surface, fewer beside others of a block.
 
@@ -80,7 +99,7 @@ class Volume:
         through is no surface.
         """
         support = self.support[rows]
-        least = np.where(support.max(axis=1) >= SURE_SUPPORT, BESIDE_SUPPORT, SURE_SUPPORT)
+        least = np.where(support.max(axis=1) >= self.sure_support, self.beside_support, self.sure_support)
         return np.asarray(support >= least[:, None])
 
     def allocate(self, keys: np.ndarray) -> None:

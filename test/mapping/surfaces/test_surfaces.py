@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ from dvlt_ros.mapping.surfaces.grid import FREE, OCCUPIED, UNKNOWN, Band
 from dvlt_ros.mapping.surfaces.mesh import BlockMeshes, Mesh
 from dvlt_ros.mapping.surfaces.surface_map import SurfaceMap
 from dvlt_ros.mapping.surfaces.surfaces import Surfaces
-from dvlt_ros.mapping.surfaces.volume import Volume, keys_of, places_of
+from dvlt_ros.mapping.surfaces.volume import VIEWS_PER_SUPPORT, Volume, keys_of, places_of
 
 
 def drive(surfaces, boxes=(), count=4):
@@ -95,6 +97,12 @@ def test_who_stays_is_in_the_mesh(surfaces):
     assert in_person(surfaces.mesh().vertices).sum() > 50
 
 
+def look_elsewhere(surfaces):
+    """So many views of what lies behind the camera that a surface needs all its support."""
+    for step in range(2 * VIEWS_PER_SUPPORT):
+        surfaces.fuse(view(pose(0.1 * step, turned=math.pi)))
+
+
 def test_who_went_away_is_not_where_the_camera_looks_again(surfaces):
     drive(surfaces, [PERSON], count=3)
     assert in_person(surfaces.mesh().vertices).any()
@@ -110,6 +118,7 @@ def test_who_comes_to_a_free_place_is_not_in_the_mesh_at_once(surfaces):
 
 @pytest.mark.parametrize("step_m", [0.25, 0.4, 0.6])
 def test_who_walks_past_leaves_no_trace_even_where_nobody_looks_again(surfaces, step_m):
+    look_elsewhere(surfaces)
     for step in range(6):
         middle = (step - 2.5) * step_m
         surfaces.fuse(view(pose(0.1 * step), [((1.4, middle - 0.2, 0.0), (1.8, middle + 0.2, 1.2))]))
@@ -122,12 +131,22 @@ def test_who_walks_past_leaves_no_trace_even_where_nobody_looks_again(surfaces, 
 
 def test_what_two_views_alone_have_seen_is_unknown_and_a_third_one_makes_it_an_obstacle(surfaces):
     before = PERSON[0][0] + 0.02, 0.0
+    look_elsewhere(surfaces)
     drive(surfaces, [PERSON], count=2)
     assert cell_at(surfaces.grid(BAND), before) == UNKNOWN
     assert not in_person(surfaces.mesh().vertices).any()
     surfaces.fuse(view(pose(0.2), [PERSON]))
     assert cell_at(surfaces.grid(BAND), before) == OCCUPIED
     assert in_person(surfaces.mesh().vertices).any()
+
+
+def test_a_map_of_few_views_shows_what_two_have_seen_until_there_are_more(surfaces):
+    drive(surfaces, [PERSON], count=2)
+    assert in_person(surfaces.mesh().vertices).any()
+    assert cell_at(surfaces.grid(BAND), (PERSON[0][0] + 0.02, 0.0)) == OCCUPIED
+    look_elsewhere(surfaces)
+    assert not in_person(surfaces.mesh().vertices).any()
+    assert cell_at(surfaces.grid(BAND), (PERSON[0][0] + 0.02, 0.0)) == UNKNOWN
 
 
 def test_pixels_without_trust_say_nothing(surfaces):
