@@ -137,7 +137,7 @@ def test_what_nobody_listens_to_is_not_made(make_wheeled, monkeypatch):
     monkeypatch.setattr("dvlt_ros.ros.outputs.frame_outputs.obstacle_points", lambda *arguments: made.append(arguments))
     robot = make_wheeled(mounts=("base_link",), frames_base="nowhere")
     for listener in [s for s in robot.me.subscriptions if s.topic_name in ("/obstacles", "/odometry")]:
-        robot.me.destroy_subscription(listener)
+        robot.where_it_spins(robot.me.destroy_subscription, listener)
     robot.until(lambda: not robot.parts.outputs._obstacles.get_subscription_count(), "nobody")
     robot.until(lambda: not robot.parts.outputs._visual_odometry.get_subscription_count(), "nobody")
     drive(robot, range(1, LOCKED))

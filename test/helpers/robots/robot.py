@@ -112,6 +112,11 @@ class Robot:
             assert time.monotonic() < deadline_s, f"{what} did not come; complaints: {self.complaints}"
             time.sleep(0.005)
 
+    def where_it_spins(self, call, *arguments):
+        """On the thread of `me`: rclpy must not wait for what is destroyed at the same moment."""
+        done = self.executors[1].create_task(call, *arguments)
+        self.until(done.done, "the end of a call")
+
     def send(self, message, topic):
         """Publishes one message as soon as the node listens."""
         publisher = self.me.create_publisher(type(message), topic, 1)

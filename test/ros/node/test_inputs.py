@@ -54,7 +54,7 @@ def test_camera_info_that_was_published_once_before_is_received(make_robot, dept
     """Alone, and beside a volatile publisher that says nothing."""
     robot = make_robot()
     qos = QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    robot.me.destroy_publisher(robot.camera_info)
+    robot.where_it_spins(robot.me.destroy_publisher, robot.camera_info)
     if beside is not None:
         robot.me.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=5, reliability=beside))
     latched = robot.me.create_publisher(CameraInfo, "camera_info", qos)

@@ -170,12 +170,12 @@ def test_a_camera_that_dies_is_an_error_and_the_console_has_its_begin_and_its_en
         return lines and lines[-1].startswith("camera: images arrive again, after ")
 
     robot.until(is_well, "the line of the end of silence")
-    robot.me.destroy_publisher(robot.camera)
+    robot.where_it_spins(robot.me.destroy_publisher, robot.camera)
     dead = "no image on /image for "
     robot.until(lambda: lines[-1].startswith(f"camera: {dead}"), "the line of a dead driver")
     assert "it has no publisher; sensor_msgs/msg/Image comes on /elsewhere/image_raw" in lines[-1]
     assert robot.status()["level"] == DiagnosticStatus.ERROR
-    robot.me.destroy_publisher(elsewhere)
+    robot.where_it_spins(robot.me.destroy_publisher, elsewhere)
     other = SimpleNamespace(topic_type="sensor_msgs/msg/CompressedImage", qos_profile=QoSProfile(depth=1))
     monkeypatch.setattr(robot.node, "get_publishers_info_by_topic", lambda _: [other])
     sent = "its publisher sends sensor_msgs/msg/CompressedImage and not sensor_msgs/msg/Image"
