@@ -68,13 +68,6 @@ class Keyframe:
         depth = np.float32(self.scale) * self.depth.astype(np.float32)
         return DepthView(depth, self.colors, self.intrinsics, self.map_from_cam)
 
-    @property
-    def probes(self) -> np.ndarray:
-        """(2, 3) in the map: two places at its median depth, which tell how far its surfaces have moved."""
-        depth = self.scale * self.median_depth
-        middle = self.map_from_cam[:3, 3] + depth * self.map_from_cam[:3, 2]
-        return np.stack([middle, middle + depth * self.map_from_cam[:3, 0]])
-
     def cut(self, region: Region) -> None:
         """Its depth in a region becomes NaN."""
         view = self.view
@@ -83,16 +76,25 @@ class Keyframe:
 
     def fused(self, volume: object) -> DepthView:
         """The view, which the caller fuses in this volume now."""
-        self.fused_in, self.probes_at_fusion = volume, self.probes
+        self.fused_in, self.probes_at_fusion = volume, probes([self])[0]
         return self.view
+
+
+def probes(keyframes: Sequence[Keyframe]) -> np.ndarray:
+    """(N, 2, 3) in the map: two places at each one's median depth, which tell how far its surfaces have moved."""
+    poses = np.array([k.map_from_cam for k in keyframes])
+    depth = np.array([[k.scale * k.median_depth] for k in keyframes])
+    middle = poses[:, :3, 3] + depth * poses[:, :3, 2]
+    return np.stack([middle, middle + depth * poses[:, :3, 0]], axis=1)
 
 
 def have_moved(keyframes: Sequence[Keyframe], voxel_size: float) -> bool:
     """Whether surfaces of these keyframes lie elsewhere than where they were fused: half a voxel on average, or two."""
-    moves = [k.probes - k.probes_at_fusion for k in keyframes if k.probes_at_fusion is not None]
-    if not moves:
+    fused = [k for k in keyframes if k.probes_at_fusion is not None]
+    if not fused:
         return False
-    ways = np.linalg.norm(np.stack(moves), axis=-1) / voxel_size
+    before = np.array([k.probes_at_fusion for k in fused])
+    ways = np.linalg.norm(probes(fused) - before, axis=-1) / voxel_size
     return bool(ways.mean() > MEAN_MOVE or ways.max() > LARGEST_MOVE)
 
 
