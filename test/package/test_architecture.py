@@ -233,7 +233,8 @@ def test_core_and_model_start_without_ros_training_extras_or_hub():
 
 @pytest.mark.parametrize("room", ["dvlt_ros", "training", "test", "tools", "benchmarks", "overlay", "launch"])
 def test_files_are_short_and_folders_have_rooms(room):
-    files = [path for path in (ROOT / room).rglob("*.py") if "training" not in path.relative_to(ROOT).parts[1:2]]
+    package_link = ROOT / "dvlt_ros" / "training"  # to training, a room of its own
+    files = [path for path in (ROOT / room).rglob("*.py") if package_link not in path.parents]
     too_long = {str(path): count for path in files if (count := len(path.read_text().splitlines())) > 300}
     assert not too_long
     for folder in {path.parent for path in files}:

@@ -119,13 +119,18 @@ def total_cost(sights: Observations, found: Estimate) -> float:
 
 def likely_estimates(sights: Observations, starts: Iterable[Start], thorough: bool) -> list[Estimate]:
     """Of the starts up to the first good one; of all of them if ``thorough``."""
+    return estimates(sights, starts, ROUGHLY if thorough else MORE_ROUGHLY, until_good=not thorough)
+
+
+def estimates(sights: Observations, starts: Iterable[Start], enough: float, until_good: bool) -> list[Estimate]:
+    """Of all starts that lead to any; with ``until_good`` the first good one is the last."""
     tried = []
     for start in starts:
-        found = estimated(sights, start, FIRST_ROUNDS, ROUGHLY if thorough else MORE_ROUGHLY)
+        found = estimated(sights, start, FIRST_ROUNDS, enough)
         if found is None:
             continue
         tried.append(found)
-        if is_good(found) and not thorough:
+        if until_good and is_good(found):
             break
     return tried
 
@@ -140,13 +145,7 @@ def best_estimate(
     """
     tried = list(likely)
     if thorough or not any(is_good(found) for found in tried):
-        for start in costly:
-            found = estimated(sights, start, FIRST_ROUNDS, ROUGHLY if thorough else ENOUGH)
-            if found is None:
-                continue
-            tried.append(found)
-            if is_good(found) and not far_apart:
-                break
+        tried += estimates(sights, costly, ROUGHLY if thorough else ENOUGH, until_good=not far_apart)
     if thorough and tried:
         most = PROMISING * min(found.cost for found in tried)
         tried = [to_its_end(sights, found) for found in tried if found.cost <= most]
