@@ -119,7 +119,7 @@ def test_two_processes_agree_with_one_on_the_same_batches(recording, tmp_path):
         *common, "shapes.images_per_step=4",
     ]  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "-m", "dvlt_ros.training.train", *overrides], check=True, env=environment, cwd=ROOT)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:

@@ -20,6 +20,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if config.log_with == "wandb" and not is_wandb_available():  # accelerate would log nothing and say nothing
         raise ConfigError("log_with=wandb needs Weights & Biases: pip install 'wandb>=0.31,<0.32'")
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # unasked, processes on CPUs would not know of each other
         mixed_precision=resolved_precision(config.precision, default_device()),
         gradient_accumulation_steps=config.accumulation,
         log_with=None if config.log_with == "none" else config.log_with,

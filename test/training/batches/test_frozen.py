@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from dvlt_ros.errors import ConfigError, DataError, WeightsError
 from dvlt_ros.model import Dvlt
-from dvlt_ros.training.batches import stored
+from dvlt_ros.training.batches import frozen, stored
 from dvlt_ros.training.batches.features import FeatureCache, is_mirrored
 from dvlt_ros.training.batches.frozen import FrozenWindows
 from dvlt_ros.training.batches.rendering import mirror
@@ -130,6 +130,18 @@ def test_features_of_another_encoder_or_of_other_images_are_refused(folder, stor
 def test_an_encoder_that_is_trained_has_no_kept_features(store, make_model, tmp_path):
     with pytest.raises(ConfigError, match="is trained"):
         FeatureCache(tmp_path, store, make_model(), variants=1, photometric=None)
+
+
+def test_only_the_first_of_several_processes_starts_a_renderer(folder, tmp_path, network, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        frozen, "render_beside", lambda store, windows, compiled: started.append((store.folder, windows))
+    )
+    config = configuration(folder, tmp_path, "data.render_beside=true", "data.synthetic_windows=24")
+    FrozenWindows(config, network, torch.device("cpu"), first=False)
+    assert started == []
+    FrozenWindows(config, network, torch.device("cpu"), first=True)
+    assert started == [(folder, 24)]
 
 
 def test_descriptors_learn_to_find_patches(folder, tmp_path, network):
