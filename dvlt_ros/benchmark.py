@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import programs
 from .cameras import fit_cameras
-from .checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
+from .checkpoints import EMBEDDED, shipped
 from .errors import DvltError, InputError
 from .model import Dvlt, DvltConfig
 from .model.config import PATCH_SIZE
@@ -196,7 +196,8 @@ class Network:
 def parse_config(text: str) -> Network:
     if text == RELEASED:
         return Network(f"the architecture of {PUBLISHED_REPO}", DvltConfig())
-    path = EMBEDDED_WEIGHTS / CONFIG_NAME if text == EMBEDDED else Path(text)
+    own = shipped(text)
+    path = Path(text) if own is None else own / CONFIG_NAME
     try:
         return Network(f"the architecture of {path.parent.name or path.name}", DvltConfig.from_file(path))
     except DvltError as error:
@@ -235,7 +236,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--config",
         type=parse_config,
         default=RELEASED,
-        help=f"{RELEASED}, {EMBEDDED}, or config.json of a checkpoint (default: {RELEASED})",
+        help=f"{RELEASED}, {EMBEDDED}, dvlt-nano, or config.json of a checkpoint (default: {RELEASED})",
     )
     parser.add_argument("--repeats", type=parse_count, default=10 if on_gpu else 3)
     parser.add_argument("--json", type=parse_output, help="also write the figures to this file")

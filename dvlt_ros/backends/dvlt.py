@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checkpoints import EMBEDDED_WEIGHTS
+from ..checkpoints import DEFAULT, SHIPPED
 from ..model import Dvlt, State
 from ..model.config import PATCH_SIZE
 from .protocol import ModelCard, MultiViewPrediction, WeightsCard, check_images
@@ -21,7 +21,8 @@ CARDS = (
         is_metric=False,
         code_licence="Apache-2.0",
         weights=(
-            WeightsCard(str(EMBEDDED_WEIGHTS), "Apache-2.0", True),
+            WeightsCard(DEFAULT, "Apache-2.0", True),
+            *(WeightsCard(name, "Apache-2.0", True) for name in SHIPPED if name != DEFAULT),
             WeightsCard("nvidia/dvlt", "the NVIDIA licence, non-commercial", False),
         ),
     ),

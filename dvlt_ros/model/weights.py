@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..checkpoints import EMBEDDED, EMBEDDED_WEIGHTS
+from ..checkpoints import shipped
 from ..checkpoints.digest import digest
 from ..checkpoints.download import download_checkpoint, is_url
 from ..errors import ConfigError, WeightsError
@@ -101,11 +101,11 @@ def _write_files(directory: Path, tensors: dict[str, Tensor], config: str) -> No
 def locate_checkpoint(source: str | Path, revision: str | None = None) -> Path:
     """The ``.safetensors`` file of a directory, a file, a URL or a Hugging Face repository (downloaded if needed).
 
-    "embedded" is the checkpoint that ships with the package.
+    What ships with the package has names: "dvlt-nano" for example, and "embedded" for the default.
     """
     if isinstance(source, str) and is_url(source):
         return download_checkpoint(source)
-    path = EMBEDDED_WEIGHTS if source == EMBEDDED else Path(os.path.expanduser(source))
+    path = shipped(source) or Path(os.path.expanduser(source))
     if path.is_dir():
         if os.path.lexists(path / WEIGHTS_NAME):
             return path / WEIGHTS_NAME

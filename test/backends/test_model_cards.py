@@ -19,6 +19,7 @@ from dvlt_ros.backends import is_installed, load_model, model_card, model_names
 from dvlt_ros.backends.images import prepare_for
 from dvlt_ros.backends.protocol import ModelCard, WeightsCard
 from dvlt_ros.backends.registry import checkpoint_title, licence_warning
+from dvlt_ros.checkpoints import DEFAULT
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.errors import ConfigError, WeightsError
 from dvlt_ros.geometry import camera_directions, pixel_centers, project
@@ -29,8 +30,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "other-models.md"
 @pytest.mark.parametrize(
     ("weights", "title"),
     [
-        ("", "dvlt-nano"),
-        ("embedded", "dvlt-nano"),
+        ("", DEFAULT),
+        ("embedded", DEFAULT),
+        ("dvlt-nano", "dvlt-nano"),
         ("/runs/kitchen/last", "kitchen/last"),
         ("/runs/kitchen/best", "kitchen/best"),
         ("/models/mine", "mine"),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dvlt_ros import benchmark
+from dvlt_ros.checkpoints import DEFAULT
 from dvlt_ros.model import DvltConfig
 
 
@@ -27,7 +28,9 @@ def test_it_prints_a_row_per_case_and_writes_json(make_model, tmp_path, capsys):
     assert all(row["size"] == "28x42" and row["gflop"] > 0 and row["total_ms"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize(("asked", "named"), [("embedded", "dvlt-nano"), ("released", "nvidia/dvlt")])
+@pytest.mark.parametrize(
+    ("asked", "named"), [("embedded", DEFAULT), ("dvlt-nano", "dvlt-nano"), ("released", "nvidia/dvlt")]
+)
 def test_networks_have_names(asked, named):
     assert benchmark.parse_config(asked).name == f"the architecture of {named}"
 

@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import pytest
 import torch
 from checkpoint_files import rewrite
 from safetensors.torch import load_file
 
-from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
+from dvlt_ros.backends import model_card
+from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS, SHIPPED
 from dvlt_ros.errors import WeightsError
 from dvlt_ros.model import Dvlt, DvltConfig
+from dvlt_ros.model.weights import locate_checkpoint
 
 VITS = {"embed_dim": 384, "num_heads": 6, "patch_embed": "dinov2_vits14_reg"}
 
@@ -27,8 +31,17 @@ def test_without_an_argument_it_is_the_embedded_checkpoint():
     embedded, shipped = Dvlt.from_pretrained(), Dvlt.from_pretrained(EMBEDDED_WEIGHTS)
     assert embedded.config == shipped.config
     assert all(torch.equal(a, b) for a, b in zip(embedded.parameters(), shipped.parameters(), strict=True))
-    assert sum(value.numel() for value in embedded.parameters()) <= 7.5e6
-    assert (EMBEDDED_WEIGHTS / "model.safetensors").stat().st_size <= 15 * 2**20
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_has_a_name_a_card_with_its_licence_and_is_found_from_everywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert locate_checkpoint(name) == SHIPPED[name] / "model.safetensors"
+    assert "Apache-2.0" in (SHIPPED[name] / "README.md").read_text()
+    assert next(card for card in model_card("dvlt").weights if card.source == name).allows_commercial_use
+    Path(name).mkdir()
+    with pytest.raises(WeightsError, match=r"no model\.safetensors in this directory"):
+        locate_checkpoint(f"./{name}")
 
 
 def test_a_loaded_model_is_whole_trainable_and_independent_of_its_file(model, checkpoint):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
+from dvlt_ros.checkpoints import DEFAULT, EMBEDDED_WEIGHTS
 from dvlt_ros.demo import DEMO_SEQUENCE
 from dvlt_ros.export.scenes.splats import SH_0
 
@@ -200,7 +200,7 @@ def test_a_click_right_after_typing_a_number_counts_and_the_scene_comes_into_sig
     visit.get_by_label("views at most").fill("2")
     visit.get_by_role("button", name="Reconstruct").click()
     visit.locator('.dvlt-viewer[data-state="ready"]').wait_for()
-    visit.locator(".dvlt-caption").get_by_text("Déjà View dvlt-nano", exact=False).wait_for()
+    visit.locator(".dvlt-caption").get_by_text(f"Déjà View {DEFAULT}", exact=False).wait_for()
     assert "2 views" in visit.locator(".dvlt-caption").inner_text()
     inside = "(() => { const box = document.querySelector('.dvlt-viewer').getBoundingClientRect();"
     visit.wait_for_function(f"{inside} return box.top < innerHeight / 2 && box.bottom > innerHeight / 2 }})()")
@@ -213,7 +213,7 @@ def test_a_click_right_after_typing_a_number_counts_and_the_scene_comes_into_sig
 def test_what_is_taken_and_every_checkpoint_are_named(visit):
     visit.get_by_text("JPEG, PNG or HEIC photos", exact=False).wait_for()
     visit.get_by_label("Model and checkpoint").click()
-    visit.get_by_role("option", name="Déjà View dvlt-nano").wait_for()
+    visit.get_by_role("option", name=f"Déjà View {DEFAULT}").wait_for()
     visit.get_by_role("option", name="Déjà View nvidia/dvlt (non-commercial)").wait_for()
 
 

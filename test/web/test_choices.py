@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dvlt_ros.backends import checkpoint_title
+from dvlt_ros.checkpoints import DEFAULT
 from dvlt_ros.errors import ConfigError
 from dvlt_ros.mapping.inference.model_predictor import WindowPredictor
 from dvlt_ros.web.choices import card_of, choices, parts, title_of
@@ -22,7 +23,7 @@ def test_the_embedded_the_published_and_ones_own_checkpoint_are_there(tmp_path):
     own.mkdir(parents=True)
     found = choices([str(own)])
     assert next(iter(found)) == "dvlt"
-    assert found["dvlt"] == title_of("dvlt") == "Déjà View dvlt-nano"
+    assert found["dvlt"] == title_of("dvlt") == f"Déjà View {DEFAULT}"
     assert found["dvlt@nvidia/dvlt"] == "Déjà View nvidia/dvlt (non-commercial)"
     assert found[f"dvlt@{own}"] == "Déjà View kitchen"
     assert parts("dvlt@nvidia/dvlt") == ("dvlt", "nvidia/dvlt")

@@ -1,7 +1,5 @@
 """Recognized places: synthetic features first, then pictures through the embedded checkpoint."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -162,7 +160,7 @@ def test_what_cannot_be_is_refused():
 def test_the_embedded_checkpoint_tells_rooms_apart():
     """Twelve synthetic rooms, each seen from two poses and then from one between them: most are found again."""
     synthetic = pytest.importorskip("training.synthetic", reason="the folder training is not here; a checkout has it")
-    model = Dvlt.from_pretrained(Path(__file__).resolve().parents[3] / "dvlt_ros" / "checkpoints" / "dvlt-nano").eval()
+    model = Dvlt.from_pretrained()
     config = synthetic.SyntheticConfig(split="benchmark", views=3, height=84, width=112)
     looks = []
     for images in synthetic.sample_windows([synthetic.BENCHMARK_SEED + 5000 + k for k in range(12)], config).images:
