@@ -35,6 +35,7 @@ from dvlt_ros.model import Dvlt, Prediction
 from dvlt_ros.model.config import PATCH_SIZE
 from dvlt_ros.model.correlation import Correlation
 from dvlt_ros.model.encoder_weights import ENCODER_NOTICE
+from dvlt_ros.model.weights import NOTICE_NAME, locate_checkpoint
 
 from .batches.batch import Batch, Batches
 from .batches.frozen import FrozenWindows
@@ -179,11 +180,14 @@ def start_run(config: TrainConfig) -> Run:
 
 
 def notice_of(config: TrainConfig) -> str | None:
-    """Whose weights the encoder has, where they are not this run's own."""
+    """Of weights of others in this run: a checkpoint's NOTICE goes with what begins from it."""
     source = config.model.encoder_weights
-    return (
-        None if source is None else ENCODER_NOTICE.format(source=Path(source).name if Path(source).exists() else source)
-    )
+    if config.model.checkpoint is not None:
+        before = locate_checkpoint(config.model.checkpoint).with_name(NOTICE_NAME)
+        return before.read_text() if before.exists() else None
+    if source is None:
+        return None
+    return ENCODER_NOTICE.format(source=Path(source).name if Path(source).exists() else source)
 
 
 def update(run: Run, config: TrainConfig) -> tuple[dict[str, Tensor], float]:

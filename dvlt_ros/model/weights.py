@@ -27,6 +27,7 @@ from .loop import TIME_CHANNELS
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+NOTICE_NAME = "NOTICE"  # beside a checkpoint with weights of others
 PUBLISHED_REPO = "nvidia/dvlt"
 PUBLISHED_LICENSE = (
     "the weights nvidia/dvlt are published by NVIDIA under its own licence, for non-commercial use only; "

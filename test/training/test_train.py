@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -26,7 +27,7 @@ from dvlt_ros.training.data.writer import SequenceWriter
 from dvlt_ros.training.optimisation import accelerating
 from dvlt_ros.training.optimisation.parameters import MODES, NEVER_USED, build_model, freeze, groups, part_of
 from dvlt_ros.training.optimisation.schedule import learning_rate_factor
-from dvlt_ros.training.train import DivergedError, train
+from dvlt_ros.training.train import DivergedError, notice_of, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -150,6 +151,15 @@ def test_a_logger_that_is_not_installed_is_an_error(recording, tmp_path, monkeyp
     monkeypatch.setattr(accelerating, "is_wandb_available", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install 'wandb>=0\.31,<0\.32'"):
         train(configuration(recording, tmp_path, "log_with=wandb"))
+
+
+def test_the_notice_of_a_checkpoint_goes_with_what_begins_from_it(recording, trained, tmp_path):
+    begun = tmp_path / "begun"
+    shutil.copytree(trained / "last", begun)
+    assert notice_of(configuration(recording, tmp_path, f"model.checkpoint={begun}")) is None
+    (begun / "NOTICE").write_text("DINOv2, Copyright (c) Meta Platforms\n")
+    train(configuration(recording, tmp_path / "run", f"model.checkpoint={begun}", "total_steps=1"))
+    assert (tmp_path / "run" / "last" / "NOTICE").read_text() == "DINOv2, Copyright (c) Meta Platforms\n"
 
 
 def test_accumulated_batches_give_one_update(recording, tmp_path):

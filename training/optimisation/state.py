@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from dvlt_ros.model import Dvlt
+from dvlt_ros.model.weights import NOTICE_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def save_weights(accelerator: Accelerator, model: Dvlt, directory: Path, notice:
     if accelerator.is_main_process:
         model.save_pretrained(directory)
         if notice is not None:
-            (directory / "NOTICE").write_text(notice)
+            (directory / NOTICE_NAME).write_text(notice)
 
 
 def _states(output: Path) -> list[Path]:
