@@ -34,7 +34,7 @@ def answered(
     placed, reference = list(found.placed), found.reference
     fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (found.depths > 0)
     factor = 1.0 if is_metric or report.state == "kept" else networks_scale(found.depths, found.sights.depth, fits)
-    poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[reference])
+    poses = found.cam_from_reference.copy()
     poses[:, :3, 3] *= factor
     theirs = cam_from_window.copy()
     theirs[:, :3, 3] *= metres_per_unit if is_metric else 1.0

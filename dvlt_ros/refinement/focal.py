@@ -73,11 +73,13 @@ class FocalEvidence:
 def without_memory(found: Estimate) -> Estimate:
     """The estimate by this window's tracks alone: what is remembered was found with the focal length in question."""
     sights = replace(found.sights, known=(), known_depth=None)
-    return replace(found, sights=sights, solution=adjust(sights.problem(found.reference), found.solution, rounds=0))
+    return replace(
+        found, sights=sights, solution=adjust(sights.problem(found.reference), found.solution, 0, with_information=True)
+    )
 
 
 def free_focal(found: Estimate) -> tuple[float, float]:
     """As `covariance.focal_estimate`, but of an adjustment that lets the focal length go: far steps are not linear."""
     problem = replace(found.sights.problem(found.reference), focal_weight=1 / FREE_SPREAD)
-    solution = adjust(problem, found.solution, ROUNDS, enough=1e-6)
+    solution = adjust(problem, found.solution, ROUNDS, enough=1e-6, with_information=True)
     return solution.log_focal, focal_estimate(replace(found, solution=solution))[1]

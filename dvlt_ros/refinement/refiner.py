@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .adjusting.covariance import motion_deviation
+from .adjusting.covariance import joint_covariance, motion_deviation
 from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, likely_estimates, with_poses
 from .adjusting.memory import NOTHING, going_on, landmarks, remembered, with_recalled_depth
 from .adjusting.metric import in_metres
@@ -141,10 +141,10 @@ class WindowRefiner:
             found = with_poses(found, given.poses)
         found, metres, problem = in_metres(found, priors, focal_weight(frames))
         report = replace(report, metres_per_unit=metres, detail=report.detail or problem)
-        seen = landmarks(found)
-        self._memory = remembered(found, seen, [frame.number for frame in frames])
+        seen, joint = landmarks(found), joint_covariance(found)
+        self._memory = remembered(found, joint, seen, [frame.number for frame in frames])
         before = max((s for s, frame in enumerate(frames) if frame.number <= self._newest), default=0)
-        motion = motion_deviation(found, before, len(frames) - 1)
+        motion = motion_deviation(found, joint, before, len(frames) - 1)
         refined = replace(answered(network, found, seen, given.poses, report, metres), motion=motion)
         limit.took("depth", len(frames))
         return self._sharpened(given, refined, found.solution.log_focal, matching_ms, limit)

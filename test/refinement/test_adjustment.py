@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dvlt_ros.refinement.adjusting.adjustment import Planes, adjust, linearised
+from dvlt_ros.refinement.adjusting.adjustment import Planes, adjust, evaluated, linearised
 from dvlt_ros.refinement.adjusting.cholesky import cholesky
 from dvlt_ros.refinement.adjusting.problem import KnownPose, Problem, Solution
 from dvlt_ros.refinement.adjusting.rotations import inverse, rotation_from_vector, turn_between, vector_from_rotation
@@ -49,6 +49,11 @@ def distance(found, truth):
     return turn, np.abs(found.cam_from_window[:, :3, 3] - truth.cam_from_window[:, :3, 3]).max()
 
 
+def equations(problem, at):
+    planes = Planes.of(problem)
+    return linearised(planes, evaluated(planes, at))
+
+
 def test_exact_sights_give_exact_poses_and_points():
     problem, truth, start = scene()
     found = adjust(problem, start, 40)
@@ -68,16 +73,14 @@ def test_the_gradient_is_that_of_the_cost(column):
         change[column] = sign * step
         turn, shift = change[:-1].reshape(-1, 2, 3).transpose(1, 0, 2)
         there = Solution(moved(start.cam_from_window, turn, shift), start.points, change[-1])
-        costs.append(linearised(Planes.of(problem), there).at.cost)
+        costs.append(evaluated(Planes.of(problem), there).at.cost)
     slope = (costs[0] - costs[1]) / (2 * step)
-    assert 2 * linearised(Planes.of(problem), start).camera_gradient[column] == pytest.approx(slope, rel=1e-5)
+    assert 2 * equations(problem, start).camera_gradient[column] == pytest.approx(slope, rel=1e-5)
 
 
 def test_the_matrix_is_made_of_jacobians():
     problem, _, start = scene(frames=3, points=20)
-    linear = linearised(
-        Planes.of(replace(problem, limit=1e6)), start
-    )  # no outliers: the matrix is that of Gauss and Newton
+    linear = equations(replace(problem, limit=1e6), start)  # no outliers: the matrix is that of Gauss and Newton
     full = np.linalg.eigvalsh(linear.cameras)
     assert np.allclose(linear.cameras, linear.cameras.T)
     assert full[0] > -1e-6 * full[-1]
@@ -110,7 +113,7 @@ def test_the_covariance_is_the_spread_of_repeated_runs():
         problem, truth, _ = scene(noise_px=1.0, points=80)
         noise = np.random.default_rng(100 + seed).normal(size=problem.seen.shape) / FOCAL
         exact = scene(points=80)[0].seen
-        found = adjust(replace(problem, seen=exact + noise, limit=1e3), truth, 15)
+        found = adjust(replace(problem, seen=exact + noise, limit=1e3), truth, 15, with_information=True)
         free = found.information[6:-1, 6:-1]
         told.append(np.sqrt(np.diagonal(np.linalg.inv(free))))
         delta = found.cam_from_window @ inverse(truth.cam_from_window)

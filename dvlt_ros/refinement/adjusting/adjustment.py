@@ -55,6 +55,21 @@ class Planes:
 
 
 @dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A state, its cost, and its residuals, each weighted as Cauchy's cost wants it."""
+
+    at: Solution
+    local: np.ndarray  # (S, 3, P) points in the cameras' frames
+    x: np.ndarray  # (S, P), as y and near: coordinates in the image and inverse depth
+    y: np.ndarray
+    near: np.ndarray
+    errors: np.ndarray  # (S, 3, P) of both coordinates and the depth's logarithm
+    flat: np.ndarray  # (S, P) weight of the coordinates, 0 behind the camera
+    deep: np.ndarray  # (S, P) weight of the depth's logarithm
+    priors: tuple[np.ndarray, np.ndarray] | None  # as of `prior_errors`
+
+
+@dataclass(frozen=True, eq=False)
 class Linear:
     """The normal equations around a state."""
 
@@ -66,16 +81,22 @@ class Linear:
     point_gradient: np.ndarray  # (3, P)
 
 
-def adjust(problem: Problem, start: Solution, rounds: int, enough: float = ENOUGH) -> Solution:
-    """At most so many steps downhill from ``start``, and none after one that gains less than ``enough`` of the cost."""
+def adjust(
+    problem: Problem, start: Solution, rounds: int, enough: float = ENOUGH, with_information: bool = False
+) -> Solution:
+    """At most so many steps downhill from ``start``, and none after one that gains less than ``enough`` of the cost.
+
+    ``with_information``: the solution tells its normal equations.
+    """
     held = np.zeros(6 * problem.seen.shape[1] + 1, dtype=bool)
     held[6 * problem.reference : 6 * problem.reference + 6] = True
     held[-1] = np.isinf(problem.focal_weight)
-    planes = Planes.of(problem)
-    best, damping = linearised(planes, start), FIRST_DAMPING
+    planes, free = Planes.of(problem), np.flatnonzero(~held)
+    best, damping = evaluated(planes, start), FIRST_DAMPING
     for _ in range(rounds):
+        linear = linearised(planes, best)
         while damping <= MOST_DAMPING:
-            tried = linearised(planes, stepped(best, damping, held))
+            tried = evaluated(planes, stepped(linear, damping, free))
             if tried.at.cost < best.at.cost:
                 break
             damping *= 10
@@ -85,35 +106,67 @@ def adjust(problem: Problem, start: Solution, rounds: int, enough: float = ENOUG
         best, damping = tried, max(damping / 10, LEAST_DAMPING)
         if gained < enough:
             break
-    information, gradient, _, _ = eliminated(best, 0.0)
+    if not with_information:
+        return best.at
+    information, gradient, _, _ = eliminated(linearised(planes, best), 0.0)
     return replace(best.at, information=information, gradient=gradient)
 
 
-def linearised(planes: Planes, at: Solution) -> Linear:
-    """Cost and normal equations, each row weighted as Cauchy's cost wants it.
+def evaluated(planes: Planes, at: Solution) -> Evaluated:
+    """The state with its cost."""
+    problem, pose = planes.problem, at.cam_from_window
+    local = pose[:, :3, :3] @ at.points.T + pose[:, :3, 3:]
+    near, factor = local[:, 2], float(np.exp(at.log_focal))
+    front = near > NEAREST
+    all_in_front = bool(front.all())
+    near = 1 / (near if all_in_front else np.where(front, near, 1.0))
+    x, y = local[:, 0] * near, local[:, 1] * near
+    errors = np.empty_like(local)
+    errors[:, 0], errors[:, 1] = factor * x - planes.u, factor * y - planes.v
+    np.log(near, out=errors[:, 2])
+    errors[:, 2] += planes.log_depth
+    errors[:, 2] *= -planes.depth_weight
+    flat, deep = planes.weight, planes.depth_weight
+    if not all_in_front:
+        errors[:, :2][~front[:, None].repeat(2, axis=1)] = BEHIND
+        errors[:, 2][~front] = 0.0
+    errors[:, :2] *= flat[:, None]
+    cost, near_limit, near_depth = robust(errors, problem.limit)
+    flat, deep = factor * flat * near_limit, deep * near_depth
+    if not all_in_front:
+        flat *= front
+        deep *= front
+    if np.isfinite(problem.focal_weight):
+        cost += (problem.focal_weight * at.log_focal) ** 2
+    priors = prior_errors(planes, pose) if problem.known else None
+    if priors is not None:
+        cost += float(np.square(priors[1]).sum())
+    return Evaluated(replace(at, cost=cost), local, x, y, near, errors, flat, deep, priors)
+
+
+def robust(errors: np.ndarray, limit: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """Cauchy's cost of weighted errors (S, 3, P), which get their roots of weights, and these (S, P): image, depth."""
+    squared = np.square(errors)
+    apart, deep = (squared[:, 0] + squared[:, 1]) / limit**2, squared[:, 2] / DEPTH_LIMIT**2
+    cost = limit**2 * float(np.log1p(apart).sum()) + DEPTH_LIMIT**2 * float(np.log1p(deep).sum())
+    roots = 1 / np.sqrt(1 + apart), 1 / np.sqrt(1 + deep)
+    errors[:, :2] *= roots[0][:, None]
+    errors[:, 2] *= roots[1]
+    return cost, *roots
+
+
+def linearised(planes: Planes, state: Evaluated) -> Linear:
+    """Its normal equations.
 
     With B (3, 3) the Jacobian of a sight's residuals by the camera's shift, that by its turn is ``-B [p]x`` at the
     point p in its frame, and that by the point ``B R``.
     """
-    problem, pose = planes.problem, at.cam_from_window
-    to_window, focal = pose[:, :3, :3].transpose(0, 2, 1), np.exp(at.log_focal)
-    local = to_window.transpose(0, 2, 1) @ at.points.T + pose[:, :3, 3:]  # (S, 3, P)
-    front = local[:, 2] > NEAREST
-    near = 1 / np.where(front, local[:, 2], 1.0)
-    x, y = local[:, 0] * near, local[:, 1] * near
-    errors = np.stack([focal * x - planes.u, focal * y - planes.v, -np.log(near) - planes.log_depth], axis=1)
-    if not front.all():
-        errors[:, :2][~front[:, None].repeat(2, axis=1)] = BEHIND
-        errors[:, 2][~front] = 0.0
-    errors[:, :2] *= planes.weight[:, None]
-    errors[:, 2] *= planes.depth_weight
-    cost, flat, deep = robust(errors, problem.limit)  # errors are weighted now
-    flat *= front * planes.weight * focal
-    deep *= front * planes.depth_weight
-    jacobian = camera_jacobian(x, y, near, flat, deep)  # (S, 7, 3, P)
-    frames, number = x.shape
+    problem, pose = planes.problem, state.at.cam_from_window
+    to_window = pose[:, :3, :3].transpose(0, 2, 1)
+    jacobian = camera_jacobian(state.x, state.y, state.near, state.flat, state.deep)  # (S, 7, 3, P)
+    frames, number = state.x.shape
     rows = jacobian.reshape(frames, 7, -1)
-    squares, slopes = rows @ rows.transpose(0, 2, 1), (rows @ errors.reshape(frames, -1, 1))[..., 0]
+    squares, slopes = rows @ rows.transpose(0, 2, 1), (rows @ state.errors.reshape(frames, -1, 1))[..., 0]
     cameras, gradient = np.zeros((6 * frames + 1, 6 * frames + 1)), np.zeros(6 * frames + 1)
     for s in range(frames):
         own = slice(6 * s, 6 * s + 6)
@@ -121,30 +174,19 @@ def linearised(planes: Planes, at: Solution) -> Linear:
     gradient[:-1] = slopes[:, :6].ravel()
     cameras[-1, -1], gradient[-1] = squares[:, 6, 6].sum(), slopes[:, 6].sum()
     if np.isfinite(problem.focal_weight):
-        cost += (problem.focal_weight * at.log_focal) ** 2
         cameras[-1, -1] += problem.focal_weight**2
-        gradient[-1] += problem.focal_weight**2 * at.log_focal
-    cost += add_priors(planes, pose, cameras, gradient)
+        gradient[-1] += problem.focal_weight**2 * state.at.log_focal
+    if state.priors is not None:
+        add_priors(planes, *state.priors, cameras, gradient)
     by_point = (to_window @ rows[:, 3:6]).reshape(frames, 3, 3, number)  # B R: (S, coordinate, row, P)
     crossed = np.empty((6 * frames + 1, 3, number))
     by_frame = crossed[:-1].reshape(frames, 6, 3, number)
-    cross_with_points(by_frame, crossed[-1], jacobian, by_point, local)
+    cross_with_points(by_frame, crossed[-1], jacobian, by_point, state.local)
     points = (to_window @ by_frame[:, 3:].reshape(frames, 3, -1)).sum(axis=0).reshape(3, 3, number)
-    points[range(3), range(3)] += POINT_DAMPING * np.trace(points) + 1e-12
-    pull = (by_point * errors[:, None]).sum(axis=(0, 2))
-    return Linear(replace(at, cost=cost), cameras, gradient, crossed, points, pull)
-
-
-def robust(errors: np.ndarray, limit: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """Cauchy's cost of weighted errors (S, 3, P), which get their roots of weights, and these (S, P): image, depth."""
-    squared, deep = np.square(errors[:, :2]).sum(axis=1), np.square(errors[:, 2])
-    squared /= limit**2
-    deep /= DEPTH_LIMIT**2
-    cost = limit**2 * float(np.log1p(squared).sum()) + DEPTH_LIMIT**2 * float(np.log1p(deep).sum())
-    roots = 1 / np.sqrt(1 + squared), 1 / np.sqrt(1 + deep)
-    errors[:, :2] *= roots[0][:, None]
-    errors[:, 2] *= roots[1]
-    return cost, *roots
+    diagonal = points.reshape(9, number)[::4]
+    diagonal += POINT_DAMPING * diagonal.sum(axis=0) + 1e-12
+    pull = (by_point * state.errors[:, None]).sum(axis=(0, 2))
+    return Linear(state.at, cameras, gradient, crossed, points, pull)
 
 
 def camera_jacobian(x: np.ndarray, y: np.ndarray, near: np.ndarray, flat: np.ndarray, deep: np.ndarray) -> np.ndarray:
@@ -179,17 +221,19 @@ def cross_with_points(
     cameras[:, 0], cameras[:, 1], cameras[:, 2] = y * c - z * b, z * a - x * c, x * b - y * a
 
 
-def add_priors(planes: Planes, poses: np.ndarray, cameras: np.ndarray, gradient: np.ndarray) -> float:
-    """Adds known relative poses to the normal equations; returns their cost."""
-    if not planes.problem.known:
-        return 0.0
+def prior_errors(planes: Planes, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Relative poses (K, 4, 4) that others are known for, and their whitened errors (K, 6)."""
     first, second = planes.known_frames.T
     found = poses[first] @ inverse(poses[second])
-    error = np.empty((len(found), 6))
-    error[:, :3] = vector_from_rotation(found[:, :3, :3] @ planes.known_poses[:, :3, :3].transpose(0, 2, 1))
-    error[:, 3:] = found[:, :3, 3] - planes.known_poses[:, :3, 3]
+    error = np.empty((len(found), 6, 1))
+    error[:, :3, 0] = vector_from_rotation(found[:, :3, :3] @ planes.known_poses[:, :3, :3].transpose(0, 2, 1))
+    error[:, 3:, 0] = found[:, :3, 3] - planes.known_poses[:, :3, 3]
+    return found, (planes.whitening @ error)[..., 0]
+
+
+def add_priors(planes: Planes, found: np.ndarray, error: np.ndarray, cameras: np.ndarray, gradient: np.ndarray) -> None:
+    """Adds known relative poses to the normal equations; ``found`` and ``error`` as of `prior_errors`."""
     by = planes.whitening @ relative_jacobian(found)
-    error = (planes.whitening @ error[..., None])[..., 0]
     information, slopes = by.transpose(0, 2, 1) @ by, (error[:, None] @ by)[:, 0]
     for frames, block, slope in zip(planes.known_frames.tolist(), information, slopes, strict=True):
         for k, a in enumerate(frames):
@@ -197,7 +241,6 @@ def add_priors(planes: Planes, poses: np.ndarray, cameras: np.ndarray, gradient:
             gradient[rows] += slope[6 * k : 6 * k + 6]
             for n, b in enumerate(frames):
                 cameras[rows, 6 * b : 6 * b + 6] += block[6 * k : 6 * k + 6, 6 * n : 6 * n + 6]
-    return float(np.square(error).sum())
 
 
 def eliminated(linear: Linear, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -206,25 +249,23 @@ def eliminated(linear: Linear, damping: float) -> tuple[np.ndarray, np.ndarray, 
     The root of a point's information is its Cholesky factor L; ``crossed`` and its gradient are divided by it.
     """
     own = linear.points.copy()
-    own[range(3), range(3)] *= 1 + damping
+    own.reshape(9, -1)[::4] *= 1 + damping
     root = cholesky(own)
     whitened, slope = lower_solved(root, linear.crossed), lower_solved(root, linear.point_gradient)
     flat = whitened.reshape(len(whitened), -1)
     return linear.cameras - flat @ flat.T, linear.camera_gradient - flat @ slope.ravel(), root, slope
 
 
-def stepped(linear: Linear, damping: float, held: np.ndarray) -> Solution:
-    """The state after one damped step of all that is not held."""
+def stepped(linear: Linear, damping: float, free: np.ndarray) -> Solution:
+    """The state after one damped step of the ``free`` cameras' unknowns, by index, and of the points."""
     matrix, gradient, root, slope = eliminated(linear, damping)
-    free = np.flatnonzero(~held)
-    matrix = matrix[np.ix_(free, free)]
-    matrix[np.diag_indices_from(matrix)] += damping * linear.cameras.diagonal()[free] + 1e-12
-    step = np.zeros(len(held))
-    step[free] = -np.linalg.solve(matrix, gradient[free])
+    matrix.reshape(-1)[:: len(matrix) + 1] += damping * linear.cameras.diagonal() + 1e-12
+    step = np.zeros(len(matrix))
+    step[free] = -np.linalg.solve(matrix[free[:, None], free], gradient[free])
     moved = (step @ linear.crossed.reshape(len(step), -1)).reshape(slope.shape)
     points = linear.at.points - upper_solved(root, slope + lower_solved(root, moved)).T
-    turn, shift = step[:-1].reshape(-1, 2, 3).transpose(1, 0, 2)
-    poses, rotation = linear.at.cam_from_window.copy(), rotation_from_vector(turn)
+    by_frame = step[:-1].reshape(-1, 2, 3)
+    poses, rotation = linear.at.cam_from_window.copy(), rotation_from_vector(by_frame[:, 0])
     poses[:, :3] = rotation @ poses[:, :3]
-    poses[:, :3, 3] += shift
+    poses[:, :3, 3] += by_frame[:, 1]
     return Solution(poses, points, linear.at.log_focal + step[-1])

@@ -8,7 +8,7 @@ from ..window import MotionDeviation
 from .estimate import Estimate
 from .rotations import inverse, relative_jacobian
 
-LEAST_INFORMATION = 1e-9  # of the largest eigenvalue; what is told less is not told
+LEAST_INFORMATION = 1e-9  # of the sum of the eigenvalues; what is told less is not told
 # Errors that are real over those that the sights' noise explains: rolling shutters, lenses and tracks that drift
 # together are no noise. What 68 % of the components keep, by benchmarks/pose_covariance.py.
 TURN_FACTOR, SHIFT_FACTOR = 10.0, 8.5
@@ -34,11 +34,9 @@ def pose_covariances(found: Estimate) -> np.ndarray:
     return result
 
 
-def joint_covariance(found: Estimate, poses: np.ndarray) -> np.ndarray:
-    """(6 S, 6 S) of all cameras' turns and shifts with the unit of length held; 0 of those that stay as they are.
-
-    ``poses``: the solution's cam_from_reference (S, 4, 4).
-    """
+def joint_covariance(found: Estimate) -> np.ndarray:
+    """(6 S, 6 S) of all cameras' turns and shifts with the unit of length held; 0 of those that stay as they are."""
+    poses = found.cam_from_reference
     free = np.concatenate([np.arange(6 * s, 6 * s + 6) for s in found.placed if s != found.reference])
     longer = np.concatenate([np.zeros((len(poses), 3)), poses[:, :3, 3]], axis=1).ravel()[free]
     information = found.solution.information[np.ix_(free, free)]
@@ -56,13 +54,16 @@ def relative_covariances(joint: np.ndarray, i_from_j: np.ndarray, i: np.ndarray,
     return by @ joint[both[:, :, None], both[:, None]] @ by.transpose(0, 2, 1)
 
 
-def motion_deviation(found: Estimate, first: int, last: int) -> MotionDeviation | None:
-    """How exactly two frames' relative pose is known, with errors as large as they really are; None: not both are."""
+def motion_deviation(found: Estimate, joint: np.ndarray, first: int, last: int) -> MotionDeviation | None:
+    """How exactly two frames' relative pose is known, with errors as large as they really are; None: not both are.
+
+    ``joint``: as of `joint_covariance`.
+    """
     if first == last or not {first, last} <= set(found.placed):
         return None
-    poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[found.reference])
+    poses = found.solution.cam_from_window
     between = (poses[first] @ inverse(poses[last]))[None]
-    covariance = relative_covariances(joint_covariance(found, poses), between, np.array([first]), np.array([last]))[0]
+    covariance = relative_covariances(joint, between, np.array([first]), np.array([last]))[0]
     depths = found.depths[found.fits & (found.depths > 0)]
     if not len(depths):
         return None
@@ -72,8 +73,9 @@ def motion_deviation(found: Estimate, first: int, last: int) -> MotionDeviation 
 
 def inverted(information: np.ndarray) -> np.ndarray:
     """A covariance; what is hardly told has a large one, but a finite one."""
-    values, vectors = np.linalg.eigh(information)
-    return (vectors / np.maximum(values, LEAST_INFORMATION * values[-1])) @ vectors.T
+    held = LEAST_INFORMATION * float(np.trace(information)) * np.eye(len(information))
+    covariance: np.ndarray = np.linalg.inv(information + held)
+    return covariance
 
 
 def focal_estimate(found: Estimate) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import numpy as np
 from ..tracking.observations import OUTLIER, RAYLEIGH_MEDIAN, Observations, parallax
 from .adjustment import ENOUGH, adjust
 from .problem import Solution
+from .rotations import inverse
 from .start import MIN_SUPPORT, Start
 
 FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
@@ -64,6 +65,13 @@ class Estimate:
     def parallax(self) -> np.ndarray:
         """(P,) largest angle in radians between the first ray of each track and another."""
         return parallax(self.sights.seen, self.sights.mask, self.solution)
+
+    @cached_property
+    def cam_from_reference(self) -> np.ndarray:
+        """(S, 4, 4)"""
+        poses = self.solution.cam_from_window
+        from_reference: np.ndarray = poses @ inverse(poses[self.reference])
+        return from_reference
 
     @cached_property
     def depths(self) -> np.ndarray:
@@ -175,5 +183,5 @@ def finished(found: Estimate, focal_weight: float) -> Estimate:
     problem = replace(sights.problem(found.reference), focal_weight=focal_weight)
     is_fixed = np.isinf(focal_weight)
     rounds, enough = (LAST_ROUNDS, ENOUGH) if is_fixed else (FOCAL_ROUNDS, 1e-6)  # the valley of focal lengths is flat
-    solution = adjust(problem, found.solution, rounds, enough)
+    solution = adjust(problem, found.solution, rounds, enough, with_information=True)
     return replace(found, sights=sights, solution=solution, errors_px=sights.errors_px(solution))

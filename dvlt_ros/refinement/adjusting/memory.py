@@ -13,7 +13,7 @@ import numpy as np
 
 from ..tracking.observations import KnownDepth, Observations
 from ..window import Landmarks, same_pixels
-from .covariance import joint_covariance, relative_covariances
+from .covariance import relative_covariances
 from .estimate import Estimate
 from .problem import KnownPose
 from .rotations import inverse
@@ -38,21 +38,21 @@ class Memory:
 NOTHING = Memory({}, {}, {})
 
 
-def remembered(found: Estimate, seen: Sequence[Landmarks], numbers: Sequence[int]) -> Memory:
-    """``seen``: its landmarks; ``numbers``: of the window's frames."""
+def remembered(found: Estimate, joint: np.ndarray, seen: Sequence[Landmarks], numbers: Sequence[int]) -> Memory:
+    """``joint``: its `covariance.joint_covariance`; ``seen``: its landmarks; ``numbers``: of the window's frames."""
     poses = {numbers[s]: found.solution.cam_from_window[s] for s in found.placed}
-    known = {(numbers[pose.i], numbers[pose.j]): pose for pose in relative_poses(found)}
+    known = {(numbers[pose.i], numbers[pose.j]): pose for pose in relative_poses(found, joint)}
     return Memory(poses, known, dict(zip(numbers, seen, strict=True)))
 
 
-def relative_poses(found: Estimate) -> list[KnownPose]:
+def relative_poses(found: Estimate, joint: np.ndarray) -> list[KnownPose]:
     """Each placed frame's pose against the next one's, with what the tracks leave open but for the unit."""
-    poses = found.solution.cam_from_window @ inverse(found.solution.cam_from_window[found.reference])
+    poses = found.cam_from_reference
     extent = np.linalg.norm(poses[:, :3, 3], axis=1).max()
     least = np.square([LEAST_TURN] * 3 + [max(LEAST_SHIFT * extent, 1e-9)] * 3)
     first, second = np.array(found.placed[:-1]), np.array(found.placed[1:])
     i_from_j = poses[first] @ inverse(poses[second])
-    covariance = AGAIN * relative_covariances(joint_covariance(found, poses), i_from_j, first, second) + np.diag(least)
+    covariance = AGAIN * relative_covariances(joint, i_from_j, first, second) + np.diag(least)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance))
     return [KnownPose(*parts) for parts in zip(first.tolist(), second.tolist(), i_from_j, whitening, strict=True)]
 

@@ -30,7 +30,7 @@ def in_metres(found: Estimate, priors: Sequence[PosePrior], focal_weight: float)
     poses[:, :3, 3] *= scale
     problem = with_priors(found.sights.problem(found.reference, np.log(scale)), used, focal_weight)
     start = Solution(poses, scale * found.solution.points, found.solution.log_focal)
-    solution = adjust(problem, start, ROUNDS)
+    solution = adjust(problem, start, ROUNDS, with_information=True)
     errors = found.sights.errors_px(solution)
     adjusted = replace(found, solution=solution, errors_px=errors)
     if adjusted.residual_px > WORST_FIT * found.residual_px:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 SMALL = 1e-12  # radians, squared: below it a turn is its own sine
+CROSS = np.array(
+    [[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], dtype=float
+)
 
 
 def cross_matrix(vectors: np.ndarray) -> np.ndarray:
     """(..., 3) -> (..., 3, 3), so that ``cross_matrix(a) @ b`` is the cross product of a and b."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*vectors.shape[:-1], 3, 3)
+    return (vectors @ CROSS).reshape(*vectors.shape[:-1], 3, 3)
 
 
 def rotation_from_vector(vectors: np.ndarray) -> np.ndarray:
@@ -35,7 +36,7 @@ def inverse(transforms: np.ndarray) -> np.ndarray:
     """Of rigid transforms (..., 4, 4)."""
     result = np.zeros_like(transforms)
     result[..., :3, :3] = np.swapaxes(transforms[..., :3, :3], -1, -2)
-    result[..., :3, 3] = -np.einsum("...ij,...j->...i", result[..., :3, :3], transforms[..., :3, 3])
+    result[..., :3, 3:] = -result[..., :3, :3] @ transforms[..., :3, 3:]
     result[..., 3, 3] = 1.0
     return result
 

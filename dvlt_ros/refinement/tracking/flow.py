@@ -75,8 +75,8 @@ class FlowTracker:
             return
         distance = MIN_DISTANCE * gray.shape[1]
         free = np.full(gray.shape, 255, dtype=np.uint8)
-        for u, v in np.round(self._points[:, 0]).astype(int):
-            cv2.circle(free, (int(u), int(v)), round(distance), 0, -1)
+        dots = np.round(self._points).astype(np.int32).repeat(2, axis=1)  # lines of no length with round ends
+        cv2.polylines(free, list(dots), False, 0, 2 * round(distance))
         corners: Any = cv2.goodFeaturesToTrack(gray, MAX_TRACKS - len(self._points), MIN_QUALITY, distance, mask=free)
         if corners is None:
             return
