@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from .adjusting.estimate import Estimate
 from .adjusting.problem import Solution
 from .adjusting.rotations import inverse
+from .doubts import doubtful
 from .focal import FocalEvidence
 from .tracking.observations import RAYLEIGH_MEDIAN
 from .window import Reason
 
 MIN_SHARE = 0.65  # of the sights that fit
+MIN_WHOLE = 0.4  # of the tracks that fit with all their sights: 0.42 to 0.8 in rigid scenes, 0.05 to 0.38 in torn ones
 MOST_RESIDUAL = 2.2  # times the deviation that sights of their kind are assumed to have
 MIN_PARALLAX = 5.0  # deviations of a sight that half of the points' rays differ by
 FLAT, FLAT_SHARE = 7.0, 0.9  # deviations of a sight that this share of a flat scene's sights stay within
@@ -33,9 +36,21 @@ class Verdict:
     network_residual_px: float = np.nan
 
 
-def judged(found: Estimate, network: np.ndarray, followed: bool, focal: FocalEvidence | None) -> Verdict:
-    """``network``: its cam_from_window (S, 4, 4); ``followed``: the tracks are flow, not matches; None: no camera
-    claims a focal length."""
+def judged(
+    found: Estimate,
+    rivals: Sequence[Estimate],
+    network: np.ndarray,
+    followed: bool,
+    far_apart: bool,
+    focal: FocalEvidence | None,
+) -> Verdict:
+    """Whether an estimate may replace the network's answer.
+
+    Args:
+        rivals: what other starts have led to. network: its cam_from_window (S, 4, 4).
+        followed: the tracks are flow, not matches. far_apart: the frames are, where matches are often wrong.
+        focal: None: no camera claims a focal length.
+    """
     fitting = found.fits.sum(axis=1) >= 2
     angle = float(np.median(found.parallax[fitting])) if fitting.any() else 0.0
     before = found.sights.errors_px(Solution(network, found.sights.triangulated(network)))
@@ -52,6 +67,12 @@ def judged(found: Estimate, network: np.ndarray, followed: bool, focal: FocalEvi
         reason: Reason = "moving objects" if followed else "the tracks do not agree"
         detail = f"{found.inlier_share:.0%} of the sights fit one rigid motion, within {found.residual_px:.2f} pixels"
         return replace(verdict, reason=reason, detail=detail)
+    if not far_apart and found.whole_share < MIN_WHOLE:
+        detail = f"{found.whole_share:.0%} of the tracks fit one rigid motion in all frames that see them"
+        return replace(verdict, reason="moving objects", detail=detail)
+    doubt = "" if found.start == BEFORE else doubtful(found, rivals, network, verdict.network_residual_px)
+    if doubt:
+        return replace(verdict, reason="doubtful motion", detail=doubt)
     if angle * found.sights.focal < MIN_PARALLAX * deviation:
         if found.sights.known_depth is not None:
             return replace(verdict, detail="depths are those of the window before")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .adjusting.covariance import joint_covariance, motion_deviation
-from .adjusting.estimate import GOOD_SHARE, Estimate, best_estimate, finished, likely_estimates, with_poses
+from .adjusting.estimate import GOOD_SHARE, Estimate, finished, likely_estimates, ranked_estimates, with_poses
 from .adjusting.memory import NOTHING, going_on, landmarks, remembered, with_recalled_depth
 from .adjusting.metric import in_metres
 from .adjusting.planes import told_apart
@@ -30,7 +30,7 @@ MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with mos
 MOST_STARTS = 2  # essential matrices that are tried
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
-WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects")
+WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects", "doubtful motion")
 DEPTHLESS: tuple[Reason, ...] = ("standing still", "pure rotation")  # no new depth is told, and known ones serve
 AGREEING: Reason = "the network already agrees"
 PLANAR: Reason = "planar scene"
@@ -127,9 +127,9 @@ class WindowRefiner:
         given = Given(frames, network, inverse(finite), image_intrinsics(frames, network))
         attempt = Attempt(tracks, Verdict("too few tracks", "the frames are far apart"))
         if not tracks.far_apart:
-            attempt = self._attempt(given, tracks, limit)
+            attempt = self._attempt(given, tracks, limit, far_apart=False)
         if is_worth_matching(attempt) and self._may_match(frames, matching_ms, limit):
-            other = self._matched(given, limit)
+            other = self._matched(given, limit, tracks.far_apart)
             if attempt.found is None or attempt.tracks.far_apart or not other.verdict.reason:
                 attempt = other
         found, report = attempt.found, described(attempt)
@@ -177,15 +177,15 @@ class WindowRefiner:
         fits = matching_ms >= self._costs.most_ms("descriptors", number)
         return fits and limit.allows("descriptors", number, (("depth", len(frames)),))
 
-    def _matched(self, given: Given, limit: TimeLimit) -> Attempt:
+    def _matched(self, given: Given, limit: TimeLimit, far_apart: bool) -> Attempt:
         """What tracks by descriptors lead to, as one part, whatever it takes."""
         number = self._store.num_to_describe(given.frames)
         tracks = self._store.matched(given.frames, given.intrinsics)
-        attempt = self._attempt(given, tracks, TimeLimit(PartCosts()))
+        attempt = self._attempt(given, tracks, TimeLimit(PartCosts()), far_apart)
         limit.took("descriptors", number)
         return attempt
 
-    def _attempt(self, given: Given, tracks: Tracks, limit: TimeLimit) -> Attempt:
+    def _attempt(self, given: Given, tracks: Tracks, limit: TimeLimit, far_apart: bool) -> Attempt:
         frames, poses, count = given.frames, given.poses, len(given.frames)
         most = MAX_MATCHED if tracks.far_apart else MAX_FOLLOWED
         sights, numbers = observed(tracks, given.network, given.intrinsics, most), [frame.number for frame in frames]
@@ -199,20 +199,21 @@ class WindowRefiner:
         thorough = tracks.far_apart or self._memory is NOTHING
         likely = likely_estimates(sights, self._likely(frames, sights, poses), thorough)
         limit.took("adjustment", count)
-        starts = None if reason else essential_starts(sights, poses, MOST_STARTS)
+        starts = None if reason else costly_starts(sights, poses, tracks.far_apart)
         costly = in_time(starts, count, limit)
-        found = best_estimate(sights, likely, costly, thorough, tracks.far_apart)
+        ranked = ranked_estimates(sights, likely, costly, thorough, tracks.far_apart)
         costly.close()  # the time of the start that ended the search counts, too
-        if found is None:
+        if not ranked:
             return Attempt(tracks, Verdict("too few tracks", "no two frames share enough"))
         if not limit.allows("check", count, (("depth", count),)):
             return Attempt(tracks, Verdict("no time left", limit.detail))
         weight = focal_weight(frames)
+        found, rivals = ranked[0], ranked[1:]
         if found.start == BEFORE:
-            found = going_on(found, self._memory, numbers)
+            found, rivals = going_on(found, self._memory, numbers), []
         found = finished(found, weight)
         focal = self._focal if np.isinf(weight) else None
-        verdict = judged(found, poses, not tracks.far_apart, focal)
+        verdict = judged(found, rivals, poses, not tracks.far_apart, far_apart, focal)
         limit.took("check", count)
         if verdict.reason == PLANAR and limit.allows("another start", count, (("depth", count),)):
             told = told_apart(found, sights, plane_starts(sights, poses))
@@ -231,6 +232,13 @@ class WindowRefiner:
             begin[known] = [before[frames[s].number] for s in known]
             yield grown(BEFORE, sights, begin, known, poses, settle=False)
         yield Start("the network", poses)
+
+
+def costly_starts(sights: Observations, poses: np.ndarray, far_apart: bool) -> Iterator[Start]:
+    """Frames that are ``far_apart`` often share little but one plane, whose essential matrix is not determined."""
+    yield from essential_starts(sights, poses, MOST_STARTS)
+    if far_apart:
+        yield from plane_starts(sights, poses)
 
 
 def in_time(starts: Iterator[Start] | None, frames: int, limit: TimeLimit) -> Generator[Start]:

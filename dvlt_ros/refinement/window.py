@@ -12,7 +12,7 @@ from ..errors import InputError
 State = Literal["refined", "kept"]
 Reason = Literal[
     "", "too few tracks", "standing still", "pure rotation", "planar scene", "moving objects", "wrong intrinsics",
-    "the tracks do not agree", "the network already agrees", "no network pose",
+    "the tracks do not agree", "doubtful motion", "the network already agrees", "no network pose",
     "no time left",
 ]  # fmt: skip
 

@@ -87,13 +87,15 @@ def test_a_moving_object_that_fills_a_third_does_not_move_the_camera(images):
     assert shift < 0.1
 
 
-def test_tracks_of_many_motions_keep_the_networks_answer(images):
-    """Each tile of the image goes up and down, to and fro: no rigid motion explains that, at whatever depth."""
-    shifts, torn = np.random.default_rng(0).integers(-8, 9, (len(images), 2, 4, 2)), []
+@pytest.mark.parametrize(
+    ("rows", "columns", "axes"), [(2, 4, (0, 1)), (1, 4, (1,)), (4, 1, (1,))], ids=["tiles", "strips", "bands"]
+)
+def test_tracks_of_many_motions_keep_the_networks_answer(images, rows, columns, axes):
+    """Each part goes its own way. Where all go sideways, depths explain much of it, but not in all frames."""
+    shifts, torn = np.random.default_rng(0).integers(-8, 9, (len(images), rows, columns, 2)), []
     for frame, own in zip(images, shifts, strict=True):
-        rows = np.array_split(frame.image, 2, axis=0)
-        tiles = [np.array_split(row, 4, axis=1) for row in rows]
-        moved = [[np.roll(tiles[r][c], own[r, c], axis=(0, 1)) for c in range(4)] for r in range(2)]
+        tiles = [np.array_split(row, columns, axis=1) for row in np.array_split(frame.image, rows, axis=0)]
+        moved = [[np.roll(tiles[r][c], own[r, c, list(axes)], axis=axes) for c in range(columns)] for r in range(rows)]
         torn.append(replace(frame, image=np.concatenate([np.concatenate(row, axis=1) for row in moved])))
     answer = network(POSES, turn=0.05, shift=0.1)
     refined = WindowRefiner().refine(torn, answer, matching_ms=100)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from textured_room import INTRINSICS, SIZE, cast, frames, pose, walk
 
+from dvlt_ros.refinement.tracking.epipolar import plane_motions
 from dvlt_ros.refinement.tracking.flow import FlowTracker
 from dvlt_ros.refinement.tracking.tracks import TrackStore, linked, normalised
 from dvlt_ros.refinement.window import WindowFrame
@@ -101,3 +102,12 @@ def test_a_stream_of_another_size_begins_anew(window):
     other = tracker.track(cv2.resize(images[1].image, (240, 180)))
     assert other.continued == 0
     assert not set(first.tracks) & set(other.tracks)
+
+
+def test_matches_in_one_spot_tell_no_motion_that_is_not_rigid():
+    """Their homography is nearly singular; some of its decompositions are no rotations."""
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        spots = [np.array(middle) + 1e-3 * rng.normal(size=(40, 2)) for middle in ((0.1, 0.2), (0.15, 0.22))]
+        for motion in plane_motions(*spots, tolerance=3e-3):
+            np.testing.assert_allclose(motion[:3, :3].T @ motion[:3, :3], np.eye(3), atol=1e-6)

@@ -57,6 +57,14 @@ class Estimate:
         return float(self.fits.sum() / max(self.sights.mask.sum(), 1))
 
     @cached_property
+    def whole_share(self) -> float:
+        """Of the tracks that enough frames see, those with all their sights at one point. A point absorbs much of what
+        moves along its epipolar line, but not in every frame."""
+        seen = self.sights.mask.sum(axis=1)
+        long = seen >= MIN_SIGHTS
+        return float((self.fits.sum(axis=1) == seen)[long].mean()) if long.sum() >= MIN_SUPPORT else 1.0
+
+    @cached_property
     def residual_px(self) -> float:
         """Median over the sights."""
         return float(np.median(self.errors_px[self.sights.mask]))
@@ -143,10 +151,10 @@ def estimates(sights: Observations, starts: Iterable[Start], enough: float, unti
     return tried
 
 
-def best_estimate(
+def ranked_estimates(
     sights: Observations, likely: Sequence[Estimate], costly: Iterable[Start], thorough: bool, far_apart: bool
-) -> Estimate | None:
-    """The cheapest of the likely ones, and of what costly starts lead to where none of those is good.
+) -> list[Estimate]:
+    """The likely ones, and what costly starts lead to where none of those is good; the cheapest first.
 
     If ``thorough``, costly starts are tried in any case, and the promising ones of all are adjusted to their ends
     before they are compared. Frames that are ``far_apart`` deceive more often: a good start does not end the search.
@@ -157,7 +165,7 @@ def best_estimate(
     if thorough and tried:
         most = PROMISING * min(found.cost for found in tried)
         tried = [to_its_end(sights, found) for found in tried if found.cost <= most]
-    return min(tried, key=lambda found: found.cost, default=None)
+    return sorted(tried, key=lambda found: found.cost)
 
 
 def to_its_end(sights: Observations, found: Estimate) -> Estimate:

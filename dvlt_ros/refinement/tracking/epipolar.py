@@ -10,6 +10,7 @@ import numpy as np
 MIN_MATCHES = 15
 CONFIDENCE = 0.9999
 MAX_ROUNDS = 1000
+RIGID = 1e-6  # of the entries of R.T @ R, off the identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,9 @@ def plane_motions(a: np.ndarray, b: np.ndarray, tolerance: float) -> list[np.nda
     looking, found = rays(a[mask.ravel() > 0]), []
     _, rotations, shifts, normals = cv2.decomposeHomographyMat(matrix, np.eye(3))
     for rotation, shift, normal in zip(rotations, shifts, normals, strict=True):
-        if np.median(looking @ normal) > 0:  # the plane lies in front
+        # The decomposition of a homography that is nearly singular may give what is no rotation, or NaN.
+        is_rotation = np.abs(rotation.T @ rotation - np.eye(3)).max() < RIGID
+        if is_rotation and np.median(looking @ normal) > 0:  # the plane lies in front
             pose = np.eye(4)
             pose[:3, :3], pose[:3, 3] = rotation, shift.ravel()
             found.append(pose)

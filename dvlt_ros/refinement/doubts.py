@@ -1,0 +1,62 @@
+"""Whether a motion that only its own window's tracks have told is to be believed.
+
+A wrong motion may leave as few pixels as the right one, and more of the sights than another. What gives it away is that
+another one does nearly as well, or that it is far from what any network sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .adjusting.estimate import Estimate
+from .adjusting.rotations import inverse, turn_between
+
+# Decided on windows like those of the frozen benchmark (``benchmarks/refinement.py --others 60``): there right motions
+# turn by at most 17 degrees from the network's, and the only one that turns by more is wrong.
+STRANGE_TURN = np.radians(20.0)  # median angle between the turns of a motion and the network's
+CLEAR_SHARE = 0.85  # of the sights that fit: so many are believed, whatever the network says
+RIVAL = 1.15  # times the cost that another motion has at most
+APART = np.radians(25.0)  # median angle between the directions of two motions that are not the same one
+NEARLY = np.radians(1.5)  # that the network's own poses leave: where less, it is rather right than either of the two
+
+
+def doubtful(found: Estimate, rivals: Sequence[Estimate], network: np.ndarray, network_residual_px: float) -> str:
+    """Why a motion is not to be believed; empty: it is.
+
+    Args:
+        rivals: what other starts have led to. network: its cam_from_window (S, 4, 4).
+        network_residual_px: what those poses leave.
+    """
+    own = between(found.solution.cam_from_window, found.placed)
+    turned = float(np.median(turn_between(own[:, :3, :3], between(network, found.placed)[:, :3, :3])))
+    share = f"{found.inlier_share:.0%} of the sights fit"
+    if turned > STRANGE_TURN and found.inlier_share < CLEAR_SHARE:
+        return f"{share} a motion that turns by {np.degrees(turned):.0f} degrees from the network's"
+    if network_residual_px > NEARLY * found.sights.focal:
+        return ""
+    for rival in rivals:
+        if rival.placed != found.placed or rival.cost > RIVAL * found.cost:
+            continue
+        apart = directions_apart(own, between(rival.solution.cam_from_window, found.placed))
+        if apart > APART:
+            other = f"another one, {np.degrees(apart):.0f} degrees apart, is fitted by {rival.inlier_share:.0%}"
+            return f"{share} one motion, {other}"
+    return ""
+
+
+def between(cam_from_window: np.ndarray, placed: Sequence[int]) -> np.ndarray:
+    """Relative poses (K, 4, 4) of all pairs of placed frames."""
+    poses = cam_from_window[list(placed)]
+    first, second = np.triu_indices(len(poses), 1)
+    relative: np.ndarray = poses[first] @ inverse(poses[second])
+    return relative
+
+
+def directions_apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Median angle in radians between the shifts of relative poses (K, 4, 4)."""
+    ways = [
+        poses[:, :3, 3] / np.maximum(np.linalg.norm(poses[:, :3, 3], axis=1, keepdims=True), 1e-12) for poses in (a, b)
+    ]
+    return float(np.median(np.arccos(np.clip((ways[0] * ways[1]).sum(axis=1), -1, 1))))

@@ -1,0 +1,70 @@
+"""When a motion that tracks have told is not believed: far from the network's, or one of two that fit alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from dvlt_ros.refinement.adjusting.estimate import Estimate
+from dvlt_ros.refinement.adjusting.problem import Solution
+from dvlt_ros.refinement.adjusting.rotations import inverse
+from dvlt_ros.refinement.doubts import doubtful
+from dvlt_ros.refinement.tracking.observations import Observations
+
+FRAMES, TRACKS = 5, 40
+CLOSE, FAR = 1.0, 30.0  # pixels that the network's poses leave
+POSES = np.tile(np.eye(4), (FRAMES, 1, 1))
+POSES[:, 0, 3] = -0.1 * np.arange(FRAMES)
+
+
+def estimate(fitting=1.0, cost=10.0, poses=POSES):
+    errors = np.where(np.arange(TRACKS)[:, None] < fitting * TRACKS, 0.1, 9.0) * np.ones((TRACKS, FRAMES))
+    empty = np.zeros((TRACKS, FRAMES, 2))
+    sights = Observations(empty, errors > 0, empty, np.ones_like(errors), focal=300.0, deviation_px=0.5)
+    solution = Solution(poses, np.zeros((TRACKS, 3)))
+    return Estimate("frames 0 and 1", tuple(range(FRAMES)), sights, solution, errors, cost, 0.5)
+
+
+def turned(degrees):
+    """Each camera turns by so much more than the one before."""
+    poses = POSES.copy()
+    for i, pose in enumerate(poses):
+        pose[:3, :3] = cv2.Rodrigues(np.array([0.0, np.radians(degrees) * i, 0.0]))[0]
+    return poses
+
+
+def elsewhere():
+    """The same turns, and shifts along another axis."""
+    poses = POSES.copy()
+    poses[:, [0, 2], 3] = poses[:, [2, 0], 3]
+    return poses
+
+
+def test_a_motion_far_from_the_networks_is_believed_only_if_nearly_all_sights_fit():
+    assert "70% of the sights fit a motion that turns by" in doubtful(estimate(0.7), [], turned(20), FAR)
+    assert not doubtful(estimate(0.95), [], turned(20), FAR)
+    assert not doubtful(estimate(0.7), [], turned(5), FAR)
+
+
+def test_of_two_motions_that_fit_alike_neither_is_believed_where_the_network_nearly_fits():
+    rival = estimate(0.9, cost=11.0, poses=elsewhere())
+    assert "90 degrees apart, is fitted by 90%" in doubtful(estimate(), [rival], POSES, CLOSE)
+
+
+@pytest.mark.parametrize("why", ["it costs more", "it is the same", "it places other frames", "the network is far off"])
+def test_another_motion_is_no_rival(why):
+    rival, left_px = estimate(0.9, cost=11.0, poses=elsewhere()), CLOSE
+    if why == "it costs more":
+        rival = replace(rival, cost=12.0)
+    elif why == "it is the same":
+        scaled = POSES.copy()
+        scaled[:, :3, 3] *= 2
+        rival = estimate(0.9, cost=11.0, poses=scaled @ inverse(turned(0.1)[:1]))
+    elif why == "it places other frames":
+        rival = replace(rival, placed=(0, 1, 2, 3))
+    else:
+        left_px = FAR
+    assert not doubtful(estimate(), [rival], POSES, left_px)
