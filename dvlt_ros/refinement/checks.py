@@ -16,7 +16,7 @@ from .tracking.observations import RAYLEIGH_MEDIAN
 from .window import Reason
 
 MIN_SHARE = 0.65  # of the sights that fit
-MIN_WHOLE = 0.4  # of the tracks that fit with all their sights: 0.42 to 0.8 in rigid scenes, 0.05 to 0.38 in torn ones
+MIN_WHOLE = 0.4  # of the tracks that fit with all their sights: most often 0.42 to 0.8, in torn images 0.05 to 0.38
 MOST_RESIDUAL = 2.2  # times the deviation that sights of their kind are assumed to have
 MIN_PARALLAX = 5.0  # deviations of a sight that half of the points' rays differ by
 FLAT, FLAT_SHARE = 7.0, 0.9  # deviations of a sight that this share of a flat scene's sights stay within
