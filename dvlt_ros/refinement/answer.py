@@ -10,6 +10,7 @@ from .adjusting.covariance import pose_covariances
 from .adjusting.estimate import Estimate
 from .adjusting.rotations import inverse
 from .adjusting.start import completed
+from .arrays import median
 from .depth import corrected
 from .window import Landmarks, NetworkAnswer, Refined, Report
 
@@ -56,4 +57,4 @@ def answered(
 def networks_scale(depths: np.ndarray, expected: np.ndarray, fits: np.ndarray) -> float:
     """What (P, S) depths have to be multiplied by to be the network's on the whole."""
     both = fits & np.isfinite(expected)
-    return float(np.median(expected[both] / depths[both])) if both.any() else 1.0
+    return median(expected[both] / depths[both]) if both.any() else 1.0

@@ -10,6 +10,7 @@ import numpy as np
 from .adjusting.estimate import Estimate
 from .adjusting.problem import Solution
 from .adjusting.rotations import inverse
+from .arrays import median
 from .doubts import doubtful
 from .focal import FocalEvidence
 from .tracking.observations import RAYLEIGH_MEDIAN
@@ -52,9 +53,9 @@ def judged(
         focal: None: no camera claims a focal length.
     """
     fitting = found.fits.sum(axis=1) >= 2
-    angle = float(np.median(found.parallax[fitting])) if fitting.any() else 0.0
+    angle = median(found.parallax[fitting]) if fitting.any() else 0.0
     before = found.sights.errors_px(Solution(network, found.sights.triangulated(network)))
-    verdict = Verdict(parallax_deg=float(np.degrees(angle)), network_residual_px=float(np.nanmedian(before)))
+    verdict = Verdict(parallax_deg=float(np.degrees(angle)), network_residual_px=median(before[found.sights.mask]))
     deviation = found.sights.deviation_px
     if focal is not None and angle * found.sights.focal >= MIN_PARALLAX * deviation:
         focal.add(found, angle)
@@ -101,7 +102,7 @@ def from_plane(found: Estimate, fitting: np.ndarray) -> float:
         away = points - middle
         normal = np.linalg.eigh((weight[:, None] * away).T @ away)[1][:, 0]
         distance = away @ normal
-        weight = 1 / (1 + np.square(distance / max(2 * float(np.median(np.abs(distance))), 1e-9)))
+        weight = 1 / (1 + np.square(distance / max(2 * median(np.abs(distance)), 1e-9)))
     eye = inverse(found.solution.cam_from_window[found.reference])[:3, 3]
     rays = points - eye
     along = rays @ normal

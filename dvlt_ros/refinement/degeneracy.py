@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arrays import median
 from .tracking.epipolar import rays
 from .tracking.observations import Observations
 from .window import Reason
@@ -25,12 +26,12 @@ def degenerate(sights: Observations, width: int) -> tuple[Reason, str]:
     begin = sights.pixels[np.arange(number), first]
     moved = np.linalg.norm(sights.pixels - begin[:, None], axis=-1)
     furthest = np.where(sights.mask, moved, 0.0).max(axis=1)
-    usual = float(np.median(furthest))
+    usual = median(furthest)
     if usual < STILL * width:
         return "standing still", f"half of the tracks move less than {usual:.2f} pixels"
     left = after_rotation(sights)
-    if len(left) and np.median(left) < ROTATION_SPREAD and np.quantile(left, 0.9) < ROTATION_TAIL:
-        pixels = float(np.median(left)) * sights.deviation_px
+    if len(left) and median(left) < ROTATION_SPREAD and np.quantile(left, 0.9) < ROTATION_TAIL:
+        pixels = median(left) * sights.deviation_px
         return "pure rotation", f"a rotation leaves {pixels:.2f} pixels of {usual:.1f}"
     return "", ""
 

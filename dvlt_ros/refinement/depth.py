@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from .adjusting.memory import LARGEST_DEVIATION
+from .arrays import median
 from .window import NetworkAnswer
 
 GRID = (5, 4, 3)  # nodes by column, row and depth
@@ -59,7 +60,7 @@ def corrected(
     slices = [points.of(s) for s in range(len(depth))]
     scales = [weighted_median(points.ratio[own], weight[own]) for own in slices]
     told = [s for s, own in enumerate(slices) if own.stop - own.start >= MIN_POINTS]
-    common = float(np.median([scales[s] for s in told] or [0.0]))
+    common = median(np.array([scales[s] for s in told] or [0.0]))
     fields, supports = smooth_fields(depth, points, told, scales) if told else (np.zeros(0), np.zeros(0))
     for s in set(range(len(depth))) - set(told):
         depth[s] *= np.exp(common)
@@ -114,13 +115,20 @@ def smooth_fields(
     """
     height, width = depth.shape[1:]
     lowest = np.zeros(len(depth))
-    lowest[told] = [np.median(points.own[points.of(s)]) - DEPTH_CELL * (GRID[2] - 1) / 2 for s in told]
+    lowest[told] = [median(points.own[points.of(s)]) - DEPTH_CELL * (GRID[2] - 1) / 2 for s in told]
     place = np.empty((len(points.own), 3))
     place[:, :2] = points.place / (width, height) * (GRID[0] - 1, GRID[1] - 1)
     place[:, 2] = ((points.own - lowest[points.frame]) / DEPTH_CELL).clip(0, GRID[2] - 1)
-    basis = interpolation(place)
-    nodes = np.stack([fitted(basis[own], points.ratio[own] - scales[s], points.spread[own])
-                      for s, own in ((s, points.of(s)) for s in told)])  # fmt: skip
+    owner = np.searchsorted(told, points.frame).clip(max=len(told) - 1)
+    chosen = np.flatnonzero(np.array(told)[owner] == points.frame)  # of frames that are told
+    owner = owner[chosen]
+    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)  # of a point in its frame
+    shape = (len(told), int(rank.max()) + 1)
+    basis, ratio, information = np.zeros((*shape, int(np.prod(GRID)))), np.zeros(shape), np.zeros(shape)
+    basis[owner, rank] = interpolation(place[chosen])
+    ratio[owner, rank] = points.ratio[chosen] - np.array(scales)[points.frame[chosen]]
+    information[owner, rank] = 1 / (np.square(points.spread[chosen]) + NOISE**2)
+    nodes = fitted(basis, ratio, information)
     every = max(1, round(width / SLICED_WIDTH))
     coarse = np.log(np.fmax(depth[told, ::every, ::every], np.float32(1e-6)))  # NaN counts as near
     layer = (coarse - lowest[told, None, None].astype(np.float32)) / np.float32(DEPTH_CELL)
@@ -128,17 +136,18 @@ def smooth_fields(
     return values[:, 0], values[:, 1]
 
 
-def fitted(basis: np.ndarray, ratio: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """(2, nodes): the field, and how far points confirm it; ``basis`` (N, nodes) of ratios (N,) and spreads (N,)."""
-    information, weight = 1 / (np.square(spread) + NOISE**2), 1 / np.square(1 + np.square(ratio / SPREAD))
-    nodes = np.zeros(basis.shape[1])
+def fitted(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray) -> np.ndarray:
+    """(T, 2, nodes): the fields, and how far points confirm them; ``basis`` (T, N, nodes) of ratios (T, N) with
+    information (T, N), 0 where a frame has fewer points than others."""
+    weight, sides = 1 / np.square(1 + np.square(ratio / SPREAD)), basis.transpose(0, 2, 1)
     for _ in range(ROUNDS):
         root = np.sqrt(information * weight)
-        weighted = basis * root[:, None]
-        nodes = np.linalg.solve(weighted.T @ weighted + PRIOR, weighted.T @ (root * ratio))
-        weight = 1 / np.square(1 + np.square(ratio - basis @ nodes) * information / OUTLIER**2)
-    confirmed = basis.T @ weight
-    return np.stack([nodes, confirmed / (confirmed + CONFIRMING)])
+        weighted = basis * root[..., None]
+        flipped = weighted.transpose(0, 2, 1)
+        nodes = np.linalg.solve(flipped @ weighted + PRIOR, flipped @ (root * ratio)[..., None])
+        weight = 1 / np.square(1 + np.square(ratio - (basis @ nodes)[..., 0]) * information / OUTLIER**2)
+    confirmed = (sides @ weight[..., None])[..., 0]
+    return np.stack([nodes[..., 0], confirmed / (confirmed + CONFIRMING)], axis=1)
 
 
 def interpolation(place: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
+from .arrays import median
 from .tracking.observations import Observations, sampled
 from .tracking.tracks import Tracks, normalised
 from .window import NetworkAnswer, PosePrior, WindowFrame
@@ -54,5 +55,5 @@ def observed(tracks: Tracks, network: NetworkAnswer, intrinsics: np.ndarray, mos
     pixels, mask = tracks.pixels[chosen], tracks.mask[chosen]
     depth = sampled(network.depth, pixels, network.scale, network.offset)
     seen = np.where(mask[..., None], normalised(pixels, intrinsics), 0.0)
-    focal = float(np.median(intrinsics[:, [0, 1], [0, 1]]))
+    focal = median(intrinsics[:, [0, 1], [0, 1]])
     return Observations(pixels, mask, seen, np.where(mask, depth, np.nan), focal, tracks.deviation_px)

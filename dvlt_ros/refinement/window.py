@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError
+from .arrays import found_in
 
 State = Literal["refined", "kept"]
 Reason = Literal[
@@ -113,8 +114,7 @@ class Landmarks:
 def same_pixels(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of pixels (N, 2) that are in (M, 2), too, and where they are there."""
     ours, theirs = (pixels[:, 0] + 1j * pixels[:, 1] for pixels in (first, second))
-    _, here, there = np.intersect1d(ours, theirs, return_indices=True)
-    return here, there
+    return found_in(ours, theirs)
 
 
 NO_LANDMARKS = Landmarks(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arrays import median
 from ..window import MotionDeviation
 from .estimate import Estimate
 from .rotations import inverse, relative_jacobian
@@ -68,7 +69,7 @@ def motion_deviation(found: Estimate, joint: np.ndarray, first: int, last: int) 
     if not len(depths):
         return None
     turn, shift = (float(np.sqrt(np.trace(part) / 3)) for part in (covariance[:3, :3], covariance[3:, 3:]))
-    return MotionDeviation(TURN_FACTOR * turn, SHIFT_FACTOR * shift / float(np.median(depths)))
+    return MotionDeviation(TURN_FACTOR * turn, SHIFT_FACTOR * shift / median(depths))
 
 
 def inverted(information: np.ndarray) -> np.ndarray:

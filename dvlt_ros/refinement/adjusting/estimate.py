@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..arrays import median
 from ..tracking.observations import OUTLIER, RAYLEIGH_MEDIAN, Observations, parallax
 from .adjustment import ENOUGH, adjust
 from .problem import Solution
@@ -67,7 +68,7 @@ class Estimate:
     @cached_property
     def residual_px(self) -> float:
         """Median over the sights."""
-        return float(np.median(self.errors_px[self.sights.mask]))
+        return median(self.errors_px[self.sights.mask])
 
     @cached_property
     def parallax(self) -> np.ndarray:

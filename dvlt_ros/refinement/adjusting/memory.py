@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..arrays import median
 from ..tracking.observations import KnownDepth, Observations
 from ..window import Landmarks, same_pixels
 from .covariance import relative_covariances
@@ -90,7 +91,7 @@ def with_recalled_depth(sights: Observations, memory: Memory, numbers: Sequence[
     both = np.isfinite(before.depth) & (sights.depth > 0)
     if both.sum() < MIN_LANDMARKS:
         return None
-    unit = float(np.median(sights.depth[both] / before.depth[both]))
+    unit = median(sights.depth[both] / before.depth[both])
     known = KnownDepth(unit * before.depth, before.deviation)
     told = np.isfinite(known.depth).any(axis=1, keepdims=True)
     return replace(sights, depth=np.where(told, known.depth, sights.depth), known_depth=known)
@@ -103,7 +104,7 @@ def going_on(found: Estimate, memory: Memory, numbers: Sequence[int]) -> Estimat
     both = np.isfinite(depth) & (found.depths > 0) & found.fits
     if both.sum() < MIN_LANDMARKS:
         return found
-    unit = float(np.median(found.depths[both] / depth[both]))  # of this window, per unit of the one before
+    unit = median(found.depths[both] / depth[both])  # of this window, per unit of the one before
     place = {number: s for s, number in enumerate(numbers)}
     known = tuple(
         replace(pose.scaled(unit), i=place[a], j=place[b])

@@ -9,6 +9,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 
+from ..arrays import median
 from ..tracking.epipolar import pair_geometry, plane_motions
 from ..tracking.observations import Observations
 from .adjustment import adjust
@@ -73,7 +74,7 @@ def best_pairs(sights: Observations) -> list[tuple[int, int, np.ndarray]]:
     for i, j in combinations(range(sights.mask.shape[1]), 2):
         both = sights.mask[:, i] & sights.mask[:, j]
         if both.sum() >= MIN_SUPPORT:
-            away = np.median(np.linalg.norm(sights.seen[both, i] - sights.seen[both, j], axis=-1))
+            away = median(np.linalg.norm(sights.seen[both, i] - sights.seen[both, j], axis=-1))
             ranked.append((both.sum() * min(away / 0.15, 1.0), i, j, both))
     ranked.sort(key=lambda entry: -entry[0])
     return [(i, j, both) for _, i, j, both in ranked]
@@ -141,7 +142,7 @@ def in_networks_unit(sights: Observations, poses: np.ndarray, placed: list[int])
         usable = inner.mask.T & (local > 0) & np.isfinite(inner.depth.T)
         if not usable.any():
             break
-        told = float(np.median(inner.depth.T[usable] / local[usable]))
+        told = median(inner.depth.T[usable] / local[usable])
         poses[placed, :3, 3] *= np.clip(told, 1 / MOST_RESCALE, MOST_RESCALE)
         if 1 / MOST_RESCALE < told < MOST_RESCALE:  # further away, points are drawn to where the network sees them
             break

@@ -9,6 +9,7 @@ from itertools import combinations, pairwise
 import cv2
 import numpy as np
 
+from ..arrays import found_in
 from ..window import WindowFrame
 from .descriptors import Features, describe, match
 from .epipolar import essential_inliers
@@ -92,7 +93,7 @@ class TrackStore:
         if len({frame.camera for frame in frames}) > 1:
             return True
         for before, after in pairwise(sights):
-            shared = len(np.intersect1d(before.tracks, after.tracks, assume_unique=True))
+            shared = len(found_in(before.tracks, after.tracks)[0])
             if shared < max(MIN_CONTINUED, MIN_CONTINUED_SHARE * len(before.tracks)):
                 return True
         return False
@@ -109,7 +110,7 @@ def joined(sights: Sequence[Sights]) -> tuple[np.ndarray, np.ndarray, np.ndarray
     numbers = numbers[counts >= 2]
     pixels, mask = np.zeros((len(numbers), len(sights), 2)), np.zeros((len(numbers), len(sights)), dtype=bool)
     for s, found in enumerate(sights):
-        _, rows, places = np.intersect1d(numbers, found.tracks, assume_unique=True, return_indices=True)
+        places, rows = found_in(found.tracks, numbers)
         pixels[rows, s], mask[rows, s] = found.pixels[places], True
     return pixels, mask, numbers
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..adjusting.cholesky import solved
 from ..adjusting.rotations import inverse
+from ..arrays import median
 
 TRUST_IN_DEPTH = 1e-5  # squared ratio of a ray's error to the network's relative depth error
 TRUST_IN_KNOWN_DEPTH = 1e-3  # to that of a depth which another window has told
@@ -37,7 +38,7 @@ def triangulate(
 def expected(rays: np.ndarray, centres: np.ndarray, counted: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Points (3, P) where depths (S, P) see them on average along rays (S, 3, P) from centres (S, 3, 1)."""
     known = counted & np.isfinite(depth)
-    usual = float(np.median(depth[known])) if known.any() else 1.0
+    usual = median(depth[known]) if known.any() else 1.0
     where = np.where(known.any(axis=0), known, counted)
     points = rays * np.where(known, depth, usual)[:, None] + centres
     return (points * where[:, None]).sum(axis=0) / np.maximum(where.sum(axis=0), 1)
