@@ -16,7 +16,7 @@ from .adjusting.memory import LARGEST_DEVIATION
 from .arrays import median
 from .window import NetworkAnswer
 
-GRID = (5, 4, 3)  # nodes by column, row and depth
+GRID = (6, 5, 3)  # nodes by column, row and depth
 DEPTH_CELL = 0.5  # logarithm of depth between nodes
 SPREAD = 0.5  # of the field about the frame's scale, before any point is seen
 SMOOTH = 0.3  # of its difference between neighbours in the image
