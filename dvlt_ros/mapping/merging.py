@@ -169,7 +169,10 @@ def _of_other_places(sightings: Sequence[Sighting]) -> list[Sighting]:
 
 
 def fitted(sightings: Sequence[Sighting], is_metric: bool) -> tuple[Sim3, float]:
-    """first_from_second by all of these places, each with its camera and points before it; and their spread."""
+    """first_from_second by all of these places, each with its camera and points before it; and their spread.
+
+    Each counts by its joint window's covariance, see `Sighting.weight`.
+    """
     seen = np.stack([sighting.visual_from_cam for sighting in sightings])
     known = np.stack([sighting.saved_from_cam for sighting in sightings])
     depths = np.array([sighting.depth for sighting in sightings])[:, None]
@@ -177,7 +180,8 @@ def fitted(sightings: Sequence[Sighting], is_metric: bool) -> tuple[Sim3, float]
     source = np.concatenate([seen[:, :3, 3], *(seen[:, :3, 3] + depths * seen[:, :3, axis] for axis in range(3))])
     lengths = scales * depths
     target = np.concatenate([known[:, :3, 3], *(known[:, :3, 3] + lengths * known[:, :3, axis] for axis in range(3))])
-    pairs = torch.from_numpy(source), torch.from_numpy(target)
+    weights = np.tile([sighting.weight for sighting in sightings], 4)
+    pairs = [torch.from_numpy(values) for values in (source, target, weights)]
     found = fit_sim3(*pairs, scale_estimator="fixed" if is_metric else "symmetric")
     off = np.linalg.norm(found.apply(seen[:, :3, 3]) - known[:, :3, 3], axis=1)
     return found, float(np.median(off))

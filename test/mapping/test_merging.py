@@ -10,15 +10,16 @@ from lap import LAP, RecognizingPredictor, lap_poses
 from lap_drive import Drive
 
 from dvlt_ros import merge_maps
-from dvlt_ros.alignment import IDENTITY
+from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.errors import InputError
 from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.loops.config import LoopsConfig, LoopVerificationConfig
 from dvlt_ros.mapping.map_files import PLACES
 from dvlt_ros.mapping.maps.localizer import Sighting
 from dvlt_ros.mapping.maps.saved_map import read_saved_map
-from dvlt_ros.mapping.merging import agreed, merge
-from dvlt_ros.mapping.pose_graph.config import LoopClosure
+from dvlt_ros.mapping.merging import agreed, fitted, merge
+from dvlt_ros.mapping.pose_graph.config import LoopClosure, PoseGraphConfig
+from dvlt_ros.refinement import MotionDeviation
 
 LEVEL = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # z up
 ELSEWHERE = np.array([[0.0, -1, 0, 4], [1, 0, 0, -3], [0, 0, 1, 0.2], [0, 0, 0, 1]]) @ LEVEL
@@ -111,3 +112,15 @@ def test_two_places_are_believed_or_four_pairs_that_fit_less_well(pairs, residua
     loops = [LoopClosure(first, second, IDENTITY, residual) for first, second in pairs]
     sightings = [Sighting(loop, np.eye(4), 3.0, loop.second) for loop in loops]
     assert len(agreed(sightings, LoopsConfig())) == (len(pairs) if is_believed else 0)
+
+
+def test_a_place_whose_joint_window_tells_less_counts_less():
+    """Of three places one has the second map 0.1 elsewhere; at three times the usual deviation it counts a ninth."""
+    loops = [LoopClosure(k, 7 + k, IDENTITY, 0.01) for k in range(2)]
+    other = LoopClosure(2, 9, Sim3.of(1.0, np.eye(3), np.array([0.1, 0.0, 0.0])), 0.01)
+    vague = replace(other, motion=MotionDeviation(turn=0.0, shift=3 * PoseGraphConfig().loop_translation))
+    moved = []
+    for third in (other, vague):
+        found, _ = fitted([Sighting(loop, np.eye(4), 3.0, loop.second) for loop in (*loops, third)], is_metric=True)
+        moved.append(found.translation[0].item())
+    assert moved == pytest.approx([0.1 / 3, 0.1 / 9 / (2 + 1 / 9)])

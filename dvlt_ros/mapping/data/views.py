@@ -36,6 +36,12 @@ class Anchor:
     landmarks: Landmarks = NO_LANDMARKS  # map unit
     hidden: np.ndarray | None = None  # (h, w) float32, map unit: depth of what is masked, NaN elsewhere
 
+    @property
+    def median_depth(self) -> float | None:
+        """Map unit; None: no pixel has a depth."""
+        usable = self.depth[np.isfinite(self.depth) & (self.depth > 0)]
+        return float(np.median(usable)) if len(usable) else None
+
 
 @dataclass(frozen=True, eq=False)
 class Window:

@@ -23,7 +23,7 @@ from ..budget.limits import Limits
 from ..data.counters import Counters
 from ..data.frames import Frame
 from ..data.views import Anchor, View, Window, last_frame_sets
-from ..inference.prediction import DeviceMemoryError, Predictor, SeveralReferences
+from ..inference.prediction import DeviceMemoryError, Predictor, SeveralReferences, WindowPrediction
 from ..keyframes.admission import Admission, Opened, reason_for_a_new_map
 from ..keyframes.gate import KeyframeGate
 from ..keyframes.window_buffer import WindowBuffer
@@ -254,7 +254,7 @@ class FrontEnd:
         self._latest_rig = placed.rig
         if placed.new:
             self._buffer.retain(last_frame_sets(placed.in_map, self._config.window.overlap))
-        submap, map_id = self._submap(placed.in_map, level.image_size), self._placer.map_id
+        submap, map_id = self._submap(placed.in_map, prediction, level.image_size), self._placer.map_id
         reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, confidence) for anchor in placed.new)
         finished_ns = self._clock_ns()
         window_ms = (finished_ns - start_ns) * 1e-6
@@ -265,12 +265,12 @@ class FrontEnd:
             window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion,
         )  # fmt: skip
 
-    def _submap(self, anchors: Sequence[Anchor], image_size: int) -> Submap | None:
+    def _submap(self, anchors: Sequence[Anchor], prediction: WindowPrediction, image_size: int) -> Submap | None:
         """The window as a submap, if the camera has moved or turned far enough since the last one."""
         if self.loops is None:
             return None
         try:
-            submap = self.loops.see(anchors, self._placer.map_id, image_size)
+            submap = self.loops.see(anchors, self._placer.map_id, image_size, prediction.motion)
         except InputError as error:  # its frames are placed in the map nevertheless
             self._notify(f"a window cannot become a submap: {error}")
             return None

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from ...geometry import rotation_angle
+from ...refinement import MotionDeviation
 from ..data.views import Anchor, last_frame_sets
 from ..inference.prediction import DeviceMemoryError, PlaceRecognizer
 from ..pose_graph.config import LoopClosure
-from ..submaps.submap import SUBMAP_VIEWS, StoredSubmap, Submap, thinned
+from ..submaps.submap import SUBMAP_VIEWS, RegistrationChain, StoredSubmap, Submap, format_text, thinned
 from .config import LoopsConfig
 from .hint import HURRY_NS, LookUp, PoseHint
 from .place_index import LONG_AGO_NS, MIN_PLACES, Place, PlaceIndex
@@ -77,7 +78,7 @@ class LoopDetector:
         self._latest: Submap | None = None
         self._latest_component = 0
         self._latest_stamp_ns: int | None = None
-        self._num_registrations = 0  # since the latest submap
+        self._chain = RegistrationChain()  # since the latest submap
         self._since_check = 0  # windows since the latest check within one component
         self._has_seen = False  # a window since the latest check
         self._pairs: list[_Pair] = []  # candidates within one component, the most similar first
@@ -155,15 +156,20 @@ class LoopDetector:
             self._wait(self._hinted(self._latest.number))
             self._has_seen = True
 
-    def see(self, anchors: Sequence[Anchor], map_id: int, image_size: int) -> Submap | None:
-        """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None."""
+    def see(
+        self, anchors: Sequence[Anchor], map_id: int, image_size: int, motion: MotionDeviation | None = None
+    ) -> Submap | None:
+        """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None.
+
+        ``motion``: of the newest view since the window before; None: the window is not refined.
+        """
         self._since_check += 1
         self._has_seen = True
-        self._num_registrations += 1
+        self._chain.add(motion)
         if len(anchors) < 2:  # a single view has no parallax
             return None
         reference = last_frame_sets(anchors, 1)[0]
-        depth = _median_depth(reference)
+        depth = reference.median_depth
         if depth is None or not self._has_moved(reference, map_id, depth):
             return None
         is_joined = self._latest is not None and self._latest.map_id == map_id
@@ -175,10 +181,11 @@ class LoopDetector:
         self._remember(reference, anchors, image_size)
         submap = Submap(
             self._number, map_id, frame.stamp_ns, frame.frame_id, map_from_cam, depth,
-            self._num_registrations if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
+            self._chain.length if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
+            self._chain.motions if is_joined else (),
         )  # fmt: skip
         self._latest = submap
-        self._num_registrations = 0
+        self._chain = RegistrationChain()
         self._number += 1
         return submap
 
@@ -286,15 +293,5 @@ class LoopDetector:
     def _compare_formats(self, stored: StoredSubmap) -> None:
         self.saved_problem = ""
         if self._saved_formats and stored.image_format not in self._saved_formats:
-            saved = _format_text(next(iter(self._saved_formats)))
-            self.saved_problem = f"its images were {saved}, these are {_format_text(stored.image_format)}"
-
-
-def _format_text(image_format: tuple[int, ...]) -> str:
-    size, height, width, *_ = image_format
-    return f"{width} x {height} at image_size {size}"
-
-
-def _median_depth(anchor: Anchor) -> float | None:
-    usable = anchor.depth[np.isfinite(anchor.depth) & (anchor.depth > 0)]
-    return float(np.median(usable)) if len(usable) else None
+            saved = format_text(next(iter(self._saved_formats)))
+            self.saved_problem = f"its images were {saved}, these are {format_text(stored.image_format)}"

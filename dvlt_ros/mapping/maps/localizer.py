@@ -18,7 +18,8 @@ import torch
 from ...alignment import Sim3
 from ...geometry import rotation_angle
 from ..pose_graph.config import LoopClosure
-from ..pose_graph.submap_graph import similarity_between
+from ..pose_graph.noise import weight_left
+from ..pose_graph.submap_graph import CONFIG, similarity_between
 from ..sensors.odometry import interpolate
 
 REMEMBERED = 4  # sightings that wait for one that agrees
@@ -26,7 +27,7 @@ NEAR = 0.15  # of the depth; sightings of one place differ by less
 DRIFT = 0.05  # of the way between two sightings
 MAX_TURN_RAD = math.radians(5)
 MAX_SCALE = 1.15  # factor between the units of two sightings that agree
-GAIN = 0.5  # of a new sighting: one errs by centimetres, the chain of windows since the last one by more
+GAIN = 0.5  # of a usual sighting: one errs by centimetres, the chain of windows since the last one by more
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,11 @@ class Sighting:
     def saved_from_cam(self) -> np.ndarray:
         """(4, 4)."""
         return self.saved_from_visual.apply_to_poses(self.visual_from_cam)
+
+    @property
+    def weight(self) -> float:
+        """Against a usual sighting's, 0..1: its joint window's tracks may tell it less exactly."""
+        return weight_left(CONFIG, self.loop.residual, self.loop.motion)
 
     def agrees(self, saved_from_visual: Sim3, way: float) -> bool:
         """Whether this similarity puts the camera where this sighting does.
@@ -117,8 +123,9 @@ class Localizer:
 
 
 def between(saved_from_visual: Sim3, sighting: Sighting) -> Sim3:
-    """saved_from_visual with its camera moved by `GAIN` towards the sighting's."""
-    cam = sighting.visual_from_cam
-    moved = interpolate(saved_from_visual.apply_to_poses(cam), sighting.saved_from_cam, GAIN)
+    """saved_from_visual with its camera moved towards the sighting's: by `GAIN`, and by less at less weight."""
+    cam, weight = sighting.visual_from_cam, sighting.weight
+    gain = GAIN * weight / (GAIN * weight + 1 - GAIN)
+    moved = interpolate(saved_from_visual.apply_to_poses(cam), sighting.saved_from_cam, gain)
     scales = saved_from_visual.scale.item(), sighting.saved_from_visual.scale.item()
-    return similarity_between(moved, cam, scales[0] ** (1 - GAIN) * scales[1] ** GAIN)
+    return similarity_between(moved, cam, scales[0] ** (1 - gain) * scales[1] ** gain)

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...alignment import Sim3
 from ...errors import InputError
+from ...refinement import MotionDeviation
 from .config import LoopClosure, PoseGraphConfig
 from .factors import (
     FIXED,
@@ -144,14 +145,18 @@ class PoseGraph:
         submap_from_cam: np.ndarray,
         depth: float,
         num_registrations: int = 1,
+        motions: Sequence[MotionDeviation] = (),
     ) -> None:
-        """Adds a submap that a chain of ``num_registrations`` connects to the latest one; see `begin_component`."""
+        """Adds a submap that a chain of ``num_registrations`` connects to the latest one; see `begin_component`.
+
+        ``motions``: of those windows of the chain that are refined.
+        """
         if not self._nodes:
             raise InputError(f"submap {submap} has no submap before it that a registration could join it to")
         latest = next(reversed(self._nodes))
         self._put(submap, submap_from_cam, depth)
         relative = self._between_cameras(latest, submap, latest_from_submap)
-        covariance = registration_covariance(self.config, depth, num_registrations)
+        covariance = registration_covariance(self.config, depth, num_registrations, motions)
         self._nodes[submap] = self._nodes[latest] * relative
         self._components[submap] = self._components[latest]
         self._edges["registration", submap] = Edge("registration", latest, submap, relative, covariance)

@@ -5,6 +5,8 @@ All are diagonal. A translation error grows with the depth of the scene, an odom
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...refinement import MotionDeviation
@@ -15,10 +17,17 @@ ODOMETRY_FLOOR_RAD = 5e-4  # a robot that stands still knows its pose to an enco
 ODOMETRY_FLOOR_M = 2e-3
 
 
-def registration_covariance(config: PoseGraphConfig, depth: float, num_registrations: int) -> np.ndarray:
-    """Of a chain of registrations; ``depth``: median of the later submap, in its unit."""
-    rotation = float(np.radians(config.registration_rotation_deg))
-    return num_registrations * _diagonal(rotation, config.registration_translation * depth, config.registration_scale)
+def registration_covariance(
+    config: PoseGraphConfig, depth: float, num_registrations: int, motions: Sequence[MotionDeviation] = ()
+) -> np.ndarray:
+    """Of a chain of registrations; ``depth``: median of the later submap, in its unit; ``motions``: how exactly the
+    tracks tell those of its windows that are refined. No registration is more exact than the window it registers."""
+    fixed = MotionDeviation(float(np.radians(config.registration_rotation_deg)), config.registration_translation)
+    told = [MotionDeviation(max(fixed.turn, m.turn), max(fixed.shift, m.shift)) for m in motions]
+    chain = told + [fixed] * (num_registrations - len(told))
+    return sum(
+        (_diagonal(window.turn, window.shift * depth, config.registration_scale) for window in chain), np.zeros((7, 7))
+    )
 
 
 def loop_covariance(
@@ -29,6 +38,12 @@ def loop_covariance(
     told = motion or MotionDeviation(0.0, 0.0)
     rotation = max(float(np.radians(config.loop_rotation_deg)), told.turn)
     return _diagonal(rotation, max(config.loop_translation, residual, told.shift) * depth, config.loop_scale)
+
+
+def weight_left(config: PoseGraphConfig, residual: float, motion: MotionDeviation | None) -> float:
+    """Share (0..1] of its weight that is left to a loop whose joint window's tracks tell it less exactly than usual."""
+    usual, told = (np.diag(loop_covariance(config, 1.0, residual, known)) for known in (None, motion))
+    return float((usual / told).min())
 
 
 def odometry_covariance(config: PoseGraphConfig, before_from_after: np.ndarray) -> np.ndarray:

@@ -111,8 +111,9 @@ class SubmapGraph:
         if before is not None and is_next and (before.map_id, before.visual_id) == (map_id, submap.map_id):
             latest_from_this = _rescaled(submap, before.unit, unit)
             self._graph.add_submap(
-                submap.number, latest_from_this, submap.map_from_cam, submap.depth, submap.num_registrations
-            )
+                submap.number, latest_from_this, submap.map_from_cam, submap.depth, submap.num_registrations,
+                submap.motions,
+            )  # fmt: skip
         else:
             self._graph.begin_component(submap.number, map_from_visual, submap.map_from_cam, submap.depth)
         self._published[submap.number] = _Published(map_id, submap.map_id, map_from_visual, unit)

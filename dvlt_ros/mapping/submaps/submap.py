@@ -12,6 +12,7 @@ import numpy as np
 from ...alignment import Sim3
 from ...errors import InputError
 from ...geometry import every
+from ...refinement import MotionDeviation
 from ..data.frames import Frame, Picture, Reconstruction
 from ..data.views import Anchor, View
 from ..inference.prediction import WindowPrediction
@@ -33,12 +34,26 @@ class Submap:
     depth: float  # its median, the map's unit
     num_registrations: int  # since the submap before; 0: no registration connects it to one
     forgotten: tuple[int, ...] = ()  # older submaps that are no longer stored
+    motions: tuple[MotionDeviation, ...] = ()  # of those windows since the submap before that were refined
 
     def index_in(self, reconstructions: Sequence[Reconstruction]) -> int:
         """Index of the reference view, which is one of the window's new views."""
         return next(
             i for i, r in enumerate(reconstructions) if (r.stamp_ns, r.frame_id) == (self.stamp_ns, self.frame_id)
         )
+
+
+@dataclass
+class RegistrationChain:
+    """What joins the latest window to the latest submap."""
+
+    length: int = 0  # registrations
+    motions: tuple[MotionDeviation, ...] = ()  # of those windows that were refined
+
+    def add(self, motion: MotionDeviation | None) -> None:
+        """One more window; ``motion``: of its newest view since the window before, None: it is not refined."""
+        self.length += 1
+        self.motions += () if motion is None else (motion,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +133,12 @@ class SubmapViews:
     def __post_init__(self) -> None:
         if not self.views:
             raise InputError(f"submap {self.submap} has no views")
+
+
+def format_text(image_format: tuple[int, ...]) -> str:
+    """A `StoredSubmap.image_format` in words."""
+    size, height, width, *_ = image_format
+    return f"{width} x {height} at image_size {size}"
 
 
 def thinned(prediction: WindowPrediction) -> WindowPrediction:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from dvlt_ros.mapping.loops.verification import UnverifiedLoop
 from dvlt_ros.mapping.pose_graph.config import LoopClosure
 from dvlt_ros.mapping.pose_graph.factors import library
 from dvlt_ros.model import Dvlt
+from dvlt_ros.refinement import MotionDeviation
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install 'gtsam>=4.3,<5'` runs this")
 
@@ -53,12 +55,13 @@ class PlaceRecognizer:
         raise RuntimeError("not in this test")
 
 
-def walk_past(detector, count, begin=0, step_m=1.0, map_id=0):
+def walk_past(detector, count, begin=0, step_m=1.0, map_id=0, motions=None):
     submaps = []
     for number in range(begin, begin + count):
         anchor = replace(an_anchor(number, SIZE), map_from_cam=pose((number * step_m, 0, 0)))
         frame = replace(anchor.view.frame, stamp_ns=(number + 1) * 10**9)
-        submaps.append(detector.see([replace(anchor, view=replace(anchor.view, frame=frame))] * 2, map_id, 28))
+        views = [replace(anchor, view=replace(anchor.view, frame=frame))] * 2
+        submaps.append(detector.see(views, map_id, 28, (motions or {}).get(number)))
     return [submap for submap in submaps if submap is not None]
 
 
@@ -70,6 +73,18 @@ def test_submaps_are_as_far_apart_as_they_should_be():
     assert [submap.number for submap in submaps] == list(range(len(submaps)))
     assert [submap.num_registrations for submap in submaps[1:]] == [round(gap / 0.25) for gap in apart]
     assert submaps[0].num_registrations == 0
+
+
+def test_a_submap_has_the_deviations_of_all_windows_since_the_one_before_that_were_refined():
+    motions = {number: MotionDeviation(turn=number * 1e-3, shift=0.01) for number in range(30) if number % 3}
+    detector = LoopDetector(PlaceRecognizer(), config(LoopsConfig, loops_place_distance=0.5))
+    submaps = walk_past(detector, 30, step_m=0.25, motions=motions)
+    numbers = [submap.stamp_ns // 10**9 - 1 for submap in submaps]
+    for submap, (before, number) in zip(submaps[1:], pairwise(numbers), strict=True):
+        assert submap.motions == tuple(motions[n] for n in range(before + 1, number + 1) if n in motions)
+        assert submap.num_registrations == number - before
+    elsewhere = walk_past(detector, 1, begin=30, map_id=1, motions={30: motions[1]})
+    assert (elsewhere[0].num_registrations, elsewhere[0].motions) == (0, ())
 
 
 def test_places_are_bounded_and_what_is_forgotten_is_told():

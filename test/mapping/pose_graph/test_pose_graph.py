@@ -16,7 +16,7 @@ from dvlt_ros.mapping.pose_graph.factors import library
 from dvlt_ros.mapping.pose_graph.graph import PoseGraph
 from dvlt_ros.mapping.pose_graph.hypotheses import LoopHypotheses
 from dvlt_ros.mapping.pose_graph.merging import shrink
-from dvlt_ros.mapping.pose_graph.noise import loop_covariance
+from dvlt_ros.mapping.pose_graph.noise import loop_covariance, registration_covariance
 from dvlt_ros.refinement import MotionDeviation
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
@@ -194,3 +194,30 @@ def test_a_loop_is_no_more_certain_than_the_tracks_of_its_joint_window():
     vague = loop_covariance(config, 2.0, 0.01, MotionDeviation(turn=0.1, shift=0.2))
     assert np.array_equal(exact, usual)
     assert np.sqrt(np.diag(vague)[:6]) == pytest.approx([0.1] * 3 + [0.4] * 3)
+
+
+def test_a_registration_is_no_more_certain_than_the_windows_that_it_joins():
+    config = PoseGraphConfig()
+    exact, vague = MotionDeviation(1e-4, 1e-4), MotionDeviation(turn=0.1, shift=0.2)
+    fixed = np.radians(config.registration_rotation_deg), config.registration_translation
+    one, three = (registration_covariance(config, 2.0, length) for length in (1, 3))
+    assert np.sqrt(np.diag(one)) == pytest.approx([fixed[0]] * 3 + [2 * fixed[1]] * 3 + [config.registration_scale])
+    np.testing.assert_allclose(three, 3 * one, rtol=1e-12)
+    np.testing.assert_allclose(registration_covariance(config, 2.0, 3, (exact, exact)), three, rtol=1e-12)
+    told = np.diag(registration_covariance(config, 2.0, 3, (exact, vague)))
+    turn, shift = 2 * fixed[0] ** 2 + 0.1**2, 2 * (2 * fixed[1]) ** 2 + 0.4**2
+    assert told == pytest.approx([turn] * 3 + [shift] * 3 + [3 * config.registration_scale**2])
+
+
+@pytest.mark.parametrize(("motions", "least", "most"), [((), 0.2, 0.5), ((MotionDeviation(1e-4, 0.1),), 0.9, 1.0)])
+def test_a_vague_window_takes_the_error_that_a_loop_finds(motions, least, most):
+    """Three steps along a line, and a loop that has the whole way 2 cm longer: how much of it the second step takes."""
+    graph = PoseGraph()
+    step = Sim3.of(1.0, np.eye(3), np.array([1.0, 0.0, 0.0]))
+    graph.begin_component(0, Sim3.of(1.0, np.eye(3), np.zeros(3)), np.eye(4), 1.0)
+    for submap in (1, 2, 3):
+        graph.add_submap(submap, step, np.eye(4), 1.0, motions=motions if submap == 2 else ())
+    loop = LoopClosure(0, 3, Sim3.of(1.0, np.eye(3), np.array([3.02, 0.0, 0.0])), 0.0)
+    graph.solve([graph.loop_edge(loop)])
+    grown = np.diff([graph.map_from_cam(submap)[0, 3] for submap in range(4)]) - 1.0
+    assert least < grown[1] / grown.sum() < most
