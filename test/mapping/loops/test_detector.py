@@ -190,6 +190,22 @@ def test_a_view_that_cannot_be_described_is_no_place_and_loses_no_frame():
     assert any("cannot become a submap: a descriptor must be" in sentence for sentence in said)
 
 
+def test_submaps_have_what_the_networks_windows_tell():
+    robot, told = make_robot(0, 6.0), MotionDeviation(turn=0.1, shift=0.2)
+    predictor = SimulatedPredictor(robot, NO_NOISE)
+    predict = predictor.predict
+    predictor.predict = lambda *window: replace(predict(*window), motion=told)
+    front_end = FrontEnd(predictor, mapper_config(), loops=LoopDetector(predictor, EAGER))
+    submaps = []
+    for frame in robot.frames():
+        front_end.admit(frame)
+        if front_end.is_full():
+            submaps.append(front_end.run().submap)
+    joined = [submap for submap in submaps if submap is not None and submap.num_registrations]
+    assert joined
+    assert all(submap.motions == (told,) * submap.num_registrations for submap in joined)
+
+
 def test_a_check_leaves_the_budget_to_the_next_window(make_budget):
     assert make_budget(0.0).steps_apart(6, 0.0) == 8  # no budget
     assert BudgetController(Limits(1000.0, 2, 8, 8, 3, 56)).steps_apart(6, 0.0) is None  # nothing is known yet

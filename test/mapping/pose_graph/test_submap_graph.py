@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from submap_samples import a_submap, moved_by
@@ -13,6 +15,7 @@ from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
 from dvlt_ros.mapping.pose_graph.graph import PoseGraphConfig
 from dvlt_ros.mapping.pose_graph.submap_graph import SubmapGraph
 from dvlt_ros.mapping.scale.estimator import ScaleConfig
+from dvlt_ros.refinement import MotionDeviation
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
@@ -29,6 +32,17 @@ def test_submaps_that_the_graph_has_merged_can_still_be_returned_to():
     assert correction.map_id == 0
     assert len(correction.submaps) == 12
     assert "are no longer in the graph" in graph.close(LoopClosure(2, 39, IDENTITY, 0.02)).reason
+
+
+def test_a_submap_of_a_vague_window_is_joined_with_less_weight():
+    graph = SubmapGraph(is_metric=True)
+    vague = MotionDeviation(turn=0.1, shift=0.2)
+    for number, motions in enumerate([(), (), (vague,)]):
+        graph.add(replace(a_submap(number, num_registrations=min(number, 1)), motions=motions), IDENTITY, 0, None)
+    usual, less = (np.sqrt(np.diag(edge.covariance)) for edge in graph._graph.edges)
+    config = PoseGraphConfig()
+    fixed = np.array([np.radians(config.registration_rotation_deg), config.registration_translation]).repeat(3)
+    np.testing.assert_allclose(less[:6] / usual[:6], np.array([0.1, 0.2]).repeat(3) / fixed)
 
 
 def test_a_place_is_forgotten_while_its_successors_still_wait_for_theirs():
