@@ -18,6 +18,7 @@ class LossConfig:
     camera: float = 1.0
     field_of_view: float = 0.5  # within the camera term; translation and rotation have 1
     gauge: float = 0.0  # of (log scale)^2, which the published losses leave free; holds predictions near unit size
+    pairs: float = 0.0  # of the relative poses of all pairs of views (losses/pairs.py)
     match: float = 0.0  # of global attention's cross-entropy with true correspondences (losses/matching.py)
     displacement: float = 0.0  # of how far away they were found, as the state carries it
     correlation: float = 0.0  # cross-entropy of where descriptors find a patch in the first view (losses/matching.py)
@@ -30,8 +31,9 @@ class LossConfig:
     gradient_strides: tuple[int, ...] = (1, 2, 4, 8)
 
     def __post_init__(self) -> None:
-        weights = "point", "depth", "ray", "camera", "field_of_view", "gauge", "match", "displacement", "correlation"
-        for name in (*weights, "confidence_reward", "min_pixels"):
+        weights = "point", "depth", "ray", "camera", "field_of_view", "gauge", "pairs"
+        matching = "match", "displacement", "correlation"
+        for name in (*weights, *matching, "confidence_reward", "min_pixels"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"loss.{name} must be at least 0, got {getattr(self, name)}")
         if self.pixel_stride < 1:

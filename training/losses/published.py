@@ -16,6 +16,7 @@ from dvlt_ros.types import Cameras
 from ..data.types import Views
 from .config import LossConfig
 from .normalize import mean_distance, to_first_camera
+from .pairs import pair_errors
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class LossTerms:
     rotation: Tensor
     field_of_view: Tensor
     gauge: Tensor  # mean squared logarithm of the prediction's scale
+    pairs: Tensor  # relative poses of all pairs of views
     nonfinite: Tensor  # how many values were NaN or infinite; their errors count as 0
     clamped: Tensor  # how many errors were above the maximum
 
@@ -121,10 +123,12 @@ def compute_losses(prediction: PredictionLike, targets: Targets, config: LossCon
         point, depth = per_sample(point_error, valid), depth + gradient
         total = config.point * point + config.depth * depth + config.ray * ray + config.camera * camera
         gauge = found.scale.log().square().mean()
-        total = total + config.gauge * gauge
+        pairs = _pair_loss(found, truth, valid, guard, config.min_pixels)
+        total = total + config.gauge * gauge + config.pairs * pairs
         pooled = [_mean(error.detach(), valid) for error in (point_error, depth_error)]
     guard.warn()
-    explained = *pooled, gradient, log_confidence, translation, rotation, fov, gauge, guard.nonfinite, guard.clamped
+    cameras = translation, rotation, fov, gauge, pairs
+    explained = *pooled, gradient, log_confidence, *cameras, guard.nonfinite, guard.clamped
     return LossTerms(total, point, depth, ray, camera, *explained)
 
 
@@ -258,6 +262,14 @@ def _camera_losses(
     error = guard.bounded((found.pose - truth.pose).abs(), found.pose_known)
     translation, rotation, fov = (_mean(part.mean(dim=(-1, -2)), used) for part in error.split([3, 4, 2], dim=-1))
     return translation, rotation, fov
+
+
+def _pair_loss(found: _Maps, truth: _Maps, valid: Tensor, guard: _Guard, min_pixels: int) -> Tensor:
+    """Over all pairs of different views that both have enough valid pixels."""
+    used = (valid.sum(dim=(-1, -2)) > min_pixels) & found.pose_known.all(-1)
+    both = used.unsqueeze(1) & used.unsqueeze(2)
+    both = both & ~torch.eye(used.shape[1], dtype=torch.bool, device=used.device)
+    return _mean(guard.bounded(pair_errors(found.pose, truth.pose), both), both)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
