@@ -51,7 +51,7 @@ TRIES: Mapping[str, tuple[str, ...]] = {
     "wide pairs first": ("shapes.views=[2,2]", "data.prefer_far=true"),
     "all pairs": ("loss.pairs=1",),
     "descriptors": ("model.config.match_taps=[4,6]", "model.start.descriptor_updates=100", "loss.correlation=0.5"),
-    "larger images": ("shapes.image_size=224",),
+    "larger images": ("shapes.image_size=224", "loss.pixel_stride=2"),
 }
 FIGURES = ("auc@30", "rotation_error_deg", "translation_error_deg", "abs_rel")
 NUM_WINDOWS = 32
