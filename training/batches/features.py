@@ -115,5 +115,6 @@ def is_frozen_part(name: str) -> bool:
 def encoder_digest(network: Dvlt) -> str:
     """Of everything that the frozen features depend on."""
     encoder = network.patch_embed_encoder
-    tensors = [value for name, value in sorted(encoder.state_dict().items()) if is_frozen_part(name)]
+    # + 0.0: an average of weights that stay as they are makes 0 of -0.
+    tensors = [value + 0.0 for name, value in sorted(encoder.state_dict().items()) if is_frozen_part(name)]
     return tensor_digest(*tensors, torch.tensor([float(encoder.antialias), *map(float, encoder.taps)]))

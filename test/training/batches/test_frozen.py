@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from dvlt_ros.errors import ConfigError, DataError, WeightsError
 from dvlt_ros.model import Dvlt
 from dvlt_ros.training.batches import frozen, stored
-from dvlt_ros.training.batches.features import FeatureCache, is_mirrored
+from dvlt_ros.training.batches.features import FeatureCache, encoder_digest, is_mirrored
 from dvlt_ros.training.batches.frozen import FrozenWindows
 from dvlt_ros.training.batches.rendering import mirror
 from dvlt_ros.training.batches.stored import CHUNK, StoredWindows, StoreSpec
@@ -98,6 +98,18 @@ def test_features_are_those_of_the_images_augmented_and_mirrored_or_not(store, n
         assert torch.equal(views.world_from_cam, window.world_from_cam)
         assert torch.equal(views.depth, window.depth)
         assert views.images.numel() == 0
+
+
+def test_the_sign_of_a_zero_makes_no_other_encoder(network):
+    """An average of weights that stay as they are turns -0 into 0."""
+    bias = network.patch_embed_encoder.blocks[0].mlp.fc1.bias
+    with torch.no_grad():
+        digests = []
+        for zero in (0.0, -0.0, 1e-3):
+            bias[0] = zero
+            digests.append(encoder_digest(network))
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
 
 
 def test_features_of_another_encoder_or_of_other_images_are_refused(folder, store, network, tmp_path):
