@@ -182,6 +182,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     gaussians: GaussianTraining = field(default_factory=GaussianTraining)
     trainable: FinetuneMode = "everything"
+    encoder_blocks: int | None = None  # with an encoder that is trained: its last so many blocks alone; null: all of it
     total_steps: int = 200_000
     schedule_steps: int | None = None  # length of the learning rate schedule; total_steps by default
     total_minutes: float | None = None  # of all processes that go on from each other: ends the run and its schedule
@@ -203,6 +204,9 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.total_minutes is not None and not self.total_minutes > 0:
             raise ConfigError(f"total_minutes must be above 0, got {self.total_minutes}")
+        if self.encoder_blocks is not None and (self.encoder_blocks < 1 or self.trainable != "everything"):
+            got = f"{self.encoder_blocks} with trainable={self.trainable}"
+            raise ConfigError(f"encoder_blocks must be at least 1, with trainable=everything, got {got}")
         if self.trainable == "cross_references" and self.model.references < 2:
             raise ConfigError(f"trainable=cross_references needs model.references above 1, got {self.model.references}")
         if self.shapes.views[0] < self.model.references:

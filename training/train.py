@@ -154,7 +154,7 @@ def start_run(config: TrainConfig) -> Run:
     torch.manual_seed(config.seed)  # the same first weights in every process
     network = build_model(config.model)
     use_two_products(network, attends_by_products(config.attention, accelerator.device))
-    freeze(network, config.trainable)
+    freeze(network, config.trainable, config.encoder_blocks)
     adamw = torch.optim.AdamW(
         groups(network, config.optimizer), betas=config.optimizer.betas, weight_decay=config.optimizer.weight_decay
     )

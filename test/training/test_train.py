@@ -182,6 +182,20 @@ def test_finetune_modes_train_their_parts_alone(make_model, mode):
     assert sum(len(group["params"]) for group in groups(model, config)) == len(trained)
 
 
+def test_of_the_encoder_its_last_blocks_can_be_trained_alone(make_model):
+    model = make_model(encoder_depth=3, match_taps=(1,), match_channels=8)
+    freeze(model, "everything", encoder_blocks=2)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    encoder = {name for name in trained if part_of(name) == "encoder"}
+    assert {name.split(".")[2] for name in encoder} == {"1", "2"}
+    others = {name for name, _ in model.named_parameters() if part_of(name) != "encoder"}
+    assert others <= trained  # descriptors, too
+    with pytest.raises(ConfigError, match="encoder_blocks is 4, and the encoder has 3"):
+        freeze(model, "everything", encoder_blocks=4)
+    with pytest.raises(ConfigError, match="encoder_blocks must be at least 1, with trainable=everything"):
+        TrainConfig(trainable="heads", encoder_blocks=1)
+
+
 def test_training_goes_on_from_the_embedded_checkpoint():
     assert build_model(ModelSource(checkpoint="embedded")).config == Dvlt.from_pretrained().config
 

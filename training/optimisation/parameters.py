@@ -91,10 +91,20 @@ def part_of(name: str) -> str:
     raise ConfigError(f"parameter {name} belongs to no part of the network")
 
 
-def freeze(model: Dvlt, mode: FinetuneMode) -> None:
-    """Leave gradients on for the parts that ``mode`` trains."""
+def freeze(model: Dvlt, mode: FinetuneMode, encoder_blocks: int | None = None) -> None:
+    """Leave gradients on for the parts that ``mode`` trains; of the encoder for its last ``encoder_blocks`` alone.
+
+    Raises:
+        ConfigError: more blocks than the encoder has.
+    """
+    blocks = len(model.patch_embed_encoder.blocks)
+    if encoder_blocks is not None and encoder_blocks > blocks:
+        raise ConfigError(f"encoder_blocks is {encoder_blocks}, and the encoder has {blocks}")
+    last = range(0 if encoder_blocks is None else blocks - encoder_blocks, blocks)
+    moving = tuple(f"patch_embed_encoder.blocks.{number}." for number in last)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(part_of(name) in MODES[mode] and name != NEVER_USED)
+        stays = encoder_blocks is not None and part_of(name) == "encoder" and not name.startswith(moving)
+        parameter.requires_grad_(part_of(name) in MODES[mode] and name != NEVER_USED and not stays)
 
 
 def groups(model: Dvlt, config: Optimizer) -> list[dict[str, object]]:
