@@ -33,6 +33,8 @@ setup(
         package_name: [
             "**/*.safetensors",
             "**/*.json",
+            "checkpoints/*/NOTICE",
+            "checkpoints/*/README.md",
             "demo/**/*.jpg",
             "demo/**/*.yaml",
             "demo/*.npz",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-DEFAULT = "dvlt-nano"
+DEFAULT = "dvlt-small"
 EMBEDDED = "embedded"  # another name of the default, wherever a checkpoint is asked for
 SHIPPED = {path.name: path for path in sorted(Path(__file__).parent.glob("dvlt-*"))}
 EMBEDDED_WEIGHTS = SHIPPED[DEFAULT]

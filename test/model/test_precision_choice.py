@@ -8,10 +8,11 @@ from dvlt_ros.fast.choice import Choice, choose_precision, product_s, reduced_pr
 from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.loading import load_predictor
 
-FEATURES = ("_is_amx_tile_supported", "_is_avx512_bf16_supported", "_is_vnni_supported")
+FEATURES = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
-def processor(monkeypatch, *features):
+def processor(monkeypatch, *features, machine="x86_64"):
+    monkeypatch.setattr(choice.platform, "machine", lambda: machine)
     for feature in FEATURES:
         monkeypatch.setattr(torch.cpu, feature, lambda feature=feature: feature in features, raising=False)
 
@@ -21,24 +22,25 @@ def speeds(monkeypatch, **seconds):
 
 
 @pytest.mark.parametrize(
-    ("features", "expected"),
+    ("features", "machine", "expected"),
     [
-        ((), []),
-        (("_is_amx_tile_supported",), ["bfloat16"]),
-        (("_is_avx512_bf16_supported",), ["bfloat16"]),
-        (("_is_vnni_supported",), ["int8"]),
-        (FEATURES, ["bfloat16", "int8"]),
+        ((), "aarch64", []),
+        ((), "AMD64", ["int8"]),
+        (("_is_amx_tile_supported",), "x86_64", ["bfloat16", "int8"]),
+        (("_is_avx512_bf16_supported",), "aarch64", ["bfloat16"]),
+        (FEATURES, "x86_64", ["bfloat16", "int8"]),
     ],
 )
-def test_what_the_processor_has_is_tried(monkeypatch, features, expected):
-    processor(monkeypatch, *features)
+def test_what_the_processor_has_is_tried(monkeypatch, features, machine, expected):
+    processor(monkeypatch, *features, machine=machine)
     assert reduced_precisions() == expected
 
 
 def test_an_older_pytorch_that_does_not_know_a_feature_has_none(monkeypatch):
+    processor(monkeypatch, machine="aarch64")
     for feature in FEATURES:
         monkeypatch.delattr(torch.cpu, feature, raising=False)
-    assert choose_precision() == Choice("float32", "this processor has neither AMX, AVX512-BF16 nor VNNI")
+    assert choose_precision() == Choice("float32", "this processor has neither AMX nor AVX512-BF16, and is no x86")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_products_are_timed_in_every_precision():
 
 
 def test_the_predictor_says_which_and_why(monkeypatch):
-    processor(monkeypatch, "_is_vnni_supported")
+    processor(monkeypatch)
     speeds(monkeypatch, float32=1.0, int8=0.5)
     automatic = load_predictor(ModelConfig(device="cpu"))
     assert automatic.model.precision == "int8"

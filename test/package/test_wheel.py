@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from dvlt_ros.checkpoints import SHIPPED
 from dvlt_ros.demo import DEMO_SEQUENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_MB = 80
+CHECKPOINT_FILES = ("model.safetensors", "config.json", "README.md")
 WITHOUT_ROS = """
 import sys
 
@@ -52,7 +54,8 @@ def test_the_wheel_is_small_and_has_what_is_needed_without_ros(wheel):
     assert wheel.stat().st_size < MOST_MB * 2**20
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
-        "dvlt_ros/checkpoints/dvlt-nano/model.safetensors", "dvlt_ros/demo/room/camera_info.yaml",
+        *(f"dvlt_ros/checkpoints/{name}/{file}" for name in SHIPPED for file in CHECKPOINT_FILES),
+        "dvlt_ros/checkpoints/dvlt-small/NOTICE", "dvlt_ros/demo/room/camera_info.yaml",
         "dvlt_ros/web/page.css", "dvlt_ros/web/viewer.js", "dvlt_ros/web/splats/index.js",
         "dvlt_ros/training/train.py",
         "dvlt_ros/export/scenes/colmap.py",

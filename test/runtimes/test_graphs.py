@@ -43,7 +43,7 @@ WIDTH, HEIGHT = 56, 42
 
 @pytest.fixture(scope="module")
 def network():
-    return Dvlt.from_pretrained()
+    return Dvlt.from_pretrained("dvlt-nano")  # the small one of two: its graphs are quick to write
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     """By the command, which says how close and how fast they are."""
     path, said = tmp_path_factory.mktemp("export") / "graphs", io.StringIO()
     with contextlib.redirect_stdout(said):
-        main(["--output", str(path), "--size", f"{WIDTH}x{HEIGHT}", "--views", "2"])
+        main(["dvlt-nano", "--output", str(path), "--size", f"{WIDTH}x{HEIGHT}", "--views", "2"])
     assert "56 x 42 pixels, float32, relative error to the model" in said.getvalue()
     assert "a window of 2 views, K = 8, on this CPU: PyTorch" in said.getvalue()
     return path

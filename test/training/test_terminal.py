@@ -52,14 +52,14 @@ def test_a_finished_run_names_its_checkpoint_and_the_commands_that_go_on():
     config = configuration("recipe=nano_finetune", "data.folders=[{path: recordings/kitchen, frames: [0, 75]}]")
     said = next_commands(config)
     assert "checkpoint: outputs/nano_finetune/last" in said
-    assert "outputs/nano_finetune/last --gate embedded --data recordings/kitchen --frames 75\n" in said
+    assert "outputs/nano_finetune/last --gate dvlt-nano --data recordings/kitchen --frames 75\n" in said
     assert re.search(r"weights:=/\S*/outputs/nano_finetune/last$", said)
 
 
 def test_a_folder_that_is_trained_on_whole_has_no_frames_to_judge_on():
     said = next_commands(configuration("recipe=nano_finetune", "data.folders=[{path: recordings/kitchen}]"))
     assert "has not seen" not in said
-    assert "--gate embedded" in said
+    assert "--gate dvlt-nano" in said
 
 
 def test_files_of_states_are_not_announced_one_by_one():

@@ -53,7 +53,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dvlt_render", description="Novel views of the network's Gaussians.")
     parser.add_argument("photos", nargs="?", type=Path, help="folder, video or bag; the frozen benchmark by default")
     parser.add_argument("--output", type=Path, required=True, help="folder")
-    parser.add_argument("--checkpoint", default="embedded", help="of the network (default: %(default)s)")
+    parser.add_argument("--checkpoint", default="dvlt-nano", help="of the network (default: %(default)s)")
     parser.add_argument("--heads", type=Path, help="of recipe=small_gaussians; without them, pixel splats alone")
     parser.add_argument("--held-out", type=parse_count, default=2, help="views that it is not shown (default: 2)")
     parser.add_argument("--windows", type=parse_count, default=20, help="of the benchmark (default: 20)")

@@ -28,7 +28,7 @@ from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
 
 @pytest.fixture(scope="module")
 def network():
-    return Dvlt.from_pretrained()
+    return Dvlt.from_pretrained("dvlt-nano")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def window():
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     return TrainConfig(
-        model=ModelSource(checkpoint="embedded"), gaussians=GaussianTraining(held_out=1), total_steps=2,
+        model=ModelSource(checkpoint="dvlt-nano"), gaussians=GaussianTraining(held_out=1), total_steps=2,
         shapes=Shapes(image_size=56, aspect=(0.75, 0.75), views=(3, 3), images_per_step=3, tokens_per_step=None),
         data=Data(synthetic_windows=1, augment=False), optimizer=Optimizer(learning_rate=3e-3),
         output=str(tmp_path_factory.mktemp("heads")), precision="no",
@@ -80,7 +80,7 @@ def test_rendering_views_that_were_not_seen_teaches_the_heads_alone(network, win
 
 def test_a_run_leaves_heads_that_belong_to_their_checkpoint(network, config, tmp_path):
     heads = train_heads(config)
-    path, checkpoint = f"{config.output}/{HEADS}", digest_of("embedded")
+    path, checkpoint = f"{config.output}/{HEADS}", digest_of("dvlt-nano")
     read = GaussianHeads.read(path, network, checkpoint)
     assert all(torch.equal(value, heads.state_dict()[name]) for name, value in read.state_dict().items())
     with pytest.raises(WeightsError, match=r"heads of another checkpoint, .*; the network's is 0000"):
@@ -102,7 +102,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(config, tmp_path):
 
 
 def test_heads_of_another_network_are_not_gone_on_with(config, tmp_path):
-    heads = GaussianHeads(Dvlt.from_pretrained("embedded"))
+    heads = GaussianHeads(Dvlt.from_pretrained("dvlt-nano"))
     heads.save(tmp_path / HEADS, "0000")
     with pytest.raises(WeightsError, match="heads of another checkpoint"):
         train_heads(replace(config, output=str(tmp_path)))
@@ -112,7 +112,7 @@ def test_what_cannot_train_heads_is_refused():
     with pytest.raises(ConfigError, match=r"name it as model\.checkpoint"):
         TrainConfig(gaussians=GaussianTraining(held_out=1))
     with pytest.raises(ConfigError, match=r"shapes\.views must be at least gaussians\.held_out \+ 2, got 2 and 1"):
-        TrainConfig(model=ModelSource(checkpoint="embedded"), gaussians=GaussianTraining(held_out=1))
+        TrainConfig(model=ModelSource(checkpoint="dvlt-nano"), gaussians=GaussianTraining(held_out=1))
 
 
 def test_gaussians_survive_the_file(network, window, tmp_path):
@@ -138,7 +138,7 @@ def test_a_flight_goes_through_every_camera():
 
 def test_the_command_leaves_a_table_a_video_and_splats(tmp_path, network, window):
     heads = tmp_path / "heads.safetensors"
-    GaussianHeads(network).save(heads, digest_of("embedded"))
+    GaussianHeads(network).save(heads, digest_of("dvlt-nano"))
     photos = tmp_path / "photos"
     photos.mkdir()
     for index, image in enumerate(window.images[0]):
