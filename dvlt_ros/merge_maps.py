@@ -9,6 +9,7 @@ for mesh and grid, whose depth is not kept in saved maps.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from .errors import ConfigError, DvltError, InputError
 from .mapping.inference.config import ModelConfig
 from .mapping.inference.loading import load_predictor
 from .mapping.inference.prediction import PlaceRecognizer
-from .mapping.inference.refining import RefiningRecognizer
+from .mapping.inference.refining import RefiningPredictor
 from .mapping.loops.config import LoopsConfig
 from .mapping.map_files import PLACES, open_map, save_map
 from .mapping.maps.saved_map import SavedMap
@@ -50,7 +51,7 @@ def run(first: Path, second: Path, output: Path, model: ModelConfig) -> str:
     if not isinstance(recognizer, PlaceRecognizer):
         raise ConfigError(f"model {model.name} does not recognize places")
     known, moved = (_opened(path, recognizer.checkpoint) for path in (first, second))
-    merged = merge(known, moved, cast(PlaceRecognizer, RefiningRecognizer(recognizer)), LoopsConfig())
+    merged = merge(known, moved, cast(PlaceRecognizer, RefiningPredictor(recognizer, math.inf)), LoopsConfig())
     path = save_map(merged.snapshot, merged.stored, output, known.checkpoint, known.is_metric)
     unit = "m" if known.is_metric else "units of the first map"
     return (

@@ -136,7 +136,7 @@ class Data:
     temperature: float = MIXTURE_TEMPERATURE  # a folder's part is like its images ** (1 / temperature)
     synthetic_windows: int | None = None  # distinct windows of all processes, rendered once and kept; None: endless
     photos: tuple[str, ...] = ()  # folders of photographs that dress surfaces of the synthetic scenes
-    windows_folder: str | None = None  # where rendered windows are kept between runs; needed for features_folder
+    windows_folder: str | None = None  # where rendered windows are kept between runs, for all processes
     stored_views: int = 6  # of a window there
     render_beside: bool = True  # the windows that are missing, by a second process while training goes on
     features_folder: str | None = None  # where features of a frozen encoder are kept; it then runs once per image

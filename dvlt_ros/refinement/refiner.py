@@ -103,10 +103,14 @@ class WindowRefiner:
         spent_ms = 1e3 * (time.perf_counter() - start_s)
         return replace(refined, report=replace(refined.report, milliseconds=spent_ms, left_out=limit.left_out))
 
-    def usual_ms(self, frames: int, new: int) -> float:
-        """What following and adjusting a window of so many frames takes, those of it that are new among them."""
+    def usual_ms(self, frames: int, new: int, far_apart: bool = False) -> float:
+        """What following and adjusting a window of so many frames takes, those of it that are new among them.
+
+        ``far_apart``: with descriptors.
+        """
         usual = self._costs.usual_ms
-        return usual("tracking", new) + sum(usual(part, frames) for part in ADJUSTING)
+        matching_ms = usual("descriptors", frames) if far_apart else 0.0
+        return usual("tracking", new) + matching_ms + sum(usual(part, frames) for part in ADJUSTING)
 
     def _refined(
         self,

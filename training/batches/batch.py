@@ -17,6 +17,7 @@ from ..data.dataset import SequenceDataset, open_recordings
 from ..data.types import Views, concatenate
 from .augment import ColourRule
 from .frozen import FrozenWindows
+from .kept import KeptWindows
 from .mixture import shares
 from .rendering import SyntheticWindows
 from .sampling import BatchSampler, Item, sample_num_steps
@@ -46,7 +47,9 @@ class Batches(Iterator[Batch]):
     ) -> None:
         self.seed, self.model, self.device, self.frozen = config.seed, model, device, frozen
         self.image_size = config.shapes.image_size
-        self.synthetic = SyntheticWindows(config.data, config.shapes.views[1], device, rank, world_size)
+        in_folder = config.data.windows_folder is not None and frozen is None
+        kept = KeptWindows(config, rank == 0) if in_folder else None
+        self.synthetic = SyntheticWindows(config.data, config.shapes.views[1], device, rank, world_size, kept)
         self.recordings: list[SequenceDataset] = []
         lengths, drawn = [SYNTHETIC_SEQUENCES], [config.data.synthetic_share]
         if config.data.folder_share > 0:

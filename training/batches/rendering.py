@@ -1,4 +1,4 @@
-"""Synthetic windows for training: rendered anew for every use, or kept and varied."""
+"""Synthetic windows for training: rendered anew for every use, or kept in memory or a folder, and varied."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ..synthetic import (
     load_atlas,
     sample_windows,
 )
+from .kept import KeptWindows
 
 Size = tuple[int, int]  # (height, width)
 
@@ -37,14 +38,22 @@ class SyntheticWindows:
 
     A kept window has the most views that training asks for; each use takes some of them in a new order, perhaps
     mirrored, with new photometric augmentation. That serves wherever rendering costs more than learning. Every
-    process keeps windows of its own, as many in all as were asked for.
+    process keeps windows of its own, as many in all as were asked for; windows of a folder are everyone's.
 
     Raises:
         ConfigError: fewer windows to keep than processes.
     """
 
-    def __init__(self, data: Data, most_views: int, device: torch.device, rank: int = 0, world_size: int = 1) -> None:
-        self.most_views, self.device = most_views, device
+    def __init__(
+        self,
+        data: Data,
+        most_views: int,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+        folder: KeptWindows | None = None,
+    ) -> None:
+        self.most_views, self.device, self.folder = most_views, device, folder
         self.own_seeds = range(rank, data.synthetic_windows or 0, world_size)
         if data.synthetic_windows and not self.own_seeds:
             wanted = f"at least the number of processes, {world_size}"
@@ -56,8 +65,10 @@ class SyntheticWindows:
 
     def windows(self, seeds: Sequence[int], num_views: int, size: Size) -> list[Views]:
         """One window (1, num_views, ...) per seed."""
-        if self.own_seeds:
-            views = self._varied(seeds, num_views, size)
+        if self.folder is not None:
+            views = self._stored(self.folder, seeds, num_views)
+        elif self.own_seeds:
+            views = self._remembered(seeds, num_views, size)
         else:
             views = self._rendered([seed % TRAINING_SEEDS for seed in seeds], num_views, size, self.photometric)
         return [views[i : i + 1] for i in range(len(seeds))]
@@ -75,7 +86,13 @@ class SyntheticWindows:
         ]
         return concatenate(chunks)[: len(seeds)]
 
-    def _varied(self, seeds: Sequence[int], num_views: int, size: Size) -> Views:
+    def _stored(self, folder: KeptWindows, seeds: Sequence[int], num_views: int) -> Views:
+        folder.look_again()
+        draws = [np.random.default_rng(seed) for seed in seeds]
+        drawn = [folder.store.window(*folder.draw(rng, num_views)) for rng in draws]
+        return self._varied(concatenate(drawn).to(self.device), seeds, draws)
+
+    def _remembered(self, seeds: Sequence[int], num_views: int, size: Size) -> Views:
         if size not in self._kept:
             self._kept[size] = _Kept(len(self.own_seeds))
         kept = self._kept[size]
@@ -87,7 +104,10 @@ class SyntheticWindows:
             kept.add(missing, self._rendered([self.own_seeds[i] for i in missing], self.most_views, size, None))
         draws = [np.random.default_rng(seed) for seed in seeds]
         order = np.stack([rng.permutation(self.most_views)[:num_views] for rng in draws])
-        views = kept.select(indices, order)
+        return self._varied(kept.select(indices, order), seeds, draws)
+
+    def _varied(self, views: Views, seeds: Sequence[int], draws: Sequence[np.random.Generator]) -> Views:
+        """Windows that are used again, perhaps mirrored, with new photometric augmentation."""
         if self.photometric is None:
             return views
         mirrored = torch.tensor([rng.random() < 0.5 for rng in draws], device=self.device)

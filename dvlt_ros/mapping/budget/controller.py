@@ -63,6 +63,14 @@ class Queue:
     waited_ms: float  # of the oldest new frame
 
 
+@dataclass(frozen=True)
+class ApartPlan:
+    """Of a window beside the stream."""
+
+    num_steps: int
+    limit_ms: float  # of all of it; inf without a budget
+
+
 class BudgetController:
     """Chooses K and the quality level. Not thread-safe: it belongs to the thread that runs the windows."""
 
@@ -111,25 +119,26 @@ class BudgetController:
         margin_ms = math.hypot(*(part.margin_ms(quantile) for part in after))
         return self._limits.budget_ms - waited_ms - sum(part.median_ms for part in after) - margin_ms
 
-    def steps_apart(self, num_views: int, waited_ms: float) -> int | None:
+    def plan_apart(self, num_views: int, waited_ms: float, refining_ms: float = 0.0) -> ApartPlan | None:
         """K of an extra window (a loop's), so that a full window with k_min after it still keeps the budget.
 
-        None: there is no such K, or too few windows were measured. ``waited_ms``: of the oldest new frame.
+        None: there is no such K, or too few windows were measured. ``waited_ms``: of the oldest new frame;
+        ``refining_ms``: what its refinement usually takes, which is worth more than steps.
         """
-        limits = self._limits
-        level = self.level
+        limits, level = self._limits, self.level
         if not limits.budget_ms:
-            return limits.k_max
+            return ApartPlan(limits.k_max, math.inf)
         if self._model.num_windows < LEARNING:
             return None
-        overlap = self._overlap(level)
-        full = Queue(level.window_size, level.window_size - overlap, waited_ms)
+        full = Queue(level.window_size, level.window_size - self._overlap(level), waited_ms)
         following = self._time(full, level, limits.k_min)
-        for num_steps in range(limits.k_max, limits.k_min - 1, -1):
-            apart = self._model.predict(num_views, level.image_size, num_steps)
-            apart_ms = apart.median_ms + apart.margin_ms(self._model.quantile)
-            if self._percentile_ms(waited_ms + apart_ms, following) <= limits.budget_ms:
-                return num_steps
+        limit_ms = limits.budget_ms - self._percentile_ms(waited_ms, following)
+        for beside_ms in (refining_ms, 0.0):
+            for num_steps in range(limits.k_max, limits.k_min - 1, -1):
+                apart = self._model.predict(num_views, level.image_size, num_steps)
+                apart_ms = apart.median_ms + apart.margin_ms(self._model.quantile) + beside_ms
+                if apart_ms <= limit_ms:
+                    return ApartPlan(num_steps, limit_ms)
         return None
 
     def observe(

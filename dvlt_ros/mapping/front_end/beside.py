@@ -20,6 +20,10 @@ class BesideNetwork:
         """See `TimeLimited.usual_beside_ms`."""
         return 0.0 if self._predictor is None else self._predictor.usual_beside_ms(num_views, num_new)
 
+    def usual_joint_ms(self, num_views: int) -> float:
+        """See `TimeLimited.usual_joint_ms`."""
+        return 0.0 if self._predictor is None else self._predictor.usual_joint_ms(num_views)
+
     def limit(self, milliseconds: float) -> None:
         """See `TimeLimited.limit`."""
         if self._predictor is not None:

@@ -288,8 +288,12 @@ class FrontEnd:
         """
         if self.loops is None or not self.loops.is_due:
             return None
-        num_steps = self._budget.steps_apart(self.loops.num_views, waited_ms)
-        return None if num_steps is None else self.loops.check(num_steps, expected_scale)
+        num_views = self.loops.num_views
+        plan = self._budget.plan_apart(num_views, waited_ms, self._beside.usual_joint_ms(num_views))
+        if plan is None:
+            return None
+        self._beside.limit(plan.limit_ms)
+        return self.loops.check(plan.num_steps, expected_scale)
 
     def _make_room(self) -> None:
         lost = self._buffer.shrink(self._budget.level.window_size, self._config.window.overlap)

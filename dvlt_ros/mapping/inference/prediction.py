@@ -128,6 +128,9 @@ class TimeLimited(Predictor, Protocol):
     def usual_beside_ms(self, num_views: int, num_new: int) -> float:
         """What it takes for a window of so many views, of which some are new, if nothing is left out."""
 
+    def usual_joint_ms(self, num_views: int) -> float:
+        """The same for a window beside the stream, see `PlaceRecognizer.predict_apart`."""
+
     def limit(self, milliseconds: float) -> None:
         """How long the next prediction may take from now on, network included; without a call there is no limit."""
 

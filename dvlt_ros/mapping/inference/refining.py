@@ -13,7 +13,7 @@ import torch
 
 from ...health import Health
 from ...parameters import check_parameters, parameter
-from ...refinement import NetworkAnswer, PosePrior, Report, WindowFrame, WindowRefiner
+from ...refinement import NetworkAnswer, PosePrior, Refined, Report, WindowFrame, WindowRefiner
 from ..data.views import View
 from .prediction import PlaceRecognizer, Predictor, WindowPrediction
 
@@ -37,7 +37,7 @@ class RefinementConfig:
 
 
 class RefiningPredictor:
-    """A `Predictor` around another one; places are recognized as the other one does."""
+    """A `Predictor` around another one, and a `PlaceRecognizer` if the other one is; joint windows are refined, too."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class RefiningPredictor:
         self._known_poses = known_poses
         self._matching_share = matching_share
         self._refiner = WindowRefiner()
+        self._joint_refiner = WindowRefiner()  # of windows beside the stream
         self._end_s = math.inf  # of the next prediction, by `time.perf_counter`
         self.report: Report | None = None  # of the latest window
         self.num_windows = self.num_cut_short = 0  # since the start; those where a part was left out for lack of time
@@ -96,6 +97,9 @@ class RefiningPredictor:
     def usual_beside_ms(self, num_views: int, num_new: int) -> float:
         return self._refiner.usual_ms(num_views, num_new) if num_views > 1 else 0.0
 
+    def usual_joint_ms(self, num_views: int) -> float:
+        return self._joint_refiner.usual_ms(num_views, num_views, far_apart=self._matching_share > 0)
+
     def limit(self, milliseconds: float) -> None:
         self._end_s = time.perf_counter() + 1e-3 * milliseconds
 
@@ -133,30 +137,36 @@ class RefiningPredictor:
         self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
     ) -> WindowPrediction:
         """All views are decoded, because tracks go through all of them; see `Predictor.predict`."""
-        start_s, end_s = time.perf_counter(), self._end_s
-        self._end_s, self.report = math.inf, None
+        start_s, end_s = self._begin()
+        self.report = None
         if len(views) < 2:
             return self._predictor.predict(views, num_steps, image_size, decoded)
         found = self._predictor.predict(views, num_steps, image_size, range(len(views)))
-        now_s = time.perf_counter()
-        matching_ms, limit_ms = 1e3 * self._matching_share * (now_s - start_s), 1e3 * (end_s - now_s)
         frames = [WindowFrame(v.number, v.picture.image, v.picture.intrinsics, v.frame.camera) for v in views]
-        answer = NetworkAnswer(
-            found.depth, found.confidence, found.window_from_cam, found.intrinsics, found.mapping.scale,
-            found.mapping.offset,
-        )  # fmt: skip
-        refined = self._refiner.refine(frames, answer, list(self._known_poses(views)), matching_ms, limit_ms)
+        now_s, priors = time.perf_counter(), list(self._known_poses(views))
+        matching_ms = 1e3 * self._matching_share * (now_s - start_s)
+        refined = self._refiner.refine(frames, network_answer(found), priors, matching_ms, 1e3 * (end_s - now_s))
         self._count(refined.report)
-        chosen = np.asarray(decoded)
-        return replace(
-            found,
-            depth=refined.depth[chosen],
-            confidence=refined.confidence[chosen],
-            window_from_cam=refined.window_from_cam[chosen],
-            intrinsics=refined.intrinsics[chosen],
-            landmarks=tuple(refined.landmarks[i] for i in chosen) if refined.landmarks else (),
-            motion=refined.motion,
-        )
+        return with_refined(found, refined, decoded)
+
+    def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
+        """See `PlaceRecognizer.predict_apart`. The frames of a loop lie far apart: descriptors may take all the time.
+
+        A joint window's views may come from two maps, so that they are numbered anew.
+        """
+        _, end_s = self._begin()
+        found = cast(PlaceRecognizer, self._predictor).predict_apart(views, num_steps, image_size)
+        frames = [WindowFrame(i, v.picture.image, v.picture.intrinsics, v.frame.camera) for i, v in enumerate(views)]
+        matching_ms = math.inf if self._matching_share > 0 else 0.0
+        self._joint_refiner.reset()
+        left_ms = 1e3 * (end_s - time.perf_counter())
+        refined = self._joint_refiner.refine(frames, network_answer(found), (), matching_ms, left_ms)
+        return with_refined(found, refined, range(len(views)))
+
+    def _begin(self) -> tuple[float, float]:
+        """Start and end of a prediction, by `time.perf_counter`; the next one has no end."""
+        end_s, self._end_s = self._end_s, math.inf
+        return time.perf_counter(), end_s
 
     def _count(self, report: Report) -> None:
         self.report = report
@@ -181,30 +191,22 @@ def refining(
     return RefiningPredictor(predictor, 1.0 if in_real_time else math.inf, known_poses)
 
 
-class RefiningRecognizer:
-    """A `PlaceRecognizer` whose joint windows are refined, however long it takes."""
-
-    def __init__(self, recognizer: PlaceRecognizer) -> None:
-        self._recognizer = recognizer
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_recognizer":  # before it is set
-            raise AttributeError(name)
-        return getattr(self._recognizer, name)
-
-    def predict_apart(self, views: Sequence[View], num_steps: int, image_size: int) -> WindowPrediction:
-        """See `PlaceRecognizer.predict_apart`."""
-        refining = RefiningPredictor(cast(Predictor, _Apart(self._recognizer)), math.inf)
-        return refining.predict(views, num_steps, image_size, range(len(views)))
+def network_answer(found: WindowPrediction) -> NetworkAnswer:
+    return NetworkAnswer(
+        found.depth, found.confidence, found.window_from_cam, found.intrinsics, found.mapping.scale,
+        found.mapping.offset,
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Apart:
-    """Windows beside the stream, as a predictor gives them."""
-
-    recognizer: PlaceRecognizer
-
-    def predict(
-        self, views: Sequence[View], num_steps: int, image_size: int, decoded: Sequence[int]
-    ) -> WindowPrediction:
-        return self.recognizer.predict_apart(views, num_steps, image_size)
+def with_refined(found: WindowPrediction, refined: Refined, decoded: Sequence[int]) -> WindowPrediction:
+    """The refined views that are needed."""
+    chosen = np.asarray(decoded)
+    return replace(
+        found,
+        depth=refined.depth[chosen],
+        confidence=refined.confidence[chosen],
+        window_from_cam=refined.window_from_cam[chosen],
+        intrinsics=refined.intrinsics[chosen],
+        landmarks=tuple(refined.landmarks[i] for i in chosen) if refined.landmarks else (),
+        motion=refined.motion,
+    )

@@ -30,6 +30,7 @@ def test_what_is_beside_the_network_gets_what_the_budget_leaves_it(make_predicto
     predictor, limits_ms = make_predictor(), []
     predictor.beside_ms = 0.5
     predictor.usual_beside_ms = lambda num_views, num_new: 3.0 * num_views + num_new
+    predictor.usual_joint_ms = lambda num_views: 0.0
     predictor.limit = limits_ms.append
     windows = run(FrontEnd(predictor, mapper_config(budget_latency_ms=500.0), clock_ns=clock()), make_frame, 8)
     assert len(limits_ms) == len(windows)
@@ -37,3 +38,28 @@ def test_what_is_beside_the_network_gets_what_the_budget_leaves_it(make_predicto
         assert 400 < limit_ms <= 500 - window.waited_ms  # registration and publication are still to come
     run(FrontEnd(predictor, mapper_config(), clock_ns=clock()), make_frame, 2)
     assert limits_ms[-1] == np.inf
+
+
+def test_a_check_of_a_loop_gets_what_the_next_window_leaves(make_predictor, make_frame):
+    class Loops:
+        is_awaited, is_due, num_views = False, True, 6
+
+        def __init__(self):
+            self.num_steps = []
+
+        def see(self, *_):
+            return None
+
+        def check(self, num_steps, _):
+            self.num_steps.append(num_steps)
+
+    predictor, limits_ms, loops = make_predictor(), [], Loops()
+    predictor.beside_ms, predictor.limit = 0.5, limits_ms.append
+    predictor.usual_beside_ms = lambda num_views, num_new: 1.0
+    predictor.usual_joint_ms = lambda num_views: 100.0 * num_views
+    front_end = FrontEnd(predictor, mapper_config(budget_latency_ms=500.0), loops=loops, clock_ns=clock())
+    run(front_end, make_frame, 24)
+    limits_ms.clear()
+    front_end.check_loop(100.0)
+    assert loops.num_steps == [predictor.max_steps]
+    assert 300 < limits_ms[0] < 400

@@ -85,18 +85,54 @@ def test_all_views_are_decoded_and_the_chosen_ones_come_back(images):
     assert found.window_from_cam.shape == (2, 4, 4)
 
 
+class Recognizes(WrongPoses):
+    checkpoint = "abc"
+
+    def describe(self, view, image_size):
+        return np.zeros((8, 4), np.float32)
+
+    def predict_apart(self, views, num_steps, image_size):
+        return self.predict(views, num_steps, image_size, range(len(views)))
+
+
 def test_places_are_recognized_only_if_the_network_does():
-    class Recognizes(WrongPoses):
-        checkpoint = "abc"
-
-        def describe(self, view, image_size):
-            return np.zeros((8, 4), np.float32)
-
-        def predict_apart(self, views, num_steps, image_size):
-            return self.predict(views, num_steps, image_size, range(len(views)))
-
     assert not isinstance(RefiningPredictor(WrongPoses(), 0.0), PlaceRecognizer)
     assert isinstance(RefiningPredictor(Recognizes(), 0.0), PlaceRecognizer)
+
+
+def joint_window(images):
+    """Views of two places of one walk, as two maps would have them: numbered alike."""
+    return [
+        View(number, Frame(i + 1, "cam", 0, lambda: None), images[i])
+        for number, i in [(0, 1), (1, 2), (2, 3), (0, 5), (1, 6)]
+    ]
+
+
+def test_joint_windows_are_refined_and_the_stream_knows_nothing_of_them(images):
+    predictor, views = RefiningPredictor(Recognizes(), math.inf), joint_window(images)
+    stream = [View(i, Frame(i + 1, "cam", 0, lambda: None), picture) for i, picture in enumerate(images[:6])]
+    predictor.predict(stream[:4], 2, 84, range(4))
+    report = predictor.report
+    poses = POSES[[view.frame.stamp_ns - 1 for view in views]]
+    plain = Recognizes().predict_apart(views, 2, 84)
+    found = predictor.predict_apart(views, 2, 84)
+    assert pose_errors(found.window_from_cam, poses)[1] < 0.3 * pose_errors(plain.window_from_cam, poses)[1]
+    assert found.motion is not None
+    assert predictor.report is report
+    alone = RefiningPredictor(Recognizes(), math.inf)
+    alone.predict(stream[:4], 2, 84, range(4))
+    after = [each.predict(stream[1:6], 2, 84, range(5)).window_from_cam for each in (predictor, alone)]
+    np.testing.assert_array_equal(*after)
+
+
+def test_a_limit_holds_for_a_joint_window_too(images):
+    predictor, views = RefiningPredictor(Recognizes(), math.inf), joint_window(images)
+    plain = Recognizes().predict_apart(views, 2, 84)
+    predictor.limit(0.0)
+    np.testing.assert_array_equal(predictor.predict_apart(views, 2, 84).window_from_cam, plain.window_from_cam)
+    refined = predictor.predict_apart(views, 2, 84).window_from_cam
+    assert np.abs(refined - plain.window_from_cam).max() > 1e-3
+    assert predictor.usual_joint_ms(5) > RefiningPredictor(Recognizes(), 0.0).usual_joint_ms(5) > 0
 
 
 def test_a_limit_holds_for_the_next_window_alone_and_is_counted(images):

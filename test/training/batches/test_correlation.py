@@ -15,7 +15,7 @@ from dvlt_ros.errors import ConfigError
 from dvlt_ros.model import Dvlt, Features, Prediction
 from dvlt_ros.model.correlation import Correlation, summarise
 from dvlt_ros.model.layers import Attention
-from dvlt_ros.training.batches.frozen import far_from
+from dvlt_ros.training.batches.kept import far_from
 from dvlt_ros.training.data.types import Views
 from dvlt_ros.training.losses import LossConfig, Targets, compute_losses
 from dvlt_ros.training.losses.matching import correlation_error

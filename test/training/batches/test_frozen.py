@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from dvlt_ros.errors import ConfigError, DataError, WeightsError
 from dvlt_ros.model import Dvlt
-from dvlt_ros.training.batches import frozen, stored
+from dvlt_ros.training.batches import kept, stored
 from dvlt_ros.training.batches.features import FeatureCache, encoder_digest, is_mirrored
 from dvlt_ros.training.batches.frozen import FrozenWindows
 from dvlt_ros.training.batches.rendering import mirror
@@ -146,9 +146,7 @@ def test_an_encoder_that_is_trained_has_no_kept_features(store, make_model, tmp_
 
 def test_only_the_first_of_several_processes_starts_a_renderer(folder, tmp_path, network, monkeypatch):
     started = []
-    monkeypatch.setattr(
-        frozen, "render_beside", lambda store, windows, compiled: started.append((store.folder, windows))
-    )
+    monkeypatch.setattr(kept, "render_beside", lambda store, windows, compiled: started.append((store.folder, windows)))
     config = configuration(folder, tmp_path, "data.render_beside=true", "data.synthetic_windows=24")
     FrozenWindows(config, network, torch.device("cpu"), first=False)
     assert started == []
