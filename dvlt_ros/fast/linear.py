@@ -16,7 +16,8 @@ from ..errors import ConfigError
 Precision = Literal["float32", "bfloat16", "int8"]
 Linear = Callable[[Tensor], Tensor]
 
-WEIGHT_STEPS = 63  # from 0 to a channel's largest weight
+WEIGHT_STEPS = 127  # from 0 to a channel's largest weight
+WEIGHT_STEPS_16_BIT = 63  # where the sum of two products is added in 16 bits, so that it cannot overflow: 2 * 255 * 63
 
 
 def check_precision(precision: Precision, device: torch.device) -> Precision:
@@ -50,15 +51,15 @@ class PlainLinear:
 
 
 class Int8Linear:
-    """Weights of 7 bits with a scale per output channel; activations rounded to 8 bits of their range in the call.
-
-    With 63 steps the sum of two products, which processors without VNNI add in 16 bits, cannot overflow: 2 * 255 * 63.
+    """Weights of 8 bits with a scale per output channel, of 7 bits on processors without VNNI; activations rounded to 8
+    bits of their range in the call.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        scale = weight.abs().amax(dim=1).clamp_min(1e-12).double() / WEIGHT_STEPS
+        steps = WEIGHT_STEPS if processor_has("_is_vnni_supported") else WEIGHT_STEPS_16_BIT
+        scale = weight.abs().amax(dim=1).clamp_min(1e-12).double() / steps
         zero = torch.zeros(len(scale), dtype=torch.long)
-        rounded = (weight / scale.float()[:, None]).round().clamp(-WEIGHT_STEPS, WEIGHT_STEPS).to(torch.int8)
+        rounded = (weight / scale.float()[:, None]).round().clamp(-steps, steps).to(torch.int8)
         with warnings.catch_warnings(), quantized_engine():
             warnings.simplefilter("ignore")  # PyTorch will remove quantized tensors one day: see `check_precision`
             quantized = torch._make_per_channel_quantized_tensor(rounded, scale, zero, 0)
@@ -78,6 +79,12 @@ def quantized_engine() -> Iterator[None]:
         yield
     finally:
         torch.backends.quantized.engine = engine
+
+
+def processor_has(feature: str) -> bool:
+    """Asks ``torch.cpu``; versions of PyTorch that do not know a feature say no."""
+    function = getattr(torch.cpu, feature, None)
+    return bool(function and function())
 
 
 def activation_dtype(precision: Precision) -> torch.dtype:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dvlt_ros.fast import choice
-from dvlt_ros.fast.choice import Choice, choose_precision, product_s, reduced_precisions
+from dvlt_ros.fast.choice import Choice, block_s, choose_precision, reduced_precisions
+from dvlt_ros.fast.linear import Int8Linear
 from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.loading import load_predictor
 
@@ -18,7 +19,7 @@ def processor(monkeypatch, *features, machine="x86_64"):
 
 
 def speeds(monkeypatch, **seconds):
-    monkeypatch.setattr(choice, "product_s", seconds.__getitem__)
+    monkeypatch.setattr(choice, "block_s", seconds.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +46,12 @@ def test_an_older_pytorch_that_does_not_know_a_feature_has_none(monkeypatch):
 
 @pytest.mark.parametrize(
     ("bfloat16", "int8", "expected"),
-    [(0.25, 0.5, "bfloat16"), (0.5, 0.4, "int8"), (0.9, 0.95, "float32"), (8, 2, "float32")],
-)
-def test_the_fastest_wins_if_it_gains_enough(monkeypatch, bfloat16, int8, expected):
+    [
+        (0.25, 0.5, "bfloat16"), (0.5, 0.4, "bfloat16"), (0.5, 0.3, "int8"), (0.9, 0.95, "float32"),
+        (0.9, 0.8, "int8"), (8, 2, "float32"),
+    ],
+)  # fmt: skip
+def test_the_most_exact_wins_if_none_is_much_faster(monkeypatch, bfloat16, int8, expected):
     processor(monkeypatch, *FEATURES)
     speeds(monkeypatch, float32=1.0, bfloat16=bfloat16, int8=int8)
     chosen = choose_precision()
@@ -55,8 +59,18 @@ def test_the_fastest_wins_if_it_gains_enough(monkeypatch, bfloat16, int8, expect
     assert f"bfloat16 is {1 / bfloat16:.1f} times as fast as float32" in chosen.reason
 
 
-def test_products_are_timed_in_every_precision():
-    assert all(0 < product_s(precision) < 60 for precision in ("float32", "bfloat16", "int8"))
+def test_a_block_is_timed_in_every_precision():
+    assert all(0 < block_s(precision) < 60 for precision in ("float32", "bfloat16", "int8"))
+
+
+def test_int8_weights_have_eight_bits_where_nothing_can_overflow(monkeypatch):
+    weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    errors = {}
+    for vnni in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda vnni=vnni: vnni, raising=False)
+        rounded, _ = Int8Linear(weight, None).packed.unpack()
+        errors[vnni] = float((rounded.dequantize() - weight).norm() / weight.norm())
+    assert errors[True] == pytest.approx(errors[False] * 63 / 127, rel=0.1)
 
 
 def test_the_predictor_says_which_and_why(monkeypatch):
