@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..model.config import PATCH_SIZE
 from ..model.decoders import ConvDepthDecoder, ResidualConv, uv_grid
-from .linear import PlainLinear, Precision, activation_dtype
+from .linear import Precision, activation_dtype, plain
 
 Grid = tuple[int, int]  # patches (rows, columns)
 
@@ -64,7 +64,7 @@ class FastStage:
         self.deconvolution, convolution = cast("tuple[nn.ConvTranspose2d, nn.Conv2d]", tuple(first))
         channels = self.deconvolution.in_channels - 2
         weight, bias = self.deconvolution.weight.detach()[:channels], cast("Tensor", self.deconvolution.bias).detach()
-        self.linear = PlainLinear(weight.permute(2, 3, 1, 0).flatten(0, 2), bias.repeat(4), dtype)
+        self.linear = plain(weight.permute(2, 3, 1, 0).flatten(0, 2), bias.repeat(4), dtype)
         self.convolution = FastConv(convolution, convolution.in_channels, dtype)
         self.residuals = [FastResidual(block, dtype) for block in residuals]
 
@@ -92,7 +92,7 @@ class FastConvHead:
         self.stages = [FastStage(stage, self.dtype) for stage in stages]
         self.wide, last = cast("tuple[nn.Conv2d, nn.Conv2d]", (decoder.output_block[0], decoder.output_block[2]))
         self.hidden = FastConv(self.wide, self.wide.in_channels - 2, self.dtype)
-        self.last = PlainLinear(last.weight.detach().flatten(1), cast("Tensor", last.bias).detach(), torch.float32)
+        self.last = plain(last.weight.detach().flatten(1), cast("Tensor", last.bias).detach(), torch.float32)
 
     def uv_parts(self, grid: Grid) -> list[Tensor]:
         """Contributions of the UV channels to each stage and to the layer after them, for pictures of this size."""

@@ -11,7 +11,7 @@ from ..model.config import PATCH_SIZE
 from ..model.encoder import Encoder
 from ..model.layers import Block
 from .block import FastBlock, Recipe
-from .linear import PlainLinear
+from .linear import plain
 from .shallow import without
 
 
@@ -21,7 +21,7 @@ class FastEncoder:
         convolution = encoder.patch_embed.proj
         weight = convolution.weight.detach() / encoder.std
         bias = cast("Tensor", convolution.bias).detach() - (weight * encoder.mean).sum(dim=(1, 2, 3))
-        self.patch_embed = PlainLinear(weight.flatten(1), bias, recipe.dtype)
+        self.patch_embed = plain(weight.flatten(1), bias, recipe.dtype)
         self.class_token, self.num_special = encoder.cls_token.detach(), encoder.num_special
         registers = encoder.register_tokens
         self.registers = self.class_token[:, :0] if registers is None else registers.detach()

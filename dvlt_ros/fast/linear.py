@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal
 
 import torch
@@ -15,6 +18,9 @@ from ..errors import ConfigError
 
 Precision = Literal["float32", "bfloat16", "int8"]
 Linear = Callable[[Tensor], Tensor]
+
+TRIED, TRIALS = 384, 5  # channels and tokens of the product that is timed, and how often it is
+MIN_GAIN_OF_PACKING = 1.1
 
 WEIGHT_STEPS = 127  # from 0 to a channel's largest weight
 WEIGHT_STEPS_16_BIT = 63  # where the sum of two products is added in 16 bits, so that it cannot overflow: 2 * 255 * 63
@@ -36,11 +42,17 @@ def pack(weight: Tensor, bias: Tensor | None, precision: Precision) -> Linear:
     """A layer (..., C) -> (..., C_out); bfloat16 has bfloat16 output, int8 has float32 input and output."""
     if precision == "int8":
         return Int8Linear(weight, bias)
-    return PlainLinear(weight, bias, activation_dtype(precision))
+    return plain(weight, bias, activation_dtype(precision))
+
+
+def plain(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Linear:
+    """A layer whose output has the type of its weights: as PyTorch multiplies, or by oneDNN where that is faster."""
+    is_faster = weight.device.type == "cpu" and is_packing_faster(dtype)
+    return (PackedLinear if is_faster else PlainLinear)(weight, bias, dtype)
 
 
 class PlainLinear:
-    """A layer in the type of its packed weights."""
+    """A layer as PyTorch multiplies."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         self.weight = weight.to(dtype)
@@ -48,6 +60,39 @@ class PlainLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class PackedLinear:
+    """A layer whose weights oneDNN has laid out for this processor.
+
+    PyTorch multiplies in float32 by MKL, which on AMD's processors leaves AVX-512 aside.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), None)
+        self.bias = None if bias is None else bias.to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+
+
+@cache
+def is_packing_faster(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's packed weights gain enough here, by the least times of one product, so that load has no say."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    weight, x = (torch.randn(count, TRIED, generator=generator) for count in (4 * TRIED, TRIED))
+    least_s = [math.inf, math.inf]
+    with torch.inference_mode():
+        layers = [kind(weight, None, dtype) for kind in (PlainLinear, PackedLinear)]
+        for _ in range(1 + TRIALS):  # in turns; the first call selects a kernel and is never the fastest
+            for i, layer in enumerate(layers):
+                start_s = time.perf_counter()
+                layer(x)
+                least_s[i] = min(least_s[i], time.perf_counter() - start_s)
+    return least_s[0] > MIN_GAIN_OF_PACKING * least_s[1]
 
 
 class Int8Linear:

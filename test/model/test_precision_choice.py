@@ -5,7 +5,7 @@ import torch
 
 from dvlt_ros.fast import choice
 from dvlt_ros.fast.choice import Choice, block_s, choose_precision, reduced_precisions
-from dvlt_ros.fast.linear import Int8Linear
+from dvlt_ros.fast.linear import Int8Linear, PackedLinear, PlainLinear, is_packing_faster
 from dvlt_ros.mapping.inference.config import ModelConfig
 from dvlt_ros.mapping.inference.loading import load_predictor
 
@@ -61,6 +61,19 @@ def test_the_most_exact_wins_if_none_is_much_faster(monkeypatch, bfloat16, int8,
 
 def test_a_block_is_timed_in_every_precision():
     assert all(0 < block_s(precision) < 60 for precision in ("float32", "bfloat16", "int8"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_give_the_same_products(dtype):
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this PyTorch has no oneDNN; one with it (x86, most of ARM) runs this")
+    assert is_packing_faster(dtype) in (True, False)
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, x = (torch.randn(*size, generator=generator) for size in ((40, 24), (40,), (2, 5, 24)))
+    found, expected = (kind(weight, bias, dtype)(x) for kind in (PackedLinear, PlainLinear))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(PackedLinear(weight, None, dtype)(x[:, :1]), PlainLinear(weight, None, dtype)(x[:, :1]))
 
 
 def test_int8_weights_have_eight_bits_where_nothing_can_overflow(monkeypatch):
