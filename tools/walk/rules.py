@@ -38,11 +38,11 @@ LEFT_OUT = (
 )
 SHORTENED = (
     Rule(
-        r"recipe=nano_finetune", "nine minutes of a core",
+        r"recipe=(nano|small)_finetune", "nine minutes of a core",
         "total_minutes=0.001 data.synthetic_windows=1 shapes.views=[2,2] shapes.images_per_step=2",
     ),
     Rule(
-        r"recipe=(nano|nano_cpu|small|small_depth|small_cpu|small_cpu_224|small_cpu_blocks|stage1|stage2)( |$)",
+        r"recipe=(nano|nano_cpu|small|small_depth|small_cpu(_\w+)?|stage1|stage2)( |$)",
         "hours, or a GPU: its configuration is composed", "--cfg job",
     ),
     Rule(
