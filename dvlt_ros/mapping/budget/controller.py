@@ -119,11 +119,13 @@ class BudgetController:
         margin_ms = math.hypot(*(part.margin_ms(quantile) for part in after))
         return self._limits.budget_ms - waited_ms - sum(part.median_ms for part in after) - margin_ms
 
-    def plan_apart(self, num_views: int, waited_ms: float, refining_ms: float = 0.0) -> ApartPlan | None:
+    def plan_apart(
+        self, num_views: int, waited_ms: float, refining_ms: Callable[[int], float] = lambda _: 0.0
+    ) -> ApartPlan | None:
         """K of an extra window (a loop's), so that a full window with k_min after it still keeps the budget.
 
         None: there is no such K, or too few windows were measured. ``waited_ms``: of the oldest new frame;
-        ``refining_ms``: what its refinement usually takes, which is worth more than steps.
+        ``refining_ms`` tells by the views what its refinement usually takes, which is worth more than steps.
         """
         limits, level = self._limits, self.level
         if not limits.budget_ms:
@@ -133,7 +135,7 @@ class BudgetController:
         full = Queue(level.window_size, level.window_size - self._overlap(level), waited_ms)
         following = self._time(full, level, limits.k_min)
         limit_ms = limits.budget_ms - self._percentile_ms(waited_ms, following)
-        for beside_ms in (refining_ms, 0.0):
+        for beside_ms in (refining_ms(num_views), 0.0):
             for num_steps in range(limits.k_max, limits.k_min - 1, -1):
                 apart = self._model.predict(num_views, level.image_size, num_steps)
                 apart_ms = apart.median_ms + apart.margin_ms(self._model.quantile) + beside_ms

@@ -125,8 +125,7 @@ class FrontEnd:
 
     def rehearse(self, views: Sequence[View]) -> None:
         """Runs a window with k_min steps and discards its prediction; the budget learns how long it took."""
-        num_steps, image_size = self.limits.k_min, self.limits.image_size
-        start_ns = self._clock_ns()
+        num_steps, image_size, start_ns = self.limits.k_min, self.limits.image_size, self._clock_ns()
         self.predictor.predict(views, num_steps, image_size, range(len(views)))
         network_ms = (self._clock_ns() - start_ns) * 1e-6 - self._beside.spent_ms
         self._budget.expect(len(views), num_steps, image_size, network_ms)
@@ -281,19 +280,16 @@ class FrontEnd:
     def check_loop(
         self, waited_ms: float, expected_scale: Callable[[int, int], float | None] = lambda *_: None
     ) -> LoopClosure | UnverifiedLoop | None:
-        """Verifies one loop candidate with a joint window; None: there is no candidate, or no time for it.
+        """Verifies one loop candidate with a joint window; None: there is none, or the next window needs the time.
 
-        Called between two windows, and only if the next one can still keep the latency budget: ``waited_ms`` is how
-        long the oldest frame for it has waited. For ``expected_scale`` see `LoopDetector.check`.
+        ``waited_ms``: since the oldest frame for that one arrived. For ``expected_scale`` see `LoopDetector.check`.
         """
         if self.loops is None or not self.loops.is_due:
             return None
-        num_views = self.loops.num_views
-        plan = self._budget.plan_apart(num_views, waited_ms, self._beside.usual_joint_ms(num_views))
-        if plan is None:
-            return None
-        self._beside.limit(plan.limit_ms)
-        return self.loops.check(plan.num_steps, expected_scale)
+        plan = self._budget.plan_apart(self.loops.num_views, waited_ms, self._beside.usual_joint_ms)
+        if plan is not None:
+            self._beside.limit(plan.limit_ms)
+        return None if plan is None else self.loops.check(plan.num_steps, expected_scale)
 
     def _make_room(self) -> None:
         lost = self._buffer.shrink(self._budget.level.window_size, self._config.window.overlap)

@@ -207,8 +207,8 @@ def test_submaps_have_what_the_networks_windows_tell():
 
 
 def test_a_check_leaves_the_budget_to_the_next_window(make_budget):
-    def num_steps(budget, waited_ms=0.0, refining_ms=0.0):
-        plan = budget.plan_apart(6, waited_ms, refining_ms)
+    def num_steps(budget, waited_ms=0.0):
+        plan = budget.plan_apart(6, waited_ms)
         return None if plan is None else plan.num_steps
 
     assert num_steps(make_budget(0.0)) == 8  # no budget
@@ -220,10 +220,10 @@ def test_a_check_leaves_the_budget_to_the_next_window(make_budget):
 
 
 def test_the_refinement_of_a_check_comes_before_steps_and_is_left_out_before_the_check_is(make_budget):
-    plain, refined, cut = (make_budget(200.0).plan_apart(6, 0.0, refining_ms) for refining_ms in (0.0, 20.0, 500.0))
+    plain, refined, cut = (make_budget(200.0).plan_apart(6, 0.0, lambda _, ms=ms: ms) for ms in (0.0, 20.0, 500.0))
     assert refined.num_steps < plain.num_steps == cut.num_steps
     assert refined.limit_ms == plain.limit_ms == cut.limit_ms < 200
-    assert make_budget(0.0).plan_apart(6, 0.0, 500.0).limit_ms == np.inf
+    assert make_budget(0.0).plan_apart(6, 0.0, lambda _: 500.0).limit_ms == np.inf
 
 
 def test_a_check_leaves_the_streams_features_alone():
