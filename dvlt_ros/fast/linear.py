@@ -73,6 +73,7 @@ class PackedLinear:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), None)
         self.bias = None if bias is None else bias.to(dtype)
 
+    @torch.no_grad()  # the operation has no gradient, and says so only when something changes its output
     def __call__(self, x: Tensor) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
 
