@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -13,7 +13,7 @@ from ..model.layers import Block
 from .attention import Attention
 from .block import FastBlock, Recipe
 from .kernels import kernels_for
-from .linear import Precision, check_precision, processor_has
+from .linear import Precision, check_precision, least_s, processor_has
 
 VIEWS, TOKENS, CHANNELS, HEADS = 4, 112, 384, 6  # of the transformer block that is timed
 REPEATS = 7
@@ -69,21 +69,16 @@ def is_possible(precision: Precision) -> bool:
     return True
 
 
+@cache  # so that one process always chooses alike
 def block_s(precision: Precision) -> float:
-    """Least time of a block as the network has them, so that other load has no say; after two first calls.
+    """Least time of a block as the network has them, see `least_s`.
 
     A whole block, because what lies between the products is faster in bfloat16 and not in int8.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        block = FastBlock(
-            Block(CHANNELS, HEADS, qk_norm=False).requires_grad_(False),
-            Recipe(precision, kernels_for(CPU), Attention()),
-        )
-        x, times = torch.randn(VIEWS, TOKENS, CHANNELS), []
+        plain = Block(CHANNELS, HEADS, qk_norm=False).requires_grad_(False)
+        block = FastBlock(plain, Recipe(precision, kernels_for(CPU), Attention()))
+        x = torch.randn(VIEWS, TOKENS, CHANNELS)
     with torch.inference_mode():
-        for _ in range(2 + REPEATS):
-            start_s = time.perf_counter()
-            block(x, None, turns=False)
-            times.append(time.perf_counter() - start_s)
-    return min(times[2:])
+        return least_s([lambda: block(x, None, turns=False)], REPEATS)[0]

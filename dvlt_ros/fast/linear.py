@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import torch
@@ -47,7 +47,7 @@ def pack(weight: Tensor, bias: Tensor | None, precision: Precision) -> Linear:
 
 def plain(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Linear:
     """A layer whose output has the type of its weights: as PyTorch multiplies, or by oneDNN where that is faster."""
-    is_faster = weight.device.type == "cpu" and is_packing_faster(dtype)
+    is_faster = weight.device.type == "cpu" and dtype == torch.float32 and is_packing_faster()
     return (PackedLinear if is_faster else PlainLinear)(weight, bias, dtype)
 
 
@@ -78,22 +78,37 @@ class PackedLinear:
         return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
 
 
-@cache
-def is_packing_faster(dtype: torch.dtype) -> bool:
-    """Whether oneDNN's packed weights gain enough here, by the least times of one product, so that load has no say."""
+def least_s(functions: Sequence[Callable[[], object]], trials: int) -> list[float]:
+    """Least processor time of each, in turns, by one thread, so that other load has no say; after a first call.
+
+    Threads that wait for one another count their waiting.
+    """
+    threads, least = torch.get_num_threads(), [math.inf] * len(functions)
+    torch.set_num_threads(1)
+    try:
+        for trial in range(1 + trials):
+            for i, function in enumerate(functions):
+                start_s = time.thread_time()
+                function()
+                if trial:
+                    least[i] = min(least[i], time.thread_time() - start_s)
+    finally:
+        torch.set_num_threads(threads)
+    return least
+
+
+@cache  # so that one process always computes alike
+def is_packing_faster() -> bool:
+    """Whether oneDNN's packed weights gain enough in float32. In bfloat16 PyTorch multiplies by oneDNN anyway."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     generator = torch.Generator().manual_seed(0)
     weight, x = (torch.randn(count, TRIED, generator=generator) for count in (4 * TRIED, TRIED))
-    least_s = [math.inf, math.inf]
     with torch.inference_mode():
-        layers = [kind(weight, None, dtype) for kind in (PlainLinear, PackedLinear)]
-        for _ in range(1 + TRIALS):  # in turns; the first call selects a kernel and is never the fastest
-            for i, layer in enumerate(layers):
-                start_s = time.perf_counter()
-                layer(x)
-                least_s[i] = min(least_s[i], time.perf_counter() - start_s)
-    return least_s[0] > MIN_GAIN_OF_PACKING * least_s[1]
+        plain_s, packed_s = least_s(
+            [partial(kind(weight, None, torch.float32), x) for kind in (PlainLinear, PackedLinear)], TRIALS
+        )
+    return plain_s > MIN_GAIN_OF_PACKING * packed_s
 
 
 class Int8Linear:
