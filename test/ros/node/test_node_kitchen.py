@@ -25,7 +25,8 @@ BURST = 5  # frames that a window takes at once
 SIZE = (240, 320)
 INTRINSICS = (292.5, 0.0, 160.0, 0.0, 292.5, 120.0, 0.0, 0.0, 1.0)
 OPTIONS = {
-    "odometry_source": "topic", "model_image_size": 0, "model_precision": "float32", "registration_max_residual": 0.1, "loops_mode": "never",
+    "odometry_source": "topic", "model_image_size": 0, "model_precision": "float32", "registration_max_residual": 0.1,
+    "loops_mode": "never",
 }  # fmt: skip
 
 
