@@ -56,7 +56,9 @@ def random_views(scenes: int, views: int, height: int, width: int) -> Views:
     return Views(images, poses, intrinsics.repeat(scenes, views, 1, 1), depth, depth > 0, synthetic)
 
 
-def images_per_second(config: TrainConfig, saving: Saving, views: Views, steps: int, updates: int) -> float:
+def images_per_second(
+    config: TrainConfig, saving: Saving, views: Views, steps: int, updates: int, dtype: torch.dtype
+) -> float:
     torch.manual_seed(0)
     network = Dvlt(config.model.dvlt)
     freeze(network, config.trainable)
@@ -73,7 +75,8 @@ def images_per_second(config: TrainConfig, saving: Saving, views: Views, steps: 
     times = []
     for _ in range(updates):
         started = time.process_time()
-        prediction, features = model(views.images, frozen, grid, steps)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            prediction, features = model(views.images, frozen, grid, steps)
         matched = matching(views)
         total = losses_of(prediction, views, loss).total
         total = total + loss.match * matched.match + loss.displacement * matched.displacement
@@ -91,14 +94,17 @@ def main() -> None:
     parser.add_argument("--views", type=parse_count, default=4, help="of a scene; 16 images an update")
     parser.add_argument("--steps", type=parse_count, default=4, help="K")
     parser.add_argument("--updates", type=parse_count, default=4)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of autocast")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with initialize_config_module("dvlt_ros.training.configs", version_base="1.3"):
         config = from_hydra(compose("train", ["recipe=small_cpu", "log_with=none"]))
     views = random_views(16 // args.views, args.views, 126, 168)
-    print(f"{machine(torch.device('cpu'))}; one thread, {args.views} views of 168x126, K = {args.steps}")
+    print(
+        f"{machine(torch.device('cpu'))}; one thread, {args.views} views of 168x126, K = {args.steps}, {args.precision}"
+    )
     for saving in SAVINGS:
-        rate = images_per_second(config, saving, views, args.steps, args.updates)
+        rate = images_per_second(config, saving, views, args.steps, args.updates, getattr(torch, args.precision))
         print(f"{saving.name:>26}  {rate:6.2f} images a second of processor time", flush=True)
 
 
