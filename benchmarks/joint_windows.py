@@ -1,6 +1,6 @@
 """Joint windows of a loop: how exactly two submaps are joined, by the network alone and with refinement.
 
-    python benchmarks/joint_windows.py --folder rgbd_kitchen --intrinsics 585 585 320 240 --rate-hz 7.5 --frames 150
+    python benchmarks/joint_windows.py --folder rgbd_kitchen --intrinsics 585 585 320 240
 
 A mapper with the node's defaults maps the frames and keeps its submaps. Every two submaps without a common frame whose
 last cameras truly see the same go through a joint window, as the loop detector makes them, and its verification.
@@ -18,18 +18,16 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
-from trajectories.sequences import FAMILIES, Recording, from_folder, rendered
+from trajectories.sequences import Recording, add_arguments, recordings
 
 from dvlt_ros.alignment import fit_sim3
 from dvlt_ros.benchmark import machine, parse_count
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.errors import DvltError
 from dvlt_ros.geometry import rotation_angle
-from dvlt_ros.lens import Lens
 from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor, choose_device
 from dvlt_ros.mapping.inference.refining import RefiningPredictor
@@ -39,8 +37,6 @@ from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.sensors.odometry import inverse
 from dvlt_ros.mapping.submaps.submap import StoredSubmap, thinned
 from dvlt_ros.model import Dvlt
-from dvlt_ros.reconstruct_bag import frame_of
-from dvlt_ros.sources import SourceImage
 
 OVERLAP = 0.3  # of the second submap's last image that the first one's truly shows, at least
 TOLERANCE = 0.05  # relative difference of true depths that are one surface
@@ -58,12 +54,8 @@ class Outcome:
 def mapped(recording: Recording, predictor: DvltPredictor) -> tuple[list[StoredSubmap], float]:
     """The submaps of a recording in the order of their making, and metres per unit of their map."""
     predictor.reset()
-    height, width = recording.images[0].shape[:2]
-    (fx, _, cx), (_, fy, cy) = recording.intrinsics[:2]
-    lens = Lens(fx, fy, cx, cy, (height, width), source=recording.name)
     mapper = Mapper(MapperConfig(), predictor, clock_ns=lambda: 0)
-    images = zip(recording.stamps_ns.tolist(), recording.images, strict=True)
-    updates = [mapper.add(frame_of(SourceImage(stamp_ns, "camera", image, lens))) for stamp_ns, image in images]
+    updates = [mapper.add(frame) for frame in recording.frames()]
     frames = [frame for update in [*updates, *mapper.finish()] if update is not None for frame in update.frames]
     truth = dict(zip(recording.stamps_ns.tolist(), recording.world_from_cam, strict=True))
     found = torch.from_numpy(np.stack([frame.map_from_cam[:3, 3] for frame in frames]))
@@ -142,12 +134,7 @@ def rows(recording: Recording, tried: int, outcomes: dict[str, Outcome]) -> list
 
 def main(argv: Sequence[str] | None = None) -> list[tuple[int, dict[str, Outcome]]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="posed RGB-D frames, in a layout that training reads")
-    parser.add_argument("--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="of the folder")
-    parser.add_argument("--synthetic", nargs="*", default=[], metavar="FAMILY:SEED", help=f"one of {FAMILIES}")
-    parser.add_argument("--frames", type=parse_count, default=150, help="of each")
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="of rendered frames")
-    parser.add_argument("--rate-hz", type=float, default=7.5)
+    add_arguments(parser, frames=150, size=(480, 640), rate_hz=7.5)
     parser.add_argument("--pairs", type=parse_count, default=60, help="of each, at most")
     parser.add_argument("--steps", type=int, default=0, help="K of joint windows (default: the checkpoint's most)")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
@@ -158,14 +145,10 @@ def main(argv: Sequence[str] | None = None) -> list[tuple[int, dict[str, Outcome
     args = parser.parse_args(argv)
     limits = LoopVerificationConfig(max_residual=args.max_residual)
     predictor = DvltPredictor(Dvlt.from_pretrained(args.weights), choose_device(args.device))
-    named = [(family, int(seed or 0)) for family, _, seed in (name.partition(":") for name in args.synthetic)]
-    recordings = [rendered(*name, args.frames, args.rate_hz, tuple(args.size)) for name in named]
-    if args.folder is not None:
-        recordings.append(from_folder(args.folder, args.intrinsics, args.rate_hz, args.frames))
     print(machine(predictor.device))
     print(f"{'sequence':16} {'way':8} {'verified':>11} {'turn':>6} {'90 %':>6} {'shift %':>7} {'90 %':>7} {'ms':>8}")
     found = []
-    for recording in recordings:
+    for recording in recordings(args):
         found.append(compared(recording, predictor, args.steps or predictor.max_steps, args.pairs, limits))
         print("\n".join(rows(recording, *found[-1])), flush=True)
     return found

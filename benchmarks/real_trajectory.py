@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from trajectories import classical
 from trajectories.report import Figures, table, write_plot
-from trajectories.sequences import FAMILIES, Recording, drifting, from_folder, rendered
+from trajectories.sequences import Recording, add_arguments, drifting, recordings
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
@@ -30,7 +30,6 @@ from dvlt_ros.errors import AlignmentError, DataError, DvltError
 from dvlt_ros.evaluation.reading import Trajectory
 from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match
 from dvlt_ros.geometry import quaternion_from_matrix
-from dvlt_ros.lens import Lens
 from dvlt_ros.mapping.budget.config import BudgetConfig
 from dvlt_ros.mapping.config import MapperConfig
 from dvlt_ros.mapping.data.frames import Reconstruction
@@ -43,8 +42,6 @@ from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.mapping.sensors.suite import Sensors
 from dvlt_ros.mapping.submaps.config import RegistrationConfig
 from dvlt_ros.model import Dvlt
-from dvlt_ros.reconstruct_bag import frame_of
-from dvlt_ros.sources import SourceImage
 
 SECTIONS = 5  # of the path, whose scales are compared
 
@@ -65,9 +62,6 @@ class Run:
 def by_mapper(recording: Recording, predictor: DvltPredictor, config: MapperConfig, odom: np.ndarray | None) -> Run:
     """Result of the mapper; with odometry ``odom`` (N, 4, 4) in metres only frames since the scale lock count."""
     predictor.reset()
-    height, width = recording.images[0].shape[:2]
-    (fx, _, cx), (_, fy, cy) = recording.intrinsics[:2]
-    lens = Lens(fx, fy, cx, cy, (height, width), source=recording.name)
     stamps_ns = recording.stamps_ns.tolist()
     index_of = {stamp_ns: index for index, stamp_ns in enumerate(stamps_ns)}
 
@@ -76,9 +70,8 @@ def by_mapper(recording: Recording, predictor: DvltPredictor, config: MapperConf
         return CameraInOdom(odom[index_of[stamp_ns]], 0)
 
     mapper = Mapper(config, predictor, Sensors(odometry=None if odom is None else look_up), clock_ns=lambda: 0)
-    source = (SourceImage(s, "camera", image, lens) for s, image in zip(stamps_ns, recording.images, strict=True))
     start_s = time.perf_counter()
-    updates = [update for image in source if (update := mapper.add(frame_of(image))) is not None]
+    updates = [update for frame in recording.frames() if (update := mapper.add(frame)) is not None]
     updates += mapper.finish()
     found = [frame for update in updates if update.is_placed for frame in update.frames]
     seconds = time.perf_counter() - start_s
@@ -173,12 +166,7 @@ def depth_error(run: Run) -> float | None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="posed RGB-D frames, in a layout that training reads")
-    parser.add_argument("--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="of the folder")
-    parser.add_argument("--synthetic", nargs="*", default=[], metavar="FAMILY:SEED", help=f"one of {FAMILIES}")
-    parser.add_argument("--frames", type=int, default=60, help="of each; a folder's first ones (default: 60)")
-    parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="of rendered frames")
-    parser.add_argument("--rate-hz", type=float, default=10.0)
+    add_arguments(parser, frames=60, size=(240, 320), rate_hz=10.0)
     parser.add_argument("--drift", type=float, nargs="+", default=[0.0, 0.02], help="of odometry, rad and m per root m")
     parser.add_argument("--drift-seed", type=int, default=0)
     parser.add_argument("--rpe-length", type=float, default=0.5, help="metres (default: 0.5)")
@@ -212,14 +200,11 @@ def main(argv: Sequence[str] | None = None) -> list[Figures]:
     if args.classical:
         classical.load()
     torch.set_num_threads(args.threads)
-    named = [(family, int(seed or 0)) for family, _, seed in (name.partition(":") for name in args.synthetic)]
-    recordings = [rendered(*name, args.frames, args.rate_hz, tuple(args.size)) for name in named]
-    if args.folder is not None:
-        recordings.append(from_folder(args.folder, args.intrinsics, args.rate_hz, args.frames))
+    named = recordings(args)
     predictor = DvltPredictor(Dvlt.from_pretrained(args.weights), choose_device(args.device))
     print(machine(predictor.device))
     results: list[tuple[Figures, Matched | None]] = []
-    for recording in recordings:
+    for recording in named:
         results += [measured(recording, run, args.rpe_length) for run in runs(recording, args, predictor)]
         results.append((standing_still(recording), None))
     figures = [found for found, _ in results]

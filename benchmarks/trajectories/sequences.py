@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,11 @@ import torch
 from registration_drift import turned
 
 from dvlt_ros.errors import DataError
+from dvlt_ros.lens import Lens
+from dvlt_ros.mapping.data.frames import Frame
 from dvlt_ros.mapping.sensors.odometry import inverse
+from dvlt_ros.reconstruct_bag import frame_of
+from dvlt_ros.sources import SourceImage
 from dvlt_ros.training.data.readers.layouts import open_dataset
 from dvlt_ros.training.data.sequence import rigid_pose
 from dvlt_ros.training.synthetic import BENCHMARK_SEED, SyntheticConfig, sample_windows
@@ -34,6 +39,14 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def frames(self) -> Iterator[Frame]:
+        """As a camera would give them to a mapper."""
+        height, width = self.images[0].shape[:2]
+        (fx, _, cx), (_, fy, cy) = self.intrinsics[:2]
+        lens = Lens(fx, fy, cx, cy, (height, width), source=self.name)
+        for stamp_ns, image in zip(self.stamps_ns.tolist(), self.images, strict=True):
+            yield frame_of(SourceImage(stamp_ns, "camera", image, lens))
 
 
 def from_folder(folder: Path, intrinsics: Sequence[float] | None, rate_hz: float, last: int | None) -> Recording:
@@ -69,6 +82,27 @@ def rendered(family: str, seed: int, num_frames: int, rate_hz: float, size: tupl
         f"{family}_{seed}", stamps_ns, images, list((views.depth[0] * views.valid[0]).numpy()),
         views.intrinsics[0, 0].double().numpy(), poses,
     )  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser, frames: int, size: tuple[int, int], rate_hz: float) -> None:
+    """Options that name recordings, for `recordings`."""
+    parser.add_argument("--folder", type=Path, help="posed RGB-D frames, in a layout that training reads")
+    parser.add_argument("--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="of the folder")
+    parser.add_argument("--synthetic", nargs="*", default=[], metavar="FAMILY:SEED", help=f"one of {FAMILIES}")
+    parser.add_argument(
+        "--frames", type=int, default=frames, help=f"of each; a folder's first ones (default: {frames})"
+    )
+    parser.add_argument("--size", type=int, nargs=2, default=size, metavar=("H", "W"), help="of rendered frames")
+    parser.add_argument("--rate-hz", type=float, default=rate_hz)
+
+
+def recordings(args: argparse.Namespace) -> list[Recording]:
+    """What these options name. Raises DataError: as of `from_folder` and `rendered`."""
+    named = [(family, int(seed or 0)) for family, _, seed in (name.partition(":") for name in args.synthetic)]
+    found = [rendered(*name, args.frames, args.rate_hz, tuple(args.size)) for name in named]
+    if args.folder is not None:
+        found.append(from_folder(args.folder, args.intrinsics, args.rate_hz, args.frames))
+    return found
 
 
 def drifting(world_from_cam: np.ndarray, drift: float, seed: int = 0) -> np.ndarray:

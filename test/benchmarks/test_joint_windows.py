@@ -38,7 +38,6 @@ def test_both_ways_go_through_the_same_pairs(monkeypatch, capsys):
     ((tried, outcomes),) = joint_windows.main(arguments.split())
     assert set(outcomes) == {"network", "refined"}
     assert {len(outcome.milliseconds) for outcome in outcomes.values()} == {tried}
-    assert all(0 <= error < 180 for outcome in outcomes.values() for error, _ in outcome.errors)
     printed = capsys.readouterr().out
     assert f"/{tried}" in printed
 
