@@ -17,12 +17,14 @@ from safetensors.torch import load_file
 from dvlt_ros.errors import ConfigError, DataError, WeightsError
 from dvlt_ros.model import Dvlt
 from dvlt_ros.training.batches import kept, stored
+from dvlt_ros.training.batches.batch import Batches
 from dvlt_ros.training.batches.features import FeatureCache, encoder_digest, is_mirrored
 from dvlt_ros.training.batches.frozen import FrozenWindows
 from dvlt_ros.training.batches.rendering import mirror
 from dvlt_ros.training.batches.stored import CHUNK, StoredWindows, StoreSpec
 from dvlt_ros.training.config import TrainConfig, from_hydra
 from dvlt_ros.training.optimisation.descriptors import start_descriptors
+from dvlt_ros.training.optimisation.parameters import build_model
 from dvlt_ros.training.synthetic import SyntheticConfig, sample_windows
 from dvlt_ros.training.train import train
 
@@ -180,6 +182,48 @@ def test_a_run_on_kept_features_trains_all_but_the_encoder_and_resumes_exactly(f
     assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
     with pytest.raises(ConfigError, match="needs a frozen encoder"):
         replace(first, trainable="everything")
+
+
+@pytest.fixture
+def whole_network(folder, tmp_path):
+    """A run that trains the encoder, too, so that windows are kept but no features."""
+    return configuration(
+        folder, tmp_path, "trainable=everything", "data.features_folder=null", "model.config.match_taps=[]",
+        "loss.correlation=0", "total_steps=2", "save_every=1",
+    )  # fmt: skip
+
+
+def test_windows_of_a_folder_serve_a_network_whose_encoder_is_trained(whole_network, store):
+    plain = replace(whole_network, data=replace(whole_network.data, augment=False))
+    batches = Batches(plain, plain.model.dvlt, torch.device("cpu"), 0, 1)
+    batch = next(batches)
+    assert batch.frozen is None
+    windows = [store.window(index, torch.arange(SPEC.views)) for index in range(len(store))]
+    kept = torch.cat([window.images[0] for window in windows])
+    for image in batch.views.images.flatten(0, 1):
+        assert (kept - image).abs().amax(dim=(1, 2, 3)).min() == 0
+    again = next(Batches(plain, plain.model.dvlt, torch.device("cpu"), 0, 1))
+    assert torch.equal(again.views.images, batch.views.images)
+    varied = next(Batches(whole_network, plain.model.dvlt, torch.device("cpu"), 0, 1))
+    assert varied.views.images.shape == batch.views.images.shape
+    assert not torch.equal(varied.views.images, batch.views.images)
+
+
+def test_such_a_run_changes_the_encoder(whole_network):
+    before = {k: v.clone() for k, v in build_model(whole_network.model).state_dict().items()}
+    after = train(whole_network).state_dict()
+    name = "patch_embed_encoder.blocks.0.mlp.fc1.weight"
+    assert not torch.equal(before[name], after[name])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("shapes.views=[2,4]", "asks for 4 views, data.stored_views are 3"), ("shapes.portrait=true", "of one size")],
+)
+def test_windows_of_a_folder_are_of_one_size(folder, tmp_path, override, message):
+    config = configuration(folder, tmp_path, "data.features_folder=null", "trainable=everything", override)
+    with pytest.raises(ConfigError, match=message):
+        Batches(config, config.model.dvlt, torch.device("cpu"), 0, 1)
 
 
 def test_heads_of_a_file_must_be_all_of_the_rest(make_model, tmp_path):
