@@ -1,4 +1,7 @@
-"""The node with the embedded checkpoint on real frames and odometry, over real DDS: metres leave it."""
+"""The node with dvlt-nano on real frames and odometry, over real DDS: metres leave it.
+
+With dvlt-small lengths come out 3 to 6 % too large there: docs/lab/trajectories.md.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,12 @@ from dvlt_ros.geometry import matrix_from_quaternion
 from dvlt_ros.ros.messages import header, image_message
 
 KITCHEN = Path(__file__).resolve().parents[4] / "shared" / "data" / "rgbd_kitchen"
-EVERY, COUNT, MOST = 2, 60, 60  # recorded frames per shown one, shown ones, and those within which the scale is known
+EVERY, COUNT, MOST = 2, 40, 60  # recorded frames per shown one, shown ones, and those within which the scale is known
 BURST = 5  # frames that a window takes at once
 SIZE = (240, 320)
 INTRINSICS = (292.5, 0.0, 160.0, 0.0, 292.5, 120.0, 0.0, 0.0, 1.0)
 OPTIONS = {
-    "odometry_source": "topic", "model_image_size": 0, "model_precision": "float32", "registration_max_residual": 0.1,
-    "loops_mode": "never",
+    "odometry_source": "topic", "model_image_size": 0, "registration_max_residual": 0.1, "loops_mode": "never",
 }  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def path(robot):
 def test_with_odometry_the_scale_is_known_and_metres_leave_the_node(make_robot):
     if not KITCHEN.is_dir():
         pytest.skip("the recording is not here; ../shared/data/rgbd_kitchen beside the project runs this")
-    robot = make_robot(**OPTIONS)
+    robot = make_robot(weights="dvlt-nano", **OPTIONS)
     add_odometry(robot, true_poses())
     start(robot)
     robot.camera_info.publish(
@@ -85,10 +87,9 @@ def test_with_odometry_the_scale_is_known_and_metres_leave_the_node(make_robot):
         depth = as_image(message)
         ratios.append((depth / true_depth(number_of(message), depth.shape)).ravel())
     # The Kinect's depth is not exactly registered to its colours, and the windows of a live node depend on the load.
-    # With dvlt-small lengths are 2 to 4 % too large here (docs/lab/trajectories.md), and depths up to 12 %.
-    assert np.nanmedian(np.concatenate(ratios)) == pytest.approx(1.0, abs=0.15)
+    assert np.nanmedian(np.concatenate(ratios)) == pytest.approx(1.0, abs=0.1)
     found, true = path(robot), np.stack([robot.poses[number_of(m) * FRAME_NS][:3, 3] for m in robot.messages["pose"]])
-    assert np.sqrt(found.var(axis=0).sum() / true.var(axis=0).sum()) == pytest.approx(1.0, abs=0.05)
+    assert np.sqrt(found.var(axis=0).sum() / true.var(axis=0).sum()) == pytest.approx(1.0, abs=0.03)
     robot.until(lambda: COUNT in map(number_of, robot.messages["points"]), "the last cloud")
     assert robot.messages["points"][-1].width > 1000
     robot.until(lambda: robot.messages["/tf"], "map -> odom")
