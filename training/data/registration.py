@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 SAME_SURFACE = 1.05  # points of a pixel within this factor of the nearest belong to its surface
+
+
+@dataclass(frozen=True, eq=False)
+class DepthCamera:
+    """The camera of depth images that are not registered to the colour images."""
+
+    intrinsics: np.ndarray  # (3, 3), pixel (0, 0) centred at (0.5, 0.5)
+    colour_from_depth: np.ndarray  # (4, 4), metres
+
+    def registered(self, depth: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Its depth (h, w) in the pixels (height, width) of the colour camera with these intrinsics."""
+        return register_depth(depth, self.intrinsics, self.colour_from_depth, intrinsics, size)
 
 
 def register_depth(

@@ -11,21 +11,10 @@ from dvlt_ros.errors import DataError
 from dvlt_ros.lens import pinhole
 
 from ..data.readers.folder import read_depth
-from ..data.readers.seven_scenes import BENCHMARK_SIZE, CODING, FOCAL_PX, sequences
+from ..data.readers.seven_scenes import BENCHMARK_SIZE, CODING, COLOUR_FROM_DEPTH, FOCAL_PX, sequences
 from ..data.registration import register_depth
 from .jobs import HalfPixel, Job, copy_job, write_image
 from .projection import sparse_depth
-
-# A Kinect's calibration, shared by all that project this data set's depth:
-# https://projet.liris.cnrs.fr/voir/activities-dataset/kinect-calibration.html. Metres.
-COLOUR_FROM_DEPTH = np.array(
-    [
-        [9.9996518012567637e-01, 2.6765126468950343e-03, -7.9041012313000904e-03, -2.5558943178152542e-02],
-        [-2.7409311281316700e-03, 9.9996302803027592e-01, -8.1504520778013286e-03, 1.0109636268061706e-04],
-        [7.8819942130445332e-03, 8.1718328771890631e-03, 9.9993554558014031e-01, 2.0318321729487039e-03],
-        [0, 0, 0, 1],
-    ]
-)
 
 
 def names(source: Path) -> list[str]:

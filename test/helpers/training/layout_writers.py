@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 
 from dvlt_ros.geometry import quaternion_from_matrix
+from dvlt_ros.training.data.readers.seven_scenes import COLOUR_FROM_DEPTH
 
 FX, FY, CX, CY = 70.0, 72.0, 41.3, 28.9  # of the scene's camera, pixel (0, 0) at (0.5, 0.5)
-
-
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -57,10 +56,14 @@ def write_tum(root: Path, scene, poses: np.ndarray, rays: np.ndarray | None = No
 
 
 def write_seven_scenes(root: Path, scene, poses: np.ndarray, depth_name: str = "depth.png") -> Path:
-    focal = {"depth.png": 585, "depth.proj.png": 525}[depth_name] * scene.size[1] / 640
-    k = np.array([[focal, 0, scene.size[1] / 2], [0, focal, scene.size[0] / 2], [0, 0, 1]])
+    """``poses`` are the colour camera's; beside raw depth those of the infrared camera are written, as published."""
+    size = 240, 320
+    rays = {f: scene.pixel_rays(np.array([[f / 2, 0, 160], [0, f / 2, 120], [0, 0, 1]]), size) for f in (525, 585)}
     for i, pose in enumerate(poses):
-        image, depth = scene.render(pose, scene.pixel_rays(k))
+        image, depth = scene.render(pose, rays[525])
+        if depth_name == "depth.png":
+            pose = pose @ COLOUR_FROM_DEPTH
+            _, depth = scene.render(pose, rays[585])
         stored = millimetres(depth)
         stored[:2, :3] = 65535
         write_image(root / f"frame-{i:06d}.color.png", image)
@@ -116,9 +119,19 @@ def write_scannetpp(root: Path, scene, poses: np.ndarray) -> Path:
     return root
 
 
-def write_numbered(root: Path, scene, poses: np.ndarray) -> Path:
+def depth_intrinsics(scene) -> np.ndarray:
+    """Of a camera with four times the colour camera's pixels, and a tenth more focal length."""
+    return np.diag([4.0, 4.0, 1.0]) @ scene.intrinsics @ np.diag([1.1, 1.1, 1.0])
+
+
+def write_numbered(root: Path, scene, poses: np.ndarray, colour_from_depth: np.ndarray | None = None) -> Path:
+    """``colour_from_depth``: of another camera, which depth is of."""
     for i, pose in enumerate(poses):
         image, depth = scene.render(pose)
+        if colour_from_depth is not None:
+            height, width = scene.size
+            rays = scene.pixel_rays(depth_intrinsics(scene), (4 * height, 4 * width))
+            _, depth = scene.render(pose @ colour_from_depth, rays)
         write_image(root / "color" / f"{i:04d}.png", image)
         write_depth(root / "depth" / f"{i:04d}.png", millimetres(depth))
     rows = [tum_row(i / 7.5, pose) for i, pose in enumerate(poses)]

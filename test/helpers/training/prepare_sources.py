@@ -8,9 +8,9 @@ import benchmark_files as files
 import numpy as np
 import pytest
 
+from dvlt_ros.training.data.readers.seven_scenes import COLOUR_FROM_DEPTH
 from dvlt_ros.training.prepare.command import prepare
 from dvlt_ros.training.prepare.eth3d import thin_prism_fisheye
-from dvlt_ros.training.prepare.seven_scenes import COLOUR_FROM_DEPTH
 
 for package in ("OpenEXR", "h5py", "trimesh", "embreex"):
     pytest.importorskip(package, reason=f"prepare needs {package}: pip install '.[benchmarks]'")

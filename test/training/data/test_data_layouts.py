@@ -10,6 +10,7 @@ from layout_writers import (
     CY,
     FX,
     FY,
+    depth_intrinsics,
     nerfstudio_meta,
     write_nerfstudio,
     write_numbered,
@@ -20,6 +21,8 @@ from layout_writers import (
 
 from dvlt_ros.errors import DataError
 from dvlt_ros.training.data.readers.layouts import open_dataset
+
+SEEN_FROM_BESIDE = 0.7  # share of the colour image that a depth camera with a longer focal length sees
 
 
 def test_tum(tmp_path, box_scene):
@@ -49,7 +52,7 @@ def test_seven_scenes(tmp_path, box_scene, depth_name):
     (tmp_path / "chess" / "TestSplit.txt").write_text("sequence2\n")
     sequences = open_dataset(tmp_path)
     assert [sequence.name for sequence in sequences] == ["chess/seq-01", "chess/seq-02"]
-    box_scene.check(sequences[0], poses)
+    box_scene.check(sequences[0], poses, SEEN_FROM_BESIDE if depth_name == "depth.png" else 0.9)
     assert (sequences[0].frame(0).depth[:2, :3] == 0).all()
     assert [sequence.name for sequence in open_dataset(tmp_path, split="test")] == ["chess/seq-02"]
 
@@ -126,3 +129,19 @@ def test_numbered(tmp_path, box_scene):
     box_scene.check(sequence, poses)
     np.savetxt(tmp_path / "camera-intrinsics.txt", box_scene.intrinsics)
     box_scene.check(open_dataset(tmp_path, frames=(1, 3))[0], poses[1:3])
+
+
+def test_depth_of_a_camera_beside_is_registered(tmp_path, box_scene):
+    poses, colour_from_depth = box_scene.poses(), np.eye(4)
+    colour_from_depth[:3, :3] = cv2.Rodrigues(np.array([0.01, -0.02, 0.005]))[0]
+    colour_from_depth[:3, 3] = -0.03, 0.002, 0.001
+    write_numbered(tmp_path, box_scene, poses, colour_from_depth)
+    np.savetxt(tmp_path / "camera-intrinsics.txt", box_scene.intrinsics)
+    np.savetxt(tmp_path / "depth-intrinsics.txt", depth_intrinsics(box_scene))
+    with pytest.raises(DataError, match=r"depth-intrinsics\.txt needs color-from-depth\.txt beside it"):
+        open_dataset(tmp_path)
+    np.savetxt(tmp_path / "color-from-depth.txt", colour_from_depth)
+    box_scene.check(open_dataset(tmp_path)[0], poses, SEEN_FROM_BESIDE)
+    np.savetxt(tmp_path / "color-from-depth.txt", 2 * colour_from_depth)
+    with pytest.raises(DataError, match=r"color-from-depth\.txt: the pose is not a rotation"):
+        open_dataset(tmp_path)

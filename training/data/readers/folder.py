@@ -17,6 +17,7 @@ from dvlt_ros.imaging.files import read_pixels
 from dvlt_ros.lens import Lens, rectification
 
 from ...batches.augment import Frame
+from ..registration import DepthCamera
 from ..sequence import check_depth, median_step, rigid_pose
 
 logger = logging.getLogger(__name__)
@@ -44,11 +45,12 @@ class DepthCoding:
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """One frame, not yet read. The depth image has the camera and the size of the colour image."""
+    """One frame, not yet read. Without a camera of its own the depth image has that of the colour image."""
 
     image: str
     depth: str
     lens: Lens
+    depth_camera: DepthCamera | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ class FolderSequence:
         return len(self.files)
 
     def frame(self, index: int) -> Frame:
-        """Reads, rectifies and checks one frame.
+        """Reads, checks, rectifies and registers one frame.
 
         Raises:
             DataError: a missing or unreadable file, other sizes than the camera's, or implausible depth.
@@ -79,7 +81,8 @@ class FolderSequence:
         files = self.files[index]
         image = read_image(files.image)
         depth = self.coding.decode(read_depth(files.depth))
-        for path, array in ((files.image, image), (files.depth, depth)):
+        of_the_lens = [(files.image, image)] + [(files.depth, depth)] * (files.depth_camera is None)
+        for path, array in of_the_lens:
             if array.shape[:2] != files.lens.size:
                 wanted = f"{files.lens.size[1]} x {files.lens.size[0]}"
                 raise DataError(f"{path}: size {array.shape[1]} x {array.shape[0]}, the camera has {wanted}")
@@ -87,7 +90,10 @@ class FolderSequence:
         intrinsics = files.lens.intrinsics
         if files.lens.is_distorted:
             lens = rectification(files.lens)
-            image, depth, intrinsics = lens.image(image), lens.depth(depth), lens.intrinsics
+            image, intrinsics = lens.image(image), lens.intrinsics
+            depth = lens.depth(depth) if files.depth_camera is None else depth
+        if files.depth_camera is not None:
+            depth = files.depth_camera.registered(depth, intrinsics, image.shape[:2])
         return Frame(image, depth, self.world_from_cam[index], intrinsics)
 
     def part(self, first: int = 0, last: int | None = None) -> FolderSequence:

@@ -1,7 +1,8 @@
 """7-Scenes (Shotton et al., CVPR 2013): frame-NNNNNN.{color.png, depth.png, pose.txt} per sequence folder.
 
-The raw depth image comes from another camera than the colour image and is not registered to it; where
-depth.proj.png exists (projected into the colour camera), it is preferred, with that camera's focal length.
+The raw depth image comes from another camera than the colour image, and so do the poses. Where depth.proj.png exists
+(projected into the colour camera), it is preferred, with the poses as they are, as the benchmark has it; else depth and
+poses are registered to the colour camera by the calibration that all use who project this data set's depth.
 The principal point is given as the middle of the image, so it is taken as that.
 """
 
@@ -14,15 +15,25 @@ from typing import Literal
 import numpy as np
 
 from dvlt_ros.errors import DataError
-from dvlt_ros.lens import Lens
+from dvlt_ros.lens import Lens, pinhole
 
 from ..benchmark_sequence import BenchmarkSequence, ImageView, require_files, require_one_of
+from ..registration import DepthCamera
 from ..sequence import rigid_pose
 from .folder import DepthCoding, FolderSequence, FrameFiles, build_sequence, first_image_size
 
 LOOKED_FOR = "frame-NNNNNN.color.png, .depth.png (or .depth.proj.png) and .pose.txt"
 CODING = DepthCoding(metres_per_unit=1e-3, invalid=(65535,))
-FOCAL_PX = {"depth.png": 585.0, "depth.proj.png": 525.0}  # at 640 x 480
+FOCAL_PX = {"depth.png": 585.0, "depth.proj.png": 525.0}  # at 640 x 480: of the infrared and of the colour camera
+# https://projet.liris.cnrs.fr/voir/activities-dataset/kinect-calibration.html. Metres.
+COLOUR_FROM_DEPTH = np.array(
+    [
+        [9.9996518012567637e-01, 2.6765126468950343e-03, -7.9041012313000904e-03, -2.5558943178152542e-02],
+        [-2.7409311281316700e-03, 9.9996302803027592e-01, -8.1504520778013286e-03, 1.0109636268061706e-04],
+        [7.8819942130445332e-03, 8.1718328771890631e-03, 9.9993554558014031e-01, 2.0318321729487039e-03],
+        [0, 0, 0, 1],
+    ]
+)
 SPLITS = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
 
 TEST_SEQUENCES = {
@@ -49,7 +60,7 @@ def read(
 ) -> FolderSequence:
     """One sequence folder, named scene/sequence.
 
-    ``focal_px`` is at the images' own size; by default 525 for projected depth and 585 for raw depth.
+    ``focal_px`` is the colour camera's at the images' own size; by default 525 at a width of 640.
 
     Raises:
         DataError: no frame with a usable pose.
@@ -60,13 +71,19 @@ def read(
     if depth not in FOCAL_PX:
         raise DataError(f"{path}: depth must be one of {('auto', *FOCAL_PX)}, got {depth!r}")
     height, width = first_image_size((str(image) for image in images), str(path))
-    focal = FOCAL_PX[depth] * width / 640 if focal_px is None else focal_px
+    colour_px, depth_px = (FOCAL_PX[name] * width / 640 for name in ("depth.proj.png", "depth.png"))
+    focal = colour_px if focal_px is None else focal_px
     lens = Lens(focal, focal, width / 2, height / 2, (height, width), source=str(path))
+    is_raw = depth == "depth.png"
+    infrared = pinhole(depth_px, depth_px, width / 2, height / 2, str(path))
+    depth_camera = DepthCamera(infrared, COLOUR_FROM_DEPTH) if is_raw else None
+    depth_from_colour = np.linalg.inv(COLOUR_FROM_DEPTH) if is_raw else np.eye(4)
 
     def load(image: Path) -> tuple[FrameFiles, np.ndarray]:
         stem = image.name.removesuffix("color.png")
-        files = FrameFiles(str(image), str(image.with_name(stem + depth)), lens)
-        return files, _read_pose(image.with_name(stem + "pose.txt"))
+        files = FrameFiles(str(image), str(image.with_name(stem + depth)), lens, depth_camera)
+        pose = rigid_pose(_read_pose(image.with_name(stem + "pose.txt")), files.image)
+        return files, pose @ depth_from_colour
 
     return build_sequence(f"{path.resolve().parent.name}/{path.resolve().name}", images, load, CODING)
 
