@@ -28,7 +28,7 @@ from dvlt_ros.benchmark import machine
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
 from dvlt_ros.errors import AlignmentError, DataError, DvltError
 from dvlt_ros.evaluation.reading import Trajectory
-from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match
+from dvlt_ros.evaluation.trajectory import Alignment, Matched, evaluate, match, scale_drift
 from dvlt_ros.geometry import quaternion_from_matrix
 from dvlt_ros.mapping.budget.config import BudgetConfig
 from dvlt_ros.mapping.config import MapperConfig
@@ -43,7 +43,8 @@ from dvlt_ros.mapping.sensors.suite import Sensors
 from dvlt_ros.mapping.submaps.config import RegistrationConfig
 from dvlt_ros.model import Dvlt
 
-SECTIONS = 5  # of the path, whose scales are compared
+SECTIONS = 5  # of the path, of which the last one's scale is compared with the first one's
+PARTS = 10  # of the path, whose scales are told
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,7 @@ def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figur
         return replace(figures, problem=run.problem or str(error)), None
     found = evaluate(matched, [rpe_length_m], SECTIONS)
     (rpe,) = found.rpe
+    parts = scale_drift(matched, PARTS)
     return replace(
         figures,
         path_m=found.path_m,
@@ -132,6 +134,7 @@ def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figur
         rpe_deg_per_m=rpe.rotation_deg_per_m,
         scale=found.scale.overall if run.is_metric else None,
         scale_drift_percent=found.scale.drift_percent,
+        scale_parts=tuple(part.scale / parts.overall for part in parts.sections if part.scale is not None),
     ), matched
 
 

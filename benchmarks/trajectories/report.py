@@ -31,30 +31,34 @@ class Figures:
     rpe_deg_per_m: float | None = None
     scale: float | None = None  # estimated metres per true one
     scale_drift_percent: float | None = None
+    scale_parts: tuple[float, ...] = ()  # of the path's parts, relative to the whole
     abs_rel: float | None = None  # of the depth; one scale for all frames where lengths are no metres
     seconds: float = math.nan
     problem: str = ""
 
 
 COLUMNS = {
-    "frames": 8, "maps": 5, "ATE, m": 8, "ATE, %": 8, "RPE, %": 8, "deg/m": 7, "scale": 7, "drift, %": 9,
-    "AbsRel": 7, "s": 7,
+    "frames": 8, "maps": 5, "ATE, m": 8, "ATE, %": 8, "RPE, %": 8, "deg/m": 7, "scale": 7, "parts": 12,
+    "drift, %": 9, "AbsRel": 7, "s": 7,
 }  # fmt: skip
 
 
 def table(figures: Sequence[Figures]) -> str:
     lines = [f"{'sequence':<16} {'system':<30}{'after':<8}" + "".join(f"{n:>{w}}" for n, w in COLUMNS.items())]
     for f in figures:
-        numbers = [f.ate_m, f.ate_percent, f.rpe_percent, f.rpe_deg_per_m, f.scale, f.scale_drift_percent, f.abs_rel]
-        digits = [3, 1, 1, 1, 3, 1, 3]
-        cells = [f"{f.frames}/{f.of_frames}", str(f.maps)]
-        cells += ["-" if n is None else f"{n:.{d}f}" for n, d in zip(numbers, digits, strict=True)]
-        cells.append(f"{f.seconds:.0f}")
+        parts = f"{min(f.scale_parts):.2f}-{max(f.scale_parts):.2f}" if f.scale_parts else "-"
+        errors = [(f.ate_m, 3), (f.ate_percent, 1), (f.rpe_percent, 1), (f.rpe_deg_per_m, 1), (f.scale, 3)]
+        cells = [f"{f.frames}/{f.of_frames}", str(f.maps), *(number(*error) for error in errors), parts]
+        cells += [number(f.scale_drift_percent, 1), number(f.abs_rel, 3), f"{f.seconds:.0f}"]
         row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS.values(), strict=True))
         lines.append(
             f"{f.sequence:<16} {f.system:<30}{NAMES[f.alignment]:<8}{row}" + (f"  {f.problem}" * bool(f.problem))
         )
     return "\n".join(lines)
+
+
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def write_plot(path: Path, results: Sequence[tuple[Figures, Matched | None]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,19 @@ def test_the_truth_has_no_error_whatever_its_unit(recording):
     assert found.ate_m == pytest.approx(0, abs=1e-9)
     assert found.abs_rel == pytest.approx(0, abs=1e-6)
     assert depth_error(Run("any", True, {}, depths, 1, 0.0)) == pytest.approx(6)
+
+
+def test_a_part_of_another_scale_is_told(recording):
+    truth = np.tile(np.eye(4), (100, 1, 1))
+    truth[:, :3, 3] = np.cumsum(np.random.default_rng(0).normal(size=(100, 3)), axis=0)
+    long = replace(
+        recording, stamps_ns=np.arange(100) * 10**8, images=100 * recording.images[:1], depths=[], world_from_cam=truth
+    )
+    found = truth.copy()
+    found[50:, :3, 3] = truth[50, :3, 3] + 2 * (truth[50:, :3, 3] - truth[50, :3, 3])
+    parts = measured(long, by_odometry(long, found), 0.1)[0].scale_parts
+    assert len(parts) == 10
+    assert max(parts) / min(parts) == pytest.approx(2, rel=1e-6)
 
 
 def test_a_system_without_poses_has_a_reason_and_no_figures(recording):
