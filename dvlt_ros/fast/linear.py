@@ -48,7 +48,7 @@ def pack(weight: Tensor, bias: Tensor | None, precision: Precision) -> Linear:
 def plain(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Linear:
     """A layer whose output has the type of its weights: as PyTorch multiplies, or by oneDNN where that is faster."""
     is_faster = weight.device.type == "cpu" and dtype == torch.float32 and is_packing_faster()
-    return (PackedLinear if is_faster else PlainLinear)(weight, bias, dtype)
+    return PackedLinear(weight, bias) if is_faster else PlainLinear(weight, bias, dtype)
 
 
 class PlainLinear:
@@ -63,19 +63,18 @@ class PlainLinear:
 
 
 class PackedLinear:
-    """A layer whose weights oneDNN has laid out for this processor.
+    """A layer in float32 whose weights oneDNN has laid out for this processor.
 
     PyTorch multiplies in float32 by MKL, which on AMD's processors leaves AVX-512 aside.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), None)
-        self.bias = None if bias is None else bias.to(dtype)
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.float().contiguous(), None)
+        self.bias = None if bias is None else bias.float()
 
     @torch.no_grad()  # the operation has no gradient, and says so only when something changes its output
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x.float(), self.weight, self.bias, "none", [], "")
 
 
 def least_s(functions: Sequence[Callable[[], object]], trials: int) -> list[float]:
@@ -105,9 +104,8 @@ def is_packing_faster() -> bool:
     generator = torch.Generator().manual_seed(0)
     weight, x = (torch.randn(count, TRIED, generator=generator) for count in (4 * TRIED, TRIED))
     with torch.inference_mode():
-        plain_s, packed_s = least_s(
-            [partial(kind(weight, None, torch.float32), x) for kind in (PlainLinear, PackedLinear)], TRIALS
-        )
+        layers = PlainLinear(weight, None, torch.float32), PackedLinear(weight, None)
+        plain_s, packed_s = least_s([partial(layer, x) for layer in layers], TRIALS)
     return plain_s > MIN_GAIN_OF_PACKING * packed_s
 
 

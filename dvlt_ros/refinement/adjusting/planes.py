@@ -13,11 +13,12 @@ from .start import Start
 
 APART = np.radians(0.3)  # median angle between the turns of two motions that are not the same one
 CLEARER = 1.5  # times the spread of depths against the network's that the other motion has at least
+BLIND = 0.5  # spread at which the network has not seen the depth; windows of its own have 0.32 at most
 
 
 def told_apart(found: Estimate, sights: Observations, starts: Iterable[Start]) -> Estimate | None:
-    """Of the motions that a plane allows the one whose depth the network sees; None: it sees both
-    alike, or nobody knows the other one.
+    """Of the motions that a plane allows the one whose depth the network sees; None: it sees both alike or neither, or
+    nobody knows the other one.
 
     ``starts``: as of `start.plane_starts`.
     """
@@ -26,6 +27,8 @@ def told_apart(found: Estimate, sights: Observations, starts: Iterable[Start]) -
         return None
     rivals = [found, *(other for other in others if other.cost < PROMISING * found.cost)]
     best = min(rivals, key=depth_spread)
+    if depth_spread(best) > BLIND:
+        return None
     if any(are_apart(best, rival) and depth_spread(rival) < CLEARER * depth_spread(best) for rival in rivals):
         return None
     return best
