@@ -29,6 +29,8 @@ EVERY = 3  # frames between those that are looked at
 
 def register(source: Path, output: Path) -> None:
     """Raises DataError: no such recording, or the output is there."""
+    if not numbered.is_root(source):
+        raise DataError(f"{source}: no {numbered.LOOKED_FOR}")
     if output.exists():
         raise DataError(f"{output} exists: choose another name")
     raw = numbered.read(source, camera(seven_scenes.FOCAL_PX["depth.png"]))

@@ -38,3 +38,8 @@ def test_edges_of_depth_lie_on_edges_of_the_image(recording, tmp_path):
     np.testing.assert_allclose(moved[:, :3, 3], np.tile([0.0256, -0.0001, -0.0018], (len(moved), 1)), atol=5e-4)
     with pytest.raises(DataError, match="registered exists"):
         registered_kitchen.main([str(recording), str(tmp_path / "registered")])
+
+
+def test_a_folder_without_a_recording_is_named(tmp_path):
+    with pytest.raises(DataError, match="no color/, depth/ and camera_poses_tum"):
+        registered_kitchen.main([str(tmp_path), str(tmp_path / "registered")])

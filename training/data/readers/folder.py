@@ -81,8 +81,8 @@ class FolderSequence:
         files = self.files[index]
         image = read_image(files.image)
         depth = self.coding.decode(read_depth(files.depth))
-        of_the_lens = [(files.image, image)] + [(files.depth, depth)] * (files.depth_camera is None)
-        for path, array in of_the_lens:
+        of_the_lens = {files.image: image} if files.depth_camera else {files.image: image, files.depth: depth}
+        for path, array in of_the_lens.items():
             if array.shape[:2] != files.lens.size:
                 wanted = f"{files.lens.size[1]} x {files.lens.size[0]}"
                 raise DataError(f"{path}: size {array.shape[1]} x {array.shape[0]}, the camera has {wanted}")
