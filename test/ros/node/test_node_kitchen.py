@@ -24,7 +24,7 @@ from dvlt_ros.ros.messages import header, image_message
 from dvlt_ros.training.data.readers import numbered
 
 KITCHEN = Path(__file__).resolve().parents[4] / "shared" / "data" / "rgbd_kitchen"
-EVERY, COUNT, MOST = 2, 60, 60  # recorded frames per shown one, shown ones, and those within which the scale is known
+EVERY, COUNT, MOST = 2, 60, 50  # recorded frames per shown one, shown ones, and those within which the scale is known
 BURST = 5  # frames that a window takes at once
 SIZE = (240, 320)
 INTRINSICS = (262.5, 0.0, 160.0, 0.0, 262.5, 120.0, 0.0, 0.0, 1.0)
