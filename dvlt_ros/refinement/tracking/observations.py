@@ -11,7 +11,7 @@ from ..adjusting.problem import KnownPose, Problem, Solution
 from ..adjusting.rotations import inverse
 from .triangulation import TRUST_IN_DEPTH, TRUST_IN_KNOWN_DEPTH, triangulate
 
-DEPTH_DEVIATION = 0.15  # of the logarithm of the network's depth: it holds points that have no parallax
+DEPTH_DEVIATION = 0.2  # of the logarithm of the network's depth: it holds points that have no parallax
 OUTLIER = 3.0  # standard deviations
 RAYLEIGH_MEDIAN = 1.1774  # of the length of two normal errors, in their standard deviations
 
