@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -36,12 +37,13 @@ from dvlt_ros.mapping.data.frames import Reconstruction
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor, choose_device
 from dvlt_ros.mapping.inference.refining import RefinementConfig
 from dvlt_ros.mapping.keyframes.config import KeyframeConfig
-from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopsConfig
+from dvlt_ros.mapping.loops.config import LoopDetectorConfig, LoopMode, LoopsConfig
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.mapping.sensors.suite import Sensors
 from dvlt_ros.mapping.submaps.config import RegistrationConfig
 from dvlt_ros.model import Dvlt
+from dvlt_ros.offline.frame_log import FrameLog
 
 SECTIONS = 5  # of the path, of which the last one's scale is compared with the first one's
 PARTS = 10  # of the path, whose scales are told
@@ -74,22 +76,26 @@ def by_mapper(recording: Recording, predictor: DvltPredictor, config: MapperConf
     start_s = time.perf_counter()
     updates = [update for frame in recording.frames() if (update := mapper.add(frame)) is not None]
     updates += mapper.finish()
-    found = [frame for update in updates if update.is_placed for frame in update.frames]
-    seconds = time.perf_counter() - start_s
-    counts = Counter(r.map_id for r in found)
-    kept = {index_of[r.stamp_ns]: r for r in found if r.map_id == counts.most_common(1)[0][0]}
-    depths = [_depths(r, recording.depths[index]) for index, r in kept.items()]
-    poses = {index: r.map_from_cam for index, r in kept.items()}
+    seconds, log, found = time.perf_counter() - start_s, FrameLog(), []
+    for update in updates:
+        log.apply(update)
+        if update.is_placed and update.window is not None:
+            number = update.window.submap_id
+            found += [(log.add(frame, number, is_placed=True), frame) for frame in update.frames]
+    counts = Counter(moved.map_id for moved, _ in found)
+    kept = {index_of[r.stamp_ns]: (m, r) for m, r in found if m.map_id == counts.most_common(1)[0][0]}
+    depths = [_depths(r, m.scale * r.depth, recording.depths[index]) for index, (m, r) in kept.items()]
+    poses = {index: moved.map_from_cam for index, (moved, _) in kept.items()}
     if odom is None:
         return Run("Déjà View", False, poses, depths, len(counts), seconds)
     problem = "" if poses else mapper.status.health["scale"].text
     return Run("Déjà View, odometry", True, poses, depths, len(counts), seconds, problem)
 
 
-def _depths(reconstruction: Reconstruction, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    truth = reconstruction.mapping.map_to_network(torch.from_numpy(true)).nan_to_num(0.0).numpy()
-    both = np.isfinite(reconstruction.depth) & (truth > 0)
-    return reconstruction.depth[both], truth[both]
+def _depths(frame: Reconstruction, depth: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth = frame.mapping.map_to_network(torch.from_numpy(true)).nan_to_num(0.0).numpy()
+    both = np.isfinite(depth) & (truth > 0)
+    return depth[both], truth[both]
 
 
 def by_odometry(recording: Recording, odom: np.ndarray) -> Run:
@@ -176,6 +182,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--refinement", choices=("off", "tracks", "auto"), default="auto", help="default: auto")
+    parser.add_argument("--loops", choices=get_args(LoopMode), default="auto", help="never: no keyframes are adjusted")
     parser.add_argument("--k-max", type=int, default=0, help="steps of the network's loop (default: the checkpoint's)")
     parser.add_argument("--max-registration-residual", type=float, default=RegistrationConfig().max_residual)
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
@@ -187,7 +194,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def runs(recording: Recording, args: argparse.Namespace, predictor: DvltPredictor) -> list[Run]:
     # Every frame counts: none is passed over for showing little new.
     registration = RegistrationConfig(max_residual=args.max_registration_residual)
-    loops = LoopsConfig(LoopDetectorConfig(mode="never"))
+    loops = LoopsConfig(LoopDetectorConfig(mode=args.loops))
     config = MapperConfig(keyframes=KeyframeConfig(min_change=0.0), registration=registration, loops=loops)
     config = replace(config, refinement=RefinementConfig(mode=args.refinement), budget=BudgetConfig(k_max=args.k_max))
     found = [by_mapper(recording, predictor, config, None)]

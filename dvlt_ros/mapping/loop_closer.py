@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,6 +26,10 @@ from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
 from .pose_graph.submap_graph import SubmapGraph
 from .submaps.submap import StoredSubmap
+
+LEAST_MOVE = 0.01  # of the depth, that the whole map is moved for between two windows
+ADJUST_EVERY = 5  # keyframes, at least, from one adjustment to the next
+USUAL_MS_PER_PAIR = 0.5  # of keyframes that are adjusted together, before it is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +87,7 @@ class LoopStatus:
     refused: int = 0  # joint windows that show two places, and loops that contradict the rest of the graph
     residual: float | None = None  # of the last loop that was closed
     refusal: str = ""  # why the last one was refused
+    adjusted: int = 0  # times that keyframes were adjusted together
 
 
 class LoopCloser:
@@ -99,6 +106,7 @@ class LoopCloser:
         self._map = placed
         self._parts = parts
         self._notify = notify
+        self._ms_per_pair = USUAL_MS_PER_PAIR
 
     def work(self, waited_ms: float = 0.0) -> Correction | None:
         """Checks at most one candidate, between two windows. ``waited_ms``: of the oldest frame for the next window."""
@@ -110,7 +118,7 @@ class LoopCloser:
             return None
         loop = self._front_end.check_loop(waited_ms, self._map.expected_scale)
         if loop is None:
-            return None
+            return self.adjust(LEAST_MOVE, self._front_end.time_apart_ms(waited_ms)) if self._is_due else None
         if isinstance(loop, LoopClosure):
             loop = replace(loop, is_expected=is_expected(loop, detector))
         found = loop if isinstance(loop, UnverifiedLoop) else self._map.close(loop)
@@ -121,6 +129,26 @@ class LoopCloser:
         detector.closed(loop)
         self.status = replace(self.status, closed=self.status.closed + 1, residual=loop.residual)
         self._notify(f"a loop is closed, residual {loop.residual:.3f}: {_movement(found)}")
+        return found
+
+    @property
+    def _is_due(self) -> bool:
+        graph = self._parts.graph
+        return graph is not None and graph.num_unadjusted >= ADJUST_EVERY
+
+    def adjust(self, least: float = 0.0, limit_ms: float = math.inf) -> Correction | None:
+        """Adjusts the latest keyframes together, if that is likely to take no longer than so many milliseconds.
+
+        None: nothing moves by ``least`` of its depth; the next correction has it, too.
+        """
+        graph = self._parts.graph
+        if graph is None or not graph.num_unadjusted or graph.num_keyframes**2 * self._ms_per_pair > limit_ms:
+            return None
+        start_s = time.perf_counter()
+        found = self._map.adjust(least)
+        self._ms_per_pair = 1e3 * (time.perf_counter() - start_s) / max(graph.num_keyframes, 1) ** 2
+        if found is not None:
+            self.status = replace(self.status, adjusted=self.status.adjusted + 1)
         return found
 
     def _locate(self, localizer: Localizer, waited_ms: float) -> None:
@@ -182,6 +210,7 @@ class LoopCloser:
             "loops_refused": str(self.status.refused),
             "loop_residual": "unknown" if residual is None else f"{residual:.4f}",
             "loop_refusal": self.status.refusal or "none",
+            "keyframe_adjustments": str(self.status.adjusted),
             "relocalized": self._relocalized(None if latest is None else latest.map_id),
         }
 

@@ -111,6 +111,9 @@ class Mapper(KeptMaps):
         self._opened += self._front_end.open_last()
         while (update := self._next(flush=True)) is not None:
             yield update
+        if (correction := self._closer.adjust()) is not None:
+            self._corrections += (correction,)
+            self._refresh()
         if self._corrections:
             update = MapUpdate(None, None, is_metric=False, is_placed=True, corrections=self._take_corrections())
             self.integrate(update)

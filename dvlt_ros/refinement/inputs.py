@@ -56,4 +56,6 @@ def observed(tracks: Tracks, network: NetworkAnswer, intrinsics: np.ndarray, mos
     depth = sampled(network.depth, pixels, network.scale, network.offset)
     seen = np.where(mask[..., None], normalised(pixels, intrinsics), 0.0)
     focal = median(intrinsics[:, [0, 1], [0, 1]])
-    return Observations(pixels, mask, seen, np.where(mask, depth, np.nan), focal, tracks.deviation_px)
+    return Observations(
+        pixels, mask, seen, np.where(mask, depth, np.nan), focal, tracks.deviation_px, tracks.numbers[chosen]
+    )

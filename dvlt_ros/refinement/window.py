@@ -97,6 +97,7 @@ class Landmarks:
     points: np.ndarray  # (N, 3) in the camera's frame
     deviation: np.ndarray  # (N,) of the logarithm of their depth
     moving: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # (M, 2) pixels of tracks that no point holds
+    tracks: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))  # (N,) numbers; -1: not followed
 
     def scaled(self, factor: float) -> Landmarks:
         """The same points in another unit."""

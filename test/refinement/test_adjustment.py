@@ -140,7 +140,7 @@ def test_chosen_tracks_keep_what_is_known_of_them():
     depth, known = rng.uniform(1, 5, (6, 3)), rng.uniform(1, 5, (6, 3))
     known[2:] = np.nan
     sights = Observations(
-        np.zeros((6, 3, 2)), np.ones((6, 3), bool), np.zeros((6, 3, 2)), depth, 500.0, 0.5,
+        np.zeros((6, 3, 2)), np.ones((6, 3), bool), np.zeros((6, 3, 2)), depth, 500.0, 0.5, np.arange(6),
         known_depth=KnownDepth(known, np.full((6, 3), 0.1)),
     )  # fmt: skip
     chosen = np.array([1, 3, 5])

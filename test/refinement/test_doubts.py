@@ -23,7 +23,7 @@ POSES[:, 0, 3] = -0.1 * np.arange(FRAMES)
 def estimate(fitting=1.0, cost=10.0, poses=POSES):
     errors = np.where(np.arange(TRACKS)[:, None] < fitting * TRACKS, 0.1, 9.0) * np.ones((TRACKS, FRAMES))
     empty = np.zeros((TRACKS, FRAMES, 2))
-    sights = Observations(empty, errors > 0, empty, np.ones_like(errors), focal=300.0, deviation_px=0.5)
+    sights = Observations(empty, errors > 0, empty, np.ones_like(errors), 300.0, 0.5, np.arange(TRACKS))
     solution = Solution(poses, np.zeros((TRACKS, 3)))
     return Estimate("frames 0 and 1", tuple(range(FRAMES)), sights, solution, errors, cost, 0.5)
 

@@ -119,22 +119,32 @@ class BudgetController:
         margin_ms = math.hypot(*(part.margin_ms(quantile) for part in after))
         return self._limits.budget_ms - waited_ms - sum(part.median_ms for part in after) - margin_ms
 
-    def plan_apart(
-        self, num_views: int, waited_ms: float, refining_ms: Callable[[int], float] = lambda _: 0.0
-    ) -> ApartPlan | None:
-        """K of an extra window (a loop's), so that a full window with k_min after it still keeps the budget.
+    def time_apart_ms(self, waited_ms: float) -> float:
+        """How long other work may take, so that a full window with k_min after it still keeps the budget.
 
-        None: there is no such K, or too few windows were measured. ``waited_ms``: of the oldest new frame;
-        ``refining_ms`` tells by the views what its refinement usually takes, which is worth more than steps.
+        0: too few windows were measured. ``waited_ms``: of the oldest new frame.
         """
         limits, level = self._limits, self.level
         if not limits.budget_ms:
-            return ApartPlan(limits.k_max, math.inf)
+            return math.inf
         if self._model.num_windows < LEARNING:
-            return None
+            return 0.0
         full = Queue(level.window_size, level.window_size - self._overlap(level), waited_ms)
-        following = self._time(full, level, limits.k_min)
-        limit_ms = limits.budget_ms - self._percentile_ms(waited_ms, following)
+        return limits.budget_ms - self._percentile_ms(waited_ms, self._time(full, level, limits.k_min))
+
+    def plan_apart(
+        self, num_views: int, waited_ms: float, refining_ms: Callable[[int], float] = lambda _: 0.0
+    ) -> ApartPlan | None:
+        """K of an extra window (a loop's) in the `time_apart_ms`; None: there is no such K.
+
+        ``waited_ms``: of the oldest new frame;
+        ``refining_ms`` tells by the views what its refinement usually takes, which is worth more than steps.
+        """
+        limits, level, limit_ms = self._limits, self.level, self.time_apart_ms(waited_ms)
+        if math.isinf(limit_ms):
+            return ApartPlan(limits.k_max, limit_ms)
+        if limit_ms <= 0:
+            return None
         for beside_ms in (refining_ms(num_views), 0.0):
             for num_steps in range(limits.k_max, limits.k_min - 1, -1):
                 apart = self._model.predict(num_views, level.image_size, num_steps)

@@ -34,6 +34,7 @@ from ..sensors.gravity import Gravity
 from ..sensors.rig import Rig, RigReport
 from ..submaps.placement import reconstruct
 from ..submaps.submap import Submap
+from ..submaps.tracked_view import TrackedView, tracked_view
 from ..submaps.window_placer import WindowPlacer
 from .beside import BesideNetwork
 from .config import FrontEndConfig
@@ -261,7 +262,7 @@ class FrontEnd:
         self._budget.observe(len(window.views), plan.work, level.image_size, *times_ms)
         return WindowResult(
             reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
-            window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion,
+            window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion, self._newest(placed.new),
         )  # fmt: skip
 
     def _submap(self, anchors: Sequence[Anchor], prediction: WindowPrediction, image_size: int) -> Submap | None:
@@ -276,6 +277,15 @@ class FrontEnd:
         if submap is not None:
             self._submap_id = submap.number
         return submap
+
+    def _newest(self, anchors: Sequence[Anchor]) -> TrackedView | None:
+        if self._submap_id == NO_SUBMAP or not anchors:
+            return None
+        return tracked_view(anchors[-1], self._submap_id, self._placer.map_id)
+
+    def time_apart_ms(self, waited_ms: float) -> float:
+        """How long other work may take between two windows; ``waited_ms`` as of `check_loop`."""
+        return self._budget.time_apart_ms(waited_ms)
 
     def check_loop(
         self, waited_ms: float, expected_scale: Callable[[int, int], float | None] = lambda *_: None

@@ -1,4 +1,4 @@
-"""Detects loop closures: selects windows as submaps, and finds pairs of submaps that show the same place.
+"""Detects loop closures: selects windows as submaps and places, and finds pairs of places that are the same one.
 
     submap = detector.see(...)              # after every window: a new submap, or None
     loop = detector.check(num_steps, ...)   # verifies one pair of submaps in a joint window
@@ -10,6 +10,7 @@ the robot was carried) are checked after every window, because the robot is lost
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
@@ -76,6 +77,7 @@ class LoopDetector:
         self._stored: dict[int, StoredSubmap] = {}
         self._components: dict[int, int] = {}  # by submap; registrations and loops connect those of one component
         self._latest: Submap | None = None
+        self._latest_place: Submap | None = None
         self._latest_component = 0
         self._latest_stamp_ns: int | None = None
         self._chain = RegistrationChain()  # since the latest submap
@@ -83,7 +85,7 @@ class LoopDetector:
         self._has_seen = False  # a window since the latest check
         self._pairs: list[_Pair] = []  # candidates within one component, the most similar first
         self._joining: list[_Pair] = []  # candidates between two components
-        self._closed = -self.config.rest  # newer submap of the latest accepted loop
+        self._closed: int | None = None  # newer submap of the latest accepted loop
         self._saved_formats: frozenset[tuple[int, ...]] = frozenset()
         self._saved: tuple[StoredSubmap, ...] = ()
         self._is_frozen = False  # the saved submaps stay, and no others are recognized
@@ -152,14 +154,17 @@ class LoopDetector:
     def expect(self, hint: PoseHint) -> None:
         """From now on saved places near a pose are checked first; also with what the camera sees just now."""
         self.hint = hint
-        if self._latest is not None and self._latest.number in self._stored:
-            self._wait(self._hinted(self._latest.number))
+        if self._latest_place is not None and self._latest_place.number in self._stored:
+            self._wait(self._hinted(self._latest_place.number))
             self._has_seen = True
 
     def see(
         self, anchors: Sequence[Anchor], map_id: int, image_size: int, motion: MotionDeviation | None = None
     ) -> Submap | None:
         """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None.
+
+        A window far enough from the last place is a place. A refined one is a submap in any case, because keyframes
+        that are adjusted together move each on its own; but with odometry, which the path follows.
 
         ``motion``: of the newest view since the window before; None: the window is not refined.
         """
@@ -170,7 +175,10 @@ class LoopDetector:
             return None
         reference = last_frame_sets(anchors, 1)[0]
         depth = reference.median_depth
-        if depth is None or not self._has_moved(reference, map_id, depth):
+        if depth is None:
+            return None
+        is_place = self._has_moved(reference, map_id, depth)
+        if not (is_place or (motion is not None and self._look_up is None)):
             return None
         is_joined = self._latest is not None and self._latest.map_id == map_id
         if self._is_frozen and not is_joined:
@@ -178,13 +186,15 @@ class LoopDetector:
         frame, map_from_cam = reference.view.frame, reference.view.turn.restored_poses(reference.map_from_cam)
         known = frozenset(self._stored)
         self._latest_component = self._latest_component if is_joined else self._number
-        self._remember(reference, anchors, image_size)
+        if is_place:
+            self._remember(reference, anchors, image_size)
         submap = Submap(
             self._number, map_id, frame.stamp_ns, frame.frame_id, map_from_cam, depth,
             self._chain.length if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
-            self._chain.motions if is_joined else (),
+            self._chain.motions if is_joined else (), is_place,
         )  # fmt: skip
         self._latest = submap
+        self._latest_place = submap if is_place else self._latest_place
         self._chain = RegistrationChain()
         self._number += 1
         return submap
@@ -219,7 +229,7 @@ class LoopDetector:
 
     def closed(self, loop: LoopClosure) -> None:
         """The loop was accepted: its components are one now, and loops beside it add little."""
-        self._closed = max(self._closed, loop.second)
+        self._closed = loop.second if self._closed is None else max(self._closed, loop.second)
         self.hint = None if loop.is_expected else self.hint
         gone, stays = self._components[loop.second], self._components[loop.first]
         self._components = {number: stays if c == gone else c for number, c in self._components.items()}
@@ -230,7 +240,7 @@ class LoopDetector:
         self._wait(pair for pair in pairs if {pair.first, pair.second} <= self._stored.keys())
 
     def _has_moved(self, reference: Anchor, map_id: int, depth: float) -> bool:
-        latest = self._latest
+        latest = self._latest_place
         if latest is None or latest.map_id != map_id:
             return True
         moved = np.linalg.inv(latest.map_from_cam) @ reference.view.turn.restored_poses(reference.map_from_cam)
@@ -284,11 +294,15 @@ class LoopDetector:
                 continue
             if self._components[pair.first] != self._components[pair.second]:
                 self._joining.append(pair)
-            elif pair.second - self._closed >= self.config.rest:
+            elif self._num_places(self._closed, pair.second) >= self.config.rest:
                 self._pairs.append(pair)
         for waiting in (self._pairs, self._joining):
             waiting.sort(key=lambda pair: -pair.similarity)
             del waiting[MAX_PAIRS:]
+
+    def _num_places(self, before: int | None, last: int) -> float:
+        """Places after one submap up to another; without the first, there was no loop, and they are enough."""
+        return math.inf if before is None else sum(before < number <= last for number in self._stored)
 
     def _compare_formats(self, stored: StoredSubmap) -> None:
         self.saved_problem = ""

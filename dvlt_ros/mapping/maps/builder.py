@@ -79,7 +79,7 @@ class MapBuilder:
             return
         if update.map_from_visual is not None:
             self.place_waiting(update.map_from_visual, update.window.map_id)
-        if update.submap is not None:
+        if update.submap is not None and update.submap.is_place:
             self.add_submap(update.submap, update.window.map_id, update.map_from_submap)
         for frame in update.frames:
             self.add(frame, update.is_placed, update.window.submap_id)

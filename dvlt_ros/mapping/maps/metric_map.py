@@ -19,6 +19,7 @@ import numpy as np
 
 from ...alignment import Sim3
 from ...health import Health
+from ..data.corrections import Correction
 from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
 from ..pose_graph.submap_graph import SubmapGraph, similarity_between
@@ -262,6 +263,10 @@ class MetricMap(PlacedMap):
         if self.localizer is None or np.linalg.norm(seen[:3, 3] - map_from_cam[:3, 3]) > MAX_AWAY_M:
             self._odom.move(seen @ inverse(map_from_cam))
 
+    def adjust(self, least: float) -> Correction | None:
+        """Not with odometry, which the path follows."""
+        return None if self.has_odometry else super().adjust(least)
+
     def _hold_submap(self, window: WindowResult, cameras: Sequence[CameraInOdom | None]) -> None:
         if self._graph is not None and window.submap is not None and self.localizer is None:
             self._graph.hold(window.submap, cameras[window.submap.index_in(window.reconstructions)])
@@ -280,6 +285,8 @@ class MetricMap(PlacedMap):
         assert self._map_from_visual is not None
         if self.localizer is not None:
             return None if window.submap is None else self._map_from_visual
+        if self._graph is not None:
+            self._graph.see(window.newest)
         unit = self.status.metres_per_unit if self._odometry is None else None
         if self._graph is not None and is_new:
             self._graph.place_waiting(self._map_from_visual, self.map_id, window.map_id, unit)

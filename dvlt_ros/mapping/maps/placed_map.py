@@ -103,11 +103,24 @@ class PlacedMap(ABC):
         if not self.is_placed:
             return RejectedLoop(loop, "the camera's pose in the map is not known, so it cannot be corrected")
         found = self._graph.close(loop)
-        if isinstance(found, RejectedLoop):
-            return found
-        if (latest := self._graph.latest(found, self._visual_id)) is not None:
+        return found if isinstance(found, RejectedLoop) else self._followed(found)
+
+    def adjust(self, least: float) -> Correction | None:
+        """Between two windows: the latest keyframes are adjusted together, and the map moves at once.
+
+        None: nothing moves by ``least`` of its depth, because no tracks tell how, or because odometry does.
+        """
+        if self._graph is None or not self.is_placed:
+            return None
+        found = self._graph.adjust(least)
+        return None if found is None else self._followed(found)
+
+    def _followed(self, correction: Correction) -> Correction:
+        """The correction, after the camera has moved with its submap."""
+        assert self._graph is not None
+        if (latest := self._graph.latest(correction, self._visual_id)) is not None:
             self._move(*latest)
-        return found
+        return correction
 
     def _move(self, map_from_visual: Sim3, map_id: int) -> None:
         """After a loop closure has moved the camera's submap."""

@@ -12,8 +12,8 @@ form a component. Float64, one thread, no random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -172,6 +172,14 @@ class PoseGraph:
             self._join(before, after, scaled(metric, self._nodes[before].scale()))
         covariance = odometry_covariance(self.config, before_from_after)
         self._edges["odometry", after] = Edge("odometry", before, after, relative, covariance)
+
+    def remeasure(self, changes: Mapping[int, Sim3]) -> None:
+        """Registrations between submaps that both have a change, new_from_old in the map, become what it makes them."""
+        moved = {submap: from_sim3(change) * self._nodes[submap] for submap, change in changes.items()}
+        for edge in self._of_kind("registration"):
+            if edge.before in moved and edge.after in moved:
+                relative = moved[edge.before].between(moved[edge.after])
+                self._edges["registration", edge.after] = replace(edge, relative=relative)
 
     def loop_edge(self, loop: LoopClosure) -> Edge:
         """The edge of a loop closure, for `solve`; the graph does not keep it."""

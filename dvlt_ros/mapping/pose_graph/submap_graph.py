@@ -6,6 +6,7 @@ nothing until a loop is closed. A submap that the graph has merged is still know
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ import numpy as np
 
 from ...alignment import IDENTITY, Sim3
 from ...errors import AlignmentError
+from ...refinement.keyframes import adjusted_together, latest_run
 from ..data.corrections import Correction, stacked
 from ..scale.estimator import rescale_about
 from ..sensors.odometry import CameraInOdom, inverse
 from ..submaps.submap import Submap
+from ..submaps.tracked_view import TrackedView
 from .config import LoopClosure, PoseGraphConfig, RejectedLoop
 from .graph import PoseGraph
 from .hypotheses import LoopHypotheses
@@ -25,6 +28,7 @@ from .merging import shrink
 
 CONFIG = PoseGraphConfig(max_submaps=250, max_loops=60)  # a larger graph takes longer, and windows wait for it
 MAX_WAITING = 100  # submaps whose pose in the map is not known yet
+MAX_KEYFRAMES = 40  # that are adjusted together; their time grows with the square
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,8 @@ class SubmapGraph:
         self._merged: dict[int, tuple[int, Sim3]] = {}  # a submap of the graph, and its frame from the merged one's
         self._unrecognizable: set[int] = set()  # submaps of the graph whose images are no longer stored
         self._waiting: deque[tuple[Submap, CameraInOdom | None]] = deque(maxlen=MAX_WAITING)
+        self._keyframes: deque[TrackedView] = deque(maxlen=MAX_KEYFRAMES)
+        self._num_unadjusted = 0
         self._latest: int | None = None
         self._latest_odom: tuple[int, CameraInOdom] | None = None
         self.saved_id: int | None = None  # of the saved map; None: there is none
@@ -117,10 +123,79 @@ class SubmapGraph:
         else:
             self._graph.begin_component(submap.number, map_from_visual, submap.map_from_cam, submap.depth)
         self._published[submap.number] = _Published(map_id, submap.map_id, map_from_visual, unit)
+        if not submap.is_place:
+            self._unrecognizable.add(submap.number)
         self._latest = submap.number
         self._add_odometry(submap.number, map_id, camera)
         self._forget(submap.forgotten)
         self._shrink()
+
+    def see(self, view: TrackedView | None) -> None:
+        """Keeps the newest view of a window, whose submap may not be added yet."""
+        if view is not None:
+            self._keyframes.append(view)
+            self._num_unadjusted += 1
+
+    @property
+    def num_keyframes(self) -> int:
+        """That `adjust` would look at."""
+        return len(self._keyframes)
+
+    @property
+    def num_unadjusted(self) -> int:
+        """Keyframes since the latest `adjust`."""
+        return self._num_unadjusted
+
+    def adjust(self, least: float = 0.0) -> Correction | None:
+        """Adjusts the latest keyframes by the tracks that go through them, and corrects their submaps.
+
+        None: fewer than two submaps share enough tracks, those agree with no poses, or nothing moves by ``least`` of
+        its depth, or changes its unit by as much; then the next correction has it, too.
+        """
+        self._num_unadjusted = 0
+        views = self._chain()
+        if len({view.submap for view in views}) < 2:
+            return None
+        submaps = [self._graph.map_from_submap(view.submap) for view in views]
+        before = np.stack([s.apply_to_poses(v.visual_from_cam) for s, v in zip(submaps, views, strict=True)])
+        units = np.array([submap.scale.item() for submap in submaps])
+        found = adjusted_together([view.keyframe for view in views], before, units)
+        if found is None:
+            return None
+        changes: dict[int, Sim3] = {}
+        for view, old, new, factor in zip(views, before, found[0], found[1] / units, strict=True):
+            changes.setdefault(
+                view.submap, similarity_between(new, old, factor)
+            )  # of its first keyframe, its reference
+        state = self._graph.state()
+        self._graph.remeasure(changes)
+        try:
+            self._loops.optimize()
+        except AlignmentError:
+            self._graph.restore(state)
+            return None
+        return None if self._largest_move(views) < least else self._correction(views[-1].submap)
+
+    def _largest_move(self, views: Sequence[TrackedView]) -> float:
+        """Since their submaps were published, of the depth; or of the unit's logarithm."""
+        moves = []
+        for view in views:
+            old, new = self._published[view.submap].map_from_visual, self._graph.map_from_submap(view.submap)
+            shift = np.linalg.norm(new.apply(view.visual_from_cam[:3, 3]) - old.apply(view.visual_from_cam[:3, 3]))
+            depth = new.scale.item() * np.median(view.keyframe.depth)
+            moves += [float(shift / depth), abs(math.log(new.scale.item() / old.scale.item()))]
+        return max(moves)
+
+    def _chain(self) -> list[TrackedView]:
+        """The latest keyframes of one visual map, neighbours of which share tracks."""
+        views = list(self._keyframes)
+        known = 0
+        for view in reversed(views):
+            if view.submap not in self._graph or view.visual_id != views[-1].visual_id:
+                break
+            known += 1
+        views = views[len(views) - known :]
+        return views[len(views) - latest_run([view.keyframe for view in views]) :]
 
     def expected_scale(self, first: int, second: int) -> float | None:
         """The first submap's units per unit of the second one; None: unknown."""

@@ -35,6 +35,7 @@ class Submap:
     num_registrations: int  # since the submap before; 0: no registration connects it to one
     forgotten: tuple[int, ...] = ()  # older submaps that are no longer stored
     motions: tuple[MotionDeviation, ...] = ()  # of those windows since the submap before that were refined
+    is_place: bool = True  # its views are stored, so that it can be recognized
 
     def index_in(self, reconstructions: Sequence[Reconstruction]) -> int:
         """Index of the reference view, which is one of the window's new views."""

@@ -63,10 +63,10 @@ def landmarks(found: Estimate) -> tuple[Landmarks, ...]:
     known = (found.fits.sum(axis=1) >= 2) & (found.depth_deviation < LARGEST_DEVIATION)
     chosen = found.fits & known[:, None] & (found.depths > 0)
     moving = found.sights.mask & found.moves[:, None]
-    pixels, pose = found.sights.pixels, found.solution.cam_from_window
+    pixels, numbers, pose = found.sights.pixels, found.sights.numbers, found.solution.cam_from_window
     points = found.solution.points @ pose[:, :3, :3].transpose(0, 2, 1) + pose[:, None, :3, 3]  # (S, P, 3)
     return tuple(
-        Landmarks(pixels[own, s], points[s, own], found.depth_deviation[own], pixels[moving[:, s], s])
+        Landmarks(pixels[own, s], points[s, own], found.depth_deviation[own], pixels[moving[:, s], s], numbers[own])
         for s, own in enumerate(chosen.T)
     )
 

@@ -34,12 +34,13 @@ class Observations:
     depth: np.ndarray  # (P, S) the network's; NaN where it has none
     focal: float  # pixels of the images
     deviation_px: float  # standard deviation of a sight in each direction
+    numbers: np.ndarray  # (P,) int, as of `Tracks`
     known: tuple[KnownPose, ...] = ()  # in the network's unit
     known_depth: KnownDepth | None = None
 
     def select(self, tracks: np.ndarray) -> Observations:
         """Some tracks, by index or (P,) bool."""
-        parts = {name: getattr(self, name)[tracks] for name in ("pixels", "mask", "seen", "depth")}
+        parts = {name: getattr(self, name)[tracks] for name in ("pixels", "mask", "seen", "depth", "numbers")}
         known = self.known_depth
         if known is not None:
             known = KnownDepth(known.depth[tracks], known.deviation[tracks])

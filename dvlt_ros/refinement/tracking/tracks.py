@@ -59,7 +59,7 @@ class TrackStore:
         self._features = {number: found for number, found in self._features.items() if number in inside}
         sights = [self._sights[frame.number] for frame in frames]
         textured = sum(len(found.tracks) >= MIN_CORNERS for found in sights) >= 2
-        deviation_px = max(FLOW_DEVIATION * frames[0].image.shape[1], LEAST_FLOW_PX)
+        deviation_px = sight_deviation_px(frames[0].image.shape[1])
         return Tracks(*joined(sights), self._are_far_apart(frames, sights), textured, deviation_px)
 
     def num_to_follow(self, frames: Sequence[WindowFrame]) -> int:
@@ -97,6 +97,11 @@ class TrackStore:
             if shared < max(MIN_CONTINUED, MIN_CONTINUED_SHARE * len(before.tracks)):
                 return True
         return False
+
+
+def sight_deviation_px(width: int) -> float:
+    """Standard deviation of a followed point's sight in an image so wide, in each direction."""
+    return max(FLOW_DEVIATION * width, LEAST_FLOW_PX)
 
 
 def normalised(pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:

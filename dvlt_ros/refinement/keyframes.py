@@ -1,0 +1,87 @@
+"""Keyframes of many windows adjusted together, by the tracks that go through them.
+
+A window hands its unit of length on through the few frames that it shares with the next, so that the unit drifts. Many
+tracks are seen far longer than a window: one keyframe of each window, adjusted together, holds the unit over all of
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .adjusting.adjustment import adjust
+from .adjusting.problem import Solution
+from .adjusting.rotations import inverse
+from .arrays import found_in, median
+from .tracking.observations import OUTLIER, Observations
+
+MIN_SHARED = 15  # tracks that neighbours share
+ROUNDS, ENOUGH = 25, 1e-5
+MIN_FITTING = 0.6  # share of the sights
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """What one frame sees of the points that its window's tracks tell."""
+
+    tracks: np.ndarray  # (N,) int, ascending numbers
+    seen: np.ndarray  # (N, 2), x / z and y / z
+    depth: np.ndarray  # (N,) of the points, in a unit of its own
+    deviation: float  # standard deviation of a sight, in the same coordinates as ``seen``
+
+    def __post_init__(self) -> None:
+        if not len(self.tracks) == len(self.seen) == len(self.depth) or np.any(np.diff(self.tracks) <= 0):
+            raise InputError("a keyframe has one sight and one depth of each track, and tracks in ascending order")
+
+    def num_shared(self, other: Keyframe) -> int:
+        """Tracks that both see."""
+        return len(found_in(self.tracks, other.tracks)[0])
+
+
+def latest_run(keyframes: Sequence[Keyframe]) -> int:
+    """How many of the last keyframes are a chain whose neighbours share enough tracks."""
+    count = min(len(keyframes), 1)
+    while count < len(keyframes) and keyframes[-count - 1].num_shared(keyframes[-count]) >= MIN_SHARED:
+        count += 1
+    return count
+
+
+def adjusted_together(
+    keyframes: Sequence[Keyframe], world_from_cam: np.ndarray, unit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Poses (S, 4, 4) and units (S,) that the tracks tell; None: they do not agree with any.
+
+    Args:
+        keyframes: at least two, neighbours of which share tracks.
+        world_from_cam: (S, 4, 4), where they lie before.
+        unit: (S,) of each keyframe's depth, in the world's unit.
+    """
+    sights = joint_sights(keyframes, unit)
+    begin = inverse(world_from_cam)
+    reference = int(sights.mask.sum(axis=0).argmax())
+    solution = adjust(sights.problem(reference), Solution(begin, sights.triangulated(begin)), ROUNDS, ENOUGH)
+    fits = sights.errors_px(solution) < OUTLIER * sights.deviation_px
+    pose = solution.cam_from_window
+    depth = (pose[:, 2, :3] @ solution.points.T + pose[:, 2, 3:]).T
+    told = fits & (depth > 0)
+    if fits.sum() < MIN_FITTING * sights.mask.sum() or told.sum(axis=0).min() < MIN_SHARED:
+        return None
+    change = [median(depth[own, s] / sights.depth[own, s]) for s, own in enumerate(told.T)]
+    return inverse(pose), unit * np.array(change)
+
+
+def joint_sights(keyframes: Sequence[Keyframe], unit: np.ndarray) -> Observations:
+    """The tracks that at least two keyframes see."""
+    numbers, counts = np.unique(np.concatenate([keyframe.tracks for keyframe in keyframes]), return_counts=True)
+    numbers = numbers[counts >= 2]
+    shape = len(numbers), len(keyframes)
+    seen, mask, depth = np.zeros((*shape, 2)), np.zeros(shape, dtype=bool), np.full(shape, np.nan)
+    for s, keyframe in enumerate(keyframes):
+        here, rows = found_in(keyframe.tracks, numbers)
+        seen[rows, s], mask[rows, s], depth[rows, s] = keyframe.seen[here], True, unit[s] * keyframe.depth[here]
+    deviation = median(np.array([keyframe.deviation for keyframe in keyframes]))
+    return Observations(seen, mask, seen, depth, 1.0, deviation, numbers)

@@ -1,0 +1,91 @@
+"""Keyframes of all windows are adjusted together, and the map that was published before follows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from configs import mapper_config
+from textured_room import INTRINSICS, MAP_SCALE, MAP_SIZE, SIZE, frames, network, pose_errors, walk
+
+from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.inference.prediction import WindowPrediction
+from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.sensors.odometry import CameraInOdom
+from dvlt_ros.mapping.sensors.suite import Sensors
+from dvlt_ros.model import PixelMapping
+from dvlt_ros.offline.frame_log import FrameLog
+
+pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
+
+POSES = walk(44, step=0.05, turn=0.01)
+MAPPING = PixelMapping(SIZE, MAP_SIZE, MAP_SCALE, (0.0, 0.0))
+OPTIONS = {
+    "keyframes_min_change": 0.0, "confidence_cut_share": 0.0, "registration_max_residual": 1.0, "window_size": 5,
+    "window_overlap": 2, "refinement_mode": "tracks",
+}  # fmt: skip
+
+
+class BentDepth:
+    """Its depth grows to one side by a tenth, so that the unit of what is new differs from that of what is known."""
+
+    device, min_steps, max_steps, has_fixed_steps, image_size = torch.device("cpu"), 2, 4, False, 84
+    cut_share, checkpoint = 0.1, "abc"
+
+    def reset(self):
+        pass
+
+    def predict(self, views, num_steps, image_size, decoded):
+        answer = network(POSES[[view.frame.stamp_ns - 1 for view in views]], turn=0.02, shift=0.03, bend=0.2)
+        some = np.asarray(decoded)
+        return WindowPrediction(
+            answer.depth[some], answer.confidence[some], answer.window_from_cam[some], answer.intrinsics[some], MAPPING
+        )
+
+    def predict_apart(self, views, num_steps, image_size):
+        return self.predict(views, num_steps, image_size, range(len(views)))
+
+    def describe(self, view, image_size):
+        return np.zeros((8, 4), np.float32)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [Picture(shown.image, INTRINSICS) for shown in frames(POSES)]
+
+
+def mapped(images, sensors=None, **options):
+    mapper = Mapper(mapper_config(**OPTIONS | options), BentDepth(), sensors)
+    log, updates = FrameLog(), []
+    for i, picture in enumerate(images):
+        updates.append(mapper.add(Frame(i + 1, "cam", i, lambda p=picture: p)))
+    for update in [update for update in (*updates, *mapper.finish()) if update is not None]:
+        log.apply(update)
+        for frame in update.frames:
+            log.add(frame, update.window.submap_id, update.is_placed)
+    return mapper, log.frames
+
+
+def test_earlier_frames_follow(images):
+    """These images leave nothing to gain: how drift is taken back is shown where the pose graph is tested."""
+    _, alone = mapped(images, loops_mode="never")
+    mapper, together = mapped(images, loops_mode="always")
+    assert int(mapper.status.values["keyframe_adjustments"]) >= 1
+    assert any(frame.has_moved for frame in together)
+    assert {frame.map_id for frame in together} == {0}
+    path = np.stack([frame.map_from_cam for frame in together])
+    np.testing.assert_allclose(mapper.snapshot().path.poses, path, atol=1e-6)
+    before, after = (pose_errors(np.stack([f.map_from_cam for f in found]), POSES)[1] for found in (alone, together))
+    assert after < 0.02
+    assert after < 1.5 * before
+
+
+def test_with_odometry_the_path_follows_the_odometry(images):
+    odometry = Sensors(odometry=lambda stamp_ns, _: CameraInOdom(POSES[stamp_ns - 1], 0))
+    mapper, _ = mapped(images, odometry, loops_mode="always")
+    assert mapper.status.values["keyframe_adjustments"] == "0"
+
+
+def test_without_known_intrinsics_each_window_has_its_own_and_nothing_is_adjusted(images):
+    mapper, _ = mapped([Picture(shown.image, None) for shown in images[:12]], loops_mode="always")
+    assert mapper.status.values["keyframe_adjustments"] == "0"
