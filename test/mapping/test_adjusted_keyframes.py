@@ -74,16 +74,24 @@ def test_earlier_frames_follow(images):
     assert any(frame.has_moved for frame in together)
     assert {frame.map_id for frame in together} == {0}
     path = np.stack([frame.map_from_cam for frame in together])
-    np.testing.assert_allclose(mapper.snapshot().path.poses, path, atol=1e-6)
+    np.testing.assert_allclose(mapper.snapshot().map_from_cam, path, atol=1e-6)
     before, after = (pose_errors(np.stack([f.map_from_cam for f in found]), POSES)[1] for found in (alone, together))
     assert after < 0.02
     assert after < 1.5 * before
 
 
-def test_with_odometry_the_path_follows_the_odometry(images):
+def test_with_odometry_its_frame_moves_in_small_steps_and_lengths_are_metres(images):
     odometry = Sensors(odometry=lambda stamp_ns, _: CameraInOdom(POSES[stamp_ns - 1], 0))
-    mapper, _ = mapped(images, odometry, loops_mode="always")
-    assert mapper.status.values["keyframe_adjustments"] == "0"
+    mapper, found = mapped(images, odometry, loops_mode="always")
+    assert mapper.status.values["scale_state"] == "locked"
+    assert int(mapper.status.values["keyframe_adjustments"]) >= 1
+    path = np.stack([frame.map_from_cam[:3, 3] for frame in found])
+    assert (
+        np.linalg.norm(np.diff(path, axis=0), axis=1).max()
+        < 2 * np.linalg.norm(np.diff(POSES, axis=0), axis=(1, 2)).max()
+    )
+    length, true = (np.linalg.norm(p[-1] - p[0]) for p in (path, POSES[:, :3, 3]))
+    assert length == pytest.approx(true, rel=0.02)
 
 
 def test_without_known_intrinsics_each_window_has_its_own_and_nothing_is_adjusted(images):

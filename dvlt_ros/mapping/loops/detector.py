@@ -164,7 +164,7 @@ class LoopDetector:
         """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None.
 
         A window far enough from the last place is a place. A refined one is a submap in any case, because keyframes
-        that are adjusted together move each on its own; but with odometry, which the path follows.
+        that are adjusted together move each on its own.
 
         ``motion``: of the newest view since the window before; None: the window is not refined.
         """
@@ -178,7 +178,7 @@ class LoopDetector:
         if depth is None:
             return None
         is_place = self._has_moved(reference, map_id, depth)
-        if not (is_place or (motion is not None and self._look_up is None)):
+        if not is_place and motion is None:
             return None
         is_joined = self._latest is not None and self._latest.map_id == map_id
         if self._is_frozen and not is_joined:

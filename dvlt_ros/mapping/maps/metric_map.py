@@ -19,7 +19,6 @@ import numpy as np
 
 from ...alignment import Sim3
 from ...health import Health
-from ..data.corrections import Correction
 from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
 from ..pose_graph.submap_graph import SubmapGraph, similarity_between
@@ -254,18 +253,15 @@ class MetricMap(PlacedMap):
         assert self._map_from_visual is not None
         return self._map_from_visual.apply_to_poses(visual_from_cam)
 
-    def _move(self, map_from_visual: Sim3, map_id: int) -> None:
+    def _move(self, map_from_visual: Sim3, map_id: int, at_once: bool = True) -> None:
         """``map_from_odom`` moves too, the frame odom does not; in a saved map small steps follow small corrections."""
         super()._move(map_from_visual, map_id)
+        at_once = at_once and self.localizer is None
         assert self._latest is not None
         visual_from_cam, map_from_cam = self._latest
         seen = self._seen(visual_from_cam)
-        if self.localizer is None or np.linalg.norm(seen[:3, 3] - map_from_cam[:3, 3]) > MAX_AWAY_M:
+        if at_once or np.linalg.norm(seen[:3, 3] - map_from_cam[:3, 3]) > MAX_AWAY_M:
             self._odom.move(seen @ inverse(map_from_cam))
-
-    def adjust(self, least: float) -> Correction | None:
-        """Not with odometry, which the path follows."""
-        return None if self.has_odometry else super().adjust(least)
 
     def _hold_submap(self, window: WindowResult, cameras: Sequence[CameraInOdom | None]) -> None:
         if self._graph is not None and window.submap is not None and self.localizer is None:

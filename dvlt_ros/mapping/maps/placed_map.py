@@ -108,20 +108,20 @@ class PlacedMap(ABC):
     def adjust(self, least: float) -> Correction | None:
         """Between two windows: the latest keyframes are adjusted together, and the map moves at once.
 
-        None: nothing moves by ``least`` of its depth, because no tracks tell how, or because odometry does.
+        None: nothing moves by ``least`` of its depth, or no tracks tell how.
         """
         if self._graph is None or not self.is_placed:
             return None
         found = self._graph.adjust(least)
-        return None if found is None else self._followed(found)
+        return None if found is None else self._followed(found, at_once=False)
 
-    def _followed(self, correction: Correction) -> Correction:
-        """The correction, after the camera has moved with its submap."""
+    def _followed(self, correction: Correction, at_once: bool = True) -> Correction:
+        """The correction, after the camera has moved with its submap; for ``at_once`` see `_move`."""
         assert self._graph is not None
         if (latest := self._graph.latest(correction, self._visual_id)) is not None:
-            self._move(*latest)
+            self._move(*latest, at_once)
         return correction
 
-    def _move(self, map_from_visual: Sim3, map_id: int) -> None:
-        """After a loop closure has moved the camera's submap."""
+    def _move(self, map_from_visual: Sim3, map_id: int, at_once: bool = True) -> None:
+        """After the camera's submap has moved; ``at_once``: what follows in small steps otherwise moves with it."""
         self._map_from_visual, self.map_id = map_from_visual, map_id
