@@ -118,7 +118,7 @@ class LoopCloser:
             return None
         loop = self._front_end.check_loop(waited_ms, self._map.expected_scale)
         if loop is None:
-            return self.adjust(LEAST_MOVE, self._front_end.time_apart_ms(waited_ms)) if self._is_due else None
+            return self.adjust(LEAST_MOVE, self._front_end.budget.time_apart_ms(waited_ms)) if self._is_due else None
         if isinstance(loop, LoopClosure):
             loop = replace(loop, is_expected=is_expected(loop, detector))
         found = loop if isinstance(loop, UnverifiedLoop) else self._map.close(loop)

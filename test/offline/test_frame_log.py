@@ -8,7 +8,7 @@ import torch
 from room import pose
 
 from dvlt_ros.alignment import Sim3
-from dvlt_ros.mapping.budget.controller import Plan
+from dvlt_ros.mapping.budget.plans import Plan
 from dvlt_ros.mapping.data.corrections import Correction, stacked
 from dvlt_ros.mapping.data.frames import Picture, Reconstruction, RegistrationReport
 from dvlt_ros.mapping.front_end.window_result import WindowResult

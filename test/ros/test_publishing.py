@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `
 from room import FRAME_NS, INTRINSICS, SIZE, picture, pose, room_depth
 
 from dvlt_ros.alignment import IDENTITY
-from dvlt_ros.mapping.budget.controller import Plan
+from dvlt_ros.mapping.budget.plans import Plan
 from dvlt_ros.mapping.data.corrections import Correction, stacked
 from dvlt_ros.mapping.data.counters import Counters
 from dvlt_ros.mapping.data.frames import Reconstruction, RegistrationReport

@@ -4,10 +4,11 @@ In: measured times of windows, and the frames that wait. Out: K of the next wind
 (window size and resolution) if K alone cannot keep the budget.
 """
 
-from .controller import BudgetController, Plan
+from .controller import BudgetController
 from .latency import LatencyModel, WindowTime
 from .limits import Limits
 from .overhead import Overhead
+from .plans import Plan
 from .quality_levels import QualityLevel, QualityLevels
 
 __all__ = [

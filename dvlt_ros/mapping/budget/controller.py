@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .latency import LEARNING, LatencyModel, WindowTime
-from .limits import Effort, Limits
+from .limits import Limits
 from .overhead import Overhead
+from .plans import ApartPlan, Plan, Queue
 from .quality_levels import QualityLevel, QualityLevels
 
 LOOKAHEAD = 3  # windows for which this K must keep the budget
@@ -32,43 +33,6 @@ HOPE = 0.1  # ... at which a window counts by this much
 PATIENCE = 8  # windows in a row with headroom before the level above is tried
 MAX_PATIENCE = 640
 PROBATION = 200  # windows; a level that fails within them was tried too early
-
-
-@dataclass(frozen=True)
-class Plan:
-    """K of a window, and the predicted latency of its oldest new frame from arrival to publication."""
-
-    num_steps: int
-    predicted_ms: float | None  # median; None before the first measurement
-    percentile_ms: float | None  # 99.5th
-    fits: bool  # whether the percentile is within the budget; True before the first measurement
-    references: int = 1  # views that are the reference in turn
-
-    @property
-    def work(self) -> int:
-        """Steps of one path that take as long."""
-        return Effort(self.num_steps, self.references).work
-
-    def taking(self, num_steps: int | None) -> Plan:
-        """The same, where the loop took fewer steps than planned; None: it took them all."""
-        return self if num_steps is None else replace(self, num_steps=num_steps)
-
-
-@dataclass(frozen=True)
-class Queue:
-    """The frames with which a window starts."""
-
-    num_views: int
-    num_new: int
-    waited_ms: float  # of the oldest new frame
-
-
-@dataclass(frozen=True)
-class ApartPlan:
-    """Of a window beside the stream."""
-
-    num_steps: int
-    limit_ms: float  # of all of it; inf without a budget
 
 
 class BudgetController:

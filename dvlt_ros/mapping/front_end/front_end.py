@@ -1,10 +1,8 @@
 """The front end: frames in, reconstructions out, one window at a time.
 
 admit(frame)     decode, gate, keep
-run()            window = buffer.take()
-                 prediction = predictor.predict(window, K from the budget)
-                 placed = placer.place(window, prediction)
-                 one Reconstruction per new frame
+run()            prediction = predictor.predict(buffer.take(), K from the budget)
+                 one Reconstruction per new frame that placer.place(window, prediction) has placed
 
 Single-threaded, and deterministic apart from the clock.
 """
@@ -34,7 +32,7 @@ from ..sensors.gravity import Gravity
 from ..sensors.rig import Rig, RigReport
 from ..submaps.placement import reconstruct
 from ..submaps.submap import Submap
-from ..submaps.tracked_view import TrackedView, tracked_view
+from ..submaps.tracked_view import tracked_view
 from ..submaps.window_placer import WindowPlacer
 from .beside import BesideNetwork
 from .config import FrontEndConfig
@@ -67,7 +65,7 @@ class FrontEnd:
         self._notify = notify
         self._clock_ns = clock_ns
         self._beside = BesideNetwork(predictor)
-        self._budget = BudgetController(self.limits, self._beside.usual_ms)
+        self.budget = BudgetController(self.limits, self._beside.usual_ms)
         self._admission = Admission(rig, self.counters, notify, config.model.image_rotation)
         self._gate = KeyframeGate()
         self._buffer = WindowBuffer()
@@ -99,7 +97,7 @@ class FrontEnd:
     @property
     def quality_level(self) -> str:
         """The budget's quality level, and why it was changed last."""
-        return str(self._budget.quality_levels)
+        return str(self.budget.quality_levels)
 
     @property
     def rig_residual_deg(self) -> float | None:
@@ -121,15 +119,15 @@ class FrontEnd:
         Raises:
             ConfigError: values that do not fit the checkpoint.
         """
-        self._budget.update(self._limits(config))
+        self.budget.update(self._limits(config))
         self._config = config
 
     def rehearse(self, views: Sequence[View]) -> None:
         """Runs a window with k_min steps and discards its prediction; the budget learns how long it took."""
         num_steps, image_size, start_ns = self.limits.k_min, self.limits.image_size, self._clock_ns()
         self.predictor.predict(views, num_steps, image_size, range(len(views)))
-        network_ms = (self._clock_ns() - start_ns) * 1e-6 - self._beside.spent_ms
-        self._budget.expect(len(views), num_steps, image_size, network_ms)
+        spent_ms = (self._clock_ns() - start_ns) * 1e-6
+        self.budget.expect(len(views), num_steps, image_size, spent_ms - self._beside.spent_ms)
         self.predictor.reset()
 
     def admit(self, frame: Frame) -> None:
@@ -207,7 +205,7 @@ class FrontEnd:
     def is_full(self) -> bool:
         """Whether another frame would push one out. Whoever gives a pose hint waits: half a window is enough then."""
         share = 2 if self.loops is not None and self.loops.is_awaited else 1
-        return self._buffer.is_full(max(2, self._budget.level.window_size // share))
+        return self._buffer.is_full(max(2, self.budget.level.window_size // share))
 
     def flush_at_ns(self) -> int | None:
         """When a frame that waits for a second one runs without it; None: no frame waits."""
@@ -220,14 +218,14 @@ class FrontEnd:
         """Runs one window if there is one; ``flush``: also a single first frame; ``keep_all``: memory drops none."""
         while self._buffer.num_waiting and (flush or self._buffer.is_ready()):
             if keep_all:
-                self._buffer.shrink_overlap(self._budget.level.window_size, self._config.window.overlap)
+                self._buffer.shrink_overlap(self.budget.level.window_size, self._config.window.overlap)
             else:
                 self._make_room()
-            window = self._buffer.take(self._budget.level.window_size if keep_all else None)
+            window = self._buffer.take(self.budget.level.window_size if keep_all else None)
             try:
                 return self._run(window)
             except DeviceMemoryError as error:
-                if not self._budget.out_of_memory(len(window.views)):
+                if not self.budget.out_of_memory(len(window.views)):
                     self.counters.add(dropped=len(window.new))
                     raise
                 self._notify(f"out of memory: {error}; smaller windows from now on")
@@ -238,12 +236,12 @@ class FrontEnd:
         return None
 
     def _run(self, window: Window) -> WindowResult:
-        start_ns, level = self._clock_ns(), self._budget.level
+        start_ns, level = self._clock_ns(), self.budget.level
         waited_ms = (start_ns - window.new[0].frame.received_ns) * 1e-6
-        plan = self._budget.plan(len(window.views), len(window.new), waited_ms, self._arrivals_ns.interval_ms)
+        plan = self.budget.plan(len(window.views), len(window.new), waited_ms, self._arrivals_ns.interval_ms)
         shared = last_frame_sets(window.shared, REGISTRATION_VIEWS)
         decoded = range(len(window.shared) - len(shared), len(window.views))
-        self._beside.limit(self._budget.remaining_ms(waited_ms))
+        self._beside.limit(self.budget.remaining_ms(waited_ms))
         if isinstance(self.predictor, SeveralReferences):
             self.predictor.use_references(plan.references)
         prediction = self.predictor.predict(window.views, plan.num_steps, level.image_size, decoded)
@@ -256,13 +254,14 @@ class FrontEnd:
             self._buffer.retain(last_frame_sets(placed.in_map, self._config.window.overlap))
         submap, map_id = self._submap(placed.in_map, prediction, level.image_size), self._placer.map_id
         reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, confidence) for anchor in placed.new)
+        newest = None if submap is None else tracked_view(placed.new[-1], submap.number, map_id)
         finished_ns = self._clock_ns()
         window_ms = (finished_ns - start_ns) * 1e-6
         times_ms = window_ms - self._beside.spent_ms, self.overhead_ms, (finished_ns - predicted_ns) * 1e-6
-        self._budget.observe(len(window.views), plan.work, level.image_size, *times_ms)
+        self.budget.observe(len(window.views), plan.work, level.image_size, *times_ms)
         return WindowResult(
             reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
-            window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion, self._newest(placed.new),
+            window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion, newest,
         )  # fmt: skip
 
     def _submap(self, anchors: Sequence[Anchor], prediction: WindowPrediction, image_size: int) -> Submap | None:
@@ -278,31 +277,22 @@ class FrontEnd:
             self._submap_id = submap.number
         return submap
 
-    def _newest(self, anchors: Sequence[Anchor]) -> TrackedView | None:
-        if self._submap_id == NO_SUBMAP or not anchors:
-            return None
-        return tracked_view(anchors[-1], self._submap_id, self._placer.map_id)
-
-    def time_apart_ms(self, waited_ms: float) -> float:
-        """How long other work may take between two windows; ``waited_ms`` as of `check_loop`."""
-        return self._budget.time_apart_ms(waited_ms)
-
     def check_loop(
         self, waited_ms: float, expected_scale: Callable[[int, int], float | None] = lambda *_: None
     ) -> LoopClosure | UnverifiedLoop | None:
-        """Verifies one loop candidate with a joint window; None: there is none, or the next window needs the time.
+        """Verifies one loop candidate (`LoopDetector.check`); None: there is none, or the next window needs the time.
 
-        ``waited_ms``: since the oldest frame for that one arrived. For ``expected_scale`` see `LoopDetector.check`.
+        ``waited_ms``: since the oldest frame for that one arrived.
         """
         if self.loops is None or not self.loops.is_due:
             return None
-        plan = self._budget.plan_apart(self.loops.num_views, waited_ms, self._beside.usual_joint_ms)
+        plan = self.budget.plan_apart(self.loops.num_views, waited_ms, self._beside.usual_joint_ms)
         if plan is not None:
             self._beside.limit(plan.limit_ms)
         return None if plan is None else self.loops.check(plan.num_steps, expected_scale)
 
     def _make_room(self) -> None:
-        lost = self._buffer.shrink(self._budget.level.window_size, self._config.window.overlap)
+        lost = self._buffer.shrink(self.budget.level.window_size, self._config.window.overlap)
         self.counters.add(dropped=len(lost))
 
     def _limits(self, config: FrontEndConfig) -> Limits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...refinement import MotionDeviation
-from ..budget.controller import Plan
+from ..budget.plans import Plan
 from ..data.frames import Reconstruction, RegistrationReport
 from ..sensors.rig import RigReport
 from ..submaps.submap import Submap

@@ -10,7 +10,6 @@ the robot was carried) are checked after every window, because the robot is lost
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
@@ -163,9 +162,7 @@ class LoopDetector:
     ) -> Submap | None:
         """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None.
 
-        A window far enough from the last place is a place. A refined one is a submap in any case, because keyframes
-        that are adjusted together move each on its own.
-
+        Far enough from the last one it is a place; a refined one is a submap anyway, since its keyframe is adjusted.
         ``motion``: of the newest view since the window before; None: the window is not refined.
         """
         self._since_check += 1
@@ -175,10 +172,8 @@ class LoopDetector:
             return None
         reference = last_frame_sets(anchors, 1)[0]
         depth = reference.median_depth
-        if depth is None:
-            return None
-        is_place = self._has_moved(reference, map_id, depth)
-        if not is_place and motion is None:
+        is_place = depth is not None and self._has_moved(reference, map_id, depth)
+        if depth is None or not (is_place or motion):
             return None
         is_joined = self._latest is not None and self._latest.map_id == map_id
         if self._is_frozen and not is_joined:
@@ -193,8 +188,7 @@ class LoopDetector:
             self._chain.length if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
             self._chain.motions if is_joined else (), is_place,
         )  # fmt: skip
-        self._latest = submap
-        self._latest_place = submap if is_place else self._latest_place
+        self._latest, self._latest_place = submap, submap if is_place else self._latest_place
         self._chain = RegistrationChain()
         self._number += 1
         return submap
@@ -235,8 +229,7 @@ class LoopDetector:
         self._components = {number: stays if c == gone else c for number, c in self._components.items()}
         self._latest_component = stays if self._latest_component == gone else self._latest_component
         pairs = [*self._joining, *self._pairs]
-        self._pairs = []
-        self._joining = []
+        self._pairs, self._joining = [], []
         self._wait(pair for pair in pairs if {pair.first, pair.second} <= self._stored.keys())
 
     def _has_moved(self, reference: Anchor, map_id: int, depth: float) -> bool:
@@ -294,15 +287,11 @@ class LoopDetector:
                 continue
             if self._components[pair.first] != self._components[pair.second]:
                 self._joining.append(pair)
-            elif self._num_places(self._closed, pair.second) >= self.config.rest:
+            elif self._index.num_between(self._closed, pair.second) >= self.config.rest:
                 self._pairs.append(pair)
         for waiting in (self._pairs, self._joining):
             waiting.sort(key=lambda pair: -pair.similarity)
             del waiting[MAX_PAIRS:]
-
-    def _num_places(self, before: int | None, last: int) -> float:
-        """Places after one submap up to another; without the first, there was no loop, and they are enough."""
-        return math.inf if before is None else sum(before < number <= last for number in self._stored)
 
     def _compare_formats(self, stored: StoredSubmap) -> None:
         self.saved_problem = ""

@@ -10,6 +10,7 @@ consecutive keyframes show the same place, keyframes far apart in time mostly do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set
 from dataclasses import dataclass
 
@@ -141,6 +142,10 @@ class PlaceIndex:
         least = self.likeness.sure if surely else self.likeness.threshold
         similar = self._codes[: len(self)] @ self._code(descriptor[None])[0]
         return frozenset(place.submap for place, s in zip(self._places, similar, strict=True) if s >= least)
+
+    def num_between(self, before: int | None, last: int) -> float:
+        """Places after one submap, up to another; inf without the first."""
+        return math.inf if before is None else sum(before < place.submap <= last for place in self._places)
 
     def _num_old(self, stamp_ns: int) -> int:
         """Number of keyframes, from the first one on, that are old enough for a return at this stamp."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvlt_ros.mapping.budget.controller import BudgetController, Plan
+from dvlt_ros.mapping.budget.controller import BudgetController
 from dvlt_ros.mapping.budget.limits import Limits
+from dvlt_ros.mapping.budget.plans import Plan
 from dvlt_ros.mapping.budget.quality_levels import QualityLevel
 
 LIMITS = Limits(budget_ms=250, k_min=8, k_max=16, window_size=8, window_overlap=3, image_size=504)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from busy_device import DEVICES, LEARNING_WINDOWS, LIMITS, Robot, feed, inside
 
-from dvlt_ros.mapping.budget.controller import BudgetController, Plan
+from dvlt_ros.mapping.budget.controller import BudgetController
+from dvlt_ros.mapping.budget.plans import Plan
 from dvlt_ros.mapping.budget.quality_levels import QualityLevel
 
 
