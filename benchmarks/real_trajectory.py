@@ -119,7 +119,7 @@ def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figur
     frames = sorted(run.poses)
     figures = Figures(
         recording.name, run.system, alignment, len(frames), len(recording), run.maps,
-        abs_rel=depth_error(run), seconds=run.seconds,
+        abs_rel=depth_error(run), depth_scale=depth_scale(run), seconds=run.seconds,
     )  # fmt: skip
     try:
         matched = match(
@@ -162,6 +162,13 @@ def trajectory(name: str, recording: Recording, frames: Sequence[int], poses: Se
     stacked = torch.from_numpy(np.stack(poses))
     quaternions = quaternion_from_matrix(stacked[:, :3, :3]).numpy()
     return Trajectory(name, recording.stamps_ns[list(frames)] * 1e-9, stacked[:, :3, 3].numpy(), quaternions)
+
+
+def depth_scale(run: Run) -> float | None:
+    """Median of found / true over all frames' pixels; None: lengths are no metres."""
+    if not (run.is_metric and any(len(true) for _, true in run.depths)):
+        return None
+    return float(np.median(np.concatenate([found / true for found, true in run.depths])))
 
 
 def depth_error(run: Run) -> float | None:

@@ -194,3 +194,9 @@ def _refuse_degenerate(count: Tensor, source_variance: Tensor, target_variance: 
     total = math.prod(count.shape)
     where = f" of set {position} of {total}" if total > 1 else ""
     raise AlignmentError(f"no similarity transform{where}: {cause} ({int(count.reshape(-1)[position])} points)")
+
+
+def similarity_between(a_from_cam: np.ndarray, b_from_cam: np.ndarray, a_per_b: float) -> Sim3:
+    """a_from_b of two frames, from one camera's rigid poses (4, 4) in both and the units of a per unit of b."""
+    rotation = a_from_cam[:3, :3] @ b_from_cam[:3, :3].T
+    return Sim3.of(a_per_b, rotation, a_from_cam[:3, 3] - a_per_b * rotation @ b_from_cam[:3, 3])

@@ -33,13 +33,14 @@ class Figures:
     scale_drift_percent: float | None = None
     scale_parts: tuple[float, ...] = ()  # of the path's parts, relative to the whole
     abs_rel: float | None = None  # of the depth; one scale for all frames where lengths are no metres
+    depth_scale: float | None = None  # median of estimated metres per true one
     seconds: float = math.nan
     problem: str = ""
 
 
 COLUMNS = {
     "frames": 8, "maps": 5, "ATE, m": 8, "ATE, %": 8, "RPE, %": 8, "deg/m": 7, "scale": 7, "parts": 12,
-    "drift, %": 9, "AbsRel": 7, "s": 7,
+    "drift, %": 9, "AbsRel": 7, "depth": 7, "s": 7,
 }  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def table(figures: Sequence[Figures]) -> str:
         parts = f"{min(f.scale_parts):.2f}-{max(f.scale_parts):.2f}" if f.scale_parts else "-"
         errors = [(f.ate_m, 3), (f.ate_percent, 1), (f.rpe_percent, 1), (f.rpe_deg_per_m, 1), (f.scale, 3)]
         cells = [f"{f.frames}/{f.of_frames}", str(f.maps), *(number(*error) for error in errors), parts]
-        cells += [number(f.scale_drift_percent, 1), number(f.abs_rel, 3), f"{f.seconds:.0f}"]
+        cells += [number(f.scale_drift_percent, 1), number(f.abs_rel, 3), number(f.depth_scale, 3), f"{f.seconds:.0f}"]
         row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS.values(), strict=True))
         lines.append(
             f"{f.sequence:<16} {f.system:<30}{NAMES[f.alignment]:<8}{row}" + (f"  {f.problem}" * bool(f.problem))

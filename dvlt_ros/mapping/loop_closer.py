@@ -24,12 +24,15 @@ from .maps.localizer import Localizer, Sighting
 from .maps.map_update import MapUpdate
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
+from .pose_graph.keyframes import MAX_KEYFRAMES
 from .pose_graph.submap_graph import SubmapGraph
 from .submaps.submap import StoredSubmap
 
 LEAST_MOVE = 0.01  # of the depth, that the whole map is moved for between two windows
 ADJUST_EVERY = 5  # keyframes, at least, from one adjustment to the next
-USUAL_MS_PER_PAIR = 0.5  # of keyframes that are adjusted together, before it is measured
+FEWEST = 3  # keyframes that are worth it
+SOLVING = 100  # pairs of keyframes that take as long as the pose graph's solution
+USUAL_MS_PER_PAIR = 0.5  # of keyframes, before it is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,16 +140,19 @@ class LoopCloser:
         return graph is not None and graph.num_unadjusted >= ADJUST_EVERY
 
     def adjust(self, least: float = 0.0, limit_ms: float = math.inf) -> Correction | None:
-        """Adjusts the latest keyframes together, if that is likely to take no longer than so many milliseconds.
+        """Adjusts as many of the latest keyframes together as are likely to take so many milliseconds at most.
 
-        None: nothing moves by ``least`` of its depth; the next correction has it, too.
+        None: too few have time, or nothing has moved by ``least`` of its depth; the next correction has it, too.
         """
         graph = self._parts.graph
-        if graph is None or not graph.num_unadjusted or graph.num_keyframes**2 * self._ms_per_pair > limit_ms:
+        pairs = min(limit_ms / self._ms_per_pair, MAX_KEYFRAMES**2 + SOLVING) - SOLVING
+        if graph is None or pairs < FEWEST**2:
             return None
         start_s = time.perf_counter()
-        found = self._map.adjust(least)
-        self._ms_per_pair = 1e3 * (time.perf_counter() - start_s) / max(graph.num_keyframes, 1) ** 2
+        found = self._map.adjust(least, math.isqrt(int(pairs)))
+        if graph.num_adjusted:
+            spent_ms = 1e3 * (time.perf_counter() - start_s) / (graph.num_adjusted**2 + SOLVING)
+            self._ms_per_pair = math.sqrt(self._ms_per_pair * spent_ms)  # one slow run is not the rule
         if found is not None:
             self.status = replace(self.status, adjusted=self.status.adjusted + 1)
         return found

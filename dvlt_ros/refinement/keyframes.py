@@ -19,7 +19,8 @@ from .adjusting.rotations import inverse
 from .arrays import found_in, median
 from .tracking.observations import OUTLIER, Observations
 
-MIN_SHARED = 15  # tracks that neighbours share
+MIN_SHARED = 30  # tracks that neighbours share
+MIN_TOLD = 15  # sights of a keyframe that fit
 ROUNDS, ENOUGH = 25, 1e-5
 MIN_FITTING = 0.6  # share of the sights
 
@@ -68,7 +69,7 @@ def adjusted_together(
     pose = solution.cam_from_window
     depth = (pose[:, 2, :3] @ solution.points.T + pose[:, 2, 3:]).T
     told = fits & (depth > 0)
-    if fits.sum() < MIN_FITTING * sights.mask.sum() or told.sum(axis=0).min() < MIN_SHARED:
+    if fits.sum() < MIN_FITTING * sights.mask.sum() or told.sum(axis=0).min() < MIN_TOLD:
         return None
     change = [median(depth[own, s] / sights.depth[own, s]) for s, own in enumerate(told.T)]
     return inverse(pose), unit * np.array(change)

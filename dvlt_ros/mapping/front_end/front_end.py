@@ -1,8 +1,10 @@
 """The front end: frames in, reconstructions out, one window at a time.
 
 admit(frame)     decode, gate, keep
-run()            prediction = predictor.predict(buffer.take(), K from the budget)
-                 one Reconstruction per new frame that placer.place(window, prediction) has placed
+run()            window = buffer.take()
+                 prediction = predictor.predict(window, K from the budget)
+                 placed = placer.place(window, prediction)
+                 one Reconstruction per new frame
 
 Single-threaded, and deterministic apart from the clock.
 """
@@ -32,7 +34,6 @@ from ..sensors.gravity import Gravity
 from ..sensors.rig import Rig, RigReport
 from ..submaps.placement import reconstruct
 from ..submaps.submap import Submap
-from ..submaps.tracked_view import tracked_view
 from ..submaps.window_placer import WindowPlacer
 from .beside import BesideNetwork
 from .config import FrontEndConfig
@@ -254,14 +255,13 @@ class FrontEnd:
             self._buffer.retain(last_frame_sets(placed.in_map, self._config.window.overlap))
         submap, map_id = self._submap(placed.in_map, prediction, level.image_size), self._placer.map_id
         reconstructions = tuple(reconstruct(anchor, prediction.mapping, map_id, confidence) for anchor in placed.new)
-        newest = None if submap is None else tracked_view(placed.new[-1], submap.number, map_id)
         finished_ns = self._clock_ns()
         window_ms = (finished_ns - start_ns) * 1e-6
         times_ms = window_ms - self._beside.spent_ms, self.overhead_ms, (finished_ns - predicted_ns) * 1e-6
         self.budget.observe(len(window.views), plan.work, level.image_size, *times_ms)
         return WindowResult(
             reconstructions, placed.registration, map_id, plan, len(window.views), level.image_size, waited_ms,
-            window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion, newest,
+            window_ms, finished_ns, placed.rig, submap, self._submap_id, prediction.motion,
         )  # fmt: skip
 
     def _submap(self, anchors: Sequence[Anchor], prediction: WindowPrediction, image_size: int) -> Submap | None:

@@ -9,7 +9,6 @@ from ..budget.plans import Plan
 from ..data.frames import Reconstruction, RegistrationReport
 from ..sensors.rig import RigReport
 from ..submaps.submap import Submap
-from ..submaps.tracked_view import TrackedView
 
 NO_SUBMAP = -1
 
@@ -31,7 +30,6 @@ class WindowResult:
     submap: Submap | None = None  # if the window became one
     submap_id: int = NO_SUBMAP  # number of the latest submap; a loop closure moves all of its frames together
     motion: MotionDeviation | None = None  # of the newest frame, since the window before; None: it is not refined
-    newest: TrackedView | None = None  # what it sees of followed tracks; None: no submap, or none were followed
 
     @property
     def leading_camera(self) -> str:

@@ -22,6 +22,7 @@ from ...refinement import MotionDeviation
 from ..data.views import Anchor, last_frame_sets
 from ..inference.prediction import DeviceMemoryError, PlaceRecognizer
 from ..pose_graph.config import LoopClosure
+from ..submaps.keyframe import keyframe_of
 from ..submaps.submap import SUBMAP_VIEWS, RegistrationChain, StoredSubmap, Submap, format_text, thinned
 from .config import LoopsConfig
 from .hint import HURRY_NS, LookUp, PoseHint
@@ -162,7 +163,7 @@ class LoopDetector:
     ) -> Submap | None:
         """Takes the views of the latest window, placed in the map, the new ones last; returns a new submap or None.
 
-        Far enough from the last one it is a place; a refined one is a submap anyway, since its keyframe is adjusted.
+        Far enough from the last one it is a place; one with a keyframe is a submap anyway.
         ``motion``: of the newest view since the window before; None: the window is not refined.
         """
         self._since_check += 1
@@ -172,8 +173,8 @@ class LoopDetector:
             return None
         reference = last_frame_sets(anchors, 1)[0]
         depth = reference.median_depth
-        is_place = depth is not None and self._has_moved(reference, map_id, depth)
-        if depth is None or not (is_place or motion):
+        keyframe, is_place = keyframe_of(reference), depth is not None and self._has_moved(reference, map_id, depth)
+        if depth is None or not (is_place or keyframe):
             return None
         is_joined = self._latest is not None and self._latest.map_id == map_id
         if self._is_frozen and not is_joined:
@@ -186,11 +187,10 @@ class LoopDetector:
         submap = Submap(
             self._number, map_id, frame.stamp_ns, frame.frame_id, map_from_cam, depth,
             self._chain.length if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
-            self._chain.motions if is_joined else (), is_place,
+            self._chain.motions if is_joined else (), is_place, keyframe,
         )  # fmt: skip
         self._latest, self._latest_place = submap, submap if is_place else self._latest_place
-        self._chain = RegistrationChain()
-        self._number += 1
+        self._chain, self._number = RegistrationChain(), self._number + 1
         return submap
 
     def check(self, num_steps: int, expected_scale: Callable[[int, int], float | None]) -> LoopClosure | UnverifiedLoop:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...alignment import Sim3
+from ...alignment import Sim3, similarity_between
 from ...geometry import rotation_angle
 from ..pose_graph.config import LoopClosure
 from ..pose_graph.noise import weight_left
-from ..pose_graph.submap_graph import CONFIG, similarity_between
+from ..pose_graph.submap_graph import CONFIG
 from ..sensors.odometry import interpolate
 
 REMEMBERED = 4  # sightings that wait for one that agrees

@@ -17,11 +17,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...alignment import Sim3
+from ...alignment import Sim3, similarity_between
 from ...health import Health
 from ..data.frames import Reconstruction
 from ..front_end.window_result import WindowResult
-from ..pose_graph.submap_graph import SubmapGraph, similarity_between
+from ..pose_graph.submap_graph import SubmapGraph
 from ..scale.estimator import MetricScaleEstimator, ScaleConfig, ScaleStatus, rescale_about
 from ..scale.observations import NoObservation, ScaleObservation
 from ..sensors.odometry import CameraInOdom, inverse
@@ -281,8 +281,6 @@ class MetricMap(PlacedMap):
         assert self._map_from_visual is not None
         if self.localizer is not None:
             return None if window.submap is None else self._map_from_visual
-        if self._graph is not None:
-            self._graph.see(window.newest)
         unit = self.status.metres_per_unit if self._odometry is None else None
         if self._graph is not None and is_new:
             self._graph.place_waiting(self._map_from_visual, self.map_id, window.map_id, unit)

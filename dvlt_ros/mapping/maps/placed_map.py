@@ -105,14 +105,14 @@ class PlacedMap(ABC):
         found = self._graph.close(loop)
         return found if isinstance(found, RejectedLoop) else self._followed(found)
 
-    def adjust(self, least: float) -> Correction | None:
+    def adjust(self, least: float, most: int) -> Correction | None:
         """Between two windows: the latest keyframes are adjusted together, and the map moves at once.
 
-        None: nothing moves by ``least`` of its depth, or no tracks tell how.
+        See `SubmapGraph.adjust`.
         """
         if self._graph is None or not self.is_placed:
             return None
-        found = self._graph.adjust(least)
+        found = self._graph.adjust(least, most)
         return None if found is None else self._followed(found, at_once=False)
 
     def _followed(self, correction: Correction, at_once: bool = True) -> Correction:

@@ -31,7 +31,6 @@ class UnscaledMap(PlacedMap):
             return MapUpdate(window, window, is_metric=False, is_placed=True)
         if window.submap is not None:
             self._graph.add(window.submap, self._map_from_visual, self.map_id, None)
-        self._graph.see(window.newest)
         reconstructions = tuple(self._moved(frame, self._map_from_visual) for frame in window.reconstructions)
         moved = replace(window, reconstructions=reconstructions, map_id=self.map_id)
         return MapUpdate(moved, window, is_metric=False, is_placed=True, map_from_submap=self._map_from_visual)

@@ -9,7 +9,7 @@ from .config import LoopClosure, PoseGraphConfig, RejectedLoop, Solution
 from .graph import PoseGraph
 from .hypotheses import LoopHypotheses
 from .merging import shrink
-from .submap_graph import SubmapGraph, similarity_between
+from .submap_graph import SubmapGraph
 
 __all__ = [
     "LoopClosure",
@@ -20,5 +20,4 @@ __all__ = [
     "Solution",
     "SubmapGraph",
     "shrink",
-    "similarity_between",
 ]

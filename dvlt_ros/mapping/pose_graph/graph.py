@@ -31,6 +31,7 @@ from .factors import (
     from_pose,
     from_sim3,
     library,
+    position,
     prior_factor,
     scaled,
     squared_error,
@@ -180,6 +181,14 @@ class PoseGraph:
             if edge.before in moved and edge.after in moved:
                 relative = moved[edge.before].between(moved[edge.after])
                 self._edges["registration", edge.after] = replace(edge, relative=relative)
+
+    def largest_move(self, since: GraphState) -> float:
+        """Of all submaps: of the camera, relative to the depth, or of the unit's logarithm."""
+        moves = [0.0]
+        for submap, old in since.nodes.items():
+            new, shift = self._nodes[submap], float(np.linalg.norm(position(self._nodes[submap]) - position(old)))
+            moves += [shift / (new.scale() * self._depth[submap]), abs(float(np.log(new.scale() / old.scale())))]
+        return max(moves)
 
     def loop_edge(self, loop: LoopClosure) -> Edge:
         """The edge of a loop closure, for `solve`; the graph does not keep it."""

@@ -9,11 +9,12 @@ from .factors import Edge, EdgeKind
 from .graph import PoseGraph
 
 
-def shrink(graph: PoseGraph, keep: Set[int]) -> dict[int, tuple[int, Sim3] | None]:
+def shrink(graph: PoseGraph, keep: Set[int], spare: Set[int] = frozenset()) -> dict[int, tuple[int, Sim3] | None]:
     """Merges submaps until there are at most ``max_submaps``.
 
     These are never merged: the first one, fixed ones, those of ``keep`` (ends of loops) and the newest quarter. A
-    submap that alone connects a chain of registrations to a chain of odometry is merged last.
+    submap that alone connects a chain of registrations to a chain of odometry is merged last, one of ``spare`` (no
+    place, or a forgotten one) first.
 
     Returns:
         For each merged submap: the nearest submap of its component and ``nearest_from_merged``; None if its component
@@ -21,13 +22,13 @@ def shrink(graph: PoseGraph, keep: Set[int]) -> dict[int, tuple[int, Sim3] | Non
     """
     merged: dict[int, tuple[int, Sim3] | None] = {}
     while len(graph) > graph.config.max_submaps:
-        submap = _least_needed(graph, keep)
+        submap = _least_needed(graph, keep, spare)
         merged[submap] = _nearest(graph, submap)
         graph.merge(submap)
     return merged
 
 
-def _least_needed(graph: PoseGraph, keep: Set[int]) -> int:
+def _least_needed(graph: PoseGraph, keep: Set[int], spare: Set[int]) -> int:
     """The submap whose neighbours in the graph are closest to each other."""
     submaps = graph.submaps
     kept = keep | graph.fixed
@@ -35,7 +36,8 @@ def _least_needed(graph: PoseGraph, keep: Set[int]) -> int:
     gaps = {submaps[i]: submaps[i + 1] - submaps[i - 1] for i in old if submaps[i] not in kept}
     connecting = _connecting(graph.edges)
     others = {submap: gap for submap, gap in gaps.items() if submap not in connecting}
-    return min(others or gaps, key=lambda submap: gaps[submap])
+    spared = {submap: gap for submap, gap in others.items() if submap in spare}
+    return min(spared or others or gaps, key=lambda submap: gaps[submap])
 
 
 def _connecting(edges: Sequence[Edge]) -> set[int]:

@@ -6,29 +6,26 @@ nothing until a loop is closed. A submap that the graph has merged is still know
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...alignment import IDENTITY, Sim3
 from ...errors import AlignmentError
-from ...refinement.keyframes import adjusted_together, latest_run
 from ..data.corrections import Correction, stacked
 from ..scale.estimator import rescale_about
 from ..sensors.odometry import CameraInOdom, inverse
 from ..submaps.submap import Submap
-from ..submaps.tracked_view import TrackedView
 from .config import LoopClosure, PoseGraphConfig, RejectedLoop
 from .graph import PoseGraph
 from .hypotheses import LoopHypotheses
+from .keyframes import MAX_KEYFRAMES, Keyframes
 from .merging import shrink
 
 CONFIG = PoseGraphConfig(max_submaps=250, max_loops=60)  # a larger graph takes longer, and windows wait for it
-MAX_WAITING = 100  # submaps whose pose in the map is not known yet
-MAX_KEYFRAMES = 40  # that are adjusted together; their time grows with the square
+MAX_WAITING = 400  # submaps whose pose in the map is not known yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +59,8 @@ class SubmapGraph:
         self._merged: dict[int, tuple[int, Sim3]] = {}  # a submap of the graph, and its frame from the merged one's
         self._unrecognizable: set[int] = set()  # submaps of the graph whose images are no longer stored
         self._waiting: deque[tuple[Submap, CameraInOdom | None]] = deque(maxlen=MAX_WAITING)
-        self._keyframes: deque[TrackedView] = deque(maxlen=MAX_KEYFRAMES)
-        self._num_unadjusted = 0
+        self._keyframes = Keyframes()
+        self._uncorrected = 0.0  # how far submaps have moved since the latest correction, of their depth
         self._latest: int | None = None
         self._latest_odom: tuple[int, CameraInOdom] | None = None
         self.saved_id: int | None = None  # of the saved map; None: there is none
@@ -125,77 +122,44 @@ class SubmapGraph:
         self._published[submap.number] = _Published(map_id, submap.map_id, map_from_visual, unit)
         if not submap.is_place:
             self._unrecognizable.add(submap.number)
+        self._keyframes.add(submap)
         self._latest = submap.number
         self._add_odometry(submap.number, map_id, camera)
         self._forget(submap.forgotten)
         self._shrink()
 
-    def see(self, view: TrackedView | None) -> None:
-        """Keeps the newest view of a window, whose submap may not be added yet."""
-        if view is not None:
-            self._keyframes.append(view)
-            self._num_unadjusted += 1
-
-    @property
-    def num_keyframes(self) -> int:
-        """That `adjust` would look at."""
-        return len(self._keyframes)
-
     @property
     def num_unadjusted(self) -> int:
         """Keyframes since the latest `adjust`."""
-        return self._num_unadjusted
+        return self._keyframes.num_new
 
-    def adjust(self, least: float = 0.0) -> Correction | None:
-        """Adjusts the latest keyframes by the tracks that go through them, and corrects their submaps.
+    @property
+    def num_adjusted(self) -> int:
+        """Keyframes in the latest `adjust`; 0: no two of them shared enough tracks."""
+        return self._keyframes.num_adjusted
 
-        None: fewer than two submaps share enough tracks, those agree with no poses, or nothing moves by ``least`` of
-        its depth, or changes its unit by as much; then the next correction has it, too.
+    def adjust(self, least: float = 0.0, most: int = MAX_KEYFRAMES) -> Correction | None:
+        """Adjusts at most so many of the latest keyframes by the tracks that go through them.
+
+        None: nothing has moved by ``least`` of its depth, nor changed its unit by as much, since the latest
+        correction; the next one has it, too.
         """
-        self._num_unadjusted = 0
-        views = self._chain()
-        if len({view.submap for view in views}) < 2:
+        changes = self._keyframes.changes(self._graph, most)
+        if changes:
+            self._remeasure(changes)
+        if self._latest is None or not self._uncorrected or self._uncorrected < least:
             return None
-        submaps = [self._graph.map_from_submap(view.submap) for view in views]
-        before = np.stack([s.apply_to_poses(v.visual_from_cam) for s, v in zip(submaps, views, strict=True)])
-        units = np.array([submap.scale.item() for submap in submaps])
-        found = adjusted_together([view.keyframe for view in views], before, units)
-        if found is None:
-            return None
-        changes: dict[int, Sim3] = {}
-        for view, old, new, factor in zip(views, before, found[0], found[1] / units, strict=True):
-            changes.setdefault(
-                view.submap, similarity_between(new, old, factor)
-            )  # of its first keyframe, its reference
+        return self._correction(self._latest)
+
+    def _remeasure(self, changes: Mapping[int, Sim3]) -> None:
         state = self._graph.state()
         self._graph.remeasure(changes)
         try:
             self._loops.optimize()
         except AlignmentError:
             self._graph.restore(state)
-            return None
-        return None if self._largest_move(views) < least else self._correction(views[-1].submap)
-
-    def _largest_move(self, views: Sequence[TrackedView]) -> float:
-        """Since their submaps were published, of the depth; or of the unit's logarithm."""
-        moves = []
-        for view in views:
-            old, new = self._published[view.submap].map_from_visual, self._graph.map_from_submap(view.submap)
-            shift = np.linalg.norm(new.apply(view.visual_from_cam[:3, 3]) - old.apply(view.visual_from_cam[:3, 3]))
-            depth = new.scale.item() * np.median(view.keyframe.depth)
-            moves += [float(shift / depth), abs(math.log(new.scale.item() / old.scale.item()))]
-        return max(moves)
-
-    def _chain(self) -> list[TrackedView]:
-        """The latest keyframes of one visual map, neighbours of which share tracks."""
-        views = list(self._keyframes)
-        known = 0
-        for view in reversed(views):
-            if view.submap not in self._graph or view.visual_id != views[-1].visual_id:
-                break
-            known += 1
-        views = views[len(views) - known :]
-        return views[len(views) - latest_run([view.keyframe for view in views]) :]
+            return
+        self._uncorrected += self._graph.largest_move(state)
 
     def expected_scale(self, first: int, second: int) -> float | None:
         """The first submap's units per unit of the second one; None: unknown."""
@@ -253,7 +217,7 @@ class SubmapGraph:
         self._unrecognizable.update(number for number in submaps if number in self._graph)
 
     def _shrink(self) -> None:
-        for merged, nearest in shrink(self._graph, keep=self._loops.submaps).items():
+        for merged, nearest in shrink(self._graph, self._loops.submaps, self._unrecognizable).items():
             del self._published[merged]
             earlier = {number: pair for number, pair in self._merged.items() if pair[0] == merged}
             for number, (_, merged_from_number) in earlier.items():
@@ -277,13 +241,8 @@ class SubmapGraph:
         new = [self._graph.map_from_submap(n) for n in numbers]
         for number, placed in zip(numbers, new, strict=True):
             self._published[number] = replace(self._published[number], map_from_visual=placed, map_id=map_id)
+        self._uncorrected = 0.0
         return Correction(map_id, np.array(numbers), map_ids, stacked(new).compose(stacked(old).inverse))
-
-
-def similarity_between(a_from_cam: np.ndarray, b_from_cam: np.ndarray, a_per_b: float) -> Sim3:
-    """a_from_b of two frames, from one camera's rigid poses (4, 4) in both and the units of a per unit of b."""
-    rotation = a_from_cam[:3, :3] @ b_from_cam[:3, :3].T
-    return Sim3.of(a_per_b, rotation, a_from_cam[:3, 3] - a_per_b * rotation @ b_from_cam[:3, 3])
 
 
 def _rescaled(submap: Submap, unit_before: float | None, unit: float | None) -> Sim3:

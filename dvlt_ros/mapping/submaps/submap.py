@@ -12,7 +12,7 @@ import numpy as np
 from ...alignment import Sim3
 from ...errors import InputError
 from ...geometry import every
-from ...refinement import MotionDeviation
+from ...refinement import Keyframe, MotionDeviation
 from ..data.frames import Frame, Picture, Reconstruction
 from ..data.views import Anchor, View
 from ..inference.prediction import WindowPrediction
@@ -36,6 +36,7 @@ class Submap:
     forgotten: tuple[int, ...] = ()  # older submaps that are no longer stored
     motions: tuple[MotionDeviation, ...] = ()  # of those windows since the submap before that were refined
     is_place: bool = True  # its views are stored, so that it can be recognized
+    keyframe: Keyframe | None = None  # of the reference view; None: it follows no tracks
 
     def index_in(self, reconstructions: Sequence[Reconstruction]) -> int:
         """Index of the reference view, which is one of the window's new views."""

@@ -31,9 +31,6 @@ class ShiftingGraph:
     def place_waiting(self, map_from_visual, *_):
         self.map_from_visual = map_from_visual
 
-    def see(self, view):
-        assert view is None  # the stub's windows follow no tracks
-
     def close(self, loop):
         return Correction(7, np.array([0]), np.array([0]), stacked([SHIFT]))
 

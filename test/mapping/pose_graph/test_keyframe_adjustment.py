@@ -10,24 +10,26 @@ from keyframe_samples import FRAMES, drifted, scene
 from submap_samples import a_submap
 
 from dvlt_ros.alignment import IDENTITY
+from dvlt_ros.mapping.pose_graph.config import PoseGraphConfig
 from dvlt_ros.mapping.pose_graph.submap_graph import MAX_KEYFRAMES, SubmapGraph
-from dvlt_ros.mapping.submaps.tracked_view import TrackedView
 from dvlt_ros.refinement import Keyframe
 
 pytest.importorskip("gtsam", reason="GTSAM is not here; `pip install '.[loops]'` runs this")
 
-EVERY = 3  # keyframes of a submap
+
+def submaps(poses, keyframes, visual_ids=(0,) * FRAMES, depth=3.0):
+    """Depth is in the visual map's unit."""
+    return [
+        replace(a_submap(i, num_registrations=min(i, 1)), map_from_cam=pose, map_id=visual_id, keyframe=keyframe,
+                depth=depth)
+        for i, (pose, keyframe, visual_id) in enumerate(zip(poses, keyframes, visual_ids, strict=True))
+    ]  # fmt: skip
 
 
-def filled(poses, keyframes, visual_ids=(0,) * FRAMES):
-    """A graph with submaps of `EVERY` keyframes each, whose depth is in the visual map's unit."""
+def filled(seen):
     graph = SubmapGraph(is_metric=False)
-    for i, (pose, keyframe, visual_id) in enumerate(zip(poses, keyframes, visual_ids, strict=True)):
-        number = i // EVERY
-        if i % EVERY == 0:
-            submap = replace(a_submap(number, num_registrations=min(number, 1)), map_from_cam=pose, map_id=visual_id)
-            graph.add(submap, IDENTITY, visual_id, None)
-        graph.see(TrackedView(number, visual_id, pose, keyframe))
+    for submap in seen:
+        graph.add(submap, IDENTITY, submap.map_id, None)
     return graph
 
 
@@ -36,43 +38,92 @@ def in_unit(keyframes, units):
     return [Keyframe(k.tracks, k.seen, u * k.depth, k.deviation) for k, u in zip(keyframes, units, strict=True)]
 
 
-def test_a_drift_between_submaps_is_corrected():
-    truth, keyframes = scene(np.random.default_rng(0))
+def drifting(seed=0):
+    truth, keyframes = scene(np.random.default_rng(seed))
     begin, growing = drifted(truth, keyframes)
-    graph = filled(begin, in_unit(keyframes, growing))
-    correction = graph.adjust()
-    assert (graph.num_unadjusted, graph.num_keyframes) == (0, FRAMES)
-    assert correction.submaps.tolist() == list(range(FRAMES // EVERY))
+    return truth, submaps(begin, in_unit(keyframes, growing)), growing
+
+
+def assert_corrected(correction, truth, begin, growing, tolerance=0.02):
+    assert correction.submaps.tolist() == list(range(FRAMES))
     scales = correction.new_from_old.scale.numpy()
-    np.testing.assert_allclose(scales / scales[0], growing[0] / growing[::EVERY], rtol=0.02)
-    moved = correction.poses(0, np.arange(FRAMES // EVERY), begin[::EVERY])[:, :3, 3]
-    true = truth[::EVERY, :3, 3]
+    np.testing.assert_allclose(scales / scales[0], growing[0] / growing, rtol=tolerance)
+    moved = correction.poses(0, np.arange(FRAMES), begin)[:, :3, 3]
+    true = truth[:, :3, 3]
+    factor = np.linalg.norm(moved[-1] - moved[0]) / np.linalg.norm(true[-1] - true[0])
+    np.testing.assert_allclose((moved - moved[0]) / factor, true - true[0], atol=0.5 * tolerance)
+
+
+def test_a_drift_between_submaps_is_corrected():
+    truth, seen, growing = drifting()
+    graph = filled(seen)
+    assert graph.num_unadjusted == FRAMES
+    correction = graph.adjust()
+    assert (graph.num_unadjusted, graph.num_adjusted) == (0, FRAMES)
+    assert_corrected(correction, truth, np.stack([submap.map_from_cam for submap in seen]), growing)
+
+
+def test_what_keyframes_tell_is_not_lost_at_a_submap_without_one():
+    truth, seen, growing = drifting(1)
+    begin = np.stack([submap.map_from_cam for submap in seen])
+    seen[5] = replace(seen[5], keyframe=None)
+    correction = filled(seen).adjust()
+    scales = correction.new_from_old.scale.numpy()
+    told = np.arange(FRAMES) != 5
+    np.testing.assert_allclose((scales / scales[0])[told], (growing[0] / growing)[told], rtol=0.02)
+    assert scales[5] == pytest.approx(scales[4], rel=1e-3)
+    moved = correction.poses(0, np.arange(FRAMES), begin)[told, :3, 3]
+    true = truth[told, :3, 3]
     factor = np.linalg.norm(moved[-1] - moved[0]) / np.linalg.norm(true[-1] - true[0])
     np.testing.assert_allclose((moved - moved[0]) / factor, true - true[0], atol=0.01)
 
 
 def test_what_is_right_is_not_moved():
     truth, keyframes = scene(np.random.default_rng(1), noise=0.0)
-    correction = filled(truth, keyframes).adjust()
+    correction = filled(submaps(truth, keyframes)).adjust()
     np.testing.assert_allclose(correction.new_from_old.scale, 1.0, atol=1e-4)
     np.testing.assert_allclose(correction.new_from_old.translation, 0.0, atol=1e-4)
 
 
+def test_a_small_move_waits_for_the_next_correction():
+    truth, keyframes = scene(np.random.default_rng(2))
+    graph = filled(submaps(truth, keyframes))
+    assert graph.adjust(least=0.1) is None
+    assert graph.num_adjusted == FRAMES
+    correction = graph.adjust()  # nothing new, but what has moved before
+    assert graph.num_adjusted == 0
+    assert correction.submaps.tolist() == list(range(FRAMES))
+    assert np.abs(np.log(correction.new_from_old.scale.numpy())).max() > 0
+    assert graph.adjust() is None
+
+
+def test_only_the_latest_that_there_is_time_for_are_adjusted():
+    _, seen, growing = drifting(3)
+    graph = filled(seen)
+    scales = graph.adjust(most=6).new_from_old.scale.numpy()
+    assert graph.num_adjusted == 6
+    np.testing.assert_allclose(scales[: FRAMES - 5], 1.0, atol=1e-3)
+    np.testing.assert_allclose(scales[-6:], growing[-6] / growing[-6:], rtol=0.02)
+
+
 def test_keyframes_of_another_visual_map_are_left_out():
     truth, keyframes = scene(np.random.default_rng(2))
-    first, second = 2 * EVERY, FRAMES - 2 * EVERY
-    correction = filled(truth, keyframes, (0,) * first + (1,) * second).adjust()
-    assert correction.submaps.tolist() == list(range(first // EVERY, FRAMES // EVERY))
+    first, second = FRAMES // 2, FRAMES - FRAMES // 2
+    graph = filled(submaps(truth, keyframes, (0,) * first + (1,) * second))
+    assert graph.adjust().submaps.tolist() == list(range(first, FRAMES))
+    assert graph.num_adjusted == second
 
 
-def test_one_submap_alone_is_not_corrected():
+def test_one_keyframe_alone_is_not_corrected():
     truth, keyframes = scene(np.random.default_rng(3))
-    assert filled(truth[:EVERY], keyframes[:EVERY], (0,) * EVERY).adjust() is None
+    graph = filled(submaps(truth[:1], keyframes[:1], (0,)))
+    assert graph.adjust() is None
+    assert graph.num_adjusted == 0
 
 
 def test_without_keyframes_nothing_is_adjusted():
-    graph = SubmapGraph(is_metric=False)
-    graph.see(None)
+    truth, _ = scene(np.random.default_rng(3))
+    graph = filled(submaps(truth, [None] * FRAMES))
     assert graph.num_unadjusted == 0
     assert graph.adjust() is None
 
@@ -80,17 +131,31 @@ def test_without_keyframes_nothing_is_adjusted():
 def test_tracks_that_agree_with_no_poses_move_nothing():
     rng = np.random.default_rng(4)
     truth, keyframes = scene(rng)
-    graph = filled(truth, [replace(k, seen=rng.permutation(k.seen)) for k in keyframes])
+    graph = filled(submaps(truth, [replace(k, seen=rng.permutation(k.seen)) for k in keyframes]))
     before = [graph._graph.map_from_cam(submap) for submap in graph._graph.submaps]
     assert graph.adjust() is None
     np.testing.assert_array_equal([graph._graph.map_from_cam(submap) for submap in graph._graph.submaps], before)
 
 
 def test_only_so_many_keyframes_are_kept():
+    truth, keyframes = scene(np.random.default_rng(5), noise=0.0)
     graph = SubmapGraph(is_metric=False)
-    truth, keyframes = scene(np.random.default_rng(5))
-    for _ in range(2 * MAX_KEYFRAMES):
-        graph.see(TrackedView(0, 0, truth[0], keyframes[0]))
-    assert graph.num_keyframes == MAX_KEYFRAMES
+    for number in range(2 * MAX_KEYFRAMES):
+        same = replace(a_submap(number, num_registrations=min(number, 1)), map_from_cam=truth[0], keyframe=keyframes[0])
+        graph.add(same, IDENTITY, 0, None)
+    graph.adjust()
+    assert graph.num_adjusted == MAX_KEYFRAMES
     graph.forget()
-    assert graph.num_keyframes == 0
+    assert graph.num_unadjusted == 0
+
+
+def test_submaps_that_are_no_places_leave_the_graph_before_places():
+    graph = SubmapGraph(is_metric=False, config=PoseGraphConfig(max_submaps=40, max_loops=10))
+    for number in range(90):
+        graph.add(
+            replace(a_submap(number, num_registrations=min(number, 1)), is_place=number % 3 == 0), IDENTITY, 0, None
+        )
+    assert len(graph) == 40
+    kept = set(graph._graph.submaps)
+    assert {number for number in range(90) if number % 3 == 0} <= kept
+    assert len(graph._merged) == 0
