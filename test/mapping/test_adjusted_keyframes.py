@@ -8,9 +8,12 @@ import torch
 from configs import mapper_config
 from textured_room import INTRINSICS, MAP_SCALE, MAP_SIZE, SIZE, frames, network, pose_errors, walk
 
+from dvlt_ros.mapping import loop_closer
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.inference.prediction import WindowPrediction
+from dvlt_ros.mapping.loop_closer import FEWEST, SOLVING, LoopCloser, LoopParts
 from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.pose_graph.keyframes import MAX_KEYFRAMES
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.mapping.sensors.suite import Sensors
 from dvlt_ros.model import PixelMapping
@@ -27,7 +30,7 @@ OPTIONS = {
 
 
 class BentDepth:
-    """Its depth grows to one side by a tenth, so that the unit of what is new differs from that of what is known."""
+    """Its depth grows to one side by a fifth, so that the unit of what is new differs from that of what is known."""
 
     device, min_steps, max_steps, has_fixed_steps, image_size = torch.device("cpu"), 2, 4, False, 84
     cut_share, checkpoint = 0.1, "abc"
@@ -94,6 +97,60 @@ def test_with_odometry_its_frame_moves_in_small_steps_and_lengths_are_metres(ima
     assert length == pytest.approx(true, rel=0.02)
 
 
-def test_without_known_intrinsics_each_window_has_its_own_and_nothing_is_adjusted(images):
+def test_without_known_intrinsics_places_alone_are_submaps_and_nothing_is_adjusted(images):
     mapper, _ = mapped([Picture(shown.image, None) for shown in images[:12]], loops_mode="always")
     assert mapper.status.values["keyframe_adjustments"] == "0"
+    assert len(mapper.loops.graph) == int(mapper.status.values["places"])
+
+
+class Keyframes:
+    """A map whose adjustment takes a millisecond for each pair of keyframes, and one for each of `SOLVING`."""
+
+    is_placed, localizer = True, None
+
+    def __init__(self, chain):
+        self.chain, self.asked, self.now_s, self.num_adjusted = chain, [], 0.0, 0
+        self.slow = 1.0
+
+    def adjust(self, least, most):
+        self.asked.append(most)
+        self.num_adjusted = min(self.chain, most) if self.chain > 1 else 0
+        self.now_s += self.slow * 1e-3 * (self.num_adjusted**2 + SOLVING) if self.num_adjusted else 1e-5
+
+
+@pytest.fixture
+def make_closer(monkeypatch):
+    def make(chain):
+        placed = Keyframes(chain)
+        monkeypatch.setattr(loop_closer.time, "perf_counter", lambda: placed.now_s)
+        return LoopCloser(None, placed, LoopParts(graph=placed)), placed
+
+    return make
+
+
+def test_as_many_keyframes_are_adjusted_as_there_is_time_for(make_closer):
+    closer, placed = make_closer(MAX_KEYFRAMES)
+    closer.adjust()
+    for _ in range(20):
+        closer.adjust(limit_ms=500.0)
+    assert placed.asked[0] == MAX_KEYFRAMES
+    assert placed.asked[-1] == 20  # 400 pairs at a millisecond each are left beside the solution
+    closer.adjust(limit_ms=50.0)
+    assert len(placed.asked) == 21  # not even three have time
+
+
+def test_after_a_slow_run_there_are_fewer_and_then_as_many_again(make_closer):
+    closer, placed = make_closer(MAX_KEYFRAMES)
+    for slow in (1.0,) * 20 + (8.0,) + (1.0,) * 20:
+        placed.slow = slow
+        closer.adjust(limit_ms=1000.0)
+    usual, after, later = placed.asked[20], placed.asked[21], placed.asked[-1]
+    assert FEWEST <= after < usual
+    assert later >= usual - 1
+
+
+def test_a_broken_chain_says_nothing_of_the_time(make_closer):
+    closer, placed = make_closer(1)
+    for _ in range(20):
+        closer.adjust(limit_ms=500.0)
+    assert set(placed.asked) == {placed.asked[0]}
