@@ -19,8 +19,7 @@ from .adjusting.rotations import inverse
 from .arrays import found_in, median
 from .tracking.observations import OUTLIER, Observations
 
-MIN_SHARED = 30  # tracks that neighbours share
-MIN_TOLD = 15  # sights of a keyframe that fit
+MIN_SHARED = 15  # tracks that neighbours share, and sights of a keyframe that fit
 ROUNDS, ENOUGH = 25, 1e-5
 MIN_FITTING = 0.6  # share of the sights
 
@@ -54,25 +53,33 @@ def latest_run(keyframes: Sequence[Keyframe]) -> int:
 def adjusted_together(
     keyframes: Sequence[Keyframe], world_from_cam: np.ndarray, unit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Poses (S, 4, 4) and units (S,) that the tracks tell; None: they do not agree with any.
+    """Poses (N, 4, 4) and units (N,) of the last N keyframes that the tracks tell, at least two; None: they tell none.
+
+    Those up to the last one that too few sights fit are left out: it could not be trusted, nor what lies behind it.
 
     Args:
-        keyframes: at least two, neighbours of which share tracks.
+        keyframes: S of them, neighbours of which share tracks.
         world_from_cam: (S, 4, 4), where they lie before.
         unit: (S,) of each keyframe's depth, in the world's unit.
     """
-    sights = joint_sights(keyframes, unit)
-    begin = inverse(world_from_cam)
-    reference = int(sights.mask.sum(axis=0).argmax())
-    solution = adjust(sights.problem(reference), Solution(begin, sights.triangulated(begin)), ROUNDS, ENOUGH)
-    fits = sights.errors_px(solution) < OUTLIER * sights.deviation_px
-    pose = solution.cam_from_window
-    depth = (pose[:, 2, :3] @ solution.points.T + pose[:, 2, 3:]).T
-    told = fits & (depth > 0)
-    if fits.sum() < MIN_FITTING * sights.mask.sum() or told.sum(axis=0).min() < MIN_TOLD:
-        return None
-    change = [median(depth[own, s] / sights.depth[own, s]) for s, own in enumerate(told.T)]
-    return inverse(pose), unit * np.array(change)
+    while len(keyframes) > 1:
+        sights = joint_sights(keyframes, unit)
+        begin = inverse(world_from_cam)
+        reference = int(sights.mask.sum(axis=0).argmax())
+        solution = adjust(sights.problem(reference), Solution(begin, sights.triangulated(begin)), ROUNDS, ENOUGH)
+        fits = sights.errors_px(solution) < OUTLIER * sights.deviation_px
+        if fits.sum() < MIN_FITTING * sights.mask.sum():
+            return None
+        pose = solution.cam_from_window
+        depth = (pose[:, 2, :3] @ solution.points.T + pose[:, 2, 3:]).T
+        told = fits & (depth > 0)
+        weak = np.flatnonzero(told.sum(axis=0) < MIN_SHARED)
+        if not len(weak):
+            change = [median(depth[own, s] / sights.depth[own, s]) for s, own in enumerate(told.T)]
+            return inverse(pose), unit * np.array(change)
+        rest = slice(int(weak[-1]) + 1, None)
+        keyframes, world_from_cam, unit = keyframes[rest], world_from_cam[rest], unit[rest]
+    return None
 
 
 def joint_sights(keyframes: Sequence[Keyframe], unit: np.ndarray) -> Observations:

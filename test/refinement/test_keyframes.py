@@ -52,6 +52,18 @@ def test_tracks_that_agree_with_no_poses_are_not_believed():
     assert adjusted_together(mixed, truth, np.ones(FRAMES)) is None
 
 
+def test_what_lies_behind_a_keyframe_that_too_few_sights_fit_is_left_out():
+    rng = np.random.default_rng(5)
+    truth, keyframes = scene(rng)
+    begin, growing = drifted(truth, keyframes)
+    torn = keyframes[4]
+    moved = rng.uniform(-0.5, 0.5, torn.seen.shape)
+    keyframes[4] = Keyframe(torn.tracks, moved, torn.depth, torn.deviation)
+    poses, units = adjusted_together(keyframes, begin, growing)
+    assert len(poses) == len(units) == FRAMES - 5
+    assert aligned(poses, truth[5:]) < 0.004
+
+
 def test_the_latest_run_ends_where_too_few_tracks_go_on():
     _, keyframes = scene(np.random.default_rng(4))
     first = keyframes[5]

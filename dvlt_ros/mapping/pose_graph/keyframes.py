@@ -42,6 +42,7 @@ class Keyframes:
         found = adjusted_together([submap.keyframe for submap in chain if submap.keyframe], before, units)
         if found is None:
             return {}
+        chain, before, units = chain[-len(found[0]) :], before[-len(found[0]) :], units[-len(found[0]) :]
         poses, factors = found[0], found[1] / units
         told = {s.number: similarity_between(poses[i], before[i], factors[i]) for i, s in enumerate(chain)}
         changes, latest = {}, told[chain[0].number]
