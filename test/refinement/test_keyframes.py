@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from keyframe_samples import DEVIATION, FRAMES, POINTS, drifted, scene
+from simulation.keyframes import DEVIATION, FRAMES, POINTS, drifted, scene
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.refinement import Keyframe
@@ -20,7 +20,7 @@ def aligned(poses, truth):
 
 def test_a_drift_of_the_unit_is_taken_back():
     truth, keyframes = scene(np.random.default_rng(0))
-    begin, growing = drifted(truth, keyframes)
+    begin, growing = drifted(truth)
     poses, units = adjusted_together(keyframes, begin, growing)
     assert aligned(begin, truth) > 0.02
     assert aligned(poses, truth) < 0.004
@@ -55,7 +55,7 @@ def test_tracks_that_agree_with_no_poses_are_not_believed():
 def test_what_lies_behind_a_keyframe_that_too_few_sights_fit_is_left_out():
     rng = np.random.default_rng(5)
     truth, keyframes = scene(rng)
-    begin, growing = drifted(truth, keyframes)
+    begin, growing = drifted(truth)
     torn = keyframes[4]
     moved = rng.uniform(-0.5, 0.5, torn.seen.shape)
     keyframes[4] = Keyframe(torn.tracks, moved, torn.depth, torn.deviation)

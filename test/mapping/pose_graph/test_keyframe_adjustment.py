@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from keyframe_samples import FRAMES, drifted, scene
+from simulation.keyframes import FRAMES, drifted, scene
 from submap_samples import a_submap
 
 from dvlt_ros.alignment import IDENTITY
@@ -40,7 +40,7 @@ def in_unit(keyframes, units):
 
 def drifting(seed=0):
     truth, keyframes = scene(np.random.default_rng(seed))
-    begin, growing = drifted(truth, keyframes)
+    begin, growing = drifted(truth)
     return truth, submaps(begin, in_unit(keyframes, growing)), growing
 
 

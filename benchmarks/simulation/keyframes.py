@@ -12,7 +12,7 @@ DEVIATION = 0.5 / 500
 DRIFT = 0.03  # of the unit, from keyframe to keyframe
 
 
-def path():
+def path() -> np.ndarray:
     """world_from_cam (S, 4, 4): sideways along a wall, turning a little."""
     poses = np.tile(np.eye(4), (FRAMES, 1, 1))
     for s, pose in enumerate(poses):
@@ -23,7 +23,7 @@ def path():
     return poses
 
 
-def scene(rng, noise=0.3):
+def scene(rng: np.random.Generator, noise: float = 0.3) -> tuple[np.ndarray, list[Keyframe]]:
     """Poses, and of each the keyframe of what it sees, depth in metres."""
     points = rng.uniform((-2, -1.5, 2), (4, 1.5, 5), (POINTS, 3))
     poses, keyframes = path(), []
@@ -36,9 +36,9 @@ def scene(rng, noise=0.3):
     return poses, keyframes
 
 
-def drifted(poses, keyframes):
-    """As windows hand a drifting unit on: steps and depths that grow from keyframe to keyframe."""
-    growing = (1 + DRIFT) ** np.arange(len(poses))
+def drifted(poses: np.ndarray, drift: float = DRIFT) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (S, 4, 4) and units (S,) as windows hand a drifting unit on: both grow from keyframe to keyframe."""
+    growing = (1 + drift) ** np.arange(len(poses))
     found = poses.copy()
     steps = np.diff(poses[:, :3, 3], axis=0) * growing[1:, None]
     found[1:, :3, 3] = poses[0, :3, 3] + np.cumsum(steps, axis=0)
