@@ -33,7 +33,7 @@ class Figures:
     scale_drift_percent: float | None = None
     scale_parts: tuple[float, ...] = ()  # of the path's parts, relative to the whole
     abs_rel: float | None = None  # of the depth; one scale for all frames where lengths are no metres
-    depth_scale: float | None = None  # median of estimated metres per true one
+    depth_scale: float | None = None  # median of estimated metres per true one; without metres, over the path's scale
     seconds: float = math.nan
     problem: str = ""
 

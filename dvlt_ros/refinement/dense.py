@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from .adjusting.rotations import inverse, turn_between
+from .guided_filter import guided
 from .tracking.flow import working_image
 from .window import NetworkAnswer, Refined, WindowFrame
 
@@ -29,9 +30,7 @@ LEAST_DEVIATION = 0.02
 MOST_CHANGE = 0.7  # of the logarithm; what differs more is another surface, or a wrong flow
 MOST_RETURN, MOST_OFF_LINE = 1.0, 1.0  # pixels of the working image
 LEAST_PARALLAX = 1.0  # pixels that flow changes by, per unit of the logarithm of depth
-RADIUS = 4  # pixels of the maps, of the guided filter
 NOWHERE = (1e3, 1e3, 0.0, 0.0)  # flow outside the image
-EDGE = 1e-3  # variance of grey values (0 to 1) that is an edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,21 +163,3 @@ def read(image: np.ndarray, places: np.ndarray, **border: Any) -> np.ndarray:
     """Values of an image (H, W, ...) at places (h, w, 2) between its pixels."""
     remap: Any = cv2.remap
     return remap(image, places, None, cv2.INTER_LINEAR, **border)
-
-
-def guided(gray: np.ndarray, values: np.ndarray, information: np.ndarray) -> np.ndarray:
-    """Values (h, w) as a local linear function of the guide, weighted by their information; NaN stays NaN."""
-    known = np.isfinite(values)
-    weight = np.where(known, information, 0).astype(np.float32)
-    filled = np.where(known, values, 0).astype(np.float32)
-    around = box(weight) + np.float32(1e-6)
-    mean_gray, mean = box(weight * gray) / around, box(weight * filled) / around
-    covariance = box(weight * gray * filled) / around - mean_gray * mean
-    slope = covariance / (box(weight * np.square(gray)) / around - np.square(mean_gray) + EDGE)
-    level = mean - slope * mean_gray
-    return np.where(known, (box(slope * around) * gray + box(level * around)) / box(around), np.nan)
-
-
-def box(values: np.ndarray) -> np.ndarray:
-    """Mean over the square around each pixel (h, w)."""
-    return cv2.boxFilter(values, -1, (2 * RADIUS + 1, 2 * RADIUS + 1))

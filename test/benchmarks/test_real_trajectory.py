@@ -52,7 +52,9 @@ def test_the_truth_has_no_error_whatever_its_unit(recording):
     depths = [(7 * depth[depth > 0], depth[depth > 0]) for depth in recording.depths]
     found, _ = measured(recording, Run("any", False, dict(enumerate(scaled)), depths, 1, 0.0), 0.1)
     assert found.ate_m == pytest.approx(0, abs=1e-9)
-    assert found.abs_rel == pytest.approx(0, abs=1e-6)
+    assert (found.abs_rel, found.depth_scale) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
+    apart = Run("any", False, dict(enumerate(scaled)), [(0.9 * seen, true) for seen, true in depths], 1, 0.0)
+    assert measured(recording, apart, 0.1)[0].depth_scale == pytest.approx(0.9)
     assert depth_error(Run("any", True, {}, depths, 1, 0.0)) == pytest.approx(6)
 
 

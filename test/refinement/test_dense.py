@@ -11,7 +11,8 @@ from textured_room import INTRINSICS, depth_map, network, walk
 
 from dvlt_ros.refinement import WindowRefiner
 from dvlt_ros.refinement.answer import kept
-from dvlt_ros.refinement.dense import guided, partners, sharpened
+from dvlt_ros.refinement.dense import partners, sharpened
+from dvlt_ros.refinement.guided_filter import guided
 from dvlt_ros.refinement.window import Report
 
 POSES = walk(6, step=0.1)

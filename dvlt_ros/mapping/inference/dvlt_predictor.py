@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError, InputError
@@ -20,6 +21,7 @@ from ...runtimes import OnnxDvlt
 from ..data.views import View
 from .descriptors import describe
 from .prediction import WindowPrediction, predict_within_memory
+from .seams import without_seams
 from .window_cameras import WindowCameras
 
 
@@ -29,6 +31,7 @@ class Encoded:
 
     features: Features
     mapping: PixelMapping  # from the picture's pixels to the network's
+    gray: Tensor  # (h, w), 0 to 1
 
 
 class DvltPredictor:
@@ -177,6 +180,8 @@ class DvltPredictor:
             found = self._cameras.on_cpu(
                 prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
             )
+        if self.model.config.depth_head_type == "linear":
+            found = without_seams(found, [encoded[i].gray.numpy(force=True) for i in decoded])
         return replace(found, num_steps=num_steps)
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -193,7 +198,8 @@ class DvltPredictor:
             features = self.model.encode(prepared.images)
             for place, i in enumerate(fresh):
                 own = features.tokens[:, place : place + 1].clone()  # a slice: indices of the host would wait for a GPU
-                self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place])
+                gray = prepared.images[0, place].mean(dim=0)
+                self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place], gray)
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())
 

@@ -1,0 +1,85 @@
+"""Maps of a linear head: patches meet, edges of the image stay, and other heads are left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dvlt_ros.mapping.data.frames import Frame, Picture
+from dvlt_ros.mapping.data.views import View
+from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
+from dvlt_ros.mapping.inference.prediction import WindowPrediction
+from dvlt_ros.mapping.inference.seams import without_seams
+from dvlt_ros.model import PixelMapping, prepare_images
+from dvlt_ros.model.config import PATCH_SIZE
+
+IMAGE_SIZE = 56
+ROWS, COLUMNS = 4 * PATCH_SIZE, 5 * PATCH_SIZE
+SMOOTH = (2 + np.mgrid[:ROWS, :COLUMNS].sum(axis=0) / 100).astype(np.float32)
+
+
+def prediction(depth, confidence=None):
+    confidence = np.full_like(depth, 3.0) if confidence is None else confidence
+    mapping = PixelMapping(depth.shape, depth.shape, (1.0, 1.0), (0.0, 0.0))
+    return WindowPrediction(depth[None], confidence[None], np.eye(4)[None], np.eye(3)[None], mapping)
+
+
+def view(number, image):
+    picture = Picture(image, None)
+    return View(number, Frame(number + 1, "cam", 0, lambda: picture), picture)
+
+
+def patched(values, spread, seed=0):
+    """Each patch off by a factor of its own."""
+    factors = np.exp(np.random.default_rng(seed).normal(0, spread, (ROWS // PATCH_SIZE, COLUMNS // PATCH_SIZE)))
+    return (values * np.kron(factors, np.ones((PATCH_SIZE, PATCH_SIZE)))).astype(np.float32)
+
+
+def seam(values):
+    """Typical step of the logarithm at the borders of patches over that within them."""
+    steps = np.abs(np.diff(np.log(values), axis=1))
+    at_border = np.arange(COLUMNS - 1) % PATCH_SIZE == PATCH_SIZE - 1
+    return np.median(steps[:, at_border]) / np.median(steps[:, ~at_border])
+
+
+def test_patches_meet_and_depth_is_nearer_to_the_truth():
+    depth = patched(SMOOTH, 0.1)
+    found = without_seams(prediction(depth), [np.full_like(SMOOTH, 0.5)]).depth[0]
+    assert seam(depth) > 8
+    assert seam(found) < 2
+    assert np.abs(np.log(found / SMOOTH)).mean() < 0.9 * np.abs(np.log(depth / SMOOTH)).mean()
+
+
+def test_depth_ends_where_the_image_does():
+    is_near = np.mgrid[:ROWS, :COLUMNS].sum(axis=0) < 55  # an edge across the patches
+    depth = np.where(is_near, 1.0, 2.0).astype(np.float32)
+    seen = without_seams(prediction(depth), [np.where(is_near, 0.9, 0.1).astype(np.float32)]).depth[0]
+    unseen = without_seams(prediction(depth), [np.full_like(depth, 0.5)]).depth[0]
+    assert np.abs(np.log(seen / depth)).max() < 0.02
+    assert np.abs(np.log(unseen / depth)).max() > 0.2
+
+
+def test_what_is_unknown_stays_so_and_confidence_begins_at_one():
+    rng = np.random.default_rng(1)
+    depth, gray = patched(SMOOTH, 0.1), rng.random(SMOOTH.shape, dtype=np.float32)
+    depth[10:20, 10:30] = np.nan
+    confidence = np.where(rng.random(SMOOTH.shape) < 0.5, 1.0, 20.0).astype(np.float32)
+    found = without_seams(prediction(depth, confidence), [gray])
+    np.testing.assert_array_equal(np.isfinite(found.depth[0]), np.isfinite(depth))
+    assert found.confidence.min() >= 1
+    assert (found.depth.dtype, found.confidence.dtype) == (np.float32, np.float32)
+
+
+@pytest.mark.parametrize(("head", "is_filtered"), [("linear", True), ("conv", False)])
+def test_only_a_linear_head_has_seams(make_model, head, is_filtered):
+    image = np.random.default_rng(2).integers(0, 255, (42, 56, 3), dtype=np.uint8)
+    predictor = DvltPredictor(make_model(depth_head_type=head), "cpu")
+    views = [view(0, image), view(1, image[::-1].copy())]
+    found = predictor.predict(views, 2, IMAGE_SIZE, [1])
+    with torch.inference_mode():
+        images = prepare_images([view.picture.image for view in views], IMAGE_SIZE).images
+        plain = predictor.model(images, num_steps=2).depth[0, 1].numpy()
+    expected = without_seams(prediction(plain), [images[0, 1].mean(dim=0).numpy()]).depth[0] if is_filtered else plain
+    np.testing.assert_allclose(found.depth[0], expected, rtol=1e-4)
+    assert np.allclose(found.depth[0], plain, rtol=1e-3) is not is_filtered
