@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
 from .data.frames import Frame
@@ -78,8 +79,8 @@ class MappingThread:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
-        while (request := self._next(self._requests)) is not None:
-            request()
+        while self._requests:
+            self._requests.popleft()()
         self.mapper.counters.add(accepted=len(self._frames), dropped=len(self._frames))
         self._frames.clear()
         self.mapper.end_stream()
@@ -96,10 +97,8 @@ class MappingThread:
                 self._fail(error)
 
     def _work(self) -> None:
-        while (request := self._next(self._requests)) is not None:
-            request()
-        while (frame := self._next(self._frames)) is not None:
-            self.mapper.admit(frame)
+        while (task := self._next_task()) is not None:
+            task()
         update = self.mapper.step(flush=self._until_flush_s() == 0.0)
         if update is None:
             return
@@ -118,9 +117,12 @@ class MappingThread:
             received_ns = self._frames[0].received_ns if self._frames else None
         return 0.0 if received_ns is None else (time.monotonic_ns() - received_ns) * 1e-6
 
-    def _next(self, waiting: deque[T]) -> T | None:
+    def _next_task(self) -> Callable[[], object] | None:
+        """Requests first: no frame comes in before a request that was made before it."""
         with self._changed:
-            return waiting.popleft() if waiting else None
+            if self._requests:
+                return self._requests.popleft()
+            return partial(self.mapper.admit, self._frames.popleft()) if self._frames else None
 
     def _has_work(self) -> bool:
         return self._stopping or bool(self._frames) or bool(self._requests)

@@ -100,6 +100,22 @@ def test_requests_run_between_windows(make_worker, make_frame):
     assert window.window.registration.state == "first"
 
 
+def test_no_frame_goes_before_a_request_that_was_made_first(make_worker, make_frame, monkeypatch):
+    worker, _, _ = make_worker()
+    order = queue.Queue()
+
+    def admit(frame):
+        order.put(frame.stamp_ns)
+        if frame.stamp_ns == make_frame(1).stamp_ns:  # while the worker takes frames in
+            worker.request(lambda: order.put("request"))
+            worker.offer(make_frame(2))
+
+    monkeypatch.setattr(worker.mapper, "admit", admit)
+    worker.offer(make_frame(1))
+    found = [order.get(timeout=LIMIT_S) for _ in range(3)]
+    assert found == [make_frame(1).stamp_ns, "request", make_frame(2).stamp_ns]
+
+
 def test_a_request_that_waits_when_the_worker_stops_is_run_and_its_error_is_told(make_worker, make_frame):
     worker, _, errors = make_worker()
     busy, go_on, run = threading.Event(), threading.Event(), []

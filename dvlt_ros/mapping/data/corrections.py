@@ -30,7 +30,10 @@ class Correction:
         if movers is None:
             return moved
         new_from_old = self.new_from_old.matrix.numpy()
-        order = np.argsort(movers, kind="stable")
+        moving = np.flatnonzero((new_from_old != np.eye(4)).any(axis=(1, 2))[movers])
+        if not len(moving):
+            return moved
+        order = moving[np.argsort(movers[moving], kind="stable")]
         rows, starts = np.unique(movers[order], return_index=True)
         for row, members in zip(rows, np.split(order, starts[1:]), strict=True):  # a matrix per point would be large
             moved[members] = points[members] @ new_from_old[row, :3, :3].T + new_from_old[row, :3, 3]

@@ -116,9 +116,11 @@ class MapBuilder:
             moved = [part for part in (*self._kept, self._map) if part.map_id in correction.map_ids]
             if not moved:
                 return
-            grown = self._part(correction.map_id)
             for part in moved:
-                grown.extend(part, correction)
+                part.correct(correction)
+            grown = moved[0]
+            for part in moved[1:]:
+                grown.extend(part)
             rest = [part for part in self._kept if part not in moved]
             if self._map in moved:
                 self._kept, self._map = rest, grown

@@ -92,27 +92,34 @@ class MapPart:
         self._is_as_loaded = False
         return int(inside.sum())
 
-    def extend(self, other: MapPart, correction: Correction) -> None:
-        """Adds a later map, moved by a loop closure."""
-        submap_ids = np.array(other.pose_submap_ids, np.int64)
-        poses = correction.poses(other.map_id, submap_ids, other._stacked_poses())
+    def correct(self, correction: Correction) -> None:
+        """Moves all of it with its submaps; it is the joined map from now on."""
+        of_poses = np.array(self.pose_submap_ids, np.int64)
+        self.poses = list(correction.poses(self.map_id, of_poses, self._stacked_poses()))
+        self.submaps = correction.submaps_of(self.map_id, self.submaps)
+        if len(of_poses):
+            position = correction.points(self.map_id, of_poses[-1:], self.camera_position[None])
+            self.camera_position = position[0]
+        if self._voxels is not None:
+            points = correction.points(self.map_id, self._voxels.submap_ids, self._voxels.cloud().points)
+            self._voxels.move(points, self.camera_position)
+        self.map_id, self._is_as_loaded = correction.map_id, False
+
+    def extend(self, other: MapPart) -> None:
+        """Adds a later map of the same frame."""
         self.stamps_ns += other.stamps_ns
-        self.poses += list(poses)
+        self.poses += other.poses
         self.pose_submap_ids += other.pose_submap_ids
-        self.submaps |= correction.submaps_of(other.map_id, other.submaps)
+        self.submaps |= other.submaps
         self._stride, self._num_poses = max(self._stride, other._stride), self._num_poses + other._num_poses
         while len(self.poses) >= MAX_PATH:
             self._thin_path()
         if other._voxels is not None:
+            self.camera_position = other.camera_position
             if self._voxels is None:
-                self.first_depth = other.first_depth
-                self._voxels = VoxelMap(other._voxels.voxel_size, self._max_points)
-            cloud, of_cloud = other.cloud(), other.cloud_submap_ids()
-            points = correction.points(other.map_id, of_cloud, cloud.points)
-            if other.pose_submap_ids:
-                latest = np.array(other.pose_submap_ids[-1:], np.int64)
-                self.camera_position = correction.points(other.map_id, latest, other.camera_position[None])[0]
-            self._voxels.add(points, cloud.colors, cloud.confidence, self.camera_position, of_cloud)
+                self.first_depth, self._voxels = other.first_depth, other._voxels
+            else:
+                self._voxels.add(*other.cloud(), self.camera_position, other.cloud_submap_ids())
 
     def _stacked_poses(self) -> np.ndarray:
         """(P, 4, 4)."""

@@ -69,6 +69,13 @@ def position(a_from_b: Similarity) -> np.ndarray:
     return a_from_b.scale() * np.asarray(a_from_b.translation())
 
 
+def move(old: Similarity, new: Similarity, depth: float) -> float:
+    """The largest of a node's shift in units of its ``depth``, its turn in rad, and the change of its log scale."""
+    shift = float(np.linalg.norm(position(new) - position(old))) / (new.scale() * depth)
+    turn = float(np.linalg.norm(library().Rot3.Logmap(old.rotation().between(new.rotation()))))
+    return max(shift, turn, abs(float(np.log(new.scale() / old.scale()))))
+
+
 def scaled(map_from_cam: Similarity, scale: float) -> Similarity:
     """The same camera pose, with another scale: map units per unit of the submap."""
     return library().Similarity3(map_from_cam.rotation(), position(map_from_cam) / scale, scale)
