@@ -119,7 +119,7 @@ def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figur
     frames = sorted(run.poses)
     figures = Figures(
         recording.name, run.system, alignment, len(frames), len(recording), run.maps,
-        abs_rel=depth_error(run), seconds=run.seconds,
+        abs_rel=depth_error(run), depth_scale=depth_scale(run, 1.0) if run.is_metric else None, seconds=run.seconds,
     )  # fmt: skip
     try:
         matched = match(
@@ -139,7 +139,7 @@ def measured(recording: Recording, run: Run, rpe_length_m: float) -> tuple[Figur
         rpe_percent=None if rpe.translation_percent is None else rpe.translation_percent[alignment],
         rpe_deg_per_m=rpe.rotation_deg_per_m,
         scale=found.scale.overall if run.is_metric else None,
-        depth_scale=depth_scale(run, 1.0 if run.is_metric else found.scale.overall),
+        depth_scale=figures.depth_scale if run.is_metric else depth_scale(run, found.scale.overall),
         scale_drift_percent=found.scale.drift_percent,
         scale_parts=tuple(part.scale / parts.overall for part in parts.sections if part.scale is not None),
     ), matched
@@ -166,7 +166,7 @@ def trajectory(name: str, recording: Recording, frames: Sequence[int], poses: Se
 
 
 def depth_scale(run: Run, unit: float) -> float | None:
-    """Median of found / true over all frames' depths, in metres of ``unit`` each; None: there are none."""
+    """Median of found / true over all frames' depths, divided by ``unit``, found lengths per metre; None: no depths."""
     if not any(len(true) for _, true in run.depths):
         return None
     return float(np.median(np.concatenate([found / true for found, true in run.depths]))) / unit

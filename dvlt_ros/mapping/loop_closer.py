@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..errors import AlignmentError, ConfigError, InputError
+from ..errors import ConfigError, InputError
 from ..geometry import rotation_angle
 from ..health import Health
 from .data.corrections import Correction
@@ -25,7 +25,7 @@ from .maps.map_update import MapUpdate
 from .maps.placed_map import PlacedMap
 from .pose_graph.config import LoopClosure, RejectedLoop
 from .pose_graph.keyframes import MAX_KEYFRAMES
-from .pose_graph.submap_graph import STILL, SubmapGraph
+from .pose_graph.submap_graph import SubmapGraph
 from .submaps.submap import StoredSubmap
 
 LEAST_MOVE = 0.01  # of the depth, that the whole map is moved for between two windows
@@ -89,7 +89,7 @@ class LoopStatus:
     closed: int = 0
     refused: int = 0  # joint windows that show two places, and loops that contradict the rest of the graph
     residual: float | None = None  # of the last loop that was closed
-    refusal: str = ""  # why the last one was refused, or keyframes could not be adjusted together
+    refusal: str = ""  # why the last one was refused
     adjusted: int = 0  # times that keyframes were adjusted together
 
 
@@ -139,7 +139,7 @@ class LoopCloser:
         graph = self._parts.graph
         return graph is not None and graph.num_unadjusted >= ADJUST_EVERY
 
-    def adjust(self, least: float = STILL, limit_ms: float = math.inf) -> Correction | None:
+    def adjust(self, least: float = 0.0, limit_ms: float = math.inf) -> Correction | None:
         """Adjusts as many of the latest keyframes together as are likely to take so many milliseconds at most.
 
         None: too few have time, or nothing has moved by ``least`` of its depth; the next correction has it, too.
@@ -149,11 +149,7 @@ class LoopCloser:
         if graph is None or pairs < FEWEST**2:
             return None
         start_s = time.perf_counter()
-        try:
-            found = self._map.adjust(least, math.isqrt(int(pairs)))
-        except AlignmentError as error:
-            self.status = replace(self.status, refusal=f"keyframes adjusted together: {error}")
-            return None
+        found = self._map.adjust(least, math.isqrt(int(pairs)))
         if graph.num_adjusted:
             spent_ms = 1e3 * (time.perf_counter() - start_s) / (graph.num_adjusted**2 + SOLVING)
             self._ms_per_pair = math.sqrt(self._ms_per_pair * spent_ms)  # one slow run is not the rule
@@ -221,6 +217,7 @@ class LoopCloser:
             "loop_residual": "unknown" if residual is None else f"{residual:.4f}",
             "loop_refusal": self.status.refusal or "none",
             "keyframe_adjustments": str(self.status.adjusted),
+            "keyframe_problem": ("" if self._parts.graph is None else self._parts.graph.keyframe_problem) or "none",
             "relocalized": self._relocalized(None if latest is None else latest.map_id),
         }
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from functools import partial
 from typing import TypeVar
 
 from .data.frames import Frame
@@ -39,8 +38,7 @@ class MappingThread:
         self._fail = fail
         self._loop_failed = loop_failed
         self._changed = threading.Condition()
-        self._frames: deque[Frame] = deque()
-        self._requests: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Frame | Callable[[], None]] = deque()  # frames and requests, as they came
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="dvlt mapping", daemon=True)
 
@@ -50,9 +48,9 @@ class MappingThread:
     def offer(self, frame: Frame) -> None:
         """Never blocks. If there is no room, the oldest frame is dropped and counted."""
         with self._changed:
-            self._frames.append(frame)
-            if len(self._frames) > self.mapper.config.window.size:
-                self._frames.popleft()
+            self._waiting.append(frame)
+            if len(frames := self._frames()) > self.mapper.config.window.size:
+                self._waiting.remove(frames[0])
                 self.mapper.counters.add(accepted=1, dropped=1)
             self._changed.notify()
 
@@ -69,7 +67,7 @@ class MappingThread:
                 done.set_result(result)
 
         with self._changed:
-            self._requests.append(perform)
+            self._waiting.append(perform)
             self._changed.notify()
         return done
 
@@ -79,10 +77,11 @@ class MappingThread:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
-        while self._requests:
-            self._requests.popleft()()
-        self.mapper.counters.add(accepted=len(self._frames), dropped=len(self._frames))
-        self._frames.clear()
+        for task in self._taken():
+            if isinstance(task, Frame):
+                self.mapper.counters.add(accepted=1, dropped=1)
+            else:
+                task()
         self.mapper.end_stream()
 
     def _run(self) -> None:
@@ -97,8 +96,11 @@ class MappingThread:
                 self._fail(error)
 
     def _work(self) -> None:
-        while (task := self._next_task()) is not None:
-            task()
+        for task in self._taken():
+            if isinstance(task, Frame):
+                self.mapper.admit(task)
+            else:
+                task()
         update = self.mapper.step(flush=self._until_flush_s() == 0.0)
         if update is None:
             return
@@ -114,18 +116,21 @@ class MappingThread:
 
     def _waited_ms(self) -> float:
         with self._changed:
-            received_ns = self._frames[0].received_ns if self._frames else None
+            received_ns = next((frame.received_ns for frame in self._frames()), None)
         return 0.0 if received_ns is None else (time.monotonic_ns() - received_ns) * 1e-6
 
-    def _next_task(self) -> Callable[[], object] | None:
-        """Requests first: no frame comes in before a request that was made before it."""
-        with self._changed:
-            if self._requests:
-                return self._requests.popleft()
-            return partial(self.mapper.admit, self._frames.popleft()) if self._frames else None
+    def _frames(self) -> list[Frame]:
+        return [task for task in self._waiting if isinstance(task, Frame)]
+
+    def _taken(self) -> Iterator[Frame | Callable[[], None]]:
+        """All that wait, until nothing does: frames after requests that came before them, and the other way round."""
+        while self._waiting:
+            with self._changed:
+                task = self._waiting.popleft()
+            yield task
 
     def _has_work(self) -> bool:
-        return self._stopping or bool(self._frames) or bool(self._requests)
+        return self._stopping or bool(self._waiting)
 
     def _until_flush_s(self) -> float | None:
         deadline_ns = self.mapper.flush_at_ns()

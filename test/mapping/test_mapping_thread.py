@@ -100,20 +100,21 @@ def test_requests_run_between_windows(make_worker, make_frame):
     assert window.window.registration.state == "first"
 
 
-def test_no_frame_goes_before_a_request_that_was_made_first(make_worker, make_frame, monkeypatch):
+def test_frames_and_requests_keep_the_order_in_which_they_came(make_worker, make_frame, monkeypatch):
     worker, _, _ = make_worker()
     order = queue.Queue()
 
     def admit(frame):
         order.put(frame.stamp_ns)
         if frame.stamp_ns == make_frame(1).stamp_ns:  # while the worker takes frames in
-            worker.request(lambda: order.put("request"))
             worker.offer(make_frame(2))
+            worker.request(lambda: order.put("request"))
+            worker.offer(make_frame(3))
 
     monkeypatch.setattr(worker.mapper, "admit", admit)
     worker.offer(make_frame(1))
-    found = [order.get(timeout=LIMIT_S) for _ in range(3)]
-    assert found == [make_frame(1).stamp_ns, "request", make_frame(2).stamp_ns]
+    stamps = [make_frame(number).stamp_ns for number in (1, 2, 3)]
+    assert [order.get(timeout=LIMIT_S) for _ in range(4)] == [*stamps[:2], "request", stamps[2]]
 
 
 def test_a_request_that_waits_when_the_worker_stops_is_run_and_its_error_is_told(make_worker, make_frame):

@@ -1,4 +1,4 @@
-"""Corrections: how an accepted loop closure moves frames and submaps that are already in the map."""
+"""Corrections: how loop closures and adjusted keyframes move frames and submaps that are already in the map."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ...alignment import Sim3
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """The effect of one loop closure. A frame moves with the submap of its ``submap_id``, the latest one at its time.
+    """The effect of a closed loop, or of adjusted keyframes.
 
-    The maps of all these submaps are one map from now on.
+    A frame moves with the submap of its ``submap_id``, the latest one at its time. The maps of all these submaps are
+    one map from now on.
     """
 
     map_id: int  # of the joined map
@@ -23,21 +24,12 @@ class Correction:
     map_ids: np.ndarray  # (N,) int64, of each submap's map before the correction
     new_from_old: Sim3  # of each submap: scale (N,), rotation (N, 3, 3), translation (N, 3)
 
-    def points(self, map_id: int, submap_ids: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Corrected points (P, 3) of a map, a copy; ``submap_ids`` (P,) are those of the points' frames."""
-        moved = points.copy()
+    def matrices(self, map_id: int, submap_ids: np.ndarray) -> np.ndarray:
+        """new_from_old (N, 4, 4), with the scale in them, of submaps (N,) of a map."""
         movers = self._movers(map_id, submap_ids)
         if movers is None:
-            return moved
-        new_from_old = self.new_from_old.matrix.numpy()
-        moving = np.flatnonzero((new_from_old != np.eye(4)).any(axis=(1, 2))[movers])
-        if not len(moving):
-            return moved
-        order = moving[np.argsort(movers[moving], kind="stable")]
-        rows, starts = np.unique(movers[order], return_index=True)
-        for row, members in zip(rows, np.split(order, starts[1:]), strict=True):  # a matrix per point would be large
-            moved[members] = points[members] @ new_from_old[row, :3, :3].T + new_from_old[row, :3, 3]
-        return moved
+            return np.broadcast_to(np.eye(4), (len(submap_ids), 4, 4))
+        return self._of(movers).matrix.numpy()
 
     def poses(self, map_id: int, submap_ids: np.ndarray, map_from_cam: np.ndarray) -> np.ndarray:
         """Corrected poses (P, 4, 4), rigid; the scale of the correction applies to the frames' depths."""

@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...checkpoints import EMBEDDED_WEIGHTS
 from ...errors import ConfigError, InputError
@@ -20,8 +19,8 @@ from ...model.weights import digest_of
 from ...runtimes import OnnxDvlt
 from ..data.views import View
 from .descriptors import describe
+from .patch_artifacts import without_patch_artifacts
 from .prediction import WindowPrediction, predict_within_memory
-from .seams import without_seams
 from .window_cameras import WindowCameras
 
 
@@ -31,7 +30,7 @@ class Encoded:
 
     features: Features
     mapping: PixelMapping  # from the picture's pixels to the network's
-    gray: Tensor  # (h, w), 0 to 1
+    gray: np.ndarray | None  # (h, w), 0 to 1; None: the head leaves no patch artifacts
 
 
 class DvltPredictor:
@@ -180,9 +179,14 @@ class DvltPredictor:
             found = self._cameras.on_cpu(
                 prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
             )
-        if self.model.config.depth_head_type == "linear":
-            found = without_seams(found, [encoded[i].gray.numpy(force=True) for i in decoded])
+        grays = [gray for i in decoded if (gray := encoded[i].gray) is not None]
+        if grays:
+            found = without_patch_artifacts(found, [views[i].picture for i in decoded], grays)
         return replace(found, num_steps=num_steps)
+
+    @property
+    def _is_linear(self) -> bool:
+        return self.model.config.depth_head_type == "linear"
 
     def _autocast(self) -> AbstractContextManager[object]:
         is_needed = self.device.type == "cuda" and isinstance(self.model, Dvlt)
@@ -198,7 +202,7 @@ class DvltPredictor:
             features = self.model.encode(prepared.images)
             for place, i in enumerate(fresh):
                 own = features.tokens[:, place : place + 1].clone()  # a slice: indices of the host would wait for a GPU
-                gray = prepared.images[0, place].mean(dim=0)
+                gray = prepared.images[0, place].mean(dim=0).numpy(force=True) if self._is_linear else None
                 self._encoded[keys[i]] = Encoded(Features(own, features.grid), prepared.mappings[place], gray)
         self._encoded = {key: self._encoded[key] for key in keys}
         return list(self._encoded.values())

@@ -15,6 +15,7 @@ from .voxel_map import VoxelMap
 
 AUTOMATIC_VOXEL = 0.01  # of the first frame's median depth
 MAX_PATH = 1000
+STILL = 0.1  # voxels that points may lie beside where they belong
 EMPTY_CLOUD = Cloud(np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8), np.empty(0, np.float32))
 
 
@@ -46,6 +47,7 @@ class MapPart:
         self.poses: list[np.ndarray] = []
         self.pose_submap_ids: list[int] = []
         self.submaps: dict[int, Sim3] = {}  # map_from_visual of each
+        self._held_back: dict[int, np.ndarray] = {}  # (4, 4) of submaps, that their voxels have not moved by yet
         self._voxels: VoxelMap | None = None
         self._is_as_loaded = False
         self._stride = 1  # of the path
@@ -98,19 +100,38 @@ class MapPart:
         self.poses = list(correction.poses(self.map_id, of_poses, self._stacked_poses()))
         self.submaps = correction.submaps_of(self.map_id, self.submaps)
         if len(of_poses):
-            position = correction.points(self.map_id, of_poses[-1:], self.camera_position[None])
-            self.camera_position = position[0]
+            (change,) = correction.matrices(self.map_id, of_poses[-1:])
+            self.camera_position = change[:3, :3] @ self.camera_position + change[:3, 3]
         if self._voxels is not None:
-            points = correction.points(self.map_id, self._voxels.submap_ids, self._voxels.cloud().points)
-            self._voxels.move(points, self.camera_position)
+            self._move_voxels(self._voxels, correction)
         self.map_id, self._is_as_loaded = correction.map_id, False
 
+    def _move_voxels(self, voxels: VoxelMap, correction: Correction) -> None:
+        """To sort many points into voxels anew takes time: submaps that hardly move wait until they have moved more."""
+        points, submap_ids = voxels.cloud().points, voxels.submap_ids
+        order = np.argsort(submap_ids, kind="stable")
+        numbers, starts = np.unique(submap_ids[order], return_index=True)
+        moved = []
+        for number, rows, change in zip(
+            numbers.tolist(), np.split(order, starts[1:]), correction.matrices(self.map_id, numbers), strict=False
+        ):
+            total = change @ self._held_back.pop(number, np.eye(4))
+            to = points[rows] @ total[:3, :3].T + total[:3, 3]
+            if np.abs(to - points[rows]).max() > STILL * voxels.voxel_size:
+                moved.append((rows, to))
+            else:
+                self._held_back[number] = total
+        if moved:
+            rows, to = (np.concatenate(parts) for parts in zip(*moved, strict=True))
+            voxels.move(rows, to, self.camera_position)
+
     def extend(self, other: MapPart) -> None:
-        """Adds a later map of the same frame."""
+        """Adds another part of the same map."""
         self.stamps_ns += other.stamps_ns
         self.poses += other.poses
         self.pose_submap_ids += other.pose_submap_ids
         self.submaps |= other.submaps
+        self._held_back |= other._held_back
         self._stride, self._num_poses = max(self._stride, other._stride), self._num_poses + other._num_poses
         while len(self.poses) >= MAX_PATH:
             self._thin_path()

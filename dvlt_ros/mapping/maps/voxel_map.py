@@ -61,17 +61,18 @@ class VoxelMap:
         if len(self) > self.max_points:
             self._make_room(np.asarray(camera_position, np.float32))
 
-    def move(self, points: np.ndarray, camera_position: np.ndarray) -> None:
-        """Moves the cloud to points (V, 3), in its order. What does not move stays as it is, and costs hardly any time.
+    def move(self, rows: np.ndarray, points: np.ndarray, camera_position: np.ndarray) -> None:
+        """Moves the cloud's points at rows (M,) to points (M, 3); the others stay as they are.
 
         Where points come together, the voxel keeps the submap of the one that was there.
         """
-        moved = np.flatnonzero((points != self._means[: len(self), :3]).any(axis=1))
-        cloud, submap_ids = self.cloud(), self.submap_ids[moved]
+        if not len(rows):
+            return
+        cloud, submap_ids = self.cloud(), self._submap_ids[rows]
         stays = np.ones(len(self), bool)
-        stays[moved] = False
+        stays[rows] = False
         self.keep(stays)
-        self.add(points[moved], cloud.colors[moved], cloud.confidence[moved], camera_position, submap_ids)
+        self.add(points, cloud.colors[rows], cloud.confidence[rows], camera_position, submap_ids)
 
     def cloud(self) -> Cloud:
         """One point per voxel, with its accumulated confidence."""

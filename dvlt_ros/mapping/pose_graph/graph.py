@@ -186,11 +186,6 @@ class PoseGraph:
         """Of all submaps, as `factors.move` has it."""
         return max((move(old, self._nodes[n], self._depth[n]) for n, old in since.nodes.items()), default=0.0)
 
-    def move_from(self, submap: int, map_from_submap: Sim3) -> float:
-        """How far a submap has moved from there, as `factors.move` has it."""
-        old = from_sim3(map_from_submap) * from_pose(self._cam_from_submap[submap]).inverse()
-        return move(old, self._nodes[submap], self._depth[submap])
-
     def loop_edge(self, loop: LoopClosure) -> Edge:
         """The edge of a loop closure, for `solve`; the graph does not keep it."""
         self.require(loop.first, loop.second)
@@ -228,7 +223,9 @@ class PoseGraph:
 
     def restore(self, state: GraphState) -> None:
         """Undoes all changes of poses, components and edges since then."""
-        self._nodes, self._components, self._edges = dict(state.nodes), dict(state.components), dict(state.edges)
+        self._nodes = dict(state.nodes)
+        self._components = dict(state.components)
+        self._edges = dict(state.edges)
 
     def spread_error(self, loop: Edge) -> None:
         """A start for the solver: distributes a loop's error over the submaps after its older end."""

@@ -25,7 +25,6 @@ from .keyframes import MAX_KEYFRAMES, Keyframes
 from .merging import shrink
 
 CONFIG = PoseGraphConfig(max_submaps=250, max_loops=60)  # a larger graph takes longer, and windows wait for it
-STILL = 1e-3  # of the depth: a submap that moves by less stays where it was published
 MAX_WAITING = 400  # submaps whose pose in the map is not known yet
 
 
@@ -61,6 +60,7 @@ class SubmapGraph:
         self._unrecognizable: set[int] = set()  # submaps of the graph whose images are no longer stored
         self._waiting: deque[tuple[Submap, CameraInOdom | None]] = deque(maxlen=MAX_WAITING)
         self._keyframes = Keyframes()
+        self.keyframe_problem = ""  # why the graph could not take what they said the last time; empty: it could
         self._uncorrected = 0.0  # how far submaps have moved since the latest correction, of their depth
         self._latest: int | None = None
         self._latest_odom: tuple[int, CameraInOdom] | None = None
@@ -139,19 +139,16 @@ class SubmapGraph:
         """Keyframes in the latest `adjust`; 0: no two of them shared enough tracks."""
         return self._keyframes.num_adjusted
 
-    def adjust(self, least: float = STILL, most: int = MAX_KEYFRAMES) -> Correction | None:
+    def adjust(self, least: float = 0.0, most: int = MAX_KEYFRAMES) -> Correction | None:
         """Adjusts at most so many of the latest keyframes by the tracks that go through them.
 
         None: nothing has moved by ``least`` of its depth, nor changed its unit by as much, since the latest
         correction; the next one has it, too.
-
-        Raises:
-            AlignmentError: what they say and the graph's other edges have no solution; the graph stays as it was.
         """
         changes = self._keyframes.changes(self._graph, most)
         if changes:
             self._remeasure(changes)
-        if self._latest is None or self._uncorrected < least:
+        if self._latest is None or not self._uncorrected or self._uncorrected < least:
             return None
         return self._correction(self._latest)
 
@@ -160,9 +157,11 @@ class SubmapGraph:
         self._graph.remeasure(changes)
         try:
             self._loops.optimize()
-        except AlignmentError:
+        except AlignmentError as error:
             self._graph.restore(state)
-            raise
+            self.keyframe_problem = str(error)
+            return
+        self.keyframe_problem = ""
         self._uncorrected += self._graph.largest_move(state)
 
     def expected_scale(self, first: int, second: int) -> float | None:
@@ -202,7 +201,7 @@ class SubmapGraph:
             return None
         if self._published[self._latest].visual_id != visual_id:
             return None
-        return self._published[self._latest].map_from_visual, self._published[self._latest].map_id
+        return self._graph.map_from_submap(self._latest), self._published[self._latest].map_id
 
     def _add_odometry(self, number: int, map_id: int, camera: CameraInOdom | None) -> None:
         if camera is None:
@@ -241,15 +240,12 @@ class SubmapGraph:
         map_id = self._published[first].map_id
         numbers = [n for n in self._published if self._graph.are_connected(first, n)]
         map_ids = np.array([self._published[n].map_id for n in numbers])
-        changes = []
-        for number in numbers:
-            old = self._published[number].map_from_visual
-            stays = self._graph.move_from(number, old) < STILL
-            new = old if stays else self._graph.map_from_submap(number)
-            changes.append(IDENTITY if stays else new.compose(old.inverse))
-            self._published[number] = replace(self._published[number], map_from_visual=new, map_id=map_id)
+        old = [self._published[n].map_from_visual for n in numbers]
+        new = [self._graph.map_from_submap(n) for n in numbers]
+        for number, placed in zip(numbers, new, strict=True):
+            self._published[number] = replace(self._published[number], map_from_visual=placed, map_id=map_id)
         self._uncorrected = 0.0
-        return Correction(map_id, np.array(numbers), map_ids, stacked(changes))
+        return Correction(map_id, np.array(numbers), map_ids, stacked(new).compose(stacked(old).inverse))
 
 
 def _rescaled(submap: Submap, unit_before: float | None, unit: float | None) -> Sim3:

@@ -4,15 +4,16 @@ import math
 import sys
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from corridors import Robot, errors, exact, fill, judge, sim3
 
-from dvlt_ros.alignment import Sim3
+from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.errors import ConfigError, InputError
 from dvlt_ros.mapping.pose_graph.config import LoopClosure, PoseGraphConfig
-from dvlt_ros.mapping.pose_graph.factors import library
+from dvlt_ros.mapping.pose_graph.factors import from_sim3, library, move
 from dvlt_ros.mapping.pose_graph.graph import PoseGraph
 from dvlt_ros.mapping.pose_graph.hypotheses import LoopHypotheses
 from dvlt_ros.mapping.pose_graph.merging import shrink
@@ -221,3 +222,13 @@ def test_a_vague_window_takes_the_error_that_a_loop_finds(motions, least, most):
     graph.solve([graph.loop_edge(loop)])
     grown = np.diff([graph.map_from_cam(submap)[0, 3] for submap in range(4)]) - 1.0
     assert least < grown[1] / grown.sum() < most
+
+
+@pytest.mark.parametrize(
+    ("scale", "turn", "shift", "expected"),
+    [(1.0, 0.0, 0.0, 0.0), (1.02, 0.0, 0.0, np.log(1.02)), (1.0, 0.03, 0.0, 0.03), (1.0, 0.0, 0.2, 0.05)],
+)
+def test_a_node_moves_by_its_shift_in_depths_by_its_turn_or_by_its_unit(scale, turn, shift, expected):
+    rotation = cv2.Rodrigues(np.array([0.0, turn, 0.0]))[0]
+    new = from_sim3(Sim3.of(scale, rotation, np.array([0.0, shift, 0.0])))
+    assert move(from_sim3(IDENTITY), new, depth=4.0) == pytest.approx(expected)

@@ -27,6 +27,7 @@ KITCHEN = Path(__file__).resolve().parents[4] / "shared" / "data" / "rgbd_kitche
 EVERY, COUNT, MOST = 2, 60, 50  # recorded frames per shown one, shown ones, and those within which the scale is known
 BURST = 5  # frames that a window takes at once
 SIZE = (240, 320)
+DEPTH_SCALE = 0.93  # of pycolmap's depth over the recorded one, its path as long as the recorded one
 INTRINSICS = (262.5, 0.0, 160.0, 0.0, 262.5, 120.0, 0.0, 0.0, 1.0)
 OPTIONS = {
     "odometry_source": "topic", "model_image_size": 0, "registration_max_residual": 0.1, "loops_mode": "never",
@@ -90,7 +91,7 @@ def test_with_odometry_the_scale_is_known_and_metres_leave_the_node(make_robot, 
         depth = as_image(message)
         ratios.append((depth / true_depth(recording, number_of(message), depth.shape)).ravel())
     # The windows of a live node depend on the load.
-    assert np.nanmedian(np.concatenate(ratios)) == pytest.approx(1.0, abs=0.1)
+    assert np.nanmedian(np.concatenate(ratios)) == pytest.approx(DEPTH_SCALE, abs=0.04)
     robot.until(lambda: COUNT in map(number_of, robot.messages["pose"]), "the last pose")
     found, true = path(robot), np.stack([robot.poses[number_of(m) * FRAME_NS][:3, 3] for m in robot.messages["pose"]])
     assert np.sqrt(found.var(axis=0).sum() / true.var(axis=0).sum()) == pytest.approx(1.0, abs=0.03)

@@ -9,8 +9,8 @@ import torch
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
+from dvlt_ros.mapping.inference.patch_artifacts import FAR_APART, without_patch_artifacts
 from dvlt_ros.mapping.inference.prediction import WindowPrediction
-from dvlt_ros.mapping.inference.seams import without_seams
 from dvlt_ros.model import PixelMapping, prepare_images
 from dvlt_ros.model.config import PATCH_SIZE
 
@@ -25,6 +25,13 @@ def prediction(depth, confidence=None):
     return WindowPrediction(depth[None], confidence[None], np.eye(4)[None], np.eye(3)[None], mapping)
 
 
+UNMASKED = Picture(np.zeros((*SMOOTH.shape, 3), np.uint8), None)
+
+
+def filtered(depth, gray, picture=UNMASKED):
+    return without_patch_artifacts(prediction(depth), [picture], [gray]).depth[0]
+
+
 def view(number, image):
     picture = Picture(image, None)
     return View(number, Frame(number + 1, "cam", 0, lambda: picture), picture)
@@ -36,7 +43,7 @@ def patched(values, spread, seed=0):
     return (values * np.kron(factors, np.ones((PATCH_SIZE, PATCH_SIZE)))).astype(np.float32)
 
 
-def seam(values):
+def step_between_patches(values):
     """Typical step of the logarithm at the borders of patches over that within them."""
     steps = np.abs(np.diff(np.log(values), axis=1))
     at_border = np.arange(COLUMNS - 1) % PATCH_SIZE == PATCH_SIZE - 1
@@ -45,19 +52,35 @@ def seam(values):
 
 def test_patches_meet_and_depth_is_nearer_to_the_truth():
     depth = patched(SMOOTH, 0.1)
-    found = without_seams(prediction(depth), [np.full_like(SMOOTH, 0.5)]).depth[0]
-    assert seam(depth) > 8
-    assert seam(found) < 2
+    found = filtered(depth, np.full_like(SMOOTH, 0.5))
+    assert step_between_patches(depth) > 8
+    assert step_between_patches(found) < 2
     assert np.abs(np.log(found / SMOOTH)).mean() < 0.9 * np.abs(np.log(depth / SMOOTH)).mean()
 
 
-def test_depth_ends_where_the_image_does():
-    is_near = np.mgrid[:ROWS, :COLUMNS].sum(axis=0) < 55  # an edge across the patches
-    depth = np.where(is_near, 1.0, 2.0).astype(np.float32)
-    seen = without_seams(prediction(depth), [np.where(is_near, 0.9, 0.1).astype(np.float32)]).depth[0]
-    unseen = without_seams(prediction(depth), [np.full_like(depth, 0.5)]).depth[0]
-    assert np.abs(np.log(seen / depth)).max() < 0.02
-    assert np.abs(np.log(unseen / depth)).max() > 0.2
+def test_an_edge_goes_to_where_the_image_has_it_and_no_point_lies_between_the_surfaces():
+    column = np.mgrid[:ROWS, :COLUMNS][1]
+    depth = np.where(column < 2 * PATCH_SIZE, 1.0, 2.0).astype(np.float32)  # at the border of two patches
+    is_near = column < 2 * PATCH_SIZE + 1
+    found = filtered(depth, np.where(is_near, 0.9, 0.1).astype(np.float32))
+    np.testing.assert_allclose(found, np.where(is_near, 1.0, 2.0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [0.5 * FAR_APART, 2 * FAR_APART])
+def test_without_an_edge_in_the_image_only_surfaces_that_may_be_one_are_joined(factor):
+    is_near = np.mgrid[:ROWS, :COLUMNS][1] < 2 * PATCH_SIZE
+    depth = np.where(is_near, 1.0, np.exp(factor)).astype(np.float32)
+    found = np.log(filtered(depth, np.full_like(depth, 0.5)))
+    between = (found > 0.1 * factor) & (found < 0.9 * factor)
+    assert between.any() == (factor < FAR_APART)
+
+
+def test_what_is_masked_and_what_is_no_content_do_not_mix_with_the_rest():
+    rows, columns = np.mgrid[:ROWS, :COLUMNS]
+    masked, inside = columns < 20, rows > 10
+    depth = np.select([~inside, masked], [8.0, 1.0], 4.0).astype(np.float32)
+    picture = Picture(UNMASKED.image, None, inside=inside, masked=masked)
+    np.testing.assert_allclose(filtered(depth, np.full_like(depth, 0.5), picture), depth, rtol=1e-5)
 
 
 def test_what_is_unknown_stays_so_and_confidence_begins_at_one():
@@ -65,14 +88,14 @@ def test_what_is_unknown_stays_so_and_confidence_begins_at_one():
     depth, gray = patched(SMOOTH, 0.1), rng.random(SMOOTH.shape, dtype=np.float32)
     depth[10:20, 10:30] = np.nan
     confidence = np.where(rng.random(SMOOTH.shape) < 0.5, 1.0, 20.0).astype(np.float32)
-    found = without_seams(prediction(depth, confidence), [gray])
+    found = without_patch_artifacts(prediction(depth, confidence), [UNMASKED], [gray])
     np.testing.assert_array_equal(np.isfinite(found.depth[0]), np.isfinite(depth))
     assert found.confidence.min() >= 1
     assert (found.depth.dtype, found.confidence.dtype) == (np.float32, np.float32)
 
 
 @pytest.mark.parametrize(("head", "is_filtered"), [("linear", True), ("conv", False)])
-def test_only_a_linear_head_has_seams(make_model, head, is_filtered):
+def test_only_the_maps_of_a_linear_head_are_filtered(make_model, head, is_filtered):
     image = np.random.default_rng(2).integers(0, 255, (42, 56, 3), dtype=np.uint8)
     predictor = DvltPredictor(make_model(depth_head_type=head), "cpu")
     views = [view(0, image), view(1, image[::-1].copy())]
@@ -80,6 +103,6 @@ def test_only_a_linear_head_has_seams(make_model, head, is_filtered):
     with torch.inference_mode():
         images = prepare_images([view.picture.image for view in views], IMAGE_SIZE).images
         plain = predictor.model(images, num_steps=2).depth[0, 1].numpy()
-    expected = without_seams(prediction(plain), [images[0, 1].mean(dim=0).numpy()]).depth[0] if is_filtered else plain
+    expected = filtered(plain, images[0, 1].mean(dim=0).numpy()) if is_filtered else plain
     np.testing.assert_allclose(found.depth[0], expected, rtol=1e-4)
     assert np.allclose(found.depth[0], plain, rtol=1e-3) is not is_filtered
