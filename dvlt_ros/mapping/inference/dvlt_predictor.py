@@ -19,7 +19,6 @@ from ...model.weights import digest_of
 from ...runtimes import OnnxDvlt
 from ..data.views import View
 from .descriptors import describe
-from .patch_artifacts import without_patch_artifacts
 from .prediction import WindowPrediction, predict_within_memory
 from .window_cameras import WindowCameras
 
@@ -179,10 +178,8 @@ class DvltPredictor:
             found = self._cameras.on_cpu(
                 prediction.depth[0], prediction.depth_confidence[0], cameras.world_from_cam[0], known, mapping
             )
-        grays = [gray for i in decoded if (gray := encoded[i].gray) is not None]
-        if grays:
-            found = without_patch_artifacts(found, [views[i].picture for i in decoded], grays)
-        return replace(found, num_steps=num_steps)
+        grays = tuple(gray for i in decoded if (gray := encoded[i].gray) is not None)
+        return replace(found, num_steps=num_steps, grays=grays)
 
     @property
     def _is_linear(self) -> bool:

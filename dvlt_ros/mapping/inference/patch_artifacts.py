@@ -1,7 +1,8 @@
 """Maps without patch artifacts: a linear head draws each patch by itself, so that neighbours do not meet.
 
 A guided filter smooths over the patches and moves edges to where the image has them. Between two surfaces far apart it
-would leave points that lie on neither: there each pixel goes to the nearer of the two.
+would leave points that lie on neither: there each pixel goes to the nearer of the two. It comes after the refinement,
+which is told better by the depth as the network gives it.
 """
 
 from __future__ import annotations
@@ -23,15 +24,12 @@ LEAST_SHARE = np.float32(1e-4)  # of a square: less is a rounding error
 REACH = np.ones((4 * RADIUS + 1, 4 * RADIUS + 1), np.uint8)  # of the filter, which takes means of means
 
 
-def without_patch_artifacts(
-    found: WindowPrediction, pictures: Sequence[Picture], grays: Sequence[np.ndarray]
-) -> WindowPrediction:
-    """Depth and confidence of the decoded views; what is masked, or no content, and the rest do not mix.
-
-    ``grays``: (h, w) float32 of each view, 0 to 1, at the pixels of the maps.
-    """
+def without_patch_artifacts(found: WindowPrediction, pictures: Sequence[Picture]) -> WindowPrediction:
+    """Depth and confidence of the decoded views; what is masked, or no content, and the rest do not mix."""
+    if not found.grays:
+        return found
     depth, confidence = found.depth.copy(), found.confidence.copy()
-    for s, (picture, gray) in enumerate(zip(pictures, grays, strict=True)):
+    for s, (picture, gray) in enumerate(zip(pictures, found.grays, strict=True)):
         for part in _parts(picture, found.mapping, gray.shape):
             depth[s][part] = np.exp(_on_surfaces(gray, _logarithm(found.depth[s], part)))[part]
             smooth = np.exp(guided(gray, _logarithm(found.confidence[s], part), np.ones_like(gray)))[part]

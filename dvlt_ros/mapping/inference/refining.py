@@ -209,4 +209,5 @@ def with_refined(found: WindowPrediction, refined: Refined, decoded: Sequence[in
         intrinsics=refined.intrinsics[chosen],
         landmarks=tuple(refined.landmarks[i] for i in chosen) if refined.landmarks else (),
         motion=refined.motion,
+        grays=tuple(found.grays[i] for i in chosen) if found.grays else (),
     )

@@ -111,11 +111,10 @@ class MapPart:
         points, submap_ids = voxels.cloud().points, voxels.submap_ids
         order = np.argsort(submap_ids, kind="stable")
         numbers, starts = np.unique(submap_ids[order], return_index=True)
-        moved = []
-        for number, rows, change in zip(
-            numbers.tolist(), np.split(order, starts[1:]), correction.matrices(self.map_id, numbers), strict=False
-        ):
-            total = change @ self._held_back.pop(number, np.eye(4))
+        rows_of = np.split(order, starts[1:])
+        moved, before, self._held_back = [], self._held_back, {}
+        for number, rows, change in zip(numbers, rows_of, correction.matrices(self.map_id, numbers), strict=False):
+            total = change @ before.get(number, np.eye(4))
             to = points[rows] @ total[:3, :3].T + total[:3, 3]
             if np.abs(to - points[rows]).max() > STILL * voxels.voxel_size:
                 moved.append((rows, to))

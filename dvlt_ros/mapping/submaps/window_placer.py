@@ -12,6 +12,7 @@ from ..data.counters import Counters
 from ..data.frames import RegistrationReport
 from ..data.views import Anchor, View, Window
 from ..inference.borders import without_borders, without_masked
+from ..inference.patch_artifacts import without_patch_artifacts
 from ..inference.prediction import WindowPrediction
 from ..sensors.gravity import Gravity, GravityError
 from ..sensors.rig import Rig, RigFit, RigReport
@@ -76,6 +77,7 @@ class WindowPlacer:
         """
         views = [*(anchor.view for anchor in shared), *window.new]
         pictures = [view.picture for view in views]
+        prediction = without_patch_artifacts(prediction, pictures)
         prediction = without_masked(without_borders(prediction, pictures), pictures)
         prediction, self.problem = self._without_the_lost(prediction, len(shared), confidence)
         if self.problem:

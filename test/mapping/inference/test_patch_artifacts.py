@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.inference.patch_artifacts import FAR_APART, without_patch_artifacts
 from dvlt_ros.mapping.inference.prediction import WindowPrediction
+from dvlt_ros.mapping.inference.refining import RefiningPredictor
 from dvlt_ros.model import PixelMapping, prepare_images
 from dvlt_ros.model.config import PATCH_SIZE
 
@@ -19,17 +19,17 @@ ROWS, COLUMNS = 4 * PATCH_SIZE, 5 * PATCH_SIZE
 SMOOTH = (2 + np.mgrid[:ROWS, :COLUMNS].sum(axis=0) / 100).astype(np.float32)
 
 
-def prediction(depth, confidence=None):
+def prediction(depth, gray, confidence=None):
     confidence = np.full_like(depth, 3.0) if confidence is None else confidence
     mapping = PixelMapping(depth.shape, depth.shape, (1.0, 1.0), (0.0, 0.0))
-    return WindowPrediction(depth[None], confidence[None], np.eye(4)[None], np.eye(3)[None], mapping)
+    return WindowPrediction(depth[None], confidence[None], np.eye(4)[None], np.eye(3)[None], mapping, grays=(gray,))
 
 
 UNMASKED = Picture(np.zeros((*SMOOTH.shape, 3), np.uint8), None)
 
 
 def filtered(depth, gray, picture=UNMASKED):
-    return without_patch_artifacts(prediction(depth), [picture], [gray]).depth[0]
+    return without_patch_artifacts(prediction(depth, gray), [picture]).depth[0]
 
 
 def view(number, image):
@@ -88,21 +88,21 @@ def test_what_is_unknown_stays_so_and_confidence_begins_at_one():
     depth, gray = patched(SMOOTH, 0.1), rng.random(SMOOTH.shape, dtype=np.float32)
     depth[10:20, 10:30] = np.nan
     confidence = np.where(rng.random(SMOOTH.shape) < 0.5, 1.0, 20.0).astype(np.float32)
-    found = without_patch_artifacts(prediction(depth, confidence), [UNMASKED], [gray])
+    found = without_patch_artifacts(prediction(depth, gray, confidence), [UNMASKED])
     np.testing.assert_array_equal(np.isfinite(found.depth[0]), np.isfinite(depth))
     assert found.confidence.min() >= 1
     assert (found.depth.dtype, found.confidence.dtype) == (np.float32, np.float32)
 
 
 @pytest.mark.parametrize(("head", "is_filtered"), [("linear", True), ("conv", False)])
-def test_only_the_maps_of_a_linear_head_are_filtered(make_model, head, is_filtered):
-    image = np.random.default_rng(2).integers(0, 255, (42, 56, 3), dtype=np.uint8)
+def test_only_the_maps_of_a_linear_head_are_filtered_and_each_by_its_own_image(make_model, head, is_filtered):
+    images = np.random.default_rng(2).integers(0, 255, (3, 42, 56, 3), dtype=np.uint8)
     predictor = DvltPredictor(make_model(depth_head_type=head), "cpu")
-    views = [view(0, image), view(1, image[::-1].copy())]
-    found = predictor.predict(views, 2, IMAGE_SIZE, [1])
-    with torch.inference_mode():
-        images = prepare_images([view.picture.image for view in views], IMAGE_SIZE).images
-        plain = predictor.model(images, num_steps=2).depth[0, 1].numpy()
-    expected = filtered(plain, images[0, 1].mean(dim=0).numpy()) if is_filtered else plain
-    np.testing.assert_allclose(found.depth[0], expected, rtol=1e-4)
-    assert np.allclose(found.depth[0], plain, rtol=1e-3) is not is_filtered
+    views = [view(number, image) for number, image in enumerate(images)]
+    found = predictor.predict(views, 2, IMAGE_SIZE, [0, 2])
+    expected = prepare_images(list(images), IMAGE_SIZE).images[0].mean(dim=1).numpy()
+    np.testing.assert_allclose(found.grays, expected[[0, 2]] if is_filtered else (), atol=1e-6)
+    after = without_patch_artifacts(found, [views[0].picture, views[2].picture])
+    assert (after is found) is not is_filtered
+    through_refinement = RefiningPredictor(predictor, 0.0).predict(views, 2, IMAGE_SIZE, [2])
+    np.testing.assert_allclose(through_refinement.grays, expected[[2]] if is_filtered else (), atol=1e-6)
