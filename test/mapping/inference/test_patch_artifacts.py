@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from configs import mapper_config
 
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
@@ -11,6 +14,7 @@ from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
 from dvlt_ros.mapping.inference.patch_artifacts import FAR_APART, without_patch_artifacts
 from dvlt_ros.mapping.inference.prediction import WindowPrediction
 from dvlt_ros.mapping.inference.refining import RefiningPredictor
+from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.model import PixelMapping, prepare_images
 from dvlt_ros.model.config import PATCH_SIZE
 
@@ -106,3 +110,25 @@ def test_only_the_maps_of_a_linear_head_are_filtered_and_each_by_its_own_image(m
     assert (after is found) is not is_filtered
     through_refinement = RefiningPredictor(predictor, 0.0).predict(views, 2, IMAGE_SIZE, [2])
     np.testing.assert_allclose(through_refinement.grays, expected[[2]] if is_filtered else (), atol=1e-6)
+
+
+def test_the_map_is_without_patch_artifacts(make_predictor, make_frame, monkeypatch):
+    predictor, depths = make_predictor(), []
+    predict = predictor.predict
+
+    def with_steps(views, *args):
+        found = predict(views, *args)
+        step = np.where(np.mgrid[: found.depth.shape[1], : found.depth.shape[2]][1] % PATCH_SIZE < 7, 0.95, 1.05)
+        depth = (found.depth * step).astype(np.float32)
+        found = replace(found, depth=depth, grays=tuple(np.full_like(values, 0.5) for values in depth))
+        depths.append(found)
+        return found
+
+    monkeypatch.setattr(predictor, "predict", with_steps)
+    mapper = Mapper(mapper_config(refinement_mode="off"), predictor)
+    updates = [update for number in (1, 2, 3) if (update := mapper.add(make_frame(number))) is not None]
+    updates += mapper.finish()
+    (seen, plain), pictures = (updates[0].frames[0].depth, depths[0].depth[0]), [UNMASKED] * len(depths[0].depth)
+    expected = without_patch_artifacts(depths[0], pictures).depth[0]
+    np.testing.assert_allclose(seen / np.nanmedian(seen), expected / np.nanmedian(expected), rtol=1e-3)
+    assert np.abs(expected / plain - 1).max() > 0.03
