@@ -268,7 +268,7 @@ def test_what_is_asked_for_just_before_the_node_is_deactivated_is_done(make_retu
     worker, asked = robot.node._stream.mapping, []
     for service in ("reset", "load_map"):
         asked.append(robot.ask(Trigger, f"dvlt/{service}", Trigger.Request()))
-        robot.until(lambda: len(worker._requests) == len(asked), "the request, which waits for the end of the window")
+        robot.until(lambda: len(worker._waiting) == len(asked), "the request, which waits for the end of the window")
     request = ChangeState.Request()
     request.transition.id = Transition.TRANSITION_DEACTIVATE
     ending = robot.ask(ChangeState, "dvlt/change_state", request)

@@ -35,7 +35,7 @@ def node_poses(robot):
         assert is_held.wait(60)
         for number in range(1, count + 1):  # one by one: the subscription's queue is shorter than a window
             robot.show()
-            robot.until(lambda n=number: len(mapping._frames) == n, "a frame")
+            robot.until(lambda n=number: len(mapping._waiting) == n, "a frame")
         may_go_on.set()
         held.result(60)
         robot.until(lambda: robot.stamp_ns in robot.stamps("pose"), "the window's poses")
