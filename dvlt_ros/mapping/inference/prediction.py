@@ -31,9 +31,7 @@ class WindowPrediction:
     landmarks: tuple[Landmarks, ...] = ()  # of each view, where the window was refined; empty: it was not
     motion: MotionDeviation | None = None  # of the newest view, since the last shared one, else since the first
     hidden: np.ndarray | None = None  # (D, h, w) float32: depth of what is masked, NaN elsewhere; None: nothing is
-    grays: tuple[
-        np.ndarray, ...
-    ] = ()  # (h, w) float32 images, 0 to 1, of views with patch artifacts; empty: none have
+    grays: tuple[np.ndarray, ...] = ()  # (h, w) float32 images, 0 to 1, of views with patch artifacts; empty: none have
     num_steps: int | None = None  # of the loop that were taken; None: as many as were asked for
 
 
