@@ -135,8 +135,8 @@ def test_a_request_that_waits_when_the_worker_stops_is_run_and_its_error_is_told
     assert not first.done()
     stopping = threading.Thread(target=worker.stop)
     stopping.start()
-    while not worker._stopping:
-        time.sleep(0.001)
+    with worker._changed:
+        assert worker._changed.wait_for(lambda: worker._stopping, LIMIT_S)
     go_on.set()
     stopping.join(LIMIT_S)
     assert run == [1, 2]

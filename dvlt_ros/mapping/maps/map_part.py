@@ -109,11 +109,13 @@ class MapPart:
     def _move_voxels(self, voxels: VoxelMap, correction: Correction) -> None:
         """To sort many points into voxels anew takes time: submaps that hardly move wait until they have moved more."""
         points, submap_ids = voxels.cloud().points, voxels.submap_ids
+        if not len(points):
+            return
         order = np.argsort(submap_ids, kind="stable")
         numbers, starts = np.unique(submap_ids[order], return_index=True)
         rows_of = np.split(order, starts[1:])
         moved, before, self._held_back = [], self._held_back, {}
-        for number, rows, change in zip(numbers, rows_of, correction.matrices(self.map_id, numbers), strict=False):
+        for number, rows, change in zip(numbers, rows_of, correction.matrices(self.map_id, numbers), strict=True):
             total = change @ before.get(number, np.eye(4))
             to = points[rows] @ total[:3, :3].T + total[:3, 3]
             if np.abs(to - points[rows]).max() > STILL * voxels.voxel_size:
