@@ -56,7 +56,7 @@ class VoxelMap:
         inside = places < len(self._keys)
         known[inside] = self._keys[places[inside]] == keys[inside]
         old, new = np.flatnonzero(known), np.flatnonzero(~known)  # a mask would hold the interpreter's lock
-        self._update(self._rows[places[old]], sums[old])
+        self._update(self._rows[places[old]], keys[old], sums[old])
         self._append(places[new], keys[new], sums[new], np.broadcast_to(submap_ids, len(points))[sources[new]])
         if len(self) > self.max_points:
             self._make_room(np.asarray(camera_position, np.float32))
@@ -83,7 +83,7 @@ class VoxelMap:
         self, points: np.ndarray, colors: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sorted unique keys (V,), weighted sums (V, 7) of x y z, r g b and the weight, and one row of each (V,)."""
-        cells = np.floor(np.asarray(points, np.float64) / self.voxel_size)
+        cells = self._cells(points)
         usable = np.flatnonzero((np.abs(cells) < HALF).all(axis=-1) & np.isfinite(weights) & (weights > 0))  # no NaN
         cells = cells[usable].astype(np.int64) + HALF
         keys = (cells[:, 0] << 2 * AXIS_BITS) | (cells[:, 1] << AXIS_BITS) | cells[:, 2]
@@ -102,13 +102,28 @@ class VoxelMap:
         ]  # column by column: each call holds the interpreter's lock
         return keys[starts], np.stack(sums, axis=1), rows[starts]
 
-    def _update(self, rows: np.ndarray, sums: np.ndarray) -> None:
+    def _cells(self, points: np.ndarray) -> np.ndarray:
+        """(N, 3) float64 whole numbers of voxels from the origin."""
+        return np.floor(np.asarray(points, np.float64) / self.voxel_size)
+
+    def _inside(self, means: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Means (V, 3) in single precision, each in its voxel: rounding may take one across a border."""
+        rounded = means.astype(np.float32)
+        mask = (1 << AXIS_BITS) - 1
+        cells = np.stack([(keys >> shift & mask) - HALF for shift in (2 * AXIS_BITS, AXIS_BITS, 0)], axis=1)
+        across = (self._cells(rounded) - cells).astype(np.float32)
+        out = np.flatnonzero(across.any(axis=1))
+        rounded[out] = np.nextafter(rounded[out], rounded[out] - across[out])
+        return rounded
+
+    def _update(self, rows: np.ndarray, keys: np.ndarray, sums: np.ndarray) -> None:
         """Voxels that the map has: the mean moves by the new points' share of the weight."""
         old, weight = self._means[rows].astype(np.float64), sums[:, 6:]
         total = old[:, 6:] + weight
         old[:, :6] += (sums[:, :6] - weight * old[:, :6]) / total
-        old[:, 6:] = np.minimum(total, MAX_WEIGHT)
-        self._means[rows] = old
+        self._means[rows, :3] = self._inside(old[:, :3], keys)
+        self._means[rows, 3:6] = old[:, 3:6]
+        self._means[rows, 6] = np.minimum(total[:, 0], MAX_WEIGHT)
 
     def _append(self, places: np.ndarray, keys: np.ndarray, sums: np.ndarray, submap_ids: np.ndarray) -> None:
         """New voxels; ``places`` (V,) are the insertion points of their keys."""
@@ -116,7 +131,9 @@ class VoxelMap:
         if last > len(self._means):
             self._means = np.concatenate([self._means, np.empty((last, 7), np.float32)])
             self._submap_ids = np.concatenate([self._submap_ids, np.empty(last, np.int32)])
-        self._means[first:last, :6] = sums[:, :6] / sums[:, 6:]
+        means = sums[:, :6] / sums[:, 6:]
+        self._means[first:last, :3] = self._inside(means[:, :3], keys)
+        self._means[first:last, 3:6] = means[:, 3:]
         self._means[first:last, 6] = np.minimum(sums[:, 6], MAX_WEIGHT)
         self._submap_ids[first:last] = submap_ids
         self._keys = np.insert(self._keys, places, keys)

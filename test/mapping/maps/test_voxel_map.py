@@ -52,6 +52,17 @@ def assert_same(one, other):
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.lists(seen(), min_size=1, max_size=3), st.sampled_from([0.05, 0.1, 0.3]))
+def test_a_cloud_that_is_added_again_has_the_same_voxels(batches, voxel_size):
+    """Points on the borders: rounding to single precision must not take a mean into the voxel beside it."""
+    on_borders = [(voxel_size * np.rint(points.astype(np.float64) / voxel_size), *rest) for points, *rest in batches]
+    cloud = built(on_borders, voxel_size).cloud()
+    again = built([cloud], voxel_size).cloud()
+    assert len(again.points) == len(cloud.points)
+    assert_same(by_voxel(again, voxel_size), by_voxel(cloud, voxel_size))
+
+
+@settings(max_examples=60, deadline=None)
 @given(seen())
 def test_every_voxel_holds_the_weighted_mean_of_what_fell_into_it(batch):
     points, colors, weights = batch
