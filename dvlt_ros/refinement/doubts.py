@@ -1,7 +1,8 @@
 """Whether a motion that only its own window's tracks have told is to be believed.
 
 A wrong motion may leave as few pixels as the right one, and more of the sights than another. What gives it away is that
-another one does nearly as well, or that it is far from what any network sees.
+another one does nearly as well, that a small error of the tracks would make it another one, or that it is far from what
+any network sees.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .adjusting.covariance import direction_deviation
 from .adjusting.estimate import Estimate
 from .adjusting.rotations import inverse, turn_between
 
-# Decided on windows like those of the frozen benchmark (``benchmarks/refinement.py --others 60``): there right motions
-# turn by at most 17 degrees from the network's, and the only one that turns by more is wrong.
+# Decided on windows like those of the frozen benchmark. `benchmarks/refinement.py --others 60`: right motions turn by
+# at most 17 degrees from the network's, and the only one that turns by more is wrong.
 STRANGE_TURN = np.radians(20.0)  # median angle between the turns of a motion and the network's
 CLEAR_SHARE = 0.85  # of the sights that fit: so many are believed, whatever the network says
 RIVAL = 1.15  # times the cost that another motion has at most
 APART = np.radians(25.0)  # median angle between the directions of two motions that are not the same one
+# `--others 200`: the direction of nine windows is more open; adjusted, five have better poses, seven have worse depth.
+OPEN, OPEN_IN_PART = np.radians(13.0), np.radians(8.0)  # standard deviation of the direction; if frames are not placed
 NEARLY = np.radians(1.5)  # that the network's own poses leave: where less, it is rather right than either of the two
 
 
@@ -34,6 +38,9 @@ def doubtful(found: Estimate, rivals: Sequence[Estimate], network: np.ndarray, n
     share = f"{found.inlier_share:.0%} of the sights fit"
     if turned > STRANGE_TURN and found.inlier_share < CLEAR_SHARE:
         return f"{share} a motion that turns by {np.degrees(turned):.0f} degrees from the network's"
+    open_by, is_whole = direction_deviation(found), len(found.placed) == len(network)
+    if open_by > (OPEN if is_whole else OPEN_IN_PART):
+        return f"the tracks leave the direction of motion open by {np.degrees(open_by):.0f} degrees"
     if network_residual_px > NEARLY * found.sights.focal:
         return ""
     for rival in rivals:

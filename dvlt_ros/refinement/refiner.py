@@ -14,7 +14,7 @@ from .adjusting.memory import NOTHING, going_on, landmarks, remembered, with_rec
 from .adjusting.metric import in_metres
 from .adjusting.planes import told_apart
 from .adjusting.rotations import inverse
-from .adjusting.start import Start, essential_starts, grown, plane_starts
+from .adjusting.start import Start, depth_starts, essential_starts, grown, plane_starts
 from .answer import answered, kept
 from .checks import BEFORE, Verdict, compared, judged
 from .degeneracy import degenerate
@@ -28,6 +28,7 @@ from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFra
 
 MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights
 MOST_STARTS = 2  # essential matrices that are tried
+MOST_DEPTHS = 3  # frames whose depth is
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects", "doubtful motion")
@@ -243,6 +244,7 @@ def costly_starts(sights: Observations, poses: np.ndarray, far_apart: bool) -> I
     yield from essential_starts(sights, poses, MOST_STARTS)
     if far_apart:
         yield from plane_starts(sights, poses)
+    yield from depth_starts(sights, poses, MOST_DEPTHS)
 
 
 def in_time(starts: Iterator[Start] | None, frames: int, limit: TimeLimit) -> Generator[Start]:

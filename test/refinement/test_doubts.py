@@ -1,4 +1,4 @@
-"""When a motion that tracks have told is not believed: far from the network's, or one of two that fit alike."""
+"""When a motion that tracks have told is not believed: far from the network's, hardly told, or one of two."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ POSES = np.tile(np.eye(4), (FRAMES, 1, 1))
 POSES[:, 0, 3] = -0.1 * np.arange(FRAMES)
 
 
-def estimate(fitting=1.0, cost=10.0, poses=POSES):
+def estimate(fitting=1.0, cost=10.0, poses=POSES, deviation=1e-4):
+    """``deviation``: of each camera's turn and shift, by the noise of the tracks."""
     errors = np.where(np.arange(TRACKS)[:, None] < fitting * TRACKS, 0.1, 9.0) * np.ones((TRACKS, FRAMES))
     empty = np.zeros((TRACKS, FRAMES, 2))
     sights = Observations(empty, errors > 0, empty, np.ones_like(errors), 300.0, 0.5, np.arange(TRACKS))
-    solution = Solution(poses, np.zeros((TRACKS, 3)))
+    solution = Solution(poses, np.zeros((TRACKS, 3)), information=np.eye(6 * FRAMES + 1) / deviation**2)
     return Estimate("frames 0 and 1", tuple(range(FRAMES)), sights, solution, errors, cost, 0.5)
 
 
@@ -47,6 +48,14 @@ def test_a_motion_far_from_the_networks_is_believed_only_if_nearly_all_sights_fi
     assert "70% of the sights fit a motion that turns by" in doubtful(estimate(0.7), [], turned(20), FAR)
     assert not doubtful(estimate(0.95), [], turned(20), FAR)
     assert not doubtful(estimate(0.7), [], turned(5), FAR)
+
+
+def test_a_motion_whose_direction_the_tracks_hardly_tell_is_not_believed():
+    """Frames lie 0.1 to 0.4 apart."""
+    assert "leave the direction of motion open by" in doubtful(estimate(deviation=6e-3), [], POSES, FAR)
+    assert not doubtful(estimate(deviation=3e-3), [], POSES, FAR)
+    in_part = replace(estimate(deviation=3e-3), placed=(0, 1, 2))
+    assert "leave the direction of motion open by" in doubtful(in_part, [], POSES, FAR)
 
 
 def test_of_two_motions_that_fit_alike_neither_is_believed_where_the_network_nearly_fits():

@@ -72,6 +72,20 @@ def motion_deviation(found: Estimate, joint: np.ndarray, first: int, last: int) 
     return MotionDeviation(TURN_FACTOR * turn, SHIFT_FACTOR * shift / median(depths))
 
 
+def direction_deviation(found: Estimate) -> float:
+    """Standard deviation in radians of the direction in which one placed frame lies from another, with errors as large
+    as they really are: the median over the pairs."""
+    first, second = (np.array(found.placed)[index] for index in np.triu_indices(len(found.placed), 1))
+    poses = found.cam_from_reference
+    between = poses[first] @ inverse(poses[second])
+    length = np.maximum(np.linalg.norm(between[:, :3, 3], axis=1), 1e-12)
+    way = between[:, :3, 3] / length[:, None]
+    covariance = relative_covariances(joint_covariance(found), between, first, second)[:, 3:, 3:]
+    along = (way[:, None] @ covariance @ way[..., None])[:, 0, 0]
+    across = np.trace(covariance, axis1=1, axis2=2) - along  # of two axes
+    return SHIFT_FACTOR * median(np.sqrt(np.maximum(across, 0.0) / 2) / length)
+
+
 def inverted(information: np.ndarray) -> np.ndarray:
     """A covariance; what is hardly told has a large one, but a finite one."""
     held = LEAST_INFORMATION * float(np.trace(information)) * np.eye(len(information))

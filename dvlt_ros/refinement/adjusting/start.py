@@ -20,6 +20,7 @@ MIN_SUPPORT = 10  # sights of known points that place a frame
 ENOUGH_SUPPORT = 40
 PNP_ROUNDS, PNP_POINTS = 60, 50  # at most; the adjustment uses all points
 LOOSE = 1.5  # tolerances, for points that are not adjusted yet
+LOOSER = 6.0  # for points at the network's depth
 GOOD_PARALLAX = np.radians(4.0)
 RESCALES, MOST_RESCALE = 4, 5.0
 MOST_GROWTH = 1.5  # of the placed frames, before they are adjusted
@@ -66,6 +67,26 @@ def plane_starts(sights: Observations, network: np.ndarray) -> Iterator[Start]:
     for i, j, both in best_pairs(sights)[:1]:
         for motion in plane_motions(sights.seen[both, i], sights.seen[both, j], sights.tolerance):
             yield grown(f"a plane in frames {i} and {j}", sights, *begun(network, i, j, motion), network, settle=True)
+
+
+def depth_starts(sights: Observations, network: np.ndarray, most: int) -> Iterator[Start]:
+    """The other frames, each placed by what one frame sees, at the depth that the network says: its poses, which are
+    often worse, have no part in it. Of the frames that see most."""
+    known = sights.mask & np.isfinite(sights.depth)
+    for reference in np.argsort(-known.sum(axis=0), kind="stable")[:most].tolist():
+        used = sights.select(known[:, reference])
+        points = used.depth[:, reference, None] * np.append(
+            used.seen[:, reference], np.ones((len(used.seen), 1)), axis=1
+        )
+        poses, placed = np.tile(np.eye(4), (len(network), 1, 1)), [reference]
+        for s in set(range(len(network))) - {reference}:
+            both = used.mask[:, s]
+            pose = perspective(points[both], used.seen[both, s], LOOSER * sights.tolerance)
+            if pose is not None:
+                poses[s] = pose
+                placed.append(s)
+        if len(placed) > 1:
+            yield Start(f"the depth of frame {reference}", completed(poses, placed, network))
 
 
 def best_pairs(sights: Observations) -> list[tuple[int, int, np.ndarray]]:
