@@ -157,15 +157,18 @@ def ranked_estimates(
 ) -> list[Estimate]:
     """The likely ones, and what costly starts lead to where none of those is good; the cheapest first.
 
-    If ``thorough``, costly starts are tried in any case, and the promising ones of all are adjusted to their ends
-    before they are compared. Frames that are ``far_apart`` deceive more often: a good start does not end the search.
+    If ``thorough``, costly starts are tried in any case, and the promising ones of all, where there are several, are
+    adjusted to their ends before they are compared. Frames that are ``far_apart`` deceive more often: a good start does
+    not end the search.
     """
     tried = list(likely)
     if thorough or not any(is_good(found) for found in tried):
         tried += estimates(sights, costly, ROUGHLY if thorough else ENOUGH, until_good=not far_apart)
     if thorough and tried:
         most = PROMISING * min(found.cost for found in tried)
-        tried = [to_its_end(sights, found) for found in tried if found.cost <= most]
+        tried = [found for found in tried if found.cost <= most]
+    if thorough and len(tried) > 1:
+        tried = [to_its_end(sights, found) for found in tried]
     return sorted(tried, key=lambda found: found.cost)
 
 
