@@ -2,10 +2,12 @@
 
     python benchmarks/speed.py                                         # small on a CPU, the whole list on a GPU
     python benchmarks/speed.py --config embedded --views 6 --size 168x126 --steps 8 --precision int8 --threads 1
+    python benchmarks/speed.py --precision int8 --size 168x126 --images kitchen_frames --windows 1
     python benchmarks/speed.py --views 8 16 24 48 --size 504x378 --steps 8 12 16 --json speed.json --plot speed.png
 
-Needs torch and numpy, no ROS; matplotlib for ``--plot``. The baseline is `dvlt_ros/model` as of commit ecac070,
-eager, under inference_mode: in float32 and, on a GPU, under autocast by the attention backend that is fastest.
+Needs torch and numpy, no ROS; matplotlib for ``--plot``, OpenCV for ``--images``. The baseline is `dvlt_ros/model` as
+of commit ecac070, eager, under inference_mode: in float32 and, on a GPU, under autocast by the fastest attention
+backend.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from timing.paths import Eager, Window, fastest_eager, interleaved, pictures, relative_error, timed_ms
+from timing.paths import Eager, Window, fastest_eager, interleaved, pictures, recorded, relative_error, timed_ms
 from timing.paths import Path as Network
 from timing.report import Row, Steadiness, cost_law, plot, table
 
@@ -55,10 +57,10 @@ class Comparison:
         """``reserved`` is that of `reserved_mib`."""
         width, height = size
         new = min(views - 1, self.args.new or max(1, views // 4))
-        images = pictures(views, width, height)
+        samples = recorded(self.args.images, views) if self.args.images else [pictures(views, width, height)]
 
-        def window(path: Network) -> Window:
-            return Window(path, images, max(size), steps)
+        def window(path: Network, sample: int = 0) -> Window:
+            return Window(path, samples[sample], max(size), steps)
 
         paths: dict[str, Network] = {"float32": Eager(self.model, torch.float32)}
         if self.device.type == "cuda":
@@ -67,7 +69,8 @@ class Comparison:
         fast = window(self.fast)
         runs = {name: window(path) for name, path in paths.items()}
         runs |= {"fast": fast, "stream": fast.keeping(views - new)}
-        error = relative_error(fast(), runs["float32"]())
+        exact = paths["float32"]
+        error = max(relative_error(window(self.fast, k)(), window(exact, k)()) for k in range(len(samples)))
         times = interleaved(runs, self.device, self.args.repeats)
         medians = {name: statistics.median(values) for name, values in times.items()}
         stages, peak = self._stages(fast)
@@ -175,6 +178,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", type=parse_device, default="cuda" if on_gpu else "cpu")
     parser.add_argument("--threads", type=parse_count, help="of PyTorch on a CPU; all by default")
     parser.add_argument("--repeats", type=parse_count, default=20 if on_gpu else 7)
+    parser.add_argument("--images", type=Path, help="a folder's pictures instead of smooth random ones, for the error")
     parser.add_argument("--windows", type=parse_count, default=200, help="for the steadiness")
     parser.add_argument(
         "--merged-keys", type=parse_count, default=1, metavar="EDGE", help="not exact: speed_options.py"

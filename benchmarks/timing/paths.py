@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dvlt_ros.model import Dvlt, Features, Prediction, State, prepare_images
 
+MOST_WINDOWS = 6  # of recorded pictures
 EAGER_BACKENDS = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 
 
@@ -99,6 +101,19 @@ def pictures(num_views: int, width: int, height: int) -> list[np.ndarray]:
     coarse = torch.from_numpy(rng.random((num_views, 3, 9, 12), dtype=np.float32))
     fine = torch.nn.functional.interpolate(coarse, (round(640 * height / width), 640), mode="bicubic").clamp(0, 1)
     return [np.ascontiguousarray(image) for image in (255 * fine).byte().permute(0, 2, 3, 1).numpy()]
+
+
+def recorded(folder: FilePath, num_views: int) -> list[list[np.ndarray]]:
+    """Windows of neighbours among a folder's pictures in the order of their names, spread over all of them."""
+    from dvlt_ros.imaging.files import decode_pixels  # OpenCV, which the other pictures do without
+
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if len(files) < num_views:
+        raise SystemExit(f"{folder} has {len(files)} pictures, a window has {num_views}")
+    starts = sorted(set(np.linspace(0, len(files) - num_views, MOST_WINDOWS).round().astype(int).tolist()))
+    return [
+        [decode_pixels(np.fromfile(path, np.uint8)) for path in files[start : start + num_views]] for start in starts
+    ]
 
 
 def prepared(images: Sequence[np.ndarray], image_size: int, device: torch.device) -> Tensor:
