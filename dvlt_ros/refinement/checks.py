@@ -16,7 +16,7 @@ from .focal import FocalEvidence
 from .tracking.observations import RAYLEIGH_MEDIAN
 from .window import Reason
 
-MIN_SHARE = 0.65  # of the sights that fit
+MIN_SHARE, MIN_MATCHED_SHARE = 0.65, 0.75  # of the sights that fit; matches have been verified pair by pair before
 MIN_WHOLE = 0.4  # of the tracks that fit with all their sights: most often 0.42 to 0.8, in torn images 0.05 to 0.38
 MOST_RESIDUAL = 2.2  # times the deviation that sights of their kind are assumed to have
 MIN_PARALLAX = 5.0  # deviations of a sight that half of the points' rays differ by
@@ -64,7 +64,8 @@ def judged(
             told = found.sights.focal * focal.factor
             detail = f"focal length {found.sights.focal:.0f} pixels, the tracks say {told:.0f}"
             return replace(verdict, reason="wrong intrinsics", detail=f"{detail} ± {told * focal.deviation:.0f}")
-    if found.inlier_share < MIN_SHARE or found.residual_px > MOST_RESIDUAL * found.assumed_px:
+    least = MIN_SHARE if followed else MIN_MATCHED_SHARE
+    if found.inlier_share < least or found.residual_px > MOST_RESIDUAL * found.assumed_px:
         reason: Reason = "moving objects" if followed else "the tracks do not agree"
         detail = f"{found.inlier_share:.0%} of the sights fit one rigid motion, within {found.residual_px:.2f} pixels"
         return replace(verdict, reason=reason, detail=detail)
