@@ -18,7 +18,8 @@ from .window import NetworkAnswer
 
 GRID = (6, 5, 3)  # nodes by column, row and depth
 DEPTH_CELL = 0.5  # logarithm of depth between nodes
-SPREAD = 0.5  # of the field about the frame's scale, before any point is seen
+SPREAD, LEAST_SPREAD = 0.5, 0.03  # of the field about the frame's scale, before any point is seen; if points show less
+SHOWN = 1.5  # times the first field's spread, of the next one before any point is seen
 SMOOTH = 0.3  # of its difference between neighbours in the image
 SMOOTH_DEPTH = 0.6  # and in depth
 NOISE = 0.04  # of the network's depth around the field
@@ -138,16 +139,29 @@ def smooth_fields(
 
 def fitted(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray) -> np.ndarray:
     """(T, 2, nodes): the fields, and how far points confirm them; ``basis`` (T, N, nodes) of ratios (T, N) with
-    information (T, N), 0 where a frame has fewer points than others."""
+    information (T, N), 0 where a frame has fewer points than others.
+
+    How far fields go from 0 is what the first one shows (empirical Bayes): if a network is nearly right, points that
+    differ by more are rather wrong themselves.
+    """
     weight, sides = 1 / np.square(1 + np.square(ratio / SPREAD)), basis.transpose(0, 2, 1)
+    told, prior = information > 0, PRIOR
     for _ in range(ROUNDS):
         root = np.sqrt(information * weight)
         weighted = basis * root[..., None]
         flipped = weighted.transpose(0, 2, 1)
-        nodes = np.linalg.solve(flipped @ weighted + PRIOR, flipped @ (root * ratio)[..., None])
-        weight = 1 / np.square(1 + np.square(ratio - (basis @ nodes)[..., 0]) * information / OUTLIER**2)
+        nodes = np.linalg.solve(flipped @ weighted + prior, flipped @ (root * ratio)[..., None])
+        fields = (basis @ nodes)[..., 0]
+        weight = 1 / np.square(1 + np.square(ratio - fields) * information / OUTLIER**2)
+        shown = SHOWN**2 * np.average(np.square(fields[told]), weights=weight[told])
+        prior = PRIOR * (SPREAD**2 / np.clip(shown, LEAST_SPREAD**2, SPREAD**2))
     confirmed = (sides @ weight[..., None])[..., 0]
     return np.stack([nodes[..., 0], confirmed / (confirmed + CONFIRMING)], axis=1)
+
+
+def deviation_of(errors: np.ndarray) -> float:
+    """Standard deviation by the median of the errors' sizes, which outliers hardly change."""
+    return 1.4826 * median(np.abs(errors))
 
 
 def interpolation(place: np.ndarray) -> np.ndarray:

@@ -11,9 +11,9 @@ from textured_room import INTRINSICS, depth_map, network, walk
 
 from dvlt_ros.refinement import WindowRefiner
 from dvlt_ros.refinement.answer import kept
-from dvlt_ros.refinement.dense import partners, sharpened
+from dvlt_ros.refinement.dense import partners, prior_deviation, sharpened
 from dvlt_ros.refinement.guided_filter import guided
-from dvlt_ros.refinement.window import Report
+from dvlt_ros.refinement.window import Landmarks, Report
 
 POSES = walk(6, step=0.1)
 CHOSEN = [2, 3]
@@ -46,6 +46,18 @@ def test_blots_are_removed_and_confidence_rises_in_the_chosen_frames_alone(image
     others = [s for s in range(6) if s not in CHOSEN]
     assert np.array_equal(found.depth[others], answer.depth[others])
     assert found.depth.dtype == np.float32
+
+
+@pytest.mark.parametrize(("off", "expected"), [(None, 0.15), (0.02, 0.03), (0.2, 0.1), (0.8, 0.15)])
+def test_depth_is_believed_as_far_as_the_tracks_points_agree_with_it(off, expected):
+    answer = network(POSES)
+    answer.depth[:] = 2.0
+    rng = np.random.default_rng(2)
+    pixels = rng.uniform(0.2, 0.8, (400, 2)) * np.array(answer.depth.shape[:0:-1]) / answer.scale
+    points = np.ones((400, 3)) * 3.0 * np.exp(rng.normal(0, off or 0.0, (400, 1)))  # in a frame's own scale
+    seen = Landmarks(pixels, points, np.full(400, 0.01))
+    refined = replace(kept(answer, Report("refined")), landmarks=() if off is None else (seen,) * 6)
+    assert prior_deviation(answer, refined) == pytest.approx(expected, rel=0.1)
 
 
 def test_exact_depth_stays_exact(images):

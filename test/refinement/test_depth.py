@@ -54,6 +54,13 @@ def test_outliers_change_nothing():
     assert np.abs(depth / 2 - 1).max() < 0.1
 
 
+def test_points_that_are_wrong_by_chance_hardly_bend_a_map_that_is_right():
+    """Their motion was wrong, say: each is off by 15 %, though all claim to be exact."""
+    true = 2.0 * np.exp(np.random.default_rng(5).normal(0, 0.15, POINTS))
+    depth, _ = run(answer(2.0), points(), true)
+    assert np.sqrt(np.mean(np.square(np.log(depth / np.median(depth))))) < 0.05
+
+
 def test_sights_that_do_not_fit_change_nothing():
     pixels, true = points(), np.full(POINTS, 2.0)
     fits = np.ones((POINTS, 1), dtype=bool)
