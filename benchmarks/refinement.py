@@ -3,11 +3,13 @@
     python benchmarks/refinement.py --data rgbd_kitchen --intrinsics 585 585 320 240 --classical
     python benchmarks/refinement.py --frozen 200
     python benchmarks/refinement.py --others 120
+    python benchmarks/refinement.py --frozen 200 --nearly-right
 
 Windows of six frames 10 apart, with everything anew for each; then the recording as a stream, windows of eight that
 share three. Times are of the process on one thread, so that what else runs there counts less. AUC@30 is of the pairs
 with a baseline above 5 % of the median depth; frames that pycolmap does not place count as wrong. Depth is compared
-after one median scale per window. Needs `pip install '.[training]'`, with ``--classical`` pycolmap too.
+after one median scale per window. ``--nearly-right`` takes the truth, disturbed, for the network's answer. Needs
+`pip install '.[training]'`, with ``--classical`` pycolmap too.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ FAR_VIEWS, FAR_STRIDE = 6, 10
 STREAM_VIEWS, STREAM_SHARED = 8, 3
 OTHER_SEED = BENCHMARK_SEED + 10_100  # neither trained on nor in the benchmark
 NOISE = 0.07  # AUC@30 that one of 15 pairs is worth
+DISTURBED_TURN, DISTURBED_SHIFT = np.radians(3.0), 0.08  # a pose's, root mean square; of the window's extent
+DISTURBED_DEPTH, DISTURBED_SCALE = 0.06, 0.03  # of its logarithm, a smooth field's and a frame's
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +122,26 @@ def predicted(predictor: DvltPredictor, sample: Sample) -> tuple[NetworkAnswer, 
     return answer, np.stack(true)
 
 
+def nearly_right(answer: NetworkAnswer, true: np.ndarray, sample: Sample, rng: np.random.Generator) -> NetworkAnswer:
+    """The answer of a network that sees well: the truth, disturbed; where depth is unknown it is the usual one."""
+    poses = np.linalg.inv(sample.recording.world_from_cam[:1]) @ sample.recording.world_from_cam
+    extent = np.linalg.norm(poses[:, :3, 3], axis=1).max()
+    depth = np.where(true > 0, true, np.median(true[true > 0])).astype(np.float32)
+    for s in range(1, len(poses)):
+        off = np.eye(4)
+        off[:3, :3] = cv2.Rodrigues(rng.normal(0, DISTURBED_TURN / np.sqrt(3), 3))[0]
+        off[:3, 3] = rng.normal(0, DISTURBED_SHIFT * extent / np.sqrt(3), 3)
+        poses[s] = poses[s] @ off
+    for picture in depth:
+        coarse = rng.normal(0, DISTURBED_DEPTH, (4, 5)).astype(np.float32)
+        field = cv2.resize(coarse, picture.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        picture *= np.exp(field + rng.normal(0, DISTURBED_SCALE))
+    intrinsics = sample.intrinsics.copy()
+    intrinsics[:, :2] *= np.array(answer.scale)[:, None]
+    intrinsics[:, :2, 2] += answer.offset
+    return replace(answer, depth=depth, window_from_cam=poses, intrinsics=intrinsics)
+
+
 def auc(found: np.ndarray, sample: Sample, true_depth: np.ndarray) -> float:
     """AUC@30; poses (S, 4, 4) that are NaN count as wrong."""
     missing = np.isnan(found).any(axis=(1, 2))
@@ -143,11 +167,17 @@ def by_pycolmap(sample: Sample) -> np.ndarray:
 
 
 def measured(
-    samples: Iterator[Sample], predictor: DvltPredictor, is_stream: bool, with_classical: bool, matching_ms: float
+    samples: Iterator[Sample],
+    predictor: DvltPredictor,
+    args: argparse.Namespace,
+    is_stream: bool = False,
+    with_classical: bool = False,
 ) -> list[Row]:
-    rows, refiner = [], WindowRefiner()
+    rows, refiner, rng = [], WindowRefiner(), np.random.default_rng(0)
     for window in samples:
         answer, true_depth = predicted(predictor, window)
+        if args.nearly_right:
+            answer = nearly_right(answer, true_depth, window, rng)
         if not is_stream:
             refiner.reset()
         frames = [
@@ -155,7 +185,7 @@ def measured(
             for parts in zip(window.numbers, window.recording.images, window.intrinsics, strict=True)
         ]
         start_s = time.process_time()
-        refined = refiner.refine(frames, answer, matching_ms=matching_ms)
+        refined = refiner.refine(frames, answer, matching_ms=args.extra_ms)
         spent_ms = 1e3 * (time.process_time() - start_s)
         rows.append(row(window, answer, refined, true_depth, spent_ms, with_classical))
         print(line(rows[-1]), flush=True)
@@ -205,6 +235,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--frozen", type=int, default=0, help="windows of the frozen synthetic benchmark")
     parser.add_argument("--others", type=int, default=0, help="windows like those, which are not in it, to decide by")
     parser.add_argument("--classical", action="store_true", help="run pycolmap as well")
+    parser.add_argument("--nearly-right", action="store_true", help="the truth, disturbed, instead of the network")
     parser.add_argument("--extra-ms", type=float, default=np.inf, help="of descriptors and of dense depth; 0: none")
     parser.add_argument("--references", type=int, default=1, metavar="M", help="reference views of each window")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
@@ -218,14 +249,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     summaries = []
     if args.data is not None:
         recording = from_folder(args.data, args.intrinsics, args.rate_hz, args.frames)
-        far = measured(far_windows(recording, args.every), predictor, False, args.classical, args.extra_ms)
-        stream = measured(stream_windows(recording), predictor, True, False, args.extra_ms)
+        far = measured(far_windows(recording, args.every), predictor, args, with_classical=args.classical)
+        stream = measured(stream_windows(recording), predictor, args, is_stream=True)
         summaries = [summary("frames far apart", far), summary("stream", stream)]
     if args.frozen:
-        rows = measured(frozen_windows(args.frozen), predictor, False, False, args.extra_ms)
+        rows = measured(frozen_windows(args.frozen), predictor, args)
         summaries.append(summary("frozen benchmark", rows))
     if args.others:
-        rows = measured(other_windows(args.others), predictor, False, False, args.extra_ms)
+        rows = measured(other_windows(args.others), predictor, args)
         summaries.append(summary("other windows", rows))
     print("\n".join(summaries))
 
