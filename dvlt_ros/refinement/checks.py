@@ -72,7 +72,7 @@ def judged(
     if not far_apart and found.whole_share < MIN_WHOLE:
         detail = f"{found.whole_share:.0%} of the tracks fit one rigid motion in all frames that see them"
         return replace(verdict, reason="moving objects", detail=detail)
-    doubt = "" if found.start == BEFORE else doubtful(found, rivals, network, verdict.network_residual_px)
+    doubt = "" if found.start == BEFORE else doubtful(found, rivals, network, verdict.network_residual_px, followed)
     if doubt:
         return replace(verdict, reason="doubtful motion", detail=doubt)
     if angle * found.sights.focal < MIN_PARALLAX * deviation:

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from .adjusting.rotations import inverse, turn_between
-from .depth import deviation_of
+from .arrays import median
+from .depth import MIN_POINTS, deviation_of
 from .guided_filter import guided
 from .tracking.flow import working_image
 from .tracking.observations import sampled
@@ -27,8 +28,8 @@ WISHED_BASELINE = 0.12  # of the median depth: more parallax is told better, les
 LEAST_BASELINE = 0.015
 MOST_TURN = np.radians(15.0)
 FLOW_DEVIATION = 0.7  # pixels of the working image
-PRIOR_SHARE = 0.5  # of what the network's depth is off the points, that the depth which is there may be off
-PRIOR_DEVIATIONS = 0.03, 0.15  # of its logarithm, at least and at most
+PRIOR_SHARE = 0.5  # the corrected depth's deviation, as a share of the network's from the points
+PRIOR_DEVIATIONS = 0.03, 0.15  # the same of its logarithm, at least and at most
 LEAST_DEVIATION = 0.02
 MOST_CHANGE = 0.7  # of the logarithm; what differs more is another surface, or a wrong flow
 MOST_RETURN, MOST_OFF_LINE = 1.0, 1.0  # pixels of the working image
@@ -59,13 +60,13 @@ def sharpened(
     flows = Flows(views)
     cam_from_window = inverse(refined.window_from_cam)
     depth, confidence = refined.depth.copy(), refined.confidence.copy()
-    known = prior_deviation(network, refined) ** -2
+    prior_information = prior_deviation(network, refined) ** -2
     for s in chosen:
         if not np.isfinite(refined.depth[s]).any():
             continue
         places = places_of(network, views[s], frames[s])
         prior = np.log(np.where(refined.depth[s] > 0, refined.depth[s], np.nan))  # no depth is no prior
-        information = np.full(prior.shape, known, dtype=np.float32)
+        information = np.full(prior.shape, prior_information, dtype=np.float32)
         total, told = prior * information, False
         for other in partners(s, frames, cam_from_window, float(np.nanmedian(refined.depth[s]))):
             other_from_cam = cam_from_window[other] @ refined.window_from_cam[s]
@@ -75,20 +76,23 @@ def sharpened(
         if told:
             correction = guided(guide(views[s], places), total / information - prior, information)
             depth[s] = refined.depth[s] * np.exp(correction)
-            support = 1 - known / information
+            support = 1 - prior_information / information
             confidence[s] = np.maximum(confidence[s], network.confidence[s] * (1 + support))
     return replace(refined, depth=depth, confidence=confidence)
 
 
 def prior_deviation(network: NetworkAnswer, refined: Refined) -> float:
     """Of the logarithm of depth that the tracks have corrected."""
-    off = [np.zeros(0)]
+    off = []
     for s, seen in enumerate(refined.landmarks):
         theirs = sampled(network.depth[s, None], seen.pixels[:, None], network.scale, network.offset)[:, 0]
         ratio = np.log(seen.points[:, 2] / theirs)
-        off.append(ratio[np.isfinite(ratio)] - np.nanmedian(ratio) if np.isfinite(ratio).any() else off[0])
-    every = np.concatenate(off)
-    return float(np.clip(PRIOR_SHARE * deviation_of(every), *PRIOR_DEVIATIONS)) if len(every) else PRIOR_DEVIATIONS[1]
+        ratio = ratio[np.isfinite(ratio)]
+        if len(ratio) >= MIN_POINTS:  # the median of fewer is near each of them
+            off.append(ratio - median(ratio))
+    if not off:
+        return PRIOR_DEVIATIONS[1]
+    return float(np.clip(PRIOR_SHARE * deviation_of(np.concatenate(off)), *PRIOR_DEVIATIONS))
 
 
 def dense_view(frame: WindowFrame, intrinsics: np.ndarray) -> DenseView:

@@ -18,8 +18,8 @@ from .window import NetworkAnswer
 
 GRID = (6, 5, 3)  # nodes by column, row and depth
 DEPTH_CELL = 0.5  # logarithm of depth between nodes
-SPREAD, LEAST_SPREAD = 0.5, 0.03  # of the field about the frame's scale, before any point is seen; if points show less
-SHOWN = 1.5  # times the first field's spread, of the next one before any point is seen
+SPREAD = 0.5  # of the field about the frame's scale, assumed at first
+SHOWN, LEAST_SPREAD = 1.5, 0.03  # then so many times what the first field shows; at least
 SMOOTH = 0.3  # of its difference between neighbours in the image
 SMOOTH_DEPTH = 0.6  # and in depth
 NOISE = 0.04  # of the network's depth around the field
@@ -142,10 +142,10 @@ def fitted(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray) -> np.
     information (T, N), 0 where a frame has fewer points than others.
 
     How far fields go from 0 is what the first one shows (empirical Bayes): if a network is nearly right, points that
-    differ by more are rather wrong themselves.
+    differ by more are probably wrong.
     """
     weight, sides = 1 / np.square(1 + np.square(ratio / SPREAD)), basis.transpose(0, 2, 1)
-    told, prior = information > 0, PRIOR
+    is_point, prior = information > 0, PRIOR
     for _ in range(ROUNDS):
         root = np.sqrt(information * weight)
         weighted = basis * root[..., None]
@@ -153,7 +153,7 @@ def fitted(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray) -> np.
         nodes = np.linalg.solve(flipped @ weighted + prior, flipped @ (root * ratio)[..., None])
         fields = (basis @ nodes)[..., 0]
         weight = 1 / np.square(1 + np.square(ratio - fields) * information / OUTLIER**2)
-        shown = SHOWN**2 * np.average(np.square(fields[told]), weights=weight[told])
+        shown = SHOWN**2 * np.average(np.square(fields[is_point]), weights=weight[is_point])
         prior = PRIOR * (SPREAD**2 / np.clip(shown, LEAST_SPREAD**2, SPREAD**2))
     confirmed = (sides @ weight[..., None])[..., 0]
     return np.stack([nodes[..., 0], confirmed / (confirmed + CONFIRMING)], axis=1)

@@ -21,25 +21,29 @@ STRANGE_TURN = np.radians(20.0)  # median angle between the turns of a motion an
 CLEAR_SHARE = 0.85  # of the sights that fit: so many are believed, whatever the network says
 RIVAL = 1.15  # times the cost that another motion has at most
 APART = np.radians(25.0)  # median angle between the directions of two motions that are not the same one
-# `--others 200`: the direction of nine windows is more open; adjusted, five have better poses, seven have worse depth.
-OPEN, OPEN_IN_PART = np.radians(13.0), np.radians(8.0)  # standard deviation of the direction; if frames are not placed
+# `--others 200`: nine windows are above these limits; adjusted, five have better poses, seven have worse depth.
+MOST_OPEN, MOST_OPEN_IN_PART = np.radians(13.0), np.radians(8.0)  # deviation of directions; where frames are not placed
 NEARLY = np.radians(1.5)  # that the network's own poses leave: where less, it is rather right than either of the two
 
 
-def doubtful(found: Estimate, rivals: Sequence[Estimate], network: np.ndarray, network_residual_px: float) -> str:
+def doubtful(
+    found: Estimate, rivals: Sequence[Estimate], network: np.ndarray, network_residual_px: float, followed: bool
+) -> str:
     """Why a motion is not to be believed; empty: it is.
 
     Args:
         rivals: what other starts have led to. network: its cam_from_window (S, 4, 4).
         network_residual_px: what those poses leave.
+        followed: the tracks are flow, not matches.
     """
-    own = between(found.solution.cam_from_window, found.placed)
-    turned = float(np.median(turn_between(own[:, :3, :3], between(network, found.placed)[:, :3, :3])))
+    own, theirs = between(found.solution.cam_from_window, found.placed), between(network, found.placed)
+    turned = float(np.median(turn_between(own[:, :3, :3], theirs[:, :3, :3])))
     share = f"{found.inlier_share:.0%} of the sights fit"
     if turned > STRANGE_TURN and found.inlier_share < CLEAR_SHARE:
         return f"{share} a motion that turns by {np.degrees(turned):.0f} degrees from the network's"
-    open_by, is_whole = direction_deviation(found), len(found.placed) == len(network)
-    if open_by > (OPEN if is_whole else OPEN_IN_PART):
+    most = MOST_OPEN if len(found.placed) == len(network) else MOST_OPEN_IN_PART
+    contradicts = not followed or directions_apart(own, theirs) > APART
+    if contradicts and found.sights.known_depth is None and (open_by := direction_deviation(found)) > most:
         return f"the tracks leave the direction of motion open by {np.degrees(open_by):.0f} degrees"
     if network_residual_px > NEARLY * found.sights.focal:
         return ""

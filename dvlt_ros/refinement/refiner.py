@@ -28,7 +28,7 @@ from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFra
 
 MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights
 MOST_STARTS = 2  # essential matrices that are tried
-MOST_DEPTHS = 3  # frames whose depth is
+MOST_DEPTHS = 3  # frames whose depth a start is made from
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects", "doubtful motion")
@@ -240,7 +240,8 @@ class WindowRefiner:
 
 
 def costly_starts(sights: Observations, poses: np.ndarray, far_apart: bool) -> Iterator[Start]:
-    """Frames that are ``far_apart`` often share little but one plane, whose essential matrix is not determined."""
+    """Frames that are ``far_apart`` often share little but one plane, whose essential matrix is not determined. Where
+    the motions of pairs mislead, the network's depth often does not."""
     yield from essential_starts(sights, poses, MOST_STARTS)
     if far_apart:
         yield from plane_starts(sights, poses)

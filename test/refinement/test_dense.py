@@ -60,6 +60,12 @@ def test_depth_is_believed_as_far_as_the_tracks_points_agree_with_it(off, expect
     assert prior_deviation(answer, refined) == pytest.approx(expected, rel=0.1)
 
 
+def test_a_point_by_itself_does_not_speak_for_the_depth():
+    answer, seen = network(POSES), Landmarks(np.full((1, 2), 40.0), np.full((1, 3), 9.0), np.full(1, 0.01))
+    refined = replace(kept(answer, Report("refined")), landmarks=(seen,) * 6)
+    assert prior_deviation(answer, refined) == 0.15
+
+
 def test_exact_depth_stays_exact(images):
     answer = network(POSES)
     assert error(dense(images, answer).depth) < 0.02

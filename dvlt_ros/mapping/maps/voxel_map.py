@@ -113,7 +113,8 @@ class VoxelMap:
         cells = np.stack([(keys >> shift & mask) - HALF for shift in (2 * AXIS_BITS, AXIS_BITS, 0)], axis=1)
         across = (self._cells(rounded) - cells).astype(np.float32)
         out = np.flatnonzero(across.any(axis=1))
-        rounded[out] = np.nextafter(rounded[out], rounded[out] - across[out])
+        back = np.where(across[out], np.copysign(np.inf, -across[out]), rounded[out])
+        rounded[out] = np.nextafter(rounded[out], back.astype(np.float32))
         return rounded
 
     def _update(self, rows: np.ndarray, keys: np.ndarray, sums: np.ndarray) -> None:

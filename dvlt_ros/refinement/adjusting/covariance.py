@@ -13,6 +13,7 @@ LEAST_INFORMATION = 1e-9  # of the sum of the eigenvalues; what is told less is 
 # Errors that are real over those that the sights' noise explains: rolling shutters, lenses and tracks that drift
 # together are no noise. What 68 % of the components keep, by benchmarks/pose_covariance.py.
 TURN_FACTOR, SHIFT_FACTOR = 10.0, 8.5
+SHORT = 0.1  # of the longest shift; between frames that are no farther apart no direction is looked at
 
 
 def pose_covariances(found: Estimate) -> np.ndarray:
@@ -74,7 +75,7 @@ def motion_deviation(found: Estimate, joint: np.ndarray, first: int, last: int) 
 
 def direction_deviation(found: Estimate) -> float:
     """Standard deviation in radians of the direction in which one placed frame lies from another, with errors as large
-    as they really are: the median over the pairs."""
+    as they really are, at most a right angle: the median over the pairs that are not close together; 0 if none is."""
     first, second = (np.array(found.placed)[index] for index in np.triu_indices(len(found.placed), 1))
     poses = found.cam_from_reference
     between = poses[first] @ inverse(poses[second])
@@ -83,7 +84,10 @@ def direction_deviation(found: Estimate) -> float:
     covariance = relative_covariances(joint_covariance(found), between, first, second)[:, 3:, 3:]
     along = (way[:, None] @ covariance @ way[..., None])[:, 0, 0]
     across = np.trace(covariance, axis1=1, axis2=2) - along  # of two axes
-    return SHIFT_FACTOR * median(np.sqrt(np.maximum(across, 0.0) / 2) / length)
+    apart = length > max(SHORT * length.max(), 1e-9)
+    if not apart.any():
+        return 0.0
+    return min(SHIFT_FACTOR * median(np.sqrt(np.maximum(across[apart], 0.0) / 2) / length[apart]), np.pi / 2)
 
 
 def inverted(information: np.ndarray) -> np.ndarray:

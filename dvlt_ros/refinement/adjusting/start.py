@@ -20,7 +20,7 @@ MIN_SUPPORT = 10  # sights of known points that place a frame
 ENOUGH_SUPPORT = 40
 PNP_ROUNDS, PNP_POINTS = 60, 50  # at most; the adjustment uses all points
 LOOSE = 1.5  # tolerances, for points that are not adjusted yet
-LOOSER = 6.0  # for points at the network's depth
+LOOSER = 6.0  # tolerances, for points at the network's depth
 GOOD_PARALLAX = np.radians(4.0)
 RESCALES, MOST_RESCALE = 4, 5.0
 MOST_GROWTH = 1.5  # of the placed frames, before they are adjusted
@@ -70,8 +70,8 @@ def plane_starts(sights: Observations, network: np.ndarray) -> Iterator[Start]:
 
 
 def depth_starts(sights: Observations, network: np.ndarray, most: int) -> Iterator[Start]:
-    """The other frames, each placed by what one frame sees, at the depth that the network says: its poses, which are
-    often worse, have no part in it. Of the frames that see most."""
+    """From each of the frames that see most: its sights at the network's depth are points, by which PnP places the
+    others. The network's poses, which are often worse than its depth, serve only frames that PnP does not place."""
     known = sights.mask & np.isfinite(sights.depth)
     for reference in np.argsort(-known.sum(axis=0), kind="stable")[:most].tolist():
         used = sights.select(known[:, reference])
