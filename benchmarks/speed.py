@@ -57,10 +57,10 @@ class Comparison:
         """``reserved`` is that of `reserved_mib`."""
         width, height = size
         new = min(views - 1, self.args.new or max(1, views // 4))
-        samples = recorded(self.args.images, views) if self.args.images else [pictures(views, width, height)]
+        images = pictures(views, width, height)
 
-        def window(path: Network, sample: int = 0) -> Window:
-            return Window(path, samples[sample], max(size), steps)
+        def window(path: Network) -> Window:
+            return Window(path, images, max(size), steps)
 
         paths: dict[str, Network] = {"float32": Eager(self.model, torch.float32)}
         if self.device.type == "cuda":
@@ -69,8 +69,12 @@ class Comparison:
         fast = window(self.fast)
         runs = {name: window(path) for name, path in paths.items()}
         runs |= {"fast": fast, "stream": fast.keeping(views - new)}
+        samples = recorded(self.args.images, views) if self.args.images else [images]
         exact = paths["float32"]
-        error = max(relative_error(window(self.fast, k)(), window(exact, k)()) for k in range(len(samples)))
+        error = max(
+            relative_error(*(Window(path, sample, max(size), steps)() for path in (self.fast, exact)))
+            for sample in samples
+        )
         times = interleaved(runs, self.device, self.args.repeats)
         medians = {name: statistics.median(values) for name, values in times.items()}
         stages, peak = self._stages(fast)
@@ -178,7 +182,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", type=parse_device, default="cuda" if on_gpu else "cpu")
     parser.add_argument("--threads", type=parse_count, help="of PyTorch on a CPU; all by default")
     parser.add_argument("--repeats", type=parse_count, default=20 if on_gpu else 7)
-    parser.add_argument("--images", type=Path, help="a folder's pictures instead of smooth random ones, for the error")
+    parser.add_argument("--images", type=Path, help="the error is that of a folder's pictures, not of random ones")
     parser.add_argument("--windows", type=parse_count, default=200, help="for the steadiness")
     parser.add_argument(
         "--merged-keys", type=parse_count, default=1, metavar="EDGE", help="not exact: speed_options.py"

@@ -105,15 +105,13 @@ def pictures(num_views: int, width: int, height: int) -> list[np.ndarray]:
 
 def recorded(folder: FilePath, num_views: int) -> list[list[np.ndarray]]:
     """Windows of neighbours among a folder's pictures in the order of their names, spread over all of them."""
-    from dvlt_ros.imaging.files import decode_pixels  # OpenCV, which the other pictures do without
+    from dvlt_ros.sources.folder import find_images, read_image  # need OpenCV, which the other pictures do without
 
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    files = [path for _, path in find_images(folder, rate_hz=1.0)[0]]
     if len(files) < num_views:
         raise SystemExit(f"{folder} has {len(files)} pictures, a window has {num_views}")
     starts = sorted(set(np.linspace(0, len(files) - num_views, MOST_WINDOWS).round().astype(int).tolist()))
-    return [
-        [decode_pixels(np.fromfile(path, np.uint8)) for path in files[start : start + num_views]] for start in starts
-    ]
+    return [[read_image(path) for path in files[start : start + num_views]] for start in starts]
 
 
 def prepared(images: Sequence[np.ndarray], image_size: int, device: torch.device) -> Tensor:
