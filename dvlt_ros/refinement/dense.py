@@ -17,7 +17,7 @@ import numpy as np
 
 from .adjusting.rotations import inverse, turn_between
 from .arrays import median
-from .depth import MIN_POINTS, deviation_of
+from .depth import MIN_POINTS
 from .guided_filter import guided
 from .tracking.flow import working_image
 from .tracking.observations import sampled
@@ -30,6 +30,7 @@ MOST_TURN = np.radians(15.0)
 FLOW_DEVIATION = 0.7  # pixels of the working image
 PRIOR_SHARE = 0.5  # the corrected depth's deviation, as a share of the network's from the points
 PRIOR_DEVIATIONS = 0.03, 0.15  # the same of its logarithm, at least and at most
+GAUSSIAN = 1.4826  # standard deviations per median of the errors' sizes
 LEAST_DEVIATION = 0.02
 MOST_CHANGE = 0.7  # of the logarithm; what differs more is another surface, or a wrong flow
 MOST_RETURN, MOST_OFF_LINE = 1.0, 1.0  # pixels of the working image
@@ -92,7 +93,7 @@ def prior_deviation(network: NetworkAnswer, refined: Refined) -> float:
             off.append(ratio - median(ratio))
     if not off:
         return PRIOR_DEVIATIONS[1]
-    return float(np.clip(PRIOR_SHARE * deviation_of(np.concatenate(off)), *PRIOR_DEVIATIONS))
+    return float(np.clip(PRIOR_SHARE * GAUSSIAN * median(np.abs(np.concatenate(off))), *PRIOR_DEVIATIONS))
 
 
 def dense_view(frame: WindowFrame, intrinsics: np.ndarray) -> DenseView:

@@ -159,11 +159,6 @@ def fitted(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray) -> np.
     return np.stack([nodes[..., 0], confirmed / (confirmed + CONFIRMING)], axis=1)
 
 
-def deviation_of(errors: np.ndarray) -> float:
-    """Standard deviation by the median of the errors' sizes, which outliers hardly change."""
-    return 1.4826 * median(np.abs(errors))
-
-
 def interpolation(place: np.ndarray) -> np.ndarray:
     """(N, nodes) trilinear weights of places (N, 3) in the grid."""
     u, v, d = (tents(place[:, axis], size) for axis, size in enumerate(GRID))
