@@ -18,12 +18,9 @@ ROTATION_TAIL = 4.0  # the same for nine tenths of them
 
 
 def degenerate(sights: Observations, width: int) -> tuple[Reason, str]:
-    """Why no depth can be told, and the figure; empty: nothing speaks against it."""
-    number = len(sights.mask)
-    if number < MIN_TRACKS:
-        return "too few tracks", f"{number} of {MIN_TRACKS}"
+    """Why the sights tell no depth, and the figure; empty: nothing speaks against it."""
     first = sights.mask.argmax(axis=1)
-    begin = sights.pixels[np.arange(number), first]
+    begin = sights.pixels[np.arange(len(first)), first]
     moved = np.linalg.norm(sights.pixels - begin[:, None], axis=-1)
     furthest = np.where(sights.mask, moved, 0.0).max(axis=1)
     usual = median(furthest)

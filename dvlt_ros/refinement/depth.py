@@ -46,6 +46,10 @@ class Points:
     def of(self, frame: int) -> slice:
         return slice(*np.searchsorted(self.frame, (frame, frame + 1)))
 
+    def select(self, chosen: np.ndarray) -> Points:
+        """Some, by (N,) bool."""
+        return Points(*(values[chosen] for values in vars(self).values()))
+
 
 def corrected(
     network: NetworkAnswer, pixels: np.ndarray, depths: np.ndarray, fits: np.ndarray, deviation: np.ndarray, unit: float
@@ -115,21 +119,15 @@ def smooth_fields(
     Both are (T, h', w') at `SLICED_WIDTH` or as large as the maps.
     """
     height, width = depth.shape[1:]
-    lowest = np.zeros(len(depth))
-    lowest[told] = [median(points.own[points.of(s)]) - DEPTH_CELL * (GRID[2] - 1) / 2 for s in told]
+    points = points.select(np.isin(points.frame, told))
+    slices = [points.of(s) for s in told]
+    lowest, level = np.zeros(len(depth)), np.array(scales)
+    lowest[told] = [median(points.own[own]) - DEPTH_CELL * (GRID[2] - 1) / 2 for own in slices]
     place = np.empty((len(points.own), 3))
     place[:, :2] = points.place / (width, height) * (GRID[0] - 1, GRID[1] - 1)
     place[:, 2] = ((points.own - lowest[points.frame]) / DEPTH_CELL).clip(0, GRID[2] - 1)
-    owner = np.searchsorted(told, points.frame).clip(max=len(told) - 1)
-    chosen = np.flatnonzero(np.array(told)[owner] == points.frame)  # of frames that are told
-    owner = owner[chosen]
-    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)  # of a point in its frame
-    shape = (len(told), int(rank.max()) + 1)
-    basis, ratio, information = np.zeros((*shape, int(np.prod(GRID)))), np.zeros(shape), np.zeros(shape)
-    basis[owner, rank] = interpolation(place[chosen])
-    ratio[owner, rank] = points.ratio[chosen] - np.array(scales)[points.frame[chosen]]
-    information[owner, rank] = 1 / (np.square(points.spread[chosen]) + NOISE**2)
-    nodes = fitted(basis, ratio, information)
+    information = 1 / (np.square(points.spread) + NOISE**2)
+    nodes = fitted(interpolation(place), points.ratio - level[points.frame], information, slices)
     every = max(1, round(width / SLICED_WIDTH))
     coarse = np.log(np.fmax(depth[told, ::every, ::every], np.float32(1e-6)))  # NaN counts as near
     layer = (coarse - lowest[told, None, None].astype(np.float32)) / np.float32(DEPTH_CELL)
@@ -137,26 +135,30 @@ def smooth_fields(
     return values[:, 0], values[:, 1]
 
 
-def fitted(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray) -> np.ndarray:
-    """(T, 2, nodes): the fields, and how far points confirm them; ``basis`` (T, N, nodes) of ratios (T, N) with
-    information (T, N), 0 where a frame has fewer points than others.
+def fitted(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray, slices: list[slice]) -> np.ndarray:
+    """(T, 2, nodes): the fields of T frames, and how far points confirm them; ``basis`` (N, nodes) of ratios (N,) with
+    information (N,), of which each frame has one slice.
 
     How far fields go from 0 is what the first one shows (empirical Bayes): if a network is nearly right, points that
     differ by more are probably wrong.
     """
-    weight, sides = 1 / np.square(1 + np.square(ratio / SPREAD)), basis.transpose(0, 2, 1)
-    is_point, prior = information > 0, PRIOR
+    weight, prior = 1 / np.square(1 + np.square(ratio / SPREAD)), PRIOR
     for _ in range(ROUNDS):
-        root = np.sqrt(information * weight)
-        weighted = basis * root[..., None]
-        flipped = weighted.transpose(0, 2, 1)
-        nodes = np.linalg.solve(flipped @ weighted + prior, flipped @ (root * ratio)[..., None])
-        fields = (basis @ nodes)[..., 0]
+        told = information * weight
+        nodes = [likeliest(basis[own], ratio[own], told[own], prior) for own in slices]
+        fields = np.concatenate([basis[own] @ found for own, found in zip(slices, nodes, strict=True)])
         weight = 1 / np.square(1 + np.square(ratio - fields) * information / OUTLIER**2)
-        shown = SHOWN**2 * np.average(np.square(fields[is_point]), weights=weight[is_point])
-        prior = PRIOR * (SPREAD**2 / np.clip(shown, LEAST_SPREAD**2, SPREAD**2))
-    confirmed = (sides @ weight[..., None])[..., 0]
-    return np.stack([nodes[..., 0], confirmed / (confirmed + CONFIRMING)], axis=1)
+        shown = SHOWN**2 * float(np.square(fields) @ weight / weight.sum())
+        prior = PRIOR * (SPREAD**2 / min(max(shown, LEAST_SPREAD**2), SPREAD**2))
+    confirmed = np.stack([weight[own] @ basis[own] for own in slices])
+    return np.stack([np.stack(nodes), confirmed / (confirmed + CONFIRMING)], axis=1)
+
+
+def likeliest(basis: np.ndarray, ratio: np.ndarray, information: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """(nodes,) of one field."""
+    root = np.sqrt(information)
+    weighted = basis * root[:, None]
+    return np.linalg.solve(weighted.T @ weighted + prior, (root * ratio) @ weighted)
 
 
 def interpolation(place: np.ndarray) -> np.ndarray:

@@ -14,10 +14,10 @@ from .adjusting.memory import NOTHING, going_on, landmarks, remembered, with_rec
 from .adjusting.metric import in_metres
 from .adjusting.planes import told_apart
 from .adjusting.rotations import inverse
-from .adjusting.start import Start, depth_starts, essential_starts, grown, plane_starts
+from .adjusting.start import Start, depth_starts, essential_starts, grown, in_networks_unit, plane_starts
 from .answer import answered, kept
 from .checks import BEFORE, Verdict, compared, judged
-from .degeneracy import degenerate
+from .degeneracy import MIN_TRACKS, degenerate
 from .dense import sharpened
 from .focal import FocalEvidence
 from .inputs import check, image_intrinsics, nearest_finite, observed
@@ -32,7 +32,6 @@ MOST_DEPTHS = 3  # frames whose depth a start is made from
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects", "doubtful motion")
-DEPTHLESS: tuple[Reason, ...] = ("standing still", "pure rotation")  # no new depth is told, and known ones serve
 AGREEING: Reason = "the network already agrees"
 PLANAR: Reason = "planar scene"
 ADJUSTING: tuple[Part, ...] = ("adjustment", "check", "depth")
@@ -194,18 +193,19 @@ class WindowRefiner:
         frames, poses, count = given.frames, given.poses, len(given.frames)
         most = MAX_MATCHED if tracks.far_apart else MAX_FOLLOWED
         sights, numbers = observed(tracks, given.network, given.intrinsics, most), [frame.number for frame in frames]
-        reason, detail = degenerate(sights, frames[0].image.shape[1])
+        if len(sights.mask) < MIN_TRACKS:
+            return Attempt(tracks, Verdict("too few tracks", f"{len(sights.mask)} of {MIN_TRACKS}"))
+        width = frames[0].image.shape[1]
         recalled = with_recalled_depth(sights, self._memory, numbers)
-        if reason and (reason not in DEPTHLESS or recalled is None):
-            return Attempt(tracks, Verdict(reason, detail))
+        if recalled is None and (why := degenerate(sights, width))[0]:
+            return Attempt(tracks, Verdict(*why))
         if not limit.allows("adjustment", count, (("check", count), ("depth", count))):
             return Attempt(tracks, Verdict("no time left", limit.detail))
         sights = recalled or sights
         thorough = tracks.far_apart or self._memory is NOTHING
         likely = likely_estimates(sights, self._likely(frames, sights, poses), thorough)
         limit.took("adjustment", count)
-        starts = None if reason else costly_starts(sights, poses, tracks.far_apart)
-        costly = in_time(starts, count, limit)
+        costly = in_time(costly_starts(sights, poses, tracks.far_apart, width), count, limit)
         ranked = ranked_estimates(sights, likely, costly, thorough, tracks.far_apart)
         costly.close()  # the time of the start that ended the search counts, too
         if not ranked:
@@ -235,23 +235,29 @@ class WindowRefiner:
         if len(known) >= 2:
             begin = poses.copy()
             begin[known] = [before[frames[s].number] for s in known]
+            if sights.known_depth is None:
+                begin = in_networks_unit(sights, begin, known)
+            else:
+                begin[known, :3, 3] *= sights.known_depth.unit
             yield grown(BEFORE, sights, begin, known, poses, settle=False)
         yield Start("the network", poses)
 
 
-def costly_starts(sights: Observations, poses: np.ndarray, far_apart: bool) -> Iterator[Start]:
-    """Frames that are ``far_apart`` often share little but one plane, whose essential matrix is not determined. Where
-    the motions of pairs mislead, the network's depth often does not."""
+def costly_starts(sights: Observations, poses: np.ndarray, far_apart: bool, width: int) -> Iterator[Start]:
+    """None where only known depths serve. Frames that are ``far_apart`` often share little but one plane, whose
+    essential matrix is not determined. Where the motions of pairs mislead, the network's depth often does not."""
+    if sights.known_depth is not None and degenerate(sights, width)[0]:
+        return
     yield from essential_starts(sights, poses, MOST_STARTS)
     if far_apart:
         yield from plane_starts(sights, poses)
     yield from depth_starts(sights, poses, MOST_DEPTHS)
 
 
-def in_time(starts: Iterator[Start] | None, frames: int, limit: TimeLimit) -> Generator[Start]:
-    """Those that the limit allows; whoever asks for them adjusts each before the next. None: there are none."""
+def in_time(starts: Iterator[Start], frames: int, limit: TimeLimit) -> Generator[Start]:
+    """Those that the limit allows; whoever asks for them adjusts each before the next."""
     following: tuple[tuple[Part, int], ...] = (("check", frames), ("depth", frames))
-    while starts is not None and limit.allows("another start", frames, following):
+    while limit.allows("another start", frames, following):
         start = next(starts, None)
         if start is None:
             return

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dvlt_ros.refinement.adjusting.adjustment import Planes, adjust, evaluated, linearised
+from dvlt_ros.refinement.adjusting.adjustment import Planes, adjust, evaluated, linearised, resected
 from dvlt_ros.refinement.adjusting.cholesky import cholesky
 from dvlt_ros.refinement.adjusting.problem import KnownPose, Problem, Solution
 from dvlt_ros.refinement.adjusting.rotations import inverse, rotation_from_vector, turn_between, vector_from_rotation
@@ -98,6 +98,21 @@ def test_one_sight_in_ten_is_wrong_and_nothing_moves():
     assert np.degrees(robust[0]) < 0.2
     assert robust[1] < 0.02
     assert plain[1] > 5 * robust[1]
+
+
+def test_frames_are_resected_by_themselves_while_points_stay():
+    problem, truth, start = scene()
+    seen = problem.seen.copy()
+    seen[:20] += 0.2  # wrong sights
+    found = resected(replace(problem, seen=seen), replace(start, points=truth.points), (12.0, 6.0, 3.0, 3.0))
+    assert found.points is truth.points
+    turn, shift = distance(found, truth)
+    assert np.degrees(turn) < 0.1
+    assert shift < 0.01
+    alone = replace(problem, seen=seen[:, 2:3], weight=problem.weight[:, 2:3], log_depth=problem.log_depth[:, 2:3],
+                    depth_weight=problem.depth_weight[:, 2:3])  # fmt: skip
+    one = resected(alone, Solution(start.cam_from_window[2:3], truth.points), (12.0, 6.0, 3.0, 3.0))
+    assert np.allclose(one.cam_from_window[0], found.cam_from_window[2])
 
 
 def test_a_free_focal_length_is_found():

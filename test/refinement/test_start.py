@@ -1,4 +1,4 @@
-"""Where an adjustment may begin if the network's depth is better than its poses."""
+"""Where an adjustment may begin: at the network's depth, or at frames that are placed already."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dvlt_ros.refinement.adjusting.rotations import inverse, turn_between
-from dvlt_ros.refinement.adjusting.start import depth_starts
+from dvlt_ros.refinement.adjusting.start import depth_starts, grown, placed_near
 from dvlt_ros.refinement.tracking.observations import Observations
 
 FRAMES, TRACKS = 5, 80
@@ -48,3 +48,53 @@ def test_the_networks_depth_alone_tells_roughly_how_the_camera_moved(sights):
 def test_without_depth_there_is_no_such_start(sights):
     assert not list(depth_starts(replace(sights, depth=np.full(sights.depth.shape, np.nan)), NO_POSES, most=3))
     assert not list(depth_starts(sights.select(np.zeros(0, int)), NO_POSES, most=3))
+
+
+def away(turn_deg):
+    """The network's poses, all but the first two turned by so much."""
+    poses = moving()
+    poses[2:] = (
+        np.block([[cv2.Rodrigues(np.radians([turn_deg, 0.0, 0.0]))[0], np.zeros((3, 1))], [0, 0, 0, 1]]) @ poses[2:]
+    )
+    return poses
+
+
+def with_wrong_sights(sights, share):
+    """Some sights of the frames from the third on are somewhere else."""
+    rng = np.random.default_rng(2)
+    wrong = rng.random(sights.mask.shape) < share
+    wrong[:, :2] = False
+    return replace(sights, seen=np.where(wrong[..., None], rng.uniform(-0.4, 0.4, sights.seen.shape), sights.seen))
+
+
+def errors(found):
+    """Degrees and shift (of 0.8) of the worst frame."""
+    turn, shift = turn_between(found[:, :3, :3], moving()[:, :3, :3]), found[:, :3, 3] - moving()[:, :3, 3]
+    return np.degrees(turn).max(), np.linalg.norm(shift, axis=1).max()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_frames_are_placed_near_the_networks_poses_in_spite_of_wrong_sights(sights, share):
+    sights, poses = with_wrong_sights(sights, share), away(6)
+    points = sights.within([0, 1]).triangulated(moving())
+    assert placed_near(sights, poses, [0, 1], points, np.ones(TRACKS, bool)) == [2, 3, 4]
+    turn, shift = errors(poses)
+    assert turn < 0.5
+    assert shift < 0.04
+
+
+def test_frames_far_from_the_networks_poses_are_searched_for(sights):
+    poses, points = away(150), sights.within([0, 1]).triangulated(moving())
+    assert not placed_near(sights, poses.copy(), [0, 1], points, np.ones(TRACKS, bool))
+    turn, shift = errors(grown("", sights, poses, [0, 1], poses, settle=False).cam_from_window)
+    assert turn < 0.5
+    assert shift < 0.04
+
+
+def test_a_frame_that_sees_few_of_the_known_points_is_placed_by_those_of_the_frames_between(sights):
+    mask = sights.mask.copy()
+    mask[65:, :2] = mask[:60, 4] = False  # the first two and the last one share five points
+    shorter, poses = replace(sights, mask=mask), away(6)
+    turn, shift = errors(grown("", shorter, poses, [0, 1], poses, settle=False).cam_from_window)
+    assert turn < 0.5
+    assert shift < 0.04

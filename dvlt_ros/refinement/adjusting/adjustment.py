@@ -8,6 +8,7 @@ left: ``cam_from_window`` becomes ``exp(turn, shift) @ cam_from_window``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,7 +93,7 @@ def adjust(
     held[6 * problem.reference : 6 * problem.reference + 6] = True
     held[-1] = np.isinf(problem.focal_weight)
     planes, free = Planes.of(problem), np.flatnonzero(~held)
-    best, damping = evaluated(planes, start), FIRST_DAMPING
+    best, damping, linear = evaluated(planes, start), FIRST_DAMPING, None
     for _ in range(rounds):
         linear = linearised(planes, best)
         while damping <= MOST_DAMPING:
@@ -108,8 +109,21 @@ def adjust(
             break
     if not with_information:
         return best.at
-    information, gradient, _, _ = eliminated(linearised(planes, best), 0.0)
+    information, gradient, _, _ = eliminated(linear or linearised(planes, best), 0.0)
     return replace(best.at, information=information, gradient=gradient)
+
+
+def resected(problem: Problem, start: Solution, limits: Sequence[float]) -> Solution:
+    """Each frame's pose by itself, the points stay: one Gauss-Newton step for each limit where outliers begin."""
+    at, planes = start, Planes.of(problem)
+    for limit in limits:
+        state = evaluated(replace(planes, problem=replace(problem, limit=limit)), at)
+        jacobian = camera_jacobian(state.x, state.y, state.near, state.flat, state.deep)
+        rows = jacobian.reshape(len(state.x), 7, -1)[:, :6]
+        information = rows @ rows.transpose(0, 2, 1) * (1 + FIRST_DAMPING * np.eye(6)) + 1e-12 * np.eye(6)
+        step = -np.linalg.solve(information, rows @ state.errors.reshape(len(state.x), -1, 1))[..., 0]
+        at = replace(at, cam_from_window=moved_poses(at.cam_from_window, step))
+    return at
 
 
 def evaluated(planes: Planes, at: Solution) -> Evaluated:
@@ -141,7 +155,8 @@ def evaluated(planes: Planes, at: Solution) -> Evaluated:
     priors = prior_errors(planes, pose) if problem.known else None
     if priors is not None:
         cost += float(np.square(priors[1]).sum())
-    return Evaluated(replace(at, cost=cost), local, x, y, near, errors, flat, deep, priors)
+    at = Solution(pose, at.points, at.log_focal, cost)
+    return Evaluated(at, local, x, y, near, errors, flat, deep, priors)
 
 
 def robust(errors: np.ndarray, limit: float) -> tuple[float, np.ndarray, np.ndarray]:
@@ -264,8 +279,13 @@ def stepped(linear: Linear, damping: float, free: np.ndarray) -> Solution:
     step[free] = -np.linalg.solve(matrix[free[:, None], free], gradient[free])
     moved = (step @ linear.crossed.reshape(len(step), -1)).reshape(slope.shape)
     points = linear.at.points - upper_solved(root, slope + lower_solved(root, moved)).T
-    by_frame = step[:-1].reshape(-1, 2, 3)
-    poses, rotation = linear.at.cam_from_window.copy(), rotation_from_vector(by_frame[:, 0])
-    poses[:, :3] = rotation @ poses[:, :3]
-    poses[:, :3, 3] += by_frame[:, 1]
+    poses = moved_poses(linear.at.cam_from_window, step[:-1].reshape(-1, 6))
     return Solution(poses, points, linear.at.log_focal + step[-1])
+
+
+def moved_poses(cam_from_window: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Poses (S, 4, 4), each turned and shifted by its step (S, 6)."""
+    poses = cam_from_window.copy()
+    poses[:, :3] = rotation_from_vector(step[:, :3]) @ poses[:, :3]
+    poses[:, :3, 3] += step[:, 3:]
+    return poses

@@ -15,9 +15,9 @@ from .problem import Solution
 from .rotations import inverse
 from .start import MIN_SUPPORT, Start
 
-FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 3, 30  # of an adjustment
+FIRST_ROUNDS, THOROUGH_ROUNDS, LAST_ROUNDS, FOCAL_ROUNDS = 6, 15, 2, 30  # of an adjustment
 ROUGHLY = 2e-2  # relative decrease of the cost that a start stops at: it is adjusted once more anyway
-MORE_ROUGHLY = 6e-2  # the same where starts are not compared
+MORE_ROUGHLY = 0.3  # the same where starts are not compared
 PROMISING = 2.0  # times the cheapest start's cost that a start is given up at
 GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 MIN_SIGHTS = 3  # of a track that may be said to move: two agree with a point for most motions

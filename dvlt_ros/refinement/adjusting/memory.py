@@ -91,24 +91,24 @@ def with_recalled_depth(sights: Observations, memory: Memory, numbers: Sequence[
     both = np.isfinite(before.depth) & (sights.depth > 0)
     if both.sum() < MIN_LANDMARKS:
         return None
-    unit = median(sights.depth[both] / before.depth[both])
-    known = KnownDepth(unit * before.depth, before.deviation)
+    known = before.scaled(median(sights.depth[both] / before.depth[both]))
     told = np.isfinite(known.depth).any(axis=1, keepdims=True)
     return replace(sights, depth=np.where(told, known.depth, sights.depth), known_depth=known)
 
 
 def going_on(found: Estimate, memory: Memory, numbers: Sequence[int]) -> Estimate:
-    """The estimate with what the window before knows in its sights, as priors; as it is if that is too little."""
-    sights, known_depth = found.sights, recalled(found.sights, memory, numbers)
-    depth, deviation = known_depth.depth, known_depth.deviation
-    both = np.isfinite(depth) & (found.depths > 0) & found.fits
+    """The estimate with what the window before knows as priors, in its own unit; as it is if that is too little."""
+    recalled = found.sights.known_depth
+    if recalled is None:
+        return found
+    both = np.isfinite(recalled.depth) & (found.depths > 0) & found.fits
     if both.sum() < MIN_LANDMARKS:
         return found
-    unit = median(found.depths[both] / depth[both])  # of this window, per unit of the one before
+    known_depth = recalled.scaled(median(found.depths[both] / recalled.depth[both]))
     place = {number: s for s, number in enumerate(numbers)}
     known = tuple(
-        replace(pose.scaled(unit), i=place[a], j=place[b])
+        replace(pose.scaled(known_depth.unit), i=place[a], j=place[b])
         for (a, b), pose in memory.known.items()
         if a in place and b in place
     )
-    return replace(found, sights=replace(sights, known=known, known_depth=KnownDepth(unit * depth, deviation)))
+    return replace(found, sights=replace(found.sights, known=known, known_depth=known_depth))

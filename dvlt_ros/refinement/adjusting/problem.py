@@ -44,7 +44,7 @@ def nothing() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A state; after `adjust`, where asked, with the normal equations there, points eliminated."""
+    """A state; after `adjust`, where asked, with the normal equations before its last step, points eliminated."""
 
     cam_from_window: np.ndarray  # (S, 4, 4)
     points: np.ndarray  # (P, 3), window frame

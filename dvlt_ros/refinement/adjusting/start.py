@@ -11,14 +11,16 @@ import numpy as np
 
 from ..arrays import median
 from ..tracking.epipolar import pair_geometry, plane_motions
-from ..tracking.observations import Observations
-from .adjustment import adjust
+from ..tracking.observations import OUTLIER, Observations
+from .adjustment import adjust, resected
 from .problem import Solution
 from .rotations import inverse
 
 MIN_SUPPORT = 10  # sights of known points that place a frame
 ENOUGH_SUPPORT = 40
 PNP_ROUNDS, PNP_POINTS = 60, 50  # at most; the adjustment uses all points
+NEAR_SHARE = 0.6  # of a frame's sights that agree with a pose that was not searched for
+NEAR_LIMITS = (12.0, 6.0, 3.0)  # standard deviations where outliers begin, step by step
 LOOSE = 1.5  # tolerances, for points that are not adjusted yet
 LOOSER = 6.0  # tolerances, for points at the network's depth
 GOOD_PARALLAX = np.radians(4.0)
@@ -56,7 +58,7 @@ def essential_starts(sights: Observations, network: np.ndarray, most: int) -> It
         pair = pair_geometry(sights.seen[both, i], sights.seen[both, j], sights.tolerance / 2)
         if pair is None:
             continue
-        yield grown(f"frames {i} and {j}", sights, *begun(network, i, j, pair.b_from_a), network, settle=True)
+        yield grown(f"frames {i} and {j}", sights, *begun(sights, network, i, j, pair.b_from_a), network, settle=True)
         given += 1
         if given == most:
             return
@@ -66,7 +68,8 @@ def plane_starts(sights: Observations, network: np.ndarray) -> Iterator[Start]:
     """Both motions that one plane allows between two frames: those of the pair with most matches and parallax."""
     for i, j, both in best_pairs(sights)[:1]:
         for motion in plane_motions(sights.seen[both, i], sights.seen[both, j], sights.tolerance):
-            yield grown(f"a plane in frames {i} and {j}", sights, *begun(network, i, j, motion), network, settle=True)
+            begin = begun(sights, network, i, j, motion)
+            yield grown(f"a plane in frames {i} and {j}", sights, *begin, network, settle=True)
 
 
 def depth_starts(sights: Observations, network: np.ndarray, most: int) -> Iterator[Start]:
@@ -101,20 +104,31 @@ def best_pairs(sights: Observations) -> list[tuple[int, int, np.ndarray]]:
     return [(i, j, both) for _, i, j, both in ranked]
 
 
-def begun(network: np.ndarray, i: int, j: int, j_from_i: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """The network's poses with two of them replaced, and which."""
+def begun(
+    sights: Observations, network: np.ndarray, i: int, j: int, j_from_i: np.ndarray
+) -> tuple[np.ndarray, list[int]]:
+    """The network's poses with two of them replaced, in its unit, and which."""
     poses = network.copy()
     poses[i], poses[j] = np.eye(4), j_from_i
-    return poses, [i, j]
+    return in_networks_unit(sights, poses, [i, j]), [i, j]
 
 
 def grown(
     name: str, sights: Observations, poses: np.ndarray, placed: list[int], network: np.ndarray, settle: bool
 ) -> Start:
-    """The other frames, each placed by the points that those before it see; ``settle``: adjusted in between, whenever
-    half as many again are placed or a frame sees few of the points."""
-    poses, placed = in_networks_unit(sights, poses, placed), list(placed)
+    """The other frames, each placed by the points that those before it see.
+
+    Args:
+        poses: (S, 4, 4), in the network's unit; those of the ``placed`` frames count.
+        settle: adjusted in between, whenever half as many again are placed or a frame sees few of the points. Without,
+            frames are looked for near the network's poses first.
+    """
+    poses, placed = completed(poses, placed, network), list(placed)
     points, known = settled(sights, poses, placed, settle)
+    near = [] if settle else placed_near(sights, poses, placed, points, known)
+    placed += near
+    if near and len(placed) < len(poses):
+        points, known = settled(sights, poses, placed, settle)
     due, tried = MOST_GROWTH * len(placed), set[int]()
     while left := [s for s in range(len(poses)) if s not in placed and s not in tried]:
         support = (sights.mask & known[:, None]).sum(axis=0)
@@ -134,6 +148,23 @@ def grown(
     return Start(name, completed(poses, placed, network))
 
 
+def placed_near(
+    sights: Observations, poses: np.ndarray, placed: list[int], points: np.ndarray, known: np.ndarray
+) -> list[int]:
+    """Other frames that see enough of the known points and agree with a pose near the one that they have, all at once
+    and without a search; their poses change in place."""
+    support = sights.mask[known].sum(axis=0)
+    near = [s for s in range(len(poses)) if s not in placed and support[s] >= ENOUGH_SUPPORT]
+    if not near:
+        return []
+    inner = sights.of_frames(near).select(known)
+    found = resected(inner.problem(0), Solution(poses[near], points[known]), NEAR_LIMITS)
+    agreeing = (inner.errors_px(found) < LOOSE * OUTLIER * inner.deviation_px).sum(axis=0) > NEAR_SHARE * support[near]
+    held = [s for s, agrees in zip(near, agreeing, strict=True) if agrees]
+    poses[held] = found.cam_from_window[agreeing]
+    return held
+
+
 def settled(
     sights: Observations, poses: np.ndarray, placed: list[int], adjusted: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +177,7 @@ def settled(
         solution = adjust(used.problem(0), solution, SETTLING_ROUNDS, SETTLED)
         poses[placed] = solution.cam_from_window
     points[known] = solution.points
-    fits = np.nanmax(used.errors_px(solution), axis=1, initial=0.0) < 2 * LOOSE * 3 * sights.deviation_px
+    fits = np.nanmax(used.errors_px(solution), axis=1, initial=0.0) < 2 * LOOSE * OUTLIER * sights.deviation_px
     known[known] = fits
     return points, known
 

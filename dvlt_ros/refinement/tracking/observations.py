@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,17 @@ RAYLEIGH_MEDIAN = 1.1774  # of the length of two normal errors, in their standar
 class KnownDepth:
     """Depths of tracks that are known better than by the network; tracks without any keep the network's."""
 
-    depth: np.ndarray  # (P, S), the network's unit; NaN where not known
+    depth: np.ndarray  # (P, S); NaN where not known
     deviation: np.ndarray  # (P, S) of their logarithms
+    unit: float = 1.0  # of these depths, per unit of the window that knows them
+
+    def scaled(self, factor: float) -> KnownDepth:
+        """The same in another unit."""
+        return replace(self, depth=factor * self.depth, unit=factor * self.unit)
+
+    def at(self, index: tuple[Any, ...]) -> KnownDepth:
+        """A part of them."""
+        return replace(self, depth=self.depth[index], deviation=self.deviation[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +52,7 @@ class Observations:
         """Some tracks, by index or (P,) bool."""
         parts = {name: getattr(self, name)[tracks] for name in ("pixels", "mask", "seen", "depth", "numbers")}
         known = self.known_depth
-        if known is not None:
-            known = KnownDepth(known.depth[tracks], known.deviation[tracks])
-        return replace(self, **parts, known_depth=known)
+        return replace(self, **parts, known_depth=known and known.at((tracks,)))
 
     def within(self, frames: list[int]) -> Observations:
         """Sights in some frames alone; the arrays keep their shapes."""
@@ -56,9 +64,7 @@ class Observations:
         """Some frames alone, without known poses."""
         parts = {name: getattr(self, name)[:, frames] for name in ("pixels", "mask", "seen", "depth")}
         known = self.known_depth
-        if known is not None:
-            known = KnownDepth(known.depth[:, frames], known.deviation[:, frames])
-        return replace(self, **parts, known=(), known_depth=known)
+        return replace(self, **parts, known=(), known_depth=known and known.at((slice(None), frames)))
 
     @property
     def tolerance(self) -> float:

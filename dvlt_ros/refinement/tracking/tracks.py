@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import cv2
 import numpy as np
 
-from ..arrays import found_in
 from ..window import WindowFrame
 from .descriptors import Features, describe, match
 from .epipolar import essential_inliers
@@ -58,9 +57,11 @@ class TrackStore:
         self._sights = {number: sights for number, sights in self._sights.items() if number in inside}
         self._features = {number: found for number, found in self._features.items() if number in inside}
         sights = [self._sights[frame.number] for frame in frames]
-        textured = sum(len(found.tracks) >= MIN_CORNERS for found in sights) >= 2
-        deviation_px = sight_deviation_px(frames[0].image.shape[1])
-        return Tracks(*joined(sights), self._are_far_apart(frames, sights), textured, deviation_px)
+        seen = np.array([len(found.tracks) for found in sights])
+        pixels, mask, numbers = joined(sights)
+        far_apart = len({frame.camera for frame in frames}) > 1 or are_far_apart(seen, mask)
+        textured, deviation_px = (seen >= MIN_CORNERS).sum() >= 2, sight_deviation_px(frames[0].image.shape[1])
+        return Tracks(pixels, mask, numbers, far_apart, bool(textured), deviation_px)
 
     def num_to_follow(self, frames: Sequence[WindowFrame]) -> int:
         """Frames that `followed` has not seen."""
@@ -89,14 +90,11 @@ class TrackStore:
         pixels, mask = linked([found.pixels for found in features], links)
         return Tracks(pixels, mask, np.full(len(mask), -1), True, True, deviation_px)
 
-    def _are_far_apart(self, frames: Sequence[WindowFrame], sights: Sequence[Sights]) -> bool:
-        if len({frame.camera for frame in frames}) > 1:
-            return True
-        for before, after in pairwise(sights):
-            shared = len(found_in(before.tracks, after.tracks)[0])
-            if shared < max(MIN_CONTINUED, MIN_CONTINUED_SHARE * len(before.tracks)):
-                return True
-        return False
+
+def are_far_apart(seen: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether any two neighbours of S frames, which see (S,) points, share too few of the tracks of ``mask`` (P, S)."""
+    shared = (mask[:, :-1] & mask[:, 1:]).sum(axis=0)
+    return bool((shared < np.maximum(MIN_CONTINUED, MIN_CONTINUED_SHARE * seen[:-1])).any())
 
 
 def sight_deviation_px(width: int) -> float:
@@ -111,12 +109,14 @@ def normalised(pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
 
 def joined(sights: Sequence[Sights]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels (P, S, 2), mask (P, S) and numbers (P,) of followed tracks that at least two frames see."""
-    numbers, counts = np.unique(np.concatenate([found.tracks for found in sights]), return_counts=True)
-    numbers = numbers[counts >= 2]
+    frames = np.repeat(np.arange(len(sights)), [len(found.tracks) for found in sights])
+    tracks = np.concatenate([found.tracks for found in sights])
+    numbers, rows, counts = np.unique(tracks, return_inverse=True, return_counts=True)
+    shared = counts >= 2
+    row_of, chosen = np.cumsum(shared) - 1, shared[rows]
+    rows, frames, numbers = row_of[rows[chosen]], frames[chosen], numbers[shared]
     pixels, mask = np.zeros((len(numbers), len(sights), 2)), np.zeros((len(numbers), len(sights)), dtype=bool)
-    for s, found in enumerate(sights):
-        places, rows = found_in(found.tracks, numbers)
-        pixels[rows, s], mask[rows, s] = found.pixels[places], True
+    pixels[rows, frames], mask[rows, frames] = np.concatenate([found.pixels for found in sights])[chosen], True
     return pixels, mask, numbers
 
 
