@@ -14,7 +14,7 @@ from .adjusting.memory import NOTHING, going_on, landmarks, remembered, with_rec
 from .adjusting.metric import in_metres
 from .adjusting.planes import told_apart
 from .adjusting.rotations import inverse
-from .adjusting.start import Start, depth_starts, essential_starts, grown, in_networks_unit, plane_starts
+from .adjusting.start import Start, costly_starts, grown, in_networks_unit, plane_starts
 from .answer import answered, kept
 from .checks import BEFORE, Verdict, compared, judged
 from .degeneracy import MIN_TRACKS, degenerate
@@ -27,8 +27,6 @@ from .tracking.tracks import Tracks, TrackStore
 from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFrame
 
 MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights
-MOST_STARTS = 2  # essential matrices that are tried
-MOST_DEPTHS = 3  # frames whose depth a start is made from
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects", "doubtful motion")
@@ -241,17 +239,6 @@ class WindowRefiner:
                 begin[known, :3, 3] *= sights.known_depth.unit
             yield grown(BEFORE, sights, begin, known, poses, settle=False)
         yield Start("the network", poses)
-
-
-def costly_starts(sights: Observations, poses: np.ndarray, far_apart: bool, width: int) -> Iterator[Start]:
-    """None where only known depths serve. Frames that are ``far_apart`` often share little but one plane, whose
-    essential matrix is not determined. Where the motions of pairs mislead, the network's depth often does not."""
-    if sights.known_depth is not None and degenerate(sights, width)[0]:
-        return
-    yield from essential_starts(sights, poses, MOST_STARTS)
-    if far_apart:
-        yield from plane_starts(sights, poses)
-    yield from depth_starts(sights, poses, MOST_DEPTHS)
 
 
 def in_time(starts: Iterator[Start], frames: int, limit: TimeLimit) -> Generator[Start]:

@@ -10,12 +10,15 @@ import cv2
 import numpy as np
 
 from ..arrays import median
+from ..degeneracy import degenerate
 from ..tracking.epipolar import pair_geometry, plane_motions
 from ..tracking.observations import OUTLIER, Observations
 from .adjustment import adjust, resected
 from .problem import Solution
 from .rotations import inverse
 
+MOST_STARTS = 2  # essential matrices that are tried
+MOST_DEPTHS = 3  # frames whose depth a start is made from
 MIN_SUPPORT = 10  # sights of known points that place a frame
 ENOUGH_SUPPORT = 40
 PNP_ROUNDS, PNP_POINTS = 60, 50  # at most; the adjustment uses all points
@@ -49,6 +52,18 @@ def perspective(points: np.ndarray, flat: np.ndarray, tolerance: float) -> np.nd
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(turn)[0], shift.ravel()
     return pose if np.isfinite(pose).all() else None
+
+
+def costly_starts(sights: Observations, network: np.ndarray, far_apart: bool, width: int) -> Iterator[Start]:
+    """None where only known depths serve; ``width`` of the images in pixels. Frames that are ``far_apart`` often share
+    little but one plane, whose essential matrix is not determined. Where the motions of pairs mislead, the network's
+    depth often does not."""
+    if sights.known_depth is not None and degenerate(sights, width)[0]:
+        return
+    yield from essential_starts(sights, network, MOST_STARTS)
+    if far_apart:
+        yield from plane_starts(sights, network)
+    yield from depth_starts(sights, network, MOST_DEPTHS)
 
 
 def essential_starts(sights: Observations, network: np.ndarray, most: int) -> Iterator[Start]:
