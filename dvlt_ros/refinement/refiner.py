@@ -26,7 +26,7 @@ from .tracking.observations import Observations
 from .tracking.tracks import Tracks, TrackStore
 from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFrame
 
-MAX_FOLLOWED, MAX_MATCHED = 140, 700  # tracks that are adjusted: those with most sights
+MAX_FOLLOWED, MAX_MATCHED = 120, 700  # tracks that are adjusted: those with most sights
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
 WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects", "doubtful motion")

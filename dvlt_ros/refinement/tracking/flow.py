@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 WORKING_WIDTH = 320  # pixels that an image is halved to, at the least
-MAX_TRACKS = 130
+MAX_TRACKS = 120
 REFILL_BELOW = 0.85  # of MAX_TRACKS
 MIN_DISTANCE = 0.03  # of the width, between tracks
 MIN_QUALITY = 0.01  # of the strongest corner
@@ -22,7 +22,7 @@ BACKWARD_LEVELS = 1  # it begins where the track was, a small error away from wh
 MAX_BACK_ERROR = 0.5  # pixels
 USUAL_MEAN, USUAL_SPREAD = 118.0, 50.0  # grey values that every image is brought to: exposure may change
 MIN_SPREAD = 4.0  # grey values; an image with less shows nothing
-CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 0.03)
+CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 0.03)  # steps, pixels
 
 
 @dataclass(frozen=True, eq=False)
