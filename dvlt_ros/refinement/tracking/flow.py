@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 WORKING_WIDTH = 320  # pixels that an image is halved to, at the least
-MAX_TRACKS = 120
+MAX_TRACKS = 130
 REFILL_BELOW = 0.85  # of MAX_TRACKS
 MIN_DISTANCE = 0.03  # of the width, between tracks
 MIN_QUALITY = 0.01  # of the strongest corner
