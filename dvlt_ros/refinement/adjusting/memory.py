@@ -98,13 +98,13 @@ def with_recalled_depth(sights: Observations, memory: Memory, numbers: Sequence[
 
 def going_on(found: Estimate, memory: Memory, numbers: Sequence[int]) -> Estimate:
     """The estimate with what the window before knows as priors, in its own unit; as it is if that is too little."""
-    recalled = found.sights.known_depth
-    if recalled is None:
+    before = found.sights.known_depth
+    if before is None:
         return found
-    both = np.isfinite(recalled.depth) & (found.depths > 0) & found.fits
+    both = np.isfinite(before.depth) & (found.depths > 0) & found.fits
     if both.sum() < MIN_LANDMARKS:
         return found
-    known_depth = recalled.scaled(median(found.depths[both] / recalled.depth[both]))
+    known_depth = before.scaled(median(found.depths[both] / before.depth[both]))
     place = {number: s for s, number in enumerate(numbers)}
     known = tuple(
         replace(pose.scaled(known_depth.unit), i=place[a], j=place[b])
