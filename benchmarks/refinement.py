@@ -33,7 +33,7 @@ from trajectories.sequences import FAMILIES, Recording, from_folder
 
 from dvlt_ros.benchmark import machine
 from dvlt_ros.checkpoints import EMBEDDED_WEIGHTS
-from dvlt_ros.errors import DvltError
+from dvlt_ros.errors import DataError, DvltError
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.data.views import View
 from dvlt_ros.mapping.inference.dvlt_predictor import DvltPredictor
@@ -240,6 +240,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--references", type=int, default=1, metavar="M", help="reference views of each window")
     parser.add_argument("--weights", default=str(EMBEDDED_WEIGHTS))
     args = parser.parse_args(argv)
+    if args.data is None and not args.frozen and not args.others:
+        parser.error("nothing to refine: give --data, --frozen or --others")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     predictor = DvltPredictor(Dvlt.from_pretrained(args.weights), "cpu")
@@ -249,6 +251,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     summaries = []
     if args.data is not None:
         recording = from_folder(args.data, args.intrinsics, args.rate_hz, args.frames)
+        if len(recording) <= FAR_STRIDE * (FAR_VIEWS - 1):
+            raise DataError(f"{args.data} has {len(recording)} frames, a window of frames far apart spans "
+                            f"{FAR_STRIDE * (FAR_VIEWS - 1) + 1}")  # fmt: skip
         far = measured(far_windows(recording, args.every), predictor, args, with_classical=args.classical)
         stream = measured(stream_windows(recording), predictor, args, is_stream=True)
         summaries = [summary("frames far apart", far), summary("stream", stream)]

@@ -33,6 +33,7 @@ ADJUST_EVERY = 5  # keyframes, at least, from one adjustment to the next
 FEWEST = 3  # keyframes that are worth it
 SOLVING = 100  # pairs of keyframes that take as long as the pose graph's solution
 USUAL_MS_PER_PAIR = 0.5  # of keyframes, before it is measured
+RELENTING = 0.97  # of that time, whenever it leaves no time for the fewest: it may have become less
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,14 +146,19 @@ class LoopCloser:
         None: too few have time, or nothing has moved by ``least`` of its depth; the next correction has it, too.
         """
         graph = self._parts.graph
+        if graph is None:
+            return None
         pairs = min(limit_ms / self._ms_per_pair, MAX_KEYFRAMES**2 + SOLVING) - SOLVING
-        if graph is None or pairs < FEWEST**2:
+        if pairs < FEWEST**2:
+            self._ms_per_pair *= RELENTING
             return None
         start_s = time.perf_counter()
         found = self._map.adjust(least, math.isqrt(int(pairs)))
+        for rejected in graph.dropped:
+            self.status = replace(self.status, refused=self.status.refused + 1, refusal=rejected.reason)
         if graph.num_adjusted:
             spent_ms = 1e3 * (time.perf_counter() - start_s) / (graph.num_adjusted**2 + SOLVING)
-            self._ms_per_pair = math.sqrt(self._ms_per_pair * spent_ms)  # one slow run is not the rule
+            self._ms_per_pair = max(spent_ms, math.sqrt(self._ms_per_pair * spent_ms))  # one fast run is not the rule
         if found is not None:
             self.status = replace(self.status, adjusted=self.status.adjusted + 1)
         return found

@@ -111,13 +111,18 @@ class Mapper(KeptMaps):
         self._opened += self._front_end.open_last()
         while (update := self._next(flush=True)) is not None:
             yield update
+        if (update := self.last_corrections()) is not None:
+            self.integrate(update)
+            yield update
+
+    def last_corrections(self) -> MapUpdate | None:
+        """At the end of a stream: the latest keyframes are adjusted once more; with what waits for the next window."""
         if (correction := self._closer.adjust()) is not None:
             self._corrections += (correction,)
             self._refresh()
-        if self._corrections:
-            update = MapUpdate(None, None, is_metric=False, is_placed=True, corrections=self._take_corrections())
-            self.integrate(update)
-            yield update
+        if not self._corrections:
+            return None
+        return MapUpdate(None, None, is_metric=False, is_placed=True, corrections=self._take_corrections())
 
     def close(self) -> None:
         """Hands every map to ``ended``, the current one last."""

@@ -29,7 +29,7 @@ class MappingThread:
         fail: Callable[[Exception], None],
         loop_failed: Callable[[Exception], None],
     ) -> None:
-        """``deliver`` gets every update and integrates it; ``fail`` gets every unexpected error, both on this thread.
+        """``deliver`` gets every update and integrates it; ``fail`` gets every unexpected error, both on its thread.
 
         ``loop_failed`` gets the error of a loop that could not be checked; the stream goes on without that loop.
         """
@@ -72,7 +72,10 @@ class MappingThread:
         return done
 
     def stop(self) -> None:
-        """Waits for the running window. Requests that still wait are run; frames that still wait count as dropped."""
+        """Waits for the running window. Requests that still wait are run; frames that still wait count as dropped.
+
+        The last corrections of the map are delivered, on the caller's thread.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -82,6 +85,11 @@ class MappingThread:
                 self.mapper.counters.add(accepted=1, dropped=1)
             else:
                 task()
+        try:
+            if (update := self.mapper.last_corrections()) is not None:
+                self._deliver(update)
+        except Exception as error:
+            self._loop_failed(error)
         self.mapper.end_stream()
 
     def _run(self) -> None:

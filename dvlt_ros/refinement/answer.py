@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,12 +30,20 @@ def answered(
     report: Report,
     metres_per_unit: float,
 ) -> Refined:
-    """``seen``: the landmarks; ``cam_from_window``: the network's (S, 4, 4), all finite; ``metres_per_unit`` is NaN
-    where nothing tells it."""
+    """A frame that neither the tracks nor the network place has no pose (NaN).
+
+    Args:
+        seen: the landmarks. cam_from_window: the network's (S, 4, 4), those that are not finite filled in.
+        metres_per_unit: NaN where nothing tells it.
+    """
     is_metric = bool(np.isfinite(metres_per_unit))
     placed, reference = list(found.placed), found.reference
     fits = found.fits & (found.fits.sum(axis=1) >= 2)[:, None] & (found.depths > 0)
-    factor = 1.0 if is_metric or report.state == "kept" else networks_scale(found.depths, found.sights.depth, fits)
+    factor = 1.0
+    if not is_metric and report.state != "kept":
+        factor = networks_scale(found.depths, found.sights.depth, fits)
+        if np.isnan(factor):
+            report, factor = replace(report, detail="no depth of the network at a track; the unit is its poses'"), 1.0
     poses = found.cam_from_reference.copy()
     poses[:, :3, 3] *= factor
     theirs = cam_from_window.copy()
@@ -49,12 +58,15 @@ def answered(
     )
     intrinsics = network.intrinsics.copy()
     intrinsics[:, [0, 1], [0, 1]] *= np.exp(found.solution.log_focal)
-    gauge = inverse(theirs[reference])
+    window_from_cam = inverse(theirs[reference]) @ inverse(poses)
+    unanswered = ~np.isfinite(network.window_from_cam).all(axis=(1, 2))
+    unanswered[placed] = False
+    window_from_cam[unanswered] = np.nan
     scaled = tuple(points.scaled(factor) for points in seen)
-    return Refined(depth, confidence, gauge @ inverse(poses), covariance, intrinsics, report, reference, scaled)
+    return Refined(depth, confidence, window_from_cam, covariance, intrinsics, report, reference, scaled)
 
 
 def networks_scale(depths: np.ndarray, expected: np.ndarray, fits: np.ndarray) -> float:
-    """What (P, S) depths have to be multiplied by to be the network's on the whole."""
-    both = fits & np.isfinite(expected)
-    return median(expected[both] / depths[both]) if both.any() else 1.0
+    """What (P, S) depths have to be multiplied by to be the network's on the whole; NaN: it has none there."""
+    both = fits & np.isfinite(expected) & (expected > 0)
+    return median(expected[both] / depths[both]) if both.any() else np.nan

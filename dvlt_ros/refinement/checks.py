@@ -23,6 +23,8 @@ MIN_PARALLAX = 5.0  # deviations of a sight that half of the points' rays differ
 FLAT, FLAT_SHARE = 7.0, 0.9  # deviations of a sight that this share of a flat scene's sights stay within
 LEAST_SHOWN_PX = 0.02  # deviation of a sight in images without noise
 PLANE_ROUNDS = 3
+DISAGREEING: Reason = "the tracks do not agree"
+MAY_MOVE = "; objects may move, or the lens or its rows' exposure may not be that of a pinhole camera"
 BEFORE = "the window before"  # the start that goes on from it: a plane's two motions are told apart there
 AGREES = 1.15  # times the refined residual that the network's may be
 
@@ -66,12 +68,11 @@ def judged(
             return replace(verdict, reason="wrong intrinsics", detail=f"{detail} ± {told * focal.deviation:.0f}")
     least = MIN_SHARE if followed else MIN_MATCHED_SHARE
     if found.inlier_share < least or found.residual_px > MOST_RESIDUAL * found.assumed_px:
-        reason: Reason = "moving objects" if followed else "the tracks do not agree"
         detail = f"{found.inlier_share:.0%} of the sights fit one rigid motion, within {found.residual_px:.2f} pixels"
-        return replace(verdict, reason=reason, detail=detail)
+        return replace(verdict, reason=DISAGREEING, detail=detail + MAY_MOVE)
     if not far_apart and found.whole_share < MIN_WHOLE:
         detail = f"{found.whole_share:.0%} of the tracks fit one rigid motion in all frames that see them"
-        return replace(verdict, reason="moving objects", detail=detail)
+        return replace(verdict, reason=DISAGREEING, detail=detail + MAY_MOVE)
     doubt = "" if found.start == BEFORE else doubtful(found, rivals, network, verdict.network_residual_px, followed)
     if doubt:
         return replace(verdict, reason="doubtful motion", detail=doubt)

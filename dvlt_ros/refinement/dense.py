@@ -63,13 +63,15 @@ def sharpened(
     depth, confidence = refined.depth.copy(), refined.confidence.copy()
     prior_information = prior_deviation(network, refined) ** -2
     for s in chosen:
-        if not np.isfinite(refined.depth[s]).any():
+        known = np.isfinite(refined.depth[s]) & (refined.depth[s] > 0)
+        if not known.any():
             continue
+        usual_depth = median(refined.depth[s][known])
         places = places_of(network, views[s], frames[s])
-        prior = np.log(np.where(refined.depth[s] > 0, refined.depth[s], np.nan))  # no depth is no prior
+        prior = np.log(np.where(known, refined.depth[s], np.nan))  # no depth is no prior
         information = np.full(prior.shape, prior_information, dtype=np.float32)
         total, told = prior * information, False
-        for other in partners(s, frames, cam_from_window, float(np.nanmedian(refined.depth[s]))):
+        for other in partners(s, frames, cam_from_window, usual_depth):
             other_from_cam = cam_from_window[other] @ refined.window_from_cam[s]
             found, weight = depth_by_flow(flows, s, other, places, other_from_cam, prior)
             information, total = information + weight, total + weight * found
@@ -87,7 +89,7 @@ def prior_deviation(network: NetworkAnswer, refined: Refined) -> float:
     off = []
     for s, seen in enumerate(refined.landmarks):
         theirs = sampled(network.depth[s, None], seen.pixels[:, None], network.scale, network.offset)[:, 0]
-        ratio = np.log(seen.points[:, 2] / theirs)
+        ratio = np.log(seen.points[:, 2] / np.where(np.isfinite(theirs), theirs, np.nan))
         ratio = ratio[np.isfinite(ratio)]
         if len(ratio) >= MIN_POINTS:  # the median of fewer is near each of them
             off.append(ratio - median(ratio))

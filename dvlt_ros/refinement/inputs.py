@@ -39,23 +39,33 @@ def nearest_finite(window_from_cam: np.ndarray) -> np.ndarray | None:
 
 
 def image_intrinsics(frames: Sequence[WindowFrame], network: NetworkAnswer) -> np.ndarray:
-    """(S, 3, 3) pixels of the images: the cameras' own, else the network's."""
+    """(S, 3, 3) pixels of the images: the camera's own, by this frame or the nearest that has them; else the network's.
+
+    They are NaN where the network has none.
+    """
     image_from_map = np.diag([1 / network.scale[0], 1 / network.scale[1], 1.0])
     image_from_map[:2, 2] = -network.offset[0] / network.scale[0], -network.offset[1] / network.scale[1]
     found = image_from_map @ network.intrinsics
-    return np.stack([found[s] if f.intrinsics is None else f.intrinsics for s, f in enumerate(frames)])
+    own = [(s, frame.camera, frame.intrinsics) for s, frame in enumerate(frames) if frame.intrinsics is not None]
+    for s, frame in enumerate(frames):
+        of_camera = [(abs(s - other), known) for other, camera, known in own if camera == frame.camera]
+        if of_camera:
+            found[s] = min(of_camera, key=lambda each: each[0])[1]
+    return found
 
 
 def observed(tracks: Tracks, network: NetworkAnswer, intrinsics: np.ndarray, most: int) -> Observations:
-    """At most so many tracks, those with most sights."""
-    if len(tracks.mask) > most:
-        chosen = np.sort(np.argsort(-tracks.mask.sum(axis=1), kind="stable")[:most])
-    else:
-        chosen = np.arange(len(tracks.mask))
-    pixels, mask = tracks.pixels[chosen], tracks.mask[chosen]
+    """At most so many tracks, those with most sights; what a frame without finite intrinsics sees says nothing."""
+    usable = np.isfinite(intrinsics).all(axis=(1, 2))
+    mask = tracks.mask & usable
+    sights = mask.sum(axis=1)
+    chosen = np.flatnonzero(sights >= 2)
+    if len(chosen) > most:
+        chosen = np.sort(chosen[np.argsort(-sights[chosen], kind="stable")[:most]])
+    pixels, mask = tracks.pixels[chosen], mask[chosen]
     depth = sampled(network.depth, pixels, network.scale, network.offset)
     seen = np.where(mask[..., None], normalised(pixels, intrinsics), 0.0)
-    focal = median(intrinsics[:, [0, 1], [0, 1]])
+    focal = median(intrinsics[usable][:, [0, 1], [0, 1]]) if usable.any() else np.nan
     return Observations(
         pixels, mask, seen, np.where(mask, depth, np.nan), focal, tracks.deviation_px, tracks.numbers[chosen]
     )

@@ -42,6 +42,15 @@ class Keyframe:
         return len(found_in(self.tracks, other.tracks)[0])
 
 
+@dataclass(frozen=True, eq=False)
+class Adjusted:
+    """Neighbours among the keyframes that were given, as the tracks tell them."""
+
+    told: slice  # which they are
+    poses: np.ndarray  # (N, 4, 4) world_from_cam
+    unit: np.ndarray  # (N,) of each keyframe's depth, in the world's unit
+
+
 def latest_run(keyframes: Sequence[Keyframe]) -> int:
     """How many of the last keyframes are a chain whose neighbours share enough tracks."""
     count = min(len(keyframes), 1)
@@ -50,21 +59,20 @@ def latest_run(keyframes: Sequence[Keyframe]) -> int:
     return count
 
 
-def adjusted_together(
-    keyframes: Sequence[Keyframe], world_from_cam: np.ndarray, unit: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Poses (N, 4, 4) and units (N,) of the last N keyframes that the tracks tell, at least two; None: they tell none.
+def adjusted_together(keyframes: Sequence[Keyframe], world_from_cam: np.ndarray, unit: np.ndarray) -> Adjusted | None:
+    """Poses and units of the keyframes that the tracks tell, at least two; None: they tell none.
 
-    Those up to the last one that too few sights fit are left out: it could not be trusted, nor what lies behind it.
+    One that too few sights fit parts those before it from those behind it, and the longer part counts.
 
     Args:
         keyframes: S of them, neighbours of which share tracks.
         world_from_cam: (S, 4, 4), where they lie before.
         unit: (S,) of each keyframe's depth, in the world's unit.
     """
-    while len(keyframes) > 1:
-        sights = joint_sights(keyframes, unit)
-        begin = inverse(world_from_cam)
+    told = slice(0, len(keyframes))
+    while told.stop - told.start > 1:
+        sights = joint_sights(keyframes[told], unit[told])
+        begin = inverse(world_from_cam[told])
         reference = int(sights.mask.sum(axis=0).argmax())
         solution = adjust(sights.problem(reference), Solution(begin, sights.triangulated(begin)), ROUNDS, ENOUGH)
         fits = sights.errors_px(solution) < OUTLIER * sights.deviation_px
@@ -72,14 +80,22 @@ def adjusted_together(
             return None
         pose = solution.cam_from_window
         depth = (pose[:, 2, :3] @ solution.points.T + pose[:, 2, 3:]).T
-        told = fits & (depth > 0)
-        weak = np.flatnonzero(told.sum(axis=0) < MIN_SHARED)
-        if not len(weak):
-            change = [median(depth[own, s] / sights.depth[own, s]) for s, own in enumerate(told.T)]
-            return inverse(pose), unit * np.array(change)
-        rest = slice(int(weak[-1]) + 1, None)
-        keyframes, world_from_cam, unit = keyframes[rest], world_from_cam[rest], unit[rest]
+        holds = fits & (depth > 0)
+        weak = holds.sum(axis=0) < MIN_SHARED
+        if not weak.any():
+            change = [median(depth[own, s] / sights.depth[own, s]) for s, own in enumerate(holds.T)]
+            return Adjusted(told, inverse(pose), unit[told] * np.array(change))
+        rest = longest_run(~weak)
+        told = slice(told.start + rest.start, told.start + rest.stop)
     return None
+
+
+def longest_run(chosen: np.ndarray) -> slice:
+    """The longest run of (N,) that are true, the last one of several."""
+    ends = np.flatnonzero(np.r_[True, ~chosen, True])
+    lengths = np.diff(ends)
+    longest = len(lengths) - 1 - int(lengths[::-1].argmax())
+    return slice(int(ends[longest]), int(ends[longest + 1]) - 1)
 
 
 def joint_sights(keyframes: Sequence[Keyframe], unit: np.ndarray) -> Observations:

@@ -29,7 +29,7 @@ from .window import NetworkAnswer, PosePrior, Reason, Refined, Report, WindowFra
 MAX_FOLLOWED, MAX_MATCHED = 120, 700  # tracks that are adjusted: those with most sights
 FITTED_FOCAL = 2.5  # inverse spread of the logarithm of a focal length that nobody knows
 LEAST_WIDTH = 96  # pixels of an image; a sight of a smaller one says next to nothing
-WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "moving objects", "doubtful motion")
+WORTH_MATCHING: tuple[Reason, ...] = ("too few tracks", "the tracks do not agree", "doubtful motion")
 AGREEING: Reason = "the network already agrees"
 PLANAR: Reason = "planar scene"
 ADJUSTING: tuple[Part, ...] = ("adjustment", "check", "depth")
@@ -127,7 +127,7 @@ class WindowRefiner:
         if finite is None:
             return kept(network, Report("kept", "no network pose"))
         given = Given(frames, network, inverse(finite), image_intrinsics(frames, network))
-        attempt = Attempt(tracks, Verdict("too few tracks", "the frames are far apart"))
+        attempt = Attempt(tracks, Verdict("too few tracks", tracks.why_apart))
         if not tracks.far_apart:
             attempt = self._attempt(given, tracks, limit, far_apart=False)
         if is_worth_matching(attempt) and self._may_match(frames, matching_ms, limit):
@@ -264,7 +264,7 @@ def is_worth_matching(attempt: Attempt) -> bool:
 
 def focal_weight(frames: Sequence[WindowFrame]) -> float:
     """Inverse spread of the focal length's logarithm: a camera's own is not touched."""
-    return np.inf if all(frame.intrinsics is not None for frame in frames) else FITTED_FOCAL
+    return np.inf if any(frame.intrinsics is not None for frame in frames) else FITTED_FOCAL
 
 
 def described(attempt: Attempt) -> Report:

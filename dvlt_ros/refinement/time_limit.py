@@ -74,9 +74,11 @@ class TimeLimit:
         now_s = time.perf_counter()
         if math.isfinite(self._limit_ms):
             left_ms = self._limit_ms - 1e3 * (now_s - self._start_s)
-            needed_ms = sum(self._costs.most_ms(*each) for each in ((part, frames), *following))
+            parts = ((part, frames), *following)
+            needed_ms = sum(self._costs.most_ms(*each) for each in parts)
             if left_ms < needed_ms:
-                self._costs.relent(part)
+                for name, _ in parts:  # any of them may have been measured in a bad moment
+                    self._costs.relent(name)
                 if not is_extra:
                     self.left_out = (*self.left_out, part)
                     self.detail = f"{part}: {max(left_ms, 0.0):.0f} ms remained, {needed_ms:.0f} needed"

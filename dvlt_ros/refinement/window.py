@@ -12,9 +12,8 @@ from .arrays import found_in
 
 State = Literal["refined", "kept"]
 Reason = Literal[
-    "", "too few tracks", "standing still", "pure rotation", "planar scene", "moving objects", "wrong intrinsics",
-    "the tracks do not agree", "doubtful motion", "the network already agrees", "no network pose",
-    "no time left",
+    "", "too few tracks", "standing still", "pure rotation", "planar scene", "the tracks do not agree",
+    "wrong intrinsics", "doubtful motion", "the network already agrees", "no network pose", "no time left",
 ]  # fmt: skip
 
 
@@ -70,7 +69,7 @@ class PosePrior:
 class Report:
     """What was done, or why the network's answer stays."""
 
-    state: State
+    state: State  # of the poses: where the network already agrees they are kept, and depth is corrected all the same
     reason: Reason = ""
     detail: str = ""  # the figures behind the reason
     tracks: int = 0  # seen in at least two frames

@@ -8,11 +8,13 @@ import torch
 from configs import mapper_config
 from textured_room import INTRINSICS, MAP_SCALE, MAP_SIZE, SIZE, frames, network, pose_errors, walk
 
+from dvlt_ros.alignment import IDENTITY
 from dvlt_ros.mapping import loop_closer
 from dvlt_ros.mapping.data.frames import Frame, Picture
 from dvlt_ros.mapping.inference.prediction import WindowPrediction
 from dvlt_ros.mapping.loop_closer import FEWEST, SOLVING, LoopCloser, LoopParts
 from dvlt_ros.mapping.mapper import Mapper
+from dvlt_ros.mapping.pose_graph.config import LoopClosure, RejectedLoop
 from dvlt_ros.mapping.pose_graph.keyframes import MAX_KEYFRAMES
 from dvlt_ros.mapping.sensors.odometry import CameraInOdom
 from dvlt_ros.mapping.sensors.suite import Sensors
@@ -109,7 +111,7 @@ class Keyframes:
     is_placed, localizer = True, None
 
     def __init__(self, chain):
-        self.chain, self.asked, self.now_s, self.num_adjusted = chain, [], 0.0, 0
+        self.chain, self.asked, self.now_s, self.num_adjusted, self.dropped = chain, [], 0.0, 0, ()
         self.slow = 1.0
 
     def adjust(self, least, most):
@@ -147,6 +149,37 @@ def test_after_a_slow_run_there_are_fewer_and_then_as_many_again(make_closer):
     usual, after, later = placed.asked[20], placed.asked[21], placed.asked[-1]
     assert FEWEST <= after < usual
     assert later >= usual - 1
+
+
+def test_what_once_took_long_and_what_was_thought_too_long_are_tried_again(make_closer):
+    closer, placed = make_closer(MAX_KEYFRAMES)
+    placed.slow = 0.01
+    while not placed.asked:
+        closer.adjust(limit_ms=5.0)  # a tenth of what the fewest are thought to take
+    placed.slow, num_before = 4.0, len(placed.asked)
+    closer.adjust(limit_ms=500.0)
+    placed.slow = 0.01
+    for _ in range(400):
+        closer.adjust(limit_ms=30.0)
+    assert len(placed.asked) > num_before + 200
+
+
+def test_one_slow_run_is_believed_so_that_the_next_does_not_last_as_long(make_closer):
+    closer, placed = make_closer(MAX_KEYFRAMES)
+    placed.slow, taken_ms = 3.0, []
+    for _ in range(4):
+        begin_s = placed.now_s
+        closer.adjust(limit_ms=500.0)
+        taken_ms.append(1e3 * (placed.now_s - begin_s))
+    assert max(taken_ms[1:]) <= 500.0
+
+
+def test_loops_that_an_adjustment_contradicts_are_counted_and_said(make_closer):
+    closer, placed = make_closer(MAX_KEYFRAMES)
+    loop = LoopClosure(0, 11, IDENTITY, 0.1)
+    placed.dropped = (RejectedLoop(loop, "the rest contradicts it now"),)
+    closer.adjust()
+    assert (closer.status.refused, closer.status.refusal) == (1, "the rest contradicts it now")
 
 
 def test_a_broken_chain_says_nothing_of_the_time(make_closer):

@@ -6,9 +6,12 @@ import queue
 import threading
 import time
 
+import numpy as np
 import pytest
 from configs import mapper_config
 
+from dvlt_ros.alignment import IDENTITY
+from dvlt_ros.mapping.data.corrections import Correction, stacked
 from dvlt_ros.mapping.data.frames import Frame
 from dvlt_ros.mapping.mapper import Mapper
 from dvlt_ros.mapping.mapping_thread import MappingThread
@@ -143,3 +146,24 @@ def test_a_request_that_waits_when_the_worker_stops_is_run_and_its_error_is_told
     assert (first.exception(timeout=0), last.exception(timeout=0)) == (None, None)
     assert isinstance(failing.exception(timeout=0), ZeroDivisionError)
     assert errors.empty()
+
+
+def test_what_the_map_has_moved_by_at_the_end_is_delivered_when_the_worker_stops(make_worker, make_frame):
+    worker, windows, errors = make_worker()
+    worker.offer(make_frame(1))
+    worker.offer(make_frame(2))
+    windows.get(timeout=LIMIT_S)
+    loop = Correction(0, np.array([0]), np.array([0]), stacked([IDENTITY]))
+    worker.mapper._corrections = (loop,)
+    worker.stop()
+    assert windows.get_nowait().corrections == (loop,)
+    assert errors.empty()
+
+
+def test_a_last_adjustment_that_fails_is_told_and_the_worker_stops(make_worker, monkeypatch):
+    worker, windows, errors = make_worker()
+    monkeypatch.setattr(worker.mapper._closer, "adjust", lambda: 1 / 0)
+    worker.stop()
+    assert isinstance(errors.get_nowait(), ZeroDivisionError)
+    assert windows.empty()
+    monkeypatch.undo()

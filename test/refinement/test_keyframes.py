@@ -8,7 +8,7 @@ from simulation.keyframes import DEVIATION, FRAMES, POINTS, drifted, scene
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.refinement import Keyframe
-from dvlt_ros.refinement.keyframes import adjusted_together, latest_run
+from dvlt_ros.refinement.keyframes import adjusted_together, latest_run, longest_run
 
 
 def aligned(poses, truth):
@@ -21,18 +21,19 @@ def aligned(poses, truth):
 def test_a_drift_of_the_unit_is_taken_back():
     truth, keyframes = scene(np.random.default_rng(0))
     begin, growing = drifted(truth)
-    poses, units = adjusted_together(keyframes, begin, growing)
+    found = adjusted_together(keyframes, begin, growing)
+    assert found.told == slice(0, FRAMES)
     assert aligned(begin, truth) > 0.02
-    assert aligned(poses, truth) < 0.004
+    assert aligned(found.poses, truth) < 0.004
     assert np.ptp(np.log(growing)) > 0.3
-    assert np.ptp(np.log(units)) < 0.02
+    assert np.ptp(np.log(found.unit)) < 0.02
 
 
 def test_what_is_right_stays():
     truth, keyframes = scene(np.random.default_rng(1), noise=0.0)
-    poses, units = adjusted_together(keyframes, truth, np.ones(FRAMES))
-    np.testing.assert_allclose(poses, truth, atol=1e-5)
-    np.testing.assert_allclose(units, 1.0, atol=1e-5)
+    found = adjusted_together(keyframes, truth, np.ones(FRAMES))
+    np.testing.assert_allclose(found.poses, truth, atol=1e-5)
+    np.testing.assert_allclose(found.unit, 1.0, atol=1e-5)
 
 
 def test_the_unit_of_a_keyframe_is_its_own():
@@ -40,9 +41,9 @@ def test_the_unit_of_a_keyframe_is_its_own():
     truth, keyframes = scene(np.random.default_rng(2))
     own = np.geomspace(0.5, 3.0, FRAMES)
     scaled = [Keyframe(k.tracks, k.seen, k.depth / u, k.deviation) for k, u in zip(keyframes, own, strict=True)]
-    poses, units = adjusted_together(scaled, truth, own)
-    assert aligned(poses, truth) < 0.004
-    np.testing.assert_allclose(units / own, np.median(units / own), rtol=0.01)
+    found = adjusted_together(scaled, truth, own)
+    assert aligned(found.poses, truth) < 0.004
+    np.testing.assert_allclose(found.unit / own, np.median(found.unit / own), rtol=0.01)
 
 
 def test_tracks_that_agree_with_no_poses_are_not_believed():
@@ -52,16 +53,27 @@ def test_tracks_that_agree_with_no_poses_are_not_believed():
     assert adjusted_together(mixed, truth, np.ones(FRAMES)) is None
 
 
-def test_what_lies_behind_a_keyframe_that_too_few_sights_fit_is_left_out():
+@pytest.mark.parametrize(("torn", "told"), [(4, slice(5, FRAMES)), (FRAMES - 1, slice(0, FRAMES - 1))])
+def test_a_keyframe_that_too_few_sights_fit_parts_the_others_and_the_longer_part_counts(torn, told):
     rng = np.random.default_rng(5)
     truth, keyframes = scene(rng)
     begin, growing = drifted(truth)
-    torn = keyframes[4]
-    moved = rng.uniform(-0.5, 0.5, torn.seen.shape)
-    keyframes[4] = Keyframe(torn.tracks, moved, torn.depth, torn.deviation)
-    poses, units = adjusted_together(keyframes, begin, growing)
-    assert len(poses) == len(units) == FRAMES - 5
-    assert aligned(poses, truth[5:]) < 0.004
+    whole = keyframes[torn]
+    moved = rng.uniform(-0.5, 0.5, whole.seen.shape)
+    keyframes[torn] = Keyframe(whole.tracks, moved, whole.depth, whole.deviation)
+    found = adjusted_together(keyframes, begin, growing)
+    assert found.told == told
+    assert len(found.poses) == len(found.unit) == told.stop - told.start
+    assert aligned(found.poses, truth[told]) < 0.004
+
+
+@pytest.mark.parametrize(
+    ("chosen", "run"), [("110111", (3, 6)), ("111011", (0, 3)), ("11011", (3, 5)), ("000", (2, 2)), ("1", (0, 1))]
+)
+def test_of_runs_the_longest_and_of_equal_ones_the_last_is_taken(chosen, run):
+    found = longest_run(np.array([c == "1" for c in chosen]))
+    assert found.stop - found.start == run[1] - run[0]
+    assert found == slice(*run) or run[0] == run[1]
 
 
 def test_the_latest_run_ends_where_too_few_tracks_go_on():

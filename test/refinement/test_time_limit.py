@@ -122,6 +122,22 @@ def test_what_is_left_out_is_tried_again(clock):
     assert costs.usual_ms("adjustment", 8) < 500
 
 
+def test_a_part_that_once_took_long_ends_no_other_for_good(clock):
+    costs = PartCosts()
+    for part in ("adjustment", "check", "depth"):
+        costs.learn(part, 8, 16.0)
+    costs.learn("depth", 8, 4000.0)
+    costs.learn("depth", 8, 4000.0)
+    following = (("check", 8), ("depth", 8))
+    windows = 0
+    while not TimeLimit(costs, 500.0).allows("adjustment", 8, following):
+        windows += 1
+        assert windows < 200
+    assert windows > 20
+    costs.learn("depth", 8, 16.0)
+    assert costs.usual_ms("adjustment", 8) > 0.1
+
+
 def test_a_part_whose_time_varies_needs_more(clock):
     steady, varying = PartCosts(), PartCosts()
     for i in range(40):

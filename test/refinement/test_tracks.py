@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from textured_room import INTRINSICS, SIZE, cast, frames, pose, walk
 
+from dvlt_ros.refinement.tracking.descriptors import describe, match
 from dvlt_ros.refinement.tracking.epipolar import plane_motions
 from dvlt_ros.refinement.tracking.flow import FlowTracker
 from dvlt_ros.refinement.tracking.tracks import TrackStore, linked, normalised
@@ -80,6 +83,15 @@ def test_frames_far_apart_are_matched_by_descriptors():
     assert np.nanmedian(true_places(tracks.pixels, tracks.mask, poses)) < 1.0
 
 
+def test_a_place_with_several_orientations_is_one_sight():
+    poses = np.stack([pose((0.5 * i - 0.6, 0, 0.1 * i), 0.12 * i - 0.1) for i in range(2)])
+    first, second = (describe(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)) for frame in frames(poses))
+    assert len(np.unique(first.pixels, axis=0)) < len(first.pixels)  # there are such places
+    pairs = match(first, second)
+    pixels = np.concatenate([first.pixels[pairs[:, 0]], second.pixels[pairs[:, 1]]], axis=1)
+    assert len(np.unique(pixels, axis=0)) == len(pairs) > 50
+
+
 def test_no_track_is_twice_in_a_frame():
     pixels = [np.arange(8.0).reshape(4, 2)] * 3
     links = [(0, 1, np.array([[0, 0], [1, 1]])), (1, 2, np.array([[0, 0], [1, 2]])), (0, 2, np.array([[0, 3], [1, 2]]))]
@@ -95,12 +107,33 @@ def test_a_blank_wall_has_no_texture():
     assert len(tracks.mask) == 0
 
 
+def test_neighbours_that_share_too_little_are_named_with_what_they_share(window):
+    _, images = window
+    blank = replace(images[2], image=np.full((*SIZE, 3), 128, dtype=np.uint8))
+    tracks = TrackStore().followed([*images[:2], blank, *images[3:]])
+    assert tracks.why_apart.startswith("frames 1 and 2 share 0 tracks, of ")
+    assert tracks.far_apart
+
+
+def test_frames_of_several_cameras_are_not_followed_and_of_another_camera_begin_anew(window, monkeypatch):
+    _, images = window
+    store = TrackStore()
+    left = store.followed(images[:2])
+    rig = [replace(frame, number=10 + i, camera="lr"[i % 2]) for i, frame in enumerate(images)]
+    other = [replace(frame, number=20 + i, camera="right") for i, frame in enumerate(images[:2])]
+    right = store.followed(other)
+    assert len(right.mask) == len(left.mask)
+    assert not set(left.numbers) & set(right.numbers)
+    monkeypatch.delattr(FlowTracker, "track")
+    assert store.num_to_follow(rig) == 0
+    assert store.followed(rig).why_apart == "frames of 2 cameras are not followed"
+
+
 def test_a_stream_of_another_size_begins_anew(window):
     _, images = window
     tracker = FlowTracker()
     first = tracker.track(images[0].image)
     other = tracker.track(cv2.resize(images[1].image, (240, 180)))
-    assert other.continued == 0
     assert not set(first.tracks) & set(other.tracks)
 
 

@@ -119,6 +119,22 @@ def test_a_map_that_cannot_be_moved_loses_no_frame(publisher):
     assert publisher._mapper.told == [2]
 
 
+def test_a_lost_window_whose_map_cannot_be_moved_takes_no_other_with_it(publisher):
+    publisher._mapper.is_broken = True
+    publisher.start()
+    publisher.deliver(window(1))
+    assert publisher._outputs.began.wait(60)
+    publisher.deliver(window(2, corrections=(LOOP,)))
+    for number in range(3, QUEUED_WINDOWS + 3):
+        publisher.deliver(window(number))
+    publisher._outputs.may_go_on.set()
+    for _ in range(QUEUED_WINDOWS + 1):
+        assert publisher.done.acquire(timeout=60)
+    publisher.stop()
+    assert [str(error) for error in publisher.errors] == ["it cannot be moved"]
+    assert publisher._mapper.told == [1, *range(3, QUEUED_WINDOWS + 3)]
+
+
 def test_placing_counts_as_the_nodes_own_time(publisher):
     publisher._outputs.may_go_on.set()
     publisher.start()

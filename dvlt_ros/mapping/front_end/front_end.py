@@ -265,7 +265,7 @@ class FrontEnd:
         )  # fmt: skip
 
     def _submap(self, anchors: Sequence[Anchor], prediction: WindowPrediction, image_size: int) -> Submap | None:
-        """The window as a submap, if the camera has moved or turned far enough since the last one."""
+        """The window as a submap, if it has a keyframe or the camera has moved or turned far enough since the last."""
         if self.loops is None:
             return None
         try:

@@ -187,7 +187,7 @@ class LoopDetector:
         submap = Submap(
             self._number, map_id, frame.stamp_ns, frame.frame_id, map_from_cam, depth,
             self._chain.length if is_joined else 0, tuple(sorted(known - frozenset(self._stored))),
-            self._chain.motions if is_joined else (), is_place, keyframe,
+            tuple(self._chain.motions) if is_joined else (), is_place, keyframe,
         )  # fmt: skip
         self._latest, self._latest_place = submap, submap if is_place else self._latest_place
         self._chain, self._number = RegistrationChain(), self._number + 1

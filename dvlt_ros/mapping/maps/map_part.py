@@ -95,36 +95,47 @@ class MapPart:
         return int(inside.sum())
 
     def correct(self, correction: Correction) -> None:
-        """Moves all of it with its submaps; it is the joined map from now on."""
+        """Moves all of it with its submaps; it is the joined map from now on.
+
+        Voxels come first: where memory does not suffice for them, path and submaps stay as they were.
+        """
         of_poses = np.array(self.pose_submap_ids, np.int64)
-        self.poses = list(correction.poses(self.map_id, of_poses, self._stacked_poses()))
-        self.submaps = correction.submaps_of(self.map_id, self.submaps)
+        poses = list(correction.poses(self.map_id, of_poses, self._stacked_poses()))
+        submaps, camera_position = correction.submaps_of(self.map_id, self.submaps), self.camera_position
         if len(of_poses):
             (change,) = correction.matrices(self.map_id, of_poses[-1:])
-            self.camera_position = change[:3, :3] @ self.camera_position + change[:3, 3]
+            camera_position = change[:3, :3] @ camera_position + change[:3, 3]
         if self._voxels is not None:
-            self._move_voxels(self._voxels, correction)
+            self._held_back = self._move_voxels(self._voxels, correction, camera_position)
+        self.poses, self.submaps, self.camera_position = poses, submaps, camera_position
         self.map_id, self._is_as_loaded = correction.map_id, False
 
-    def _move_voxels(self, voxels: VoxelMap, correction: Correction) -> None:
-        """To sort many points into voxels anew takes time: submaps that hardly move wait until they have moved more."""
+    def _move_voxels(
+        self, voxels: VoxelMap, correction: Correction, camera_position: np.ndarray
+    ) -> dict[int, np.ndarray]:
+        """To sort many points into voxels anew takes time: submaps that hardly move wait until they have moved more.
+
+        Returns what is held back of each.
+        """
         points, submap_ids = voxels.cloud().points, voxels.submap_ids
         if not len(points):
-            return
+            return {}
         order = np.argsort(submap_ids, kind="stable")
         numbers, starts = np.unique(submap_ids[order], return_index=True)
         rows_of = np.split(order, starts[1:])
-        moved, before, self._held_back = [], self._held_back, {}
+        moved: list[tuple[np.ndarray, np.ndarray]] = []
+        held_back: dict[int, np.ndarray] = {}
         for number, rows, change in zip(numbers, rows_of, correction.matrices(self.map_id, numbers), strict=True):
-            total = change @ before.get(number, np.eye(4))
+            total = change @ self._held_back.get(number, np.eye(4))
             to = points[rows] @ total[:3, :3].T + total[:3, 3]
             if np.abs(to - points[rows]).max() > STILL * voxels.voxel_size:
                 moved.append((rows, to))
             else:
-                self._held_back[number] = total
+                held_back[number] = total
         if moved:
             rows, to = (np.concatenate(parts) for parts in zip(*moved, strict=True))
-            voxels.move(rows, to, self.camera_position)
+            voxels.move(rows, to, camera_position)
+        return held_back
 
     def extend(self, other: MapPart) -> None:
         """Adds another part of the same map."""

@@ -182,9 +182,10 @@ class PoseGraph:
                 relative = moved[edge.before].between(moved[edge.after])
                 self._edges["registration", edge.after] = replace(edge, relative=relative)
 
-    def largest_move(self, since: GraphState) -> float:
-        """Of all submaps, as `factors.move` has it."""
-        return max((move(old, self._nodes[n], self._depth[n]) for n, old in since.nodes.items()), default=0.0)
+    def moved(self, submap: int, map_from_submap: Sim3) -> float:
+        """How far a submap is away from an earlier pose of its frame, as `factors.move` has it."""
+        before = from_sim3(map_from_submap) * from_pose(self._cam_from_submap[submap]).inverse()
+        return move(before, self._nodes[submap], self._depth[submap])
 
     def loop_edge(self, loop: LoopClosure) -> Edge:
         """The edge of a loop closure, for `solve`; the graph does not keep it."""

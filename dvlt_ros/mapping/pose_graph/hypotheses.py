@@ -157,7 +157,7 @@ class LoopHypotheses:
             if worst is None or self._is_small(error):
                 return rejected
             loop, _ = self._accepted.pop(worst)
-            rejected.append(RejectedLoop(loop, f"other loops contradict it: its squared error is {error:.0f}"))
+            rejected.append(RejectedLoop(loop, f"the rest contradicts it now: its squared error is {error:.0f}"))
 
     def _solve(self, *trial: Edge) -> float:
         """Squared error with all accepted loops and these."""

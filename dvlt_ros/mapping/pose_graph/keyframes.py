@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from ...alignment import Sim3, similarity_between
-from ...refinement.keyframes import adjusted_together, latest_run
+from ...refinement.keyframes import Keyframe, adjusted_together, latest_run
 from ..submaps.submap import Submap
 from .graph import PoseGraph
 
@@ -20,11 +20,12 @@ class Keyframes:
     def __init__(self) -> None:
         self.num_new = 0  # since the latest adjustment
         self.num_adjusted = 0  # in the latest adjustment
-        self._submaps: deque[Submap] = deque(maxlen=MAX_KEYFRAMES)
+        self.problem = ""  # why the latest adjustment moved nothing; empty: it did, or there was nothing to adjust
+        self._latest: deque[tuple[Submap, Keyframe]] = deque(maxlen=MAX_KEYFRAMES)
 
     def add(self, submap: Submap) -> None:
         if submap.keyframe is not None:
-            self._submaps.append(submap)
+            self._latest.append((submap, submap.keyframe))
             self.num_new += 1
 
     def changes(self, graph: PoseGraph, most: int) -> dict[int, Sim3]:
@@ -34,30 +35,29 @@ class Keyframes:
         agree with no poses.
         """
         chain = self._chain(graph)[-most:] if self.num_new else []
-        self.num_new, self.num_adjusted = 0, len(chain) if len(chain) > 1 else 0
+        self.num_new, self.num_adjusted, self.problem = 0, len(chain) if len(chain) > 1 else 0, ""
         if not self.num_adjusted:
             return {}
-        before = np.stack([graph.map_from_cam(submap.number) for submap in chain])
-        units = np.array([graph.map_from_submap(submap.number).scale.item() for submap in chain])
-        found = adjusted_together([submap.keyframe for submap in chain if submap.keyframe], before, units)
+        numbers = [submap.number for submap, _ in chain]
+        before = np.stack([graph.map_from_cam(number) for number in numbers])
+        units = np.array([graph.map_from_submap(number).scale.item() for number in numbers])
+        found = adjusted_together([keyframe for _, keyframe in chain], before, units)
         if found is None:
+            self.problem = f"too few tracks of {len(chain)} keyframes fit common poses"
             return {}
-        chain, before, units = chain[-len(found[0]) :], before[-len(found[0]) :], units[-len(found[0]) :]
-        poses, factors = found[0], found[1] / units
-        told = {s.number: similarity_between(poses[i], before[i], factors[i]) for i, s in enumerate(chain)}
-        changes, latest = {}, told[chain[0].number]
+        numbers, before, factors = numbers[found.told], before[found.told], found.unit / units[found.told]
+        told = {n: similarity_between(found.poses[i], before[i], factors[i]) for i, n in enumerate(numbers)}
+        changes, latest = {}, told[numbers[0]]
         for number in graph.submaps:
-            if chain[0].number <= number <= chain[-1].number:
+            if numbers[0] <= number <= numbers[-1]:
                 changes[number] = latest = told.get(number, latest)
         return changes
 
-    def _chain(self, graph: PoseGraph) -> list[Submap]:
+    def _chain(self, graph: PoseGraph) -> list[tuple[Submap, Keyframe]]:
         """The latest ones of one visual map, neighbours of which share tracks."""
-        submaps = list(self._submaps)
-        known = 0
-        for submap in reversed(submaps):
-            if submap.number not in graph or submap.map_id != submaps[-1].map_id:
+        chain: list[tuple[Submap, Keyframe]] = []
+        for submap, keyframe in reversed(self._latest):
+            if submap.number not in graph or submap.map_id != self._latest[-1][0].map_id:
                 break
-            known += 1
-        submaps = submaps[len(submaps) - known :]
-        return submaps[len(submaps) - latest_run([s.keyframe for s in submaps if s.keyframe]) :]
+            chain.insert(0, (submap, keyframe))
+        return chain[len(chain) - latest_run([keyframe for _, keyframe in chain]) :]

@@ -25,6 +25,7 @@ from .keyframes import MAX_KEYFRAMES, Keyframes
 from .merging import shrink
 
 CONFIG = PoseGraphConfig(max_submaps=250, max_loops=60)  # a larger graph takes longer, and windows wait for it
+NO_MOVE = 1e-9  # of the depth: rounding
 MAX_WAITING = 400  # submaps whose pose in the map is not known yet
 
 
@@ -61,7 +62,7 @@ class SubmapGraph:
         self._waiting: deque[tuple[Submap, CameraInOdom | None]] = deque(maxlen=MAX_WAITING)
         self._keyframes = Keyframes()
         self.keyframe_problem = ""  # why the graph could not take what they said the last time; empty: it could
-        self._uncorrected = 0.0  # how far submaps have moved since the latest correction, of their depth
+        self.dropped: tuple[RejectedLoop, ...] = ()  # accepted loops that contradict what they said the last time
         self._latest: int | None = None
         self._latest_odom: tuple[int, CameraInOdom] | None = None
         self.saved_id: int | None = None  # of the saved map; None: there is none
@@ -142,13 +143,14 @@ class SubmapGraph:
     def adjust(self, least: float = 0.0, most: int = MAX_KEYFRAMES) -> Correction | None:
         """Adjusts at most so many of the latest keyframes by the tracks that go through them.
 
-        None: nothing has moved by ``least`` of its depth, nor changed its unit by as much, since the latest
-        correction; the next one has it, too.
+        None: no submap of the latest one's map is away from where it was published by ``least`` of its depth, nor has
+        it changed its unit by as much; the next correction of that map has it, too.
         """
         changes = self._keyframes.changes(self._graph, most)
+        self.keyframe_problem, self.dropped = self._keyframes.problem, ()
         if changes:
             self._remeasure(changes)
-        if self._latest is None or not self._uncorrected or self._uncorrected < least:
+        if self._latest is None or self._unpublished(self._latest) < max(least, NO_MOVE):
             return None
         return self._correction(self._latest)
 
@@ -156,13 +158,15 @@ class SubmapGraph:
         state = self._graph.state()
         self._graph.remeasure(changes)
         try:
-            self._loops.optimize()
+            self.dropped = self._loops.optimize().refused
         except AlignmentError as error:
             self._graph.restore(state)
             self.keyframe_problem = str(error)
-            return
-        self.keyframe_problem = ""
-        self._uncorrected += self._graph.largest_move(state)
+
+    def _unpublished(self, submap: int) -> float:
+        """The largest move of the submaps of one map since they were published, as `factors.move` has it."""
+        connected = (n for n in self._published if self._graph.are_connected(n, submap))
+        return max(self._graph.moved(n, self._published[n].map_from_visual) for n in connected)
 
     def expected_scale(self, first: int, second: int) -> float | None:
         """The first submap's units per unit of the second one; None: unknown."""
@@ -244,7 +248,6 @@ class SubmapGraph:
         new = [self._graph.map_from_submap(n) for n in numbers]
         for number, placed in zip(numbers, new, strict=True):
             self._published[number] = replace(self._published[number], map_from_visual=placed, map_id=map_id)
-        self._uncorrected = 0.0
         return Correction(map_id, np.array(numbers), map_ids, stacked(new).compose(stacked(old).inverse))
 
 

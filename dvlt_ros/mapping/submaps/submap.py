@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -50,12 +50,13 @@ class RegistrationChain:
     """What joins the latest window to the latest submap."""
 
     length: int = 0  # registrations
-    motions: tuple[MotionDeviation, ...] = ()  # of those windows that were refined
+    motions: list[MotionDeviation] = field(default_factory=list)  # of those windows that were refined
 
     def add(self, motion: MotionDeviation | None) -> None:
         """One more window; ``motion``: of its newest view since the window before, None: it is not refined."""
         self.length += 1
-        self.motions += () if motion is None else (motion,)
+        if motion is not None:
+            self.motions.append(motion)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ def in_metres(found: Estimate, priors: Sequence[PosePrior], focal_weight: float)
     if adjusted.residual_px > WORST_FIT * found.residual_px:
         return found, np.nan, f"the known poses leave the tracks {adjusted.residual_px:.1f} pixels away"
     both = adjusted.fits & np.isfinite(found.sights.depth) & (adjusted.depths > 0)
-    return adjusted, median(adjusted.depths[both] / found.sights.depth[both]), ""
+    return adjusted, median(adjusted.depths[both] / found.sights.depth[both]) if both.any() else scale, ""
 
 
 def told_scale(found: Estimate, priors: Sequence[PosePrior]) -> tuple[float, float]:

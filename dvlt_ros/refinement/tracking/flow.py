@@ -31,17 +31,20 @@ class Sights:
 
     tracks: np.ndarray  # (N,) int, one number per track over the stream's life
     pixels: np.ndarray  # (N, 2) float64, of the image; pixel (0, 0) centred at (0.5, 0.5)
-    continued: int  # how many of them the frame before had
 
 
 class FlowTracker:
-    """Follows one camera's points."""
+    """Follows one camera's points; numbers of tracks are never used again."""
 
     def __init__(self) -> None:
         self._gray: np.ndarray | None = None
         self._points = np.zeros((0, 1, 2), dtype=np.float32)  # of the working image, OpenCV's pixel centres
         self._tracks = np.zeros(0, dtype=int)
         self._next = 0
+
+    def begin_anew(self) -> None:
+        """The next image shows something else."""
+        self._gray = None
 
     def track(self, image: np.ndarray) -> Sights:
         """The next frame (H, W, 3) uint8 of the stream; one of another size begins anew."""
@@ -50,11 +53,10 @@ class FlowTracker:
             self._follow(self._gray, gray)
         else:
             self._points, self._tracks = self._points[:0], self._tracks[:0]
-        continued = len(self._points)
-        if continued < REFILL_BELOW * MAX_TRACKS:
+        if len(self._points) < REFILL_BELOW * MAX_TRACKS:
             self._refill(gray)
         self._gray = gray
-        return Sights(self._tracks, (self._points[:, 0].astype(np.float64) + 0.5) * scale, continued)
+        return Sights(self._tracks, (self._points[:, 0].astype(np.float64) + 0.5) * scale)
 
     def _follow(self, before: np.ndarray, gray: np.ndarray) -> None:
         options: dict[str, Any] = {"winSize": (BLOCK, BLOCK), "criteria": CRITERIA}

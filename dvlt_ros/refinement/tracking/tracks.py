@@ -28,44 +28,62 @@ class Tracks:
     pixels: np.ndarray  # (P, S, 2) of the images, pixel (0, 0) centred at (0.5, 0.5); 0 where not seen
     mask: np.ndarray  # (P, S) bool
     numbers: np.ndarray  # (P,) int; of a followed track the same in every window, of a matched one -1
-    far_apart: bool  # neighbours share too little to be followed
     textured: bool  # at least two frames show something
     deviation_px: float  # standard deviation of a sight in each direction
+    why_apart: str  # what says that the frames cannot be followed; empty: they can
+
+    @property
+    def far_apart(self) -> bool:
+        return bool(self.why_apart)
 
 
 class TrackStore:
     """Owns what is kept from window to window: each frame is followed, and described, once."""
 
     def __init__(self) -> None:
-        self._trackers: dict[str, FlowTracker] = {}
+        self._tracker = FlowTracker()
+        self._camera = ""  # that is followed
         self._sights: dict[int, Sights] = {}
         self._features: dict[int, Features] = {}
 
     def reset(self) -> None:
         """Forgets the stream."""
-        self._trackers.clear()
+        self._tracker = FlowTracker()
         self._sights.clear()
         self._features.clear()
 
     def followed(self, frames: Sequence[WindowFrame]) -> Tracks:
-        """Tracks that at least two frames see; frames of windows before are not followed anew."""
-        for frame in frames:
+        """Tracks that at least two frames see; frames of windows before are not followed anew.
+
+        Frames of several cameras are not followed at all.
+        """
+        cameras = {frame.camera for frame in frames}
+        for frame in frames if len(cameras) == 1 else ():
             if frame.number not in self._sights:
-                tracker = self._trackers.setdefault(frame.camera, FlowTracker())
-                self._sights[frame.number] = tracker.track(frame.image)
+                self._sights[frame.number] = self._tracked(frame)
         inside = {frame.number for frame in frames}
         self._sights = {number: sights for number, sights in self._sights.items() if number in inside}
         self._features = {number: found for number, found in self._features.items() if number in inside}
+        deviation_px = sight_deviation_px(frames[0].image.shape[1])
+        if len(cameras) > 1:
+            nothing = np.zeros((0, len(frames), 2)), np.zeros((0, len(frames)), dtype=bool), np.zeros(0, dtype=int)
+            return Tracks(*nothing, True, deviation_px, f"frames of {len(cameras)} cameras are not followed")
         sights = [self._sights[frame.number] for frame in frames]
         seen = np.array([len(found.tracks) for found in sights])
         pixels, mask, numbers = joined(sights)
-        far_apart = len({frame.camera for frame in frames}) > 1 or are_far_apart(seen, mask)
-        textured, deviation_px = (seen >= MIN_CORNERS).sum() >= 2, sight_deviation_px(frames[0].image.shape[1])
-        return Tracks(pixels, mask, numbers, far_apart, bool(textured), deviation_px)
+        textured = bool((seen >= MIN_CORNERS).sum() >= 2)
+        return Tracks(pixels, mask, numbers, textured, deviation_px, why_apart(seen, mask))
+
+    def _tracked(self, frame: WindowFrame) -> Sights:
+        if frame.camera != self._camera:
+            self._camera = frame.camera
+            self._tracker.begin_anew()
+        return self._tracker.track(frame.image)
 
     def num_to_follow(self, frames: Sequence[WindowFrame]) -> int:
-        """Frames that `followed` has not seen."""
-        return sum(frame.number not in self._sights for frame in frames)
+        """Frames that `followed` has not seen, and will follow."""
+        is_one_camera = len({frame.camera for frame in frames}) == 1
+        return sum(frame.number not in self._sights for frame in frames) if is_one_camera else 0
 
     def num_to_describe(self, frames: Sequence[WindowFrame]) -> int:
         """Frames that `matched` would describe, at least 1."""
@@ -79,8 +97,8 @@ class TrackStore:
         features = [self._features[frame.number] for frame in frames]
         flat = [normalised(f.pixels, k) for f, k in zip(features, intrinsics, strict=True)]
         deviation_px = max(MATCH_DEVIATION * frames[0].image.shape[1], LEAST_MATCH_PX)
-        links = []
-        for i, j in combinations(range(len(frames)), 2):
+        links, usable = [], np.flatnonzero(np.isfinite(intrinsics).all(axis=(1, 2)))
+        for i, j in combinations(usable.tolist(), 2):
             pairs = match(features[i], features[j])
             tolerance = PAIR_TOLERANCE * deviation_px / intrinsics[i][0, 0]
             fits, _ = essential_inliers(flat[i][pairs[:, 0]], flat[j][pairs[:, 1]], tolerance)
@@ -88,13 +106,20 @@ class TrackStore:
                 links.append((i, j, pairs[fits]))
         links.sort(key=lambda link: -len(link[2]))  # the surest first: a later match that contradicts is left out
         pixels, mask = linked([found.pixels for found in features], links)
-        return Tracks(pixels, mask, np.full(len(mask), -1), True, True, deviation_px)
+        return Tracks(pixels, mask, np.full(len(mask), -1), True, deviation_px, "frames are matched by descriptors")
 
 
-def are_far_apart(seen: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether any two neighbours of S frames, which see (S,) points, share too few of the tracks of ``mask`` (P, S)."""
+def why_apart(seen: np.ndarray, mask: np.ndarray) -> str:
+    """The two neighbours of S frames, which see (S,) points, that lack most of the tracks (P, S) they should share.
+
+    Empty: all share enough.
+    """
     shared = (mask[:, :-1] & mask[:, 1:]).sum(axis=0)
-    return bool((shared < np.maximum(MIN_CONTINUED, MIN_CONTINUED_SHARE * seen[:-1])).any())
+    wanted = np.maximum(MIN_CONTINUED, MIN_CONTINUED_SHARE * seen[:-1])
+    worst = int(np.argmin(shared / wanted))
+    if shared[worst] >= wanted[worst]:
+        return ""
+    return f"frames {worst} and {worst + 1} share {shared[worst]} tracks, of {np.ceil(wanted[worst]):.0f}"
 
 
 def sight_deviation_px(width: int) -> float:

@@ -72,7 +72,7 @@ class PublishingThread:
         while self._windows:
             self._lose(self._windows.popleft())
         for update in self._lost:
-            self._mapper.integrate(update)
+            self._integrate(update)
         self._lost = []
 
     def _lose(self, update: MapUpdate) -> None:
@@ -98,14 +98,22 @@ class PublishingThread:
                 if window is not None:
                     published = self._publish(window)
                     for update in (*lost, with_frames(window, published)):
-                        self._mapper.integrate(update)
+                        self._integrate(update)
                     self._map_is_new = True
+                    self._published()
                 if time.monotonic() >= next_map_s:
                     next_map_s = time.monotonic() + 1 / self._config().output.map_rate_hz
                     is_new, self._map_is_new = self._map_is_new, False
                     self._outputs.publish_map(self._mapper.snapshot, is_new, self._config())
             except Exception as error:
                 self._fail(error)
+
+    def _integrate(self, update: MapUpdate) -> None:
+        """What fails is told, and what comes after it is not lost."""
+        try:
+            self._mapper.integrate(update)
+        except Exception as error:
+            self._fail(error)
 
     def _publish(self, update: MapUpdate) -> list[Reconstruction]:
         """Returns the frames that were published."""
@@ -124,7 +132,6 @@ class PublishingThread:
                 published.append(frame)
         if update.window is not None and update.frames:
             self._measure(update.frames[0], update.window.finished_ns)
-        self._published()
         return published
 
     def _measure(self, oldest: Reconstruction, finished_ns: int) -> None:

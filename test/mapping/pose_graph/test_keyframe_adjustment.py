@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulation.keyframes import FRAMES, drifted, scene
+from simulation.keyframes import DRIFT, FRAMES, drifted, scene
 from submap_samples import a_submap
 
 from dvlt_ros.alignment import IDENTITY, Sim3
 from dvlt_ros.errors import AlignmentError
-from dvlt_ros.mapping.pose_graph.config import LoopClosure, PoseGraphConfig
+from dvlt_ros.mapping.pose_graph.config import LoopClosure, PoseGraphConfig, RejectedLoop
 from dvlt_ros.mapping.pose_graph.submap_graph import MAX_KEYFRAMES, SubmapGraph
 from dvlt_ros.refinement import Keyframe
 
@@ -39,9 +39,9 @@ def in_unit(keyframes, units):
     return [Keyframe(k.tracks, k.seen, u * k.depth, k.deviation) for k, u in zip(keyframes, units, strict=True)]
 
 
-def drifting(seed=0):
+def drifting(seed=0, drift=DRIFT):
     truth, keyframes = scene(np.random.default_rng(seed))
-    begin, growing = drifted(truth)
+    begin, growing = drifted(truth, drift)
     return truth, submaps(begin, in_unit(keyframes, growing)), growing
 
 
@@ -81,9 +81,9 @@ def test_what_keyframes_tell_is_not_lost_at_a_submap_without_one():
 
 def test_what_is_right_is_not_moved():
     truth, keyframes = scene(np.random.default_rng(1), noise=0.0)
-    correction = filled(submaps(truth, keyframes)).adjust()
-    np.testing.assert_allclose(correction.new_from_old.scale, 1.0, atol=1e-4)
-    np.testing.assert_allclose(correction.new_from_old.translation, 0.0, atol=1e-4)
+    graph = filled(submaps(truth, keyframes))
+    assert graph.adjust() is None
+    assert (graph.num_adjusted, graph.keyframe_problem) == (FRAMES, "")
 
 
 def test_a_small_move_waits_for_the_next_correction():
@@ -135,7 +135,43 @@ def test_tracks_that_agree_with_no_poses_move_nothing():
     graph = filled(submaps(truth, [replace(k, seen=rng.permutation(k.seen)) for k in keyframes]))
     before = [graph._graph.map_from_cam(submap) for submap in graph._graph.submaps]
     assert graph.adjust() is None
+    assert graph.keyframe_problem == f"too few tracks of {FRAMES} keyframes fit common poses"
     np.testing.assert_array_equal([graph._graph.map_from_cam(submap) for submap in graph._graph.submaps], before)
+
+
+def test_before_a_torn_newest_keyframe_the_others_are_corrected():
+    _, seen, growing = drifting(6)
+    torn = seen[-1].keyframe
+    wrong = np.random.default_rng(6).uniform(-0.5, 0.5, torn.seen.shape)
+    seen[-1] = replace(seen[-1], keyframe=replace(torn, seen=wrong))
+    graph = filled(seen)
+    scales = graph.adjust().new_from_old.scale.numpy()
+    assert graph.keyframe_problem == ""
+    np.testing.assert_allclose((scales / scales[0])[:-1], (growing[0] / growing)[:-1], rtol=0.02)
+    assert scales[-1] == pytest.approx(scales[-2], rel=1e-3)  # it moves with the one before it
+
+
+def test_a_loop_that_the_keyframes_contradict_leaves_and_is_said():
+    _, seen, _ = drifting(7, drift=0.12)
+    graph = filled(seen)
+    ends = [graph._graph.map_from_submap(number) for number in (0, FRAMES - 1)]
+    loop = LoopClosure(0, FRAMES - 1, ends[0].inverse.compose(ends[1]), 0.01)  # as it drifted
+    assert not isinstance(graph.close(loop), RejectedLoop)
+    graph.adjust()
+    assert [rejected.loop.second for rejected in graph.dropped] == [FRAMES - 1]
+    assert "contradicts it now" in graph.dropped[0].reason
+    graph.adjust()
+    assert graph.dropped == ()
+
+
+def test_moves_that_cancel_are_not_published():
+    _, seen, _ = drifting(8)
+    graph = filled(seen)
+    assert graph.adjust(least=10.0) is None  # it has moved by less than ten times the depth
+    submap = seen[-1].number
+    graph._graph.restore(filled(seen)._graph.state())
+    assert graph.adjust() is None
+    assert graph._unpublished(submap) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_only_so_many_keyframes_are_kept():
