@@ -68,5 +68,5 @@ def answered(
 
 def networks_scale(depths: np.ndarray, expected: np.ndarray, fits: np.ndarray) -> float:
     """What (P, S) depths have to be multiplied by to be the network's on the whole; NaN: it has none there."""
-    both = fits & np.isfinite(expected) & (expected > 0)
+    both = fits & np.isfinite(expected)
     return median(expected[both] / depths[both]) if both.any() else np.nan

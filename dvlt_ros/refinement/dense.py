@@ -27,7 +27,7 @@ PARTNERS = 2  # frames that flow is computed to
 WISHED_BASELINE = 0.12  # of the median depth: more parallax is told better, less is found more often
 LEAST_BASELINE = 0.015
 MOST_TURN = np.radians(15.0)
-FLOW_DEVIATION = 0.7  # pixels of the working image
+FLOW_DEVIATION = 1.0  # pixels of the working image
 PRIOR_SHARE = 0.5  # the corrected depth's deviation, as a share of the network's from the points
 PRIOR_DEVIATIONS = 0.03, 0.15  # the same of its logarithm, at least and at most
 GAUSSIAN = 1.4826  # standard deviations per median of the errors' sizes
@@ -89,7 +89,7 @@ def prior_deviation(network: NetworkAnswer, refined: Refined) -> float:
     off = []
     for s, seen in enumerate(refined.landmarks):
         theirs = sampled(network.depth[s, None], seen.pixels[:, None], network.scale, network.offset)[:, 0]
-        ratio = np.log(seen.points[:, 2] / np.where(np.isfinite(theirs), theirs, np.nan))
+        ratio = np.log(seen.points[:, 2] / theirs)
         ratio = ratio[np.isfinite(ratio)]
         if len(ratio) >= MIN_POINTS:  # the median of fewer is near each of them
             off.append(ratio - median(ratio))

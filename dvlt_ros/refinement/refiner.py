@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .adjusting.covariance import joint_covariance, motion_deviation
-from .adjusting.estimate import GOOD_SHARE, Estimate, finished, likely_estimates, ranked_estimates, with_poses
+from .adjusting.estimate import (
+    GOOD_SHARE,
+    Estimate,
+    agreeing_on_scale,
+    finished,
+    likely_estimates,
+    ranked_estimates,
+    with_poses,
+)
 from .adjusting.memory import NOTHING, going_on, landmarks, remembered, with_recalled_depth
 from .adjusting.metric import in_metres
 from .adjusting.planes import told_apart
@@ -214,6 +222,8 @@ class WindowRefiner:
         found, rivals = ranked[0], ranked[1:]
         if found.start == BEFORE:
             found, rivals = going_on(found, self._memory, numbers), []
+        else:
+            found = agreeing_on_scale(sights, found)
         found = finished(found, weight)
         focal = self._focal if np.isinf(weight) else None
         verdict = judged(found, rivals, poses, not tracks.far_apart, far_apart, focal)

@@ -90,7 +90,10 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """The triangulated points that one frame sees. The same pixel of the same frame is the same point in any window."""
+    """The triangulated points that one frame sees.
+
+    The same pixel of the same frame is the same point in any window, but for matches of one place in two orientations.
+    """
 
     pixels: np.ndarray  # (N, 2) of the image
     points: np.ndarray  # (N, 3) in the camera's frame

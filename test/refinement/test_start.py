@@ -1,4 +1,4 @@
-"""Where an adjustment may begin: at the network's depth, or at frames that are placed already."""
+"""Where an adjustment may begin: at the network's depth, or at frames that are placed already; what it gives up."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from dvlt_ros.refinement.adjusting.estimate import agreeing_on_scale, estimated
 from dvlt_ros.refinement.adjusting.rotations import inverse, turn_between
-from dvlt_ros.refinement.adjusting.start import depth_starts, grown, placed_near
+from dvlt_ros.refinement.adjusting.start import Start, depth_starts, grown, placed_near
 from dvlt_ros.refinement.tracking.observations import Observations
 
 FRAMES, TRACKS = 5, 80
@@ -98,3 +99,32 @@ def test_a_frame_that_sees_few_of_the_known_points_is_placed_by_those_of_the_fra
     turn, shift = errors(grown("", shorter, poses, [0, 1], poses, settle=False).cam_from_window)
     assert turn < 0.5
     assert shift < 0.04
+
+
+@pytest.mark.parametrize(("factor", "placed"), [(1.5, (0, 1, 2, 3, 4)), (3.0, (0, 1, 2, 3)), (0.1, (0, 1, 2, 3))])
+def test_a_frame_whose_points_have_another_scale_than_those_of_all_others_is_given_up(sights, factor, placed):
+    depth = sights.depth.copy()
+    depth[:, 4] *= factor
+    sights = replace(sights, depth=depth)
+    found = estimated(sights, Start("the truth", moving()), 10)
+    assert found.placed == (0, 1, 2, 3, 4)
+    kept = agreeing_on_scale(sights, found)
+    assert kept.placed == placed
+    others = [0, 1, 2, 3]
+    relative = kept.cam_from_reference[others] @ inverse(kept.cam_from_reference[0])
+    np.testing.assert_allclose(relative[:, :3, :3], moving()[others, :3, :3], atol=0.01)
+
+
+def test_of_two_frames_none_is_the_usual_one(sights):
+    depth = sights.depth.copy()
+    depth[:, 1] *= 10
+    pair = replace(sights, depth=depth, mask=sights.mask & (np.arange(FRAMES) < 2))
+    found = estimated(pair, Start("the truth", moving()), 10)
+    assert agreeing_on_scale(pair, found).placed == (0, 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_depth_no_frame_has_a_scale(sights):
+    unknown = replace(sights, depth=np.full(sights.depth.shape, np.nan))
+    found = estimated(unknown, Start("the truth", moving()), 10)
+    assert agreeing_on_scale(unknown, found) is found

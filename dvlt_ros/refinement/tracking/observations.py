@@ -123,10 +123,10 @@ def parallax(seen: np.ndarray, mask: np.ndarray, solution: Solution) -> np.ndarr
 def sampled(
     depth: np.ndarray, pixels: np.ndarray, scale: tuple[float, float], offset: tuple[float, float]
 ) -> np.ndarray:
-    """Depth maps (S, h, w) at pixels (P, S, 2) of the images, nearest; NaN outside and where it is not above 0."""
+    """Depth maps (S, h, w) at pixels (P, S, 2) of the images, nearest; NaN outside and where it is no length."""
     height, width = depth.shape[1:]
     cells = np.floor(pixels * scale + offset).astype(int)
     inside = ((cells >= 0) & (cells < (width, height))).all(axis=-1)
     columns, rows = cells[..., 0].clip(0, width - 1), cells[..., 1].clip(0, height - 1)
     found = depth[np.arange(len(depth)), rows, columns].astype(np.float64)
-    return np.where(inside & (found > 0), found, np.nan)
+    return np.where(inside & (found > 0) & np.isfinite(found), found, np.nan)
