@@ -41,6 +41,8 @@ def known_poses(sensors: Sensors, views: Sequence[View]) -> Iterator[PosePrior]:
 
 
 def _driven(views: Sequence[View], odometry: Callable[[int, str], CameraInOdom]) -> Iterator[PosePrior]:
+    """The cameras of a rig are driven together: so many of these priors say no more than one of them."""
+    cameras = len({view.frame.camera for view in views})
     latest: dict[str, tuple[int, CameraInOdom]] = {}  # by camera
     for index, view in enumerate(views):
         try:
@@ -56,7 +58,8 @@ def _driven(views: Sequence[View], odometry: Callable[[int, str], CameraInOdom])
         distance = float(np.linalg.norm(moved[:3, 3]))
         angle = float(np.arccos(np.clip((np.trace(moved[:3, :3]) - 1) / 2, -1, 1)))
         turn = DRIFT.odom_heading_per_turn**2 * angle + DRIFT.odom_heading_per_metre**2 * distance
-        yield PosePrior(before[0], index, moved, _covariance(turn, DRIFT.odom_position_per_metre**2 * distance))
+        covariance = _covariance(turn, DRIFT.odom_position_per_metre**2 * distance)
+        yield PosePrior(before[0], index, moved, cameras * covariance)
 
 
 def _turned(parent_from_cam: np.ndarray, view: View) -> np.ndarray:

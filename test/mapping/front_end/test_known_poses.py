@@ -62,6 +62,15 @@ def test_mounts_relate_the_views_of_a_frame_set():
     np.testing.assert_allclose(mounts["left"] @ priors[0].first_from_second, mounts["right"])
 
 
+def test_two_cameras_that_are_driven_together_know_no_more_of_the_way_than_one():
+    views = [view(i, camera, frame_set=i) for i in (0, 1) for camera in ("left", "right")]
+    (alone,) = told([view(0), view(1)], odometry=odometry())
+    priors = told(views, odometry=odometry())
+    assert [(p.first, p.second) for p in priors] == [(0, 2), (1, 3)]
+    together = sum(np.linalg.inv(prior.covariance) for prior in priors)
+    np.testing.assert_allclose(np.linalg.inv(together), alone.covariance)
+
+
 @pytest.mark.parametrize("turns", [(UNTURNED, PORTRAIT), (PORTRAIT, PORTRAIT), (Turn(90), UNTURNED)])
 def test_known_poses_are_those_of_the_cameras_as_the_network_sees_them(turns):
     views = [replace(view(i, frame_set=i), turn=turn) for i, turn in enumerate(turns)]
