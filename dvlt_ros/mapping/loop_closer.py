@@ -33,7 +33,7 @@ ADJUST_EVERY = 5  # keyframes, at least, from one adjustment to the next
 FEWEST = 3  # keyframes that are worth it
 SOLVING = 100  # pairs of keyframes that take as long as the pose graph's solution
 USUAL_MS_PER_PAIR = 0.5  # of keyframes, before it is measured
-RELENTING = 0.97  # of that time, whenever it leaves no time for the fewest: it may have become less
+RELENTING = 0.97  # of that time, whenever it leaves too little for the fewest: it may have become less
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +111,7 @@ class LoopCloser:
         self._parts = parts
         self._notify = notify
         self._ms_per_pair = USUAL_MS_PER_PAIR
+        self._is_guess = False  # it is less than was measured
 
     def work(self, waited_ms: float = 0.0) -> Correction | None:
         """Checks at most one candidate, between two windows. ``waited_ms``: of the oldest frame for the next window."""
@@ -146,19 +147,21 @@ class LoopCloser:
         None: too few have time, or nothing has moved by ``least`` of its depth; the next correction has it, too.
         """
         graph = self._parts.graph
-        if graph is None:
+        if graph is None or not self._map.is_placed:
             return None
         pairs = min(limit_ms / self._ms_per_pair, MAX_KEYFRAMES**2 + SOLVING) - SOLVING
         if pairs < FEWEST**2:
-            self._ms_per_pair *= RELENTING
+            if limit_ms > 0:
+                self._ms_per_pair, self._is_guess = RELENTING * self._ms_per_pair, True
             return None
         start_s = time.perf_counter()
-        found = self._map.adjust(least, math.isqrt(int(pairs)))
+        found = self._map.adjust(least, FEWEST if self._is_guess and limit_ms < math.inf else math.isqrt(int(pairs)))
         for rejected in graph.dropped:
             self.status = replace(self.status, refused=self.status.refused + 1, refusal=rejected.reason)
         if graph.num_adjusted:
             spent_ms = 1e3 * (time.perf_counter() - start_s) / (graph.num_adjusted**2 + SOLVING)
             self._ms_per_pair = max(spent_ms, math.sqrt(self._ms_per_pair * spent_ms))  # one fast run is not the rule
+            self._is_guess = False
         if found is not None:
             self.status = replace(self.status, adjusted=self.status.adjusted + 1)
         return found

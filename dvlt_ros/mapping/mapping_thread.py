@@ -29,9 +29,11 @@ class MappingThread:
         fail: Callable[[Exception], None],
         loop_failed: Callable[[Exception], None],
     ) -> None:
-        """``deliver`` gets every update and integrates it; ``fail`` gets every unexpected error, both on its thread.
+        """``deliver`` gets every update and integrates it; ``fail`` gets every unexpected error. Both are called on its
+        thread, and once more on that of the caller of `stop`.
 
-        ``loop_failed`` gets the error of a loop that could not be checked; the stream goes on without that loop.
+        ``loop_failed`` gets the error of a loop that could not be checked, or of keyframes that could not be adjusted;
+        the stream goes on without.
         """
         self.mapper = mapper
         self._deliver = deliver
@@ -85,12 +87,20 @@ class MappingThread:
                 self.mapper.counters.add(accepted=1, dropped=1)
             else:
                 task()
+        self._finish()
+        self.mapper.end_stream()
+
+    def _finish(self) -> None:
+        update = None
         try:
-            if (update := self.mapper.last_corrections()) is not None:
-                self._deliver(update)
+            update = self.mapper.last_corrections()
         except Exception as error:
             self._loop_failed(error)
-        self.mapper.end_stream()
+        try:
+            if update is not None:
+                self._deliver(update)
+        except Exception as error:
+            self._fail(error)
 
     def _run(self) -> None:
         while True:

@@ -43,7 +43,8 @@ def answered(
     if not is_metric and report.state != "kept":
         factor = networks_scale(found.depths, found.sights.depth, fits)
         if np.isnan(factor):
-            report, factor = replace(report, detail="no depth of the network at a track; the unit is its poses'"), 1.0
+            detail = "no depth of the network at a track: the unit is that of the start"
+            report, factor = replace(report, detail="; ".join(filter(None, (report.detail, detail)))), 1.0
     poses = found.cam_from_reference.copy()
     poses[:, :3, 3] *= factor
     theirs = cam_from_window.copy()

@@ -12,7 +12,6 @@ from .adjusting.covariance import joint_covariance, motion_deviation
 from .adjusting.estimate import (
     GOOD_SHARE,
     Estimate,
-    agreeing_on_scale,
     finished,
     likely_estimates,
     ranked_estimates,
@@ -222,8 +221,6 @@ class WindowRefiner:
         found, rivals = ranked[0], ranked[1:]
         if found.start == BEFORE:
             found, rivals = going_on(found, self._memory, numbers), []
-        else:
-            found = agreeing_on_scale(sights, found)
         found = finished(found, weight)
         focal = self._focal if np.isinf(weight) else None
         verdict = judged(found, rivals, poses, not tracks.far_apart, far_apart, focal)
@@ -273,8 +270,9 @@ def is_worth_matching(attempt: Attempt) -> bool:
 
 
 def focal_weight(frames: Sequence[WindowFrame]) -> float:
-    """Inverse spread of the focal length's logarithm: a camera's own is not touched."""
-    return np.inf if any(frame.intrinsics is not None for frame in frames) else FITTED_FOCAL
+    """Inverse spread of the focal length's logarithm: what cameras have told of themselves is not touched."""
+    known = {frame.camera for frame in frames if frame.intrinsics is not None}
+    return np.inf if known >= {frame.camera for frame in frames} else FITTED_FOCAL
 
 
 def described(attempt: Attempt) -> Report:

@@ -18,7 +18,10 @@ FIRST_MS: dict[Part, float] = {  # of a frame, about, until it is measured
 }  # fmt: skip
 LEARNING = 0.25  # share of the latest measurement
 CAREFUL = 2.0  # mean deviations above the mean
-RELENTING = 0.97  # per window that leaves a part out: it may have become cheaper
+RELENTING = 0.97  # per window that leaves a part out: it, and what would have had to follow, may have become cheaper
+EXTRA: frozenset[Part] = frozenset(
+    {"another start", "descriptors", "dense depth"}
+)  # what follows them runs without them
 
 
 class PartCosts:
@@ -49,7 +52,7 @@ class PartCosts:
         self._deviation_ms[part] += LEARNING * (abs(away_ms) - self._deviation_ms[part])
 
     def relent(self, part: Part) -> None:
-        """Makes a part that was left out a little cheaper, so that it is tried again."""
+        """Makes a part that did not run a little cheaper, so that it is tried again."""
         self._mean_ms[part] *= RELENTING
         self._deviation_ms[part] *= RELENTING
 
@@ -77,7 +80,7 @@ class TimeLimit:
             parts = ((part, frames), *following)
             needed_ms = sum(self._costs.most_ms(*each) for each in parts)
             if left_ms < needed_ms:
-                for name, _ in parts:  # any of them may have been measured in a bad moment
+                for name, _ in parts[:1] if part in EXTRA else parts:
                     self._costs.relent(name)
                 if not is_extra:
                     self.left_out = (*self.left_out, part)

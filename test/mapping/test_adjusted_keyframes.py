@@ -164,6 +164,24 @@ def test_what_once_took_long_and_what_was_thought_too_long_are_tried_again(make_
     assert len(placed.asked) > num_before + 200
 
 
+def test_after_many_busy_windows_the_fewest_come_first(make_closer):
+    closer, placed = make_closer(MAX_KEYFRAMES)
+    for limit_ms in [0.0, -5.0] * 100 + [10.0] * 200:
+        closer.adjust(limit_ms=limit_ms)
+    closer.adjust(limit_ms=30.0)
+    assert set(placed.asked) == {FEWEST}
+    assert len(placed.asked) < 5
+    closer.adjust()
+    assert placed.asked[-1] == MAX_KEYFRAMES
+
+
+def test_a_map_that_is_not_placed_is_not_adjusted(make_closer):
+    closer, placed = make_closer(MAX_KEYFRAMES)
+    placed.is_placed, placed.dropped = False, (RejectedLoop(LoopClosure(0, 11, IDENTITY, 0.1), "old"),)
+    assert closer.adjust() is None
+    assert (placed.asked, closer.status.refused) == ([], 0)
+
+
 def test_one_slow_run_is_believed_so_that_the_next_does_not_last_as_long(make_closer):
     closer, placed = make_closer(MAX_KEYFRAMES)
     placed.slow, taken_ms = 3.0, []

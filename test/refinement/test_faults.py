@@ -22,6 +22,7 @@ from textured_room import (
 
 from dvlt_ros.errors import InputError
 from dvlt_ros.refinement import PosePrior, WindowFrame, WindowRefiner
+from dvlt_ros.refinement.refiner import focal_weight
 
 POSES = walk(6, step=0.1)
 
@@ -213,8 +214,17 @@ def test_where_the_network_has_no_depth_the_report_says_whose_unit_it_is(images,
     answer.depth[:] = nothing
     refined = WindowRefiner().refine(images, answer)
     assert refined.report.state == "refined"
-    assert refined.report.detail == "no depth of the network at a track; the unit is its poses'"
+    assert refined.report.detail == "no depth of the network at a track: the unit is that of the start"
     assert max(pose_errors(refined.window_from_cam, POSES)) < 0.7
+
+
+def test_a_camera_of_a_rig_that_has_told_nothing_leaves_the_focal_length_free(images):
+    cameras = [replace(frame, camera="lr"[i % 2]) for i, frame in enumerate(images)]
+    assert np.isinf(focal_weight(cameras))
+    early = [replace(frame, intrinsics=None) if i < 2 else frame for i, frame in enumerate(cameras)]
+    assert np.isinf(focal_weight(early))
+    half = [replace(frame, intrinsics=None) if frame.camera == "r" else frame for frame in cameras]
+    assert np.isfinite(focal_weight(half))
 
 
 def test_no_pose_at_all_is_said(images):

@@ -110,9 +110,19 @@ def test_a_frame_whose_points_have_another_scale_than_those_of_all_others_is_giv
     assert found.placed == (0, 1, 2, 3, 4)
     kept = agreeing_on_scale(sights, found)
     assert kept.placed == placed
+    assert kept.cost >= found.cost  # sights in the frame that is given up count as outliers
     others = [0, 1, 2, 3]
     relative = kept.cam_from_reference[others] @ inverse(kept.cam_from_reference[0])
     np.testing.assert_allclose(relative[:, :3, :3], moving()[others, :3, :3], atol=0.01)
+
+
+def test_a_few_wrong_depths_give_no_frame_up(sights):
+    depth = sights.depth.copy()
+    depth[:, 4] = np.nan
+    depth[:3, 4] = 3 * sights.depth[:3, 4]
+    holes = replace(sights, depth=depth)
+    found = estimated(holes, Start("the truth", moving()), 10)
+    assert agreeing_on_scale(holes, found) is found
 
 
 def test_of_two_frames_none_is_the_usual_one(sights):

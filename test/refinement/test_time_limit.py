@@ -12,7 +12,7 @@ import pytest
 from textured_room import is_networks, network, walk
 
 from dvlt_ros.refinement import WindowRefiner, time_limit
-from dvlt_ros.refinement.time_limit import PartCosts, TimeLimit
+from dvlt_ros.refinement.time_limit import EXTRA, PartCosts, TimeLimit
 
 POSES = walk(6, step=0.1)
 PARTS_IN_ORDER = ("tracking", "adjustment", "check", "depth")
@@ -136,6 +136,16 @@ def test_a_part_that_once_took_long_ends_no_other_for_good(clock):
     assert windows > 20
     costs.learn("depth", 8, 16.0)
     assert costs.usual_ms("adjustment", 8) > 0.1
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRA))
+def test_what_runs_without_an_extra_is_not_thought_cheaper_for_it(clock, extra):
+    costs = PartCosts()
+    for part in (extra, "depth"):
+        costs.learn(part, 8, 16.0)
+    assert not TimeLimit(costs, 20.0).allows(extra, 8, (("depth", 8),))
+    assert costs.usual_ms("depth", 8) == pytest.approx(16.0)
+    assert costs.usual_ms(extra, 8) < 16.0
 
 
 def test_a_part_whose_time_varies_needs_more(clock):

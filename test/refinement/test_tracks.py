@@ -114,6 +114,9 @@ def test_frames_of_several_cameras_are_not_followed_and_of_another_camera_begin_
     right = store.followed(other)
     assert len(right.mask) == len(left.mask)
     assert not set(left.numbers) & set(right.numbers)
+    store.reset()
+    again = store.followed([replace(frame, number=40 + i, camera="right") for i, frame in enumerate(images[:2])])
+    assert not set(again.numbers) & set(right.numbers)
     monkeypatch.delattr(FlowTracker, "track")
     assert store.num_to_follow(rig) == 0
     assert store.followed(rig).why_apart == "frames of 2 cameras are not followed"

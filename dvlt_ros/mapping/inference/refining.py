@@ -76,7 +76,9 @@ class RefiningPredictor:
         report = self.report
         if report is None:
             return "no window yet"
-        if report.state == "kept":
+        if report.reason == "the network already agrees":
+            text = f"the network's poses stay, and depth is corrected: they agree with the tracks ({report.detail})"
+        elif report.state == "kept":
             text = f"the network's answer stays: {report.reason} ({report.detail})"
         else:
             tracks = f"{report.tracks} tracks, {report.moving_tracks} of them moving"

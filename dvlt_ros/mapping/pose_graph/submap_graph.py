@@ -62,6 +62,7 @@ class SubmapGraph:
         self._waiting: deque[tuple[Submap, CameraInOdom | None]] = deque(maxlen=MAX_WAITING)
         self._keyframes = Keyframes()
         self.keyframe_problem = ""  # why the graph could not take what they said the last time; empty: it could
+        self._has_adjusted = False  # since the latest correction
         self.dropped: tuple[RejectedLoop, ...] = ()  # accepted loops that contradict what they said the last time
         self._latest: int | None = None
         self._latest_odom: tuple[int, CameraInOdom] | None = None
@@ -143,14 +144,15 @@ class SubmapGraph:
     def adjust(self, least: float = 0.0, most: int = MAX_KEYFRAMES) -> Correction | None:
         """Adjusts at most so many of the latest keyframes by the tracks that go through them.
 
-        None: no submap of the latest one's map is away from where it was published by ``least`` of its depth, nor has
-        it changed its unit by as much; the next correction of that map has it, too.
+        None: that has changed nothing since the latest correction; or no submap of the latest one's map is away from
+        where it was published by ``least`` of its depth, nor has it changed its unit by as much. The next correction of
+        that map has it, too.
         """
         changes = self._keyframes.changes(self._graph, most)
         self.keyframe_problem, self.dropped = self._keyframes.problem, ()
         if changes:
             self._remeasure(changes)
-        if self._latest is None or self._unpublished(self._latest) < max(least, NO_MOVE):
+        if self._latest is None or not self._has_adjusted or self._unpublished(self._latest) < max(least, NO_MOVE):
             return None
         return self._correction(self._latest)
 
@@ -158,7 +160,7 @@ class SubmapGraph:
         state = self._graph.state()
         self._graph.remeasure(changes)
         try:
-            self.dropped = self._loops.optimize().refused
+            self.dropped, self._has_adjusted = self._loops.optimize().refused, True
         except AlignmentError as error:
             self._graph.restore(state)
             self.keyframe_problem = str(error)
@@ -248,6 +250,7 @@ class SubmapGraph:
         new = [self._graph.map_from_submap(n) for n in numbers]
         for number, placed in zip(numbers, new, strict=True):
             self._published[number] = replace(self._published[number], map_from_visual=placed, map_id=map_id)
+        self._has_adjusted = False
         return Correction(map_id, np.array(numbers), map_ids, stacked(new).compose(stacked(old).inverse))
 
 

@@ -170,6 +170,8 @@ def ranked_estimates(
         tried = [found for found in tried if found.cost <= most]
     if thorough and len(tried) > 1:
         tried = [to_its_end(sights, found) for found in tried]
+    if sights.known_depth is None:
+        tried = [agreeing_on_scale(sights, found) for found in tried]
     return sorted(tried, key=lambda found: found.cost)
 
 
@@ -182,21 +184,18 @@ def agreeing_on_scale(sights: Observations, found: Estimate) -> Estimate:
 
     With few sights, a camera fits its epipolar lines from places where it never was.
     """
-    ratios = np.log(np.where(found.fits & (found.depths > 0), found.depths, np.nan) / found.sights.depth)
-    told = {
-        s: median(own[np.isfinite(own)])
-        for s, own in enumerate(ratios.T)
-        if s in found.placed and np.isfinite(own).any()
-    }
+    ratios = np.log(np.where(found.fits & (found.depths > 0), found.depths, np.nan) / found.sights.depth).T
+    known = np.isfinite(ratios)
+    told = {s: median(ratios[s][known[s]]) for s in found.placed if known[s].sum() >= MIN_SUPPORT}
     usual = median(np.array([*told.values()])) if len(told) > 2 else np.nan  # of two there is no usual one
     others = [s for s, ratio in told.items() if abs(ratio - usual) > OTHER_SCALE]
     if not others:
         return found
     mask = sights.mask.copy()
     mask[:, others] = False
-    rest = replace(sights, mask=mask)
-    rest = rest.select(mask.sum(axis=1) >= 2)
-    return estimated(rest, Start(found.start, found.solution.cam_from_window), THOROUGH_ROUNDS) or found
+    rest = replace(sights, mask=mask).select(mask.sum(axis=1) >= 2)
+    kept = estimated(rest, Start(found.start, found.solution.cam_from_window), THOROUGH_ROUNDS)
+    return found if kept is None else replace(kept, cost=total_cost(sights, kept))
 
 
 def is_good(found: Estimate) -> bool:

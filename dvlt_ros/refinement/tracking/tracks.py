@@ -48,7 +48,7 @@ class TrackStore:
 
     def reset(self) -> None:
         """Forgets the stream."""
-        self._tracker = FlowTracker()
+        self._tracker.begin_anew()
         self._sights.clear()
         self._features.clear()
 
@@ -66,6 +66,7 @@ class TrackStore:
         self._features = {number: found for number, found in self._features.items() if number in inside}
         deviation_px = sight_deviation_px(frames[0].image.shape[1])
         if len(cameras) > 1:
+            self._tracker.begin_anew()
             nothing = np.zeros((0, len(frames), 2)), np.zeros((0, len(frames)), dtype=bool), np.zeros(0, dtype=int)
             return Tracks(*nothing, True, deviation_px, f"frames of {len(cameras)} cameras are not followed")
         sights = [self._sights[frame.number] for frame in frames]

@@ -129,7 +129,7 @@ class Stream:
         self.board.post("mapping", Health.ok())
 
     def _on_loop_failure(self, error: Exception) -> None:
-        self._complain(f"a loop could not be checked: {describe_error(error)}")
+        self._complain(f"a loop could not be checked, or keyframes not adjusted: {describe_error(error)}")
 
     def _on_failure(self, error: Exception) -> None:
         problem = f"a window failed: {describe_error(error)}"

@@ -164,6 +164,16 @@ def test_a_loop_that_the_keyframes_contradict_leaves_and_is_said():
     assert graph.dropped == ()
 
 
+def test_what_has_moved_without_keyframes_is_not_published_as_theirs():
+    truth, _ = scene(np.random.default_rng(9))
+    graph = filled(submaps(truth, [None] * FRAMES))
+    moved = Sim3.of(1.1, np.eye(3), np.ones(3))
+    submap = replace(graph._published[FRAMES - 1], map_from_visual=moved)
+    graph._published[FRAMES - 1] = submap
+    assert graph._unpublished(FRAMES - 1) > 0.05
+    assert graph.adjust() is None
+
+
 def test_moves_that_cancel_are_not_published():
     _, seen, _ = drifting(8)
     graph = filled(seen)
