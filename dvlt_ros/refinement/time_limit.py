@@ -19,9 +19,7 @@ FIRST_MS: dict[Part, float] = {  # of a frame, about, until it is measured
 LEARNING = 0.25  # share of the latest measurement
 CAREFUL = 2.0  # mean deviations above the mean
 RELENTING = 0.97  # per window that leaves a part out: it, and what would have had to follow, may have become cheaper
-EXTRA: frozenset[Part] = frozenset(
-    {"another start", "descriptors", "dense depth"}
-)  # what follows them runs without them
+EXTRA: frozenset[Part] = frozenset(("another start", "descriptors", "dense depth"))  # the rest runs without them
 
 
 class PartCosts:
