@@ -1,6 +1,7 @@
 """Rendered windows on disk: kept between runs, and rendered by a second process while training goes on.
 
     python -m dvlt_ros.training.batches.stored FOLDER --windows 4000 --views 6 --size 168x126
+    python -m dvlt_ros.training.batches.stored OTHER --first 4000 --windows 8000    # none that the first run has seen
 
 A folder holds ``windows.json`` and chunks of eight windows. A chunk appears whole or not at all.
 """
@@ -196,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Render windows of synthetic scenes into a folder, for training.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--windows", type=parse_count, required=True, help="in all; those that are there are kept")
+    parser.add_argument("--first", type=int, default=0, help="window to begin with, a multiple of 8: its seed")
     parser.add_argument("--views", type=parse_count, default=6, help="of every window")
     parser.add_argument("--size", type=parse_image_size, default=(168, 126), help="WIDTHxHEIGHT in pixels")
     parser.add_argument("--photos", action="append", default=[], help="folder of photographs that dress surfaces")
@@ -208,7 +210,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         spec = StoreSpec(args.views, args.size[1], args.size[0], tuple(args.photos))
         store = StoredWindows(args.folder, spec)
         photos = Photos(load_atlas(spec.photos)) if spec.photos else None
-        numbers = range(-(-args.windows // CHUNK))
+        if not 0 <= args.first < args.windows or args.first % CHUNK:
+            raise DataError(f"--first must be a multiple of {CHUNK} below --windows {args.windows}, got {args.first}")
+        numbers = range(args.first // CHUNK, -(-args.windows // CHUNK))
         for number in store.render(numbers, compiled_renderer() if args.compiled else None, photos):
             print(f"{args.folder}: {CHUNK * (number + 1)} of {args.windows} windows", flush=True)
             if args.parent is not None and os.getppid() != args.parent:

@@ -81,6 +81,19 @@ def test_the_renderers_command_fills_a_folder_and_ends_with_its_parent(tmp_path,
         stored.main([str(tmp_path), "--windows", "8", "--views", "3", "--size", "42x28"])
 
 
+def test_windows_that_no_run_has_seen_begin_where_it_ended(tmp_path):
+    command = [str(tmp_path), "--windows", "24", "--views", "2", "--size", "42x28", "--first"]
+    stored.main([*command, "16"])
+    store = StoredWindows(tmp_path, StoreSpec(views=2, height=28, width=42))
+    assert store.refresh() == CHUNK
+    assert store.place(0) == (2, 0)
+    rendered = sample_windows([16], SyntheticConfig(augment=None), views=2, size=(28, 42))
+    assert torch.equal(store.window(0, torch.arange(2)).world_from_cam, rendered.world_from_cam)
+    for first in ("24", "12", "-8"):
+        with pytest.raises(SystemExit, match=f"multiple of 8 below --windows 24, got {first}"):
+            stored.main([*command, first])
+
+
 def test_a_folder_of_other_windows_is_refused(folder):
     with pytest.raises(DataError, match="holds windows with views 3, not 4"):
         StoredWindows(folder, replace(SPEC, views=4))
