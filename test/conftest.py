@@ -7,6 +7,7 @@ import functools
 import gc
 import json
 import os
+import signal
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -136,6 +137,8 @@ def make_model() -> Callable[..., Dvlt]:
 def ros() -> Iterator[Any]:
     """rclpy in a ROS network of this test process alone."""
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not here; `make venv` brings it, `make test` runs this")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell began the tests in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with own_domain() as domain_id, pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "unfreeze", lambda: None)  # the node does it at its end, and would look at all tests again
         patch.setattr(gc, "freeze", lambda: None)
